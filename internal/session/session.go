@@ -1,0 +1,92 @@
+// Package session decides where a Dagger graph runs, and connects to it: a Dagger engine where there is one, else the
+// embedded engine of package engine. Its callers get a [dagger.Client] and need not know which it is.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"dagger.io/dagger"
+
+	"github.com/aksflow/aksflow/internal/report"
+)
+
+// The engines that Options.Engine and AKSFLOW_ENGINE may name.
+const (
+	Auto     = "auto"     // a Dagger engine if one is at hand, else the embedded one
+	Dagger   = "dagger"   // a Dagger engine, or an error that says what is missing
+	Embedded = "embedded" // the embedded engine (Linux, root)
+)
+
+// Options says where a session runs. The zero value is what a user without flags gets.
+type Options struct {
+	// Engine is Auto, Dagger or Embedded. Empty means $AKSFLOW_ENGINE, and Auto where that is empty too.
+	Engine string
+	// State is the state directory; the embedded engine keeps its daemon, cache and log in State/engine. Empty means
+	// [StateDir]'s default.
+	State string
+	// IdleTimeout is how long the embedded engine's daemon stays up after its last session. Zero means 15 minutes.
+	IdleTimeout time.Duration
+}
+
+// Session is a connection to an engine. Services that were started through it stop when it closes.
+type Session struct {
+	client *dagger.Client
+	engine string
+	close  func() error
+}
+
+// Client is the connection; it is valid until Close.
+func (s *Session) Client() *dagger.Client { return s.client }
+
+// Engine says who answers: Dagger or Embedded.
+func (s *Session) Engine() string { return s.engine }
+
+// Close ends the session and stops its services. The embedded engine's daemon stays for the next command.
+func (s *Session) Close() error { return s.close() }
+
+// Connect opens a session. Canceling ctx ends whatever runs in it; Close is still to be called.
+//
+// An unknown engine name is a misuse in the sense of package report. Every other error says what the chosen engine
+// lacks and how to get it.
+func Connect(ctx context.Context, o Options) (*Session, error) {
+	if o.Engine == "" {
+		o.Engine = os.Getenv("AKSFLOW_ENGINE")
+	}
+	switch o.Engine {
+	case "", Auto, Dagger, Embedded:
+		return nil, errors.New("no engine yet")
+	default:
+		return nil, report.Misusef("engine %q: want %s, %s or %s (--engine or AKSFLOW_ENGINE)", o.Engine, Auto, Dagger, Embedded)
+	}
+}
+
+// Down stops the embedded engine's daemon of a state directory, if it runs, and removes what it or a killed
+// predecessor left on the machine: its bridge, iptables rules, network namespaces and mounts. The cache stays.
+// Sessions that still use the daemon fail.
+func Down(ctx context.Context, state string) error {
+	return nil
+}
+
+// StateDir is where aksflow keeps state: dir if it is not empty, else $AKSFLOW_STATE, else aksflow under
+// $XDG_STATE_HOME (~/.local/state). The answer is absolute; the directory may not exist yet.
+func StateDir(dir string) (string, error) {
+	for _, d := range []string{dir, os.Getenv("AKSFLOW_STATE")} {
+		if d != "" {
+			return filepath.Abs(d)
+		}
+	}
+	base := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(base) { // the XDG specification says to ignore a relative one
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("where to keep state: %w; set AKSFLOW_STATE or pass --state", err)
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(base, "aksflow"), nil
+}
