@@ -1,0 +1,280 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+)
+
+// Plain writes one line an event, for logs that are read later: no cursor movement, no colour.
+type Plain struct {
+	// Verbose prints Log events too.
+	Verbose bool
+
+	mu   sync.Mutex
+	out  io.Writer
+	last map[string]string // step and object -> the progress that was printed last
+}
+
+// NewPlain returns a sink that writes to out.
+func NewPlain(out io.Writer, verbose bool) *Plain {
+	return &Plain{Verbose: verbose, out: out, last: map[string]string{}}
+}
+
+// Event implements Sink.
+func (p *Plain) Event(e Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if line, ok := p.line(e); ok {
+		fmt.Fprintln(p.out, line)
+	}
+}
+
+func (p *Plain) line(e Event) (string, bool) {
+	prefix := e.Step
+	if prefix == "" {
+		prefix = "aksflow"
+	}
+	said := func(mark, what string) (string, bool) {
+		return fmt.Sprintf("%-9s %s%s", prefix, mark, what), true
+	}
+	switch e.Kind {
+	case StepStarted:
+		return said("", "started")
+	case StepDone:
+		return said("✔ ", strings.TrimSpace(e.Message+" ("+Seconds(e.Elapsed)+")"))
+	case StepFailed:
+		return said("✘ ", fmt.Sprintf("failed after %s: %s", Seconds(e.Elapsed), firstLine(e.Err.Error())))
+	case Progress:
+		key := e.Step + "\x00" + e.Object
+		if p.last[key] == e.Message {
+			return "", false
+		}
+		p.last[key] = e.Message
+		return said("· ", about(e))
+	case Log:
+		if !p.Verbose {
+			return "", false
+		}
+		return said("| ", about(e))
+	case Warning:
+		return said("! ", about(e))
+	default:
+		return said("", about(e))
+	}
+}
+
+// about joins an event's object and message.
+func about(e Event) string {
+	if e.Object == "" {
+		return e.Message
+	}
+	return e.Object + ": " + e.Message
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// Seconds writes a duration as people read one: "0.4 s", "12.0 s", "2 m 05 s".
+func Seconds(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	d = d.Round(time.Second)
+	return fmt.Sprintf("%d m %02d s", d/time.Minute, d%time.Minute/time.Second)
+}
+
+// GitHub writes what Plain writes and, beside it, the workflow commands that fold a step's lines into a group and pin
+// warnings and errors to a file.
+// https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
+type GitHub struct{ plain *Plain }
+
+// NewGitHub returns a sink for the log of a GitHub Actions step.
+func NewGitHub(out io.Writer) *GitHub { return &GitHub{NewPlain(out, true)} }
+
+// Event implements Sink.
+func (g *GitHub) Event(e Event) {
+	g.plain.mu.Lock()
+	defer g.plain.mu.Unlock()
+	switch e.Kind {
+	case StepStarted:
+		fmt.Fprintf(g.plain.out, "::group::%s\n", commandData(e.Step))
+		return
+	case StepDone, StepFailed:
+		fmt.Fprintln(g.plain.out, "::endgroup::")
+	case Warning:
+		fmt.Fprintf(g.plain.out, "::warning%s::%s\n", properties(e, "aksflow"), commandData(about(e)))
+		return
+	}
+	if line, ok := g.plain.line(e); ok {
+		fmt.Fprintln(g.plain.out, line)
+	}
+	if e.Kind == StepFailed {
+		fmt.Fprintf(g.plain.out, "::error%s::%s\n", properties(e, "aksflow "+e.Step), commandData(e.Err.Error()))
+	}
+}
+
+func properties(e Event, title string) string {
+	out := " title=" + commandProperty(title)
+	if e.File != "" {
+		out += ",file=" + commandProperty(e.File)
+		if e.Line > 0 {
+			out += fmt.Sprintf(",line=%d", e.Line)
+		}
+	}
+	return out
+}
+
+// commandData and commandProperty escape as actions/toolkit's command.ts does: a raw newline would end the command.
+func commandData(s string) string {
+	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(s)
+}
+
+func commandProperty(s string) string {
+	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C").Replace(s)
+}
+
+// Terminal keeps finished steps as lines and what is under way below them, redrawn in place.
+type Terminal struct {
+	// Verbose prints Log events above the live lines.
+	Verbose bool
+
+	mu      sync.Mutex
+	out     io.Writer
+	width   func() int
+	drawn   int // live lines on the screen
+	step    string
+	began   time.Time
+	objects []liveObject // in order of their first progress
+	frame   int
+	stop    chan struct{}
+	stopped sync.WaitGroup
+}
+
+type liveObject struct{ name, message string }
+
+// maxLive bounds the live lines, so that a redraw never scrolls the screen.
+const maxLive = 10
+
+// NewTerminal returns a sink that draws on out, whose width in columns the function tells. Close ends the drawing.
+func NewTerminal(out io.Writer, verbose bool, width func() int) *Terminal {
+	t := &Terminal{Verbose: verbose, out: out, width: width, stop: make(chan struct{})}
+	t.stopped.Go(func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-t.stop:
+				return
+			case <-tick.C:
+				t.mu.Lock()
+				if t.step != "" {
+					t.frame++
+					t.redraw("")
+				}
+				t.mu.Unlock()
+			}
+		}
+	})
+	return t
+}
+
+// Close removes the live lines. The sink must not be used afterwards.
+func (t *Terminal) Close() error {
+	close(t.stop)
+	t.stopped.Wait()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.step = ""
+	t.redraw("")
+	return nil
+}
+
+// Event implements Sink.
+func (t *Terminal) Event(e Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch e.Kind {
+	case StepStarted:
+		t.step, t.began, t.objects = e.Step, e.Time, nil
+		t.redraw("")
+	case StepDone:
+		t.end(e, text.FgGreen.Sprint("✔"), e.Message)
+	case StepFailed:
+		t.end(e, text.FgRed.Sprint("✘"), text.FgRed.Sprint(firstLine(e.Err.Error())))
+	case Progress:
+		t.progress(e)
+	case Log:
+		if t.Verbose {
+			t.redraw(text.Faint.Sprint("  " + about(e)))
+		}
+	case Warning:
+		t.redraw(text.FgYellow.Sprint("! ") + about(e))
+	default:
+		t.redraw("  " + about(e))
+	}
+}
+
+func (t *Terminal) end(e Event, mark, message string) {
+	if t.step == e.Step {
+		t.step, t.objects = "", nil
+	}
+	line := fmt.Sprintf("%s %-9s %9s  %s", mark, e.Step, Seconds(e.Elapsed), message)
+	t.redraw(strings.TrimRight(line, " "))
+}
+
+func (t *Terminal) progress(e Event) {
+	for i := range t.objects {
+		if t.objects[i].name == e.Object {
+			t.objects[i].message = e.Message
+			return
+		}
+	}
+	t.objects = append(t.objects, liveObject{e.Object, e.Message})
+}
+
+// redraw replaces the live lines, after printing above, a finished line, when it is not empty.
+func (t *Terminal) redraw(above string) {
+	var b strings.Builder
+	if t.drawn > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA\r\x1b[J", t.drawn)
+	}
+	if above != "" {
+		b.WriteString(above + "\n")
+	}
+	lines := t.live()
+	for _, line := range lines {
+		b.WriteString(text.Trim(line, max(20, t.width()-1)) + "\n")
+	}
+	t.drawn = len(lines)
+	if b.Len() > 0 {
+		// A terminal that is gone is no reason to fail the run that it watched.
+		_, _ = io.WriteString(t.out, b.String())
+	}
+}
+
+func (t *Terminal) live() []string {
+	if t.step == "" {
+		return nil
+	}
+	spinner := []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+	head := fmt.Sprintf("%s %-9s %9s", text.FgCyan.Sprint(string(spinner[t.frame%len(spinner)])), t.step, Seconds(time.Since(t.began)))
+	objects := t.objects
+	if len(objects) == 1 && objects[0].name == "" {
+		return []string{head + "  " + objects[0].message}
+	}
+	lines := []string{head}
+	if len(objects) > maxLive {
+		objects = objects[len(objects)-maxLive:]
+	}
+	for _, o := range objects {
+		lines = append(lines, text.Faint.Sprint("    ")+strings.TrimSpace(o.name+"  "+text.Faint.Sprint(o.message)))
+	}
+	return lines
+}
