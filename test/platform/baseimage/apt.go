@@ -1,0 +1,85 @@
+package baseimage
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+)
+
+// keyring is where the package debian-archive-keyring puts its keys, here and in the image.
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+// aptConfiguration says how this machine's apt reaches Debian, in mmdebstrap's terms: options, and the sources that the
+// image gets too, so that `apt-get update` in a build works wherever it works here. There are no sources when this
+// machine is no Debian; mmdebstrap then takes Debian's own.
+func aptConfiguration(ctx context.Context) (options, sources []string, err error) {
+	targets, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format",
+		"$(CREATED_BY)|$(COMPONENT)|$(ORIGIN)|$(LABEL)|$(RELEASE)|$(REPO_URI)").Output()
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask apt-get for its package sources: %w", err)
+	}
+	if mirror := debianMirror(string(targets), codename()); mirror != "" {
+		sources = []string{fmt.Sprintf("deb [signed-by=%s] %s %s main", keyring, mirror, suite)}
+	}
+
+	config, err := exec.CommandContext(ctx, "apt-config", "dump").Output()
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask apt-config for its settings: %w", err)
+	}
+	return networkOptions(string(config)), sources, nil
+}
+
+// debianMirror finds the mirror of Debian's main archive in the answer of `apt-get indextargets`. Origin and label are
+// known after an `apt-get update` only; before it, the source that has this machine's own release must do.
+func debianMirror(targets, codename string) string {
+	for line := range strings.Lines(targets) {
+		f := strings.Split(strings.TrimSpace(line), "|")
+		if len(f) != 6 || f[0] != "Packages" || f[1] != "main" {
+			continue
+		}
+		origin, label, release, uri := f[2], f[3], f[4], f[5]
+		if origin == "Debian" && label == "Debian" {
+			return uri
+		}
+		unknown := origin == "" || strings.HasPrefix(origin, "$(")
+		if unknown && codename != "" && release == codename {
+			return uri
+		}
+	}
+	return ""
+}
+
+// codename is this machine's Debian release ("bookworm"), empty on anything else.
+func codename() string {
+	f, err := os.Open("/etc/os-release")
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	values := map[string]string{}
+	for s := bufio.NewScanner(f); s.Scan(); {
+		k, v, _ := strings.Cut(s.Text(), "=")
+		values[k] = strings.Trim(v, `"`)
+	}
+	if values["ID"] != "debian" {
+		return ""
+	}
+	return values["VERSION_CODENAME"]
+}
+
+// network matches the settings that decide whether a mirror is reached and believed. A proxy's address is left out when
+// it may hold a password: settings are written into the image.
+var network = regexp.MustCompile(`(?m)^Acquire::(?:Check-Valid-Until|Check-Date|https?::Proxy(?:::[^ ]+)?) "[^"@]+";$`)
+
+// networkOptions picks such settings from the answer of `apt-config dump`.
+func networkOptions(config string) []string {
+	var options []string
+	for _, s := range network.FindAllString(config, -1) {
+		options = append(options, "--aptopt="+strings.TrimSuffix(s, ";"))
+	}
+	return options
+}

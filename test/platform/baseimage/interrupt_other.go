@@ -1,0 +1,7 @@
+//go:build !unix
+
+package baseimage
+
+import "os/exec"
+
+func interruptible(*exec.Cmd) {}
