@@ -1,0 +1,1 @@
+"""A voting app: two choices, one Redis that counts."""
