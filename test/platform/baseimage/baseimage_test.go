@@ -11,11 +11,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gofrs/flock"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/report"
 )
 
 // ensured skips where the images can neither be found nor made.
@@ -110,16 +113,35 @@ func TestEnsureWithoutMmdebstrap(t *testing.T) {
 	require.ErrorContains(t, err, "apt-get install mmdebstrap")
 }
 
-func TestEnsureCancelledWhileWaiting(t *testing.T) {
+func TestEnsureCancelled(t *testing.T) {
+	ensured(t) // skips without mmdebstrap
 	dir := t.TempDir()
-	first, cancelFirst := context.WithCancel(t.Context())
-	defer cancelFirst()
-	cancelFirst()
-	_, err := Ensure(first, dir)
-	require.Error(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	// The first line of mmdebstrap's output says that it runs.
+	ctx = report.With(ctx, report.SinkFunc(func(e report.Event) {
+		if e.Kind == report.Progress {
+			cancel()
+		}
+	}))
+	_, err := Ensure(ctx, dir)
+	require.ErrorIs(t, err, context.Canceled)
 	left, err := filepath.Glob(filepath.Join(dir, "making-*"))
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+func TestEnsureWaitsForAnother(t *testing.T) {
+	dir := t.TempDir()
+	lock := flock.New(filepath.Join(dir, "lock"))
+	require.NoError(t, lock.Lock())
+	defer func() { require.NoError(t, lock.Close()) }()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ctx = report.With(ctx, report.SinkFunc(func(report.Event) { cancel() }))
+	_, err := Ensure(ctx, dir)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, "wait for another process")
 }
 
 func TestDebianMirror(t *testing.T) {

@@ -57,6 +57,8 @@ var slim = []string{
 	`--aptopt=Acquire::Languages "none"`,
 	// Uploaded at the end: these settings would have apt clean the host's cache while it installs from outside.
 	"--customize-hook=upload docker-clean /etc/apt/apt.conf.d/docker-clean",
+	// With these settings apt no longer knows that it has these caches, and mmdebstrap leaves the cleaning to apt.
+	`--customize-hook=rm -f "$1"/var/cache/apt/*.bin "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old`,
 	// mmdebstrap brings them from the host.
 	`--customize-hook=rm -f "$1/etc/hostname" "$1/etc/resolv.conf"`,
 }
