@@ -1,0 +1,150 @@
+// Package process runs a server as a child process. Its output goes to a file; it is ready when it answers; and when it
+// ends unasked, the end of that file says why.
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Spec describes a server.
+type Spec struct {
+	Name string   // of the server and its log file
+	Path string   // of the executable
+	Args []string // without the executable's name
+	Env  []string // added to the caller's environment; the later wins
+	// Ready tells whether the server answers. It is asked again and again until it returns nil; nil means that a
+	// server is ready once it is started.
+	Ready func(context.Context) error
+}
+
+// Process is a started server.
+type Process struct {
+	Spec
+	Log string // its output
+
+	cmd     *exec.Cmd
+	done    chan struct{}
+	exit    error // valid after done
+	stopped atomic.Bool
+}
+
+// tailLines is how much of a log goes into an error: enough for a stack of wrapped errors, and it still fits a screen.
+const tailLines = 20
+
+// Start starts a server, which writes its output to logs/NAME.log.
+func Start(s Spec, logs string) (*Process, error) {
+	p := &Process{Spec: s, Log: filepath.Join(logs, s.Name+".log"), done: make(chan struct{})}
+	out, err := os.OpenFile(p.Log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", s.Name, err)
+	}
+	defer out.Close()
+	p.cmd = exec.Command(s.Path, s.Args...)
+	p.cmd.Env = append(os.Environ(), s.Env...)
+	p.cmd.Stdout, p.cmd.Stderr = out, out
+	p.cmd.SysProcAttr = attributes()
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", s.Name, err)
+	}
+	go func() {
+		p.exit = p.cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// Done is closed when the server has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Stopped tells whether Stop was called: an end that was asked for.
+func (p *Process) Stopped() bool { return p.stopped.Load() }
+
+// Err says how the server ended, with the end of its log. Call it after Done is closed.
+func (p *Process) Err() error {
+	how := "exit status 0"
+	if p.exit != nil {
+		how = p.exit.Error()
+	}
+	return &ExitError{Name: p.Name, How: how, Log: p.Log, Tail: tail(p.Log)}
+}
+
+// AwaitReady returns when the server answers. It fails when the server ends first or ctx does.
+func (p *Process) AwaitReady(ctx context.Context) error {
+	if p.Ready == nil {
+		return nil
+	}
+	const first, most = 10 * time.Millisecond, 100 * time.Millisecond
+	for wait := first; ; wait = min(wait*3/2, most) {
+		last := p.Ready(ctx)
+		if last == nil {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return p.Err()
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w (last answer: %w; its output: %s)", p.Name, ctx.Err(), last, p.Log)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// Stop asks the server to end, and ends it after grace. It returns when it has ended.
+func (p *Process) Stop(grace time.Duration) {
+	p.stopped.Store(true)
+	// The process group: a server's helpers go with it. The errors say that it has ended already.
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(grace):
+	}
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	<-p.done
+}
+
+// ExitError says that a server ended unasked.
+type ExitError struct {
+	Name string // of the server
+	How  string // "exit status 1", "signal: killed"
+	Log  string // the file that has its output
+	Tail string // the end of that file
+}
+
+func (e *ExitError) Error() string {
+	if e.Tail == "" {
+		return fmt.Sprintf("%s ended (%s) without a word", e.Name, e.How)
+	}
+	return fmt.Sprintf("%s ended (%s); the end of %s:\n%s", e.Name, e.How, e.Log, e.Tail)
+}
+
+// tail returns the last lines of a file, or "" when it cannot be read.
+func tail(path string) string {
+	const enough = 16 << 10
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	if size, err := f.Seek(0, io.SeekEnd); err == nil {
+		_, _ = f.Seek(max(0, size-enough), io.SeekStart)
+	}
+	data, err := io.ReadAll(f)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return ""
+	}
+	lines := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+	if len(lines) > tailLines {
+		lines = lines[len(lines)-tailLines:]
+	}
+	return strings.Join(lines, "\n")
+}

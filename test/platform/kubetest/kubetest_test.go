@@ -1,0 +1,24 @@
+package kubetest
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/aksflow/aksflow/test/platform/internal/tool"
+)
+
+func TestStart(t *testing.T) {
+	kubeconfig := Start(t)
+	kubernetes, err := tool.Find("kubernetes", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A service account appears in a namespace when the controllers work, too.
+	cmd := exec.CommandContext(t.Context(), kubernetes, "kubectl", "--kubeconfig="+kubeconfig, "wait",
+		"--for=create", "--timeout=60s", "serviceaccount/default", "--namespace=default")
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
