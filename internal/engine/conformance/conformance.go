@@ -1,0 +1,85 @@
+// Package conformance says what aksflow asks of an engine, as a suite of small graphs. It knows the Dagger SDK and
+// nothing else, so that the same file judges a Dagger engine and the embedded one.
+//
+// Most graphs answer one question: did this command run again? They ask it with the kernel's random UUID: two runs of a
+// command that prints it print two different ones.
+package conformance
+
+import (
+	"context"
+	"crypto/rand"
+	"testing"
+	"time"
+
+	"dagger.io/dagger"
+)
+
+// Engine is what is judged.
+type Engine struct {
+	// Connect opens a session of its own. The function that it returns closes the session, and may be called twice; the
+	// session is also closed when the test ends.
+	Connect func(t testing.TB) (client *dagger.Client, closeSession func())
+	// Base is the reference of an image that the engine can pull, with coreutils, bash and perl in it, as
+	// debian:trixie-slim has them.
+	Base string
+}
+
+// Run runs the suite. Most of it shares one session; what is about sessions opens more.
+func Run(t *testing.T, e Engine) {
+	r := &rig{Engine: e}
+	r.Client, _ = e.Connect(t)
+	t.Run("Query", r.query)
+	t.Run("Exec", r.exec)
+	t.Run("Cache", r.cache)
+	t.Run("Files", r.files)
+	t.Run("Image", r.image)
+	t.Run("Service", r.service)
+	t.Run("Secret", r.secret)
+	t.Run("Cancel", r.cancel)
+}
+
+// rig is what the tests share: one session, and short words for common graphs.
+type rig struct {
+	Engine
+	*dagger.Client
+}
+
+// patience is how long any one test may take, on a machine that is busy with others.
+const patience = 3 * time.Minute
+
+// printRun prints a line that differs from run to run.
+const printRun = "cat /proc/sys/kernel/random/uuid"
+
+// with returns the rig in another session.
+func (r *rig) with(t testing.TB) (*rig, func()) {
+	c, closeSession := r.Connect(t)
+	return &rig{Engine: r.Engine, Client: c}, closeSession
+}
+
+// base is a container of the base image.
+func (r *rig) base() *dagger.Container { return r.Container().From(r.Base) }
+
+// fresh is a container of the base image in which no command has run yet, in this run of the suite or an earlier one.
+func (r *rig) fresh() *dagger.Container { return r.base().WithEnvVariable("NONCE", nonce()) }
+
+// bash is the command line that runs a script.
+func bash(script string) []string { return []string{"bash", "-euc", script} }
+
+// dir is a directory that holds these files.
+func (r *rig) dir(files map[string]string) *dagger.Directory {
+	d := r.Directory()
+	for name, text := range files {
+		d = d.WithNewFile(name, text)
+	}
+	return d
+}
+
+// nonce is a text that no earlier run of the suite has used.
+func nonce() string { return rand.Text() }
+
+// within bounds a test.
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}

@@ -1,0 +1,39 @@
+package conformance
+
+import (
+	"os"
+	"sync"
+	"testing"
+
+	"dagger.io/dagger"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/session"
+	"github.com/aksflow/aksflow/test/platform/baseimage"
+)
+
+// TestEngine judges the embedded engine; with AKSFLOW_ENGINE=dagger, the Dagger engine that is at hand. The image that
+// it starts from is made here and served on 127.0.0.1; an engine that runs elsewhere pulls $AKSFLOW_TEST_BASE.
+func TestEngine(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs containers")
+	}
+	base := os.Getenv("AKSFLOW_TEST_BASE")
+	if base == "" {
+		host, stop, err := baseimage.Serve(t.Context())
+		require.NoError(t, err)
+		t.Cleanup(stop)
+		base = host + "/library/debian:trixie-slim"
+	}
+	engine := os.Getenv("AKSFLOW_ENGINE")
+	if engine == "" {
+		engine = session.Embedded
+	}
+	Run(t, Engine{Base: base, Connect: func(t testing.TB) (*dagger.Client, func()) {
+		s, err := session.Connect(t.Context(), session.Options{Engine: engine})
+		require.NoError(t, err)
+		closeSession := sync.OnceFunc(func() { _ = s.Close() })
+		t.Cleanup(closeSession)
+		return s.Client(), closeSession
+	}})
+}

@@ -1,0 +1,303 @@
+package conformance
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"dagger.io/dagger"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// image judges dockerBuild, and the tarball in which an image travels.
+func (r *rig) image(t *testing.T) {
+	t.Run("Build", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		context := r.dir(map[string]string{
+			"sub/Other.dockerfile": `# syntax=127.0.0.1:9/no/such:frontend
+ARG BASE=no-such-image
+FROM $BASE AS one
+ARG GREETING=unset
+RUN echo "one $GREETING" > /stage
+FROM $BASE AS two
+ARG GREETING=unset
+COPY --from=one /stage /from-one
+RUN echo "two $GREETING" > /stage
+FROM two
+RUN <<EOF
+echo last > /stage
+EOF
+`})
+		args := []dagger.BuildArg{{Name: "BASE", Value: r.Base}, {Name: "GREETING", Value: "hello world"}}
+		for target, want := range map[string]string{"one": "one hello world\n", "two": "two hello world\n", "": "last\n"} {
+			got, err := context.DockerBuild(dagger.DirectoryDockerBuildOpts{
+				Dockerfile: "sub/Other.dockerfile", Target: target, BuildArgs: args,
+			}).File("/stage").Contents(ctx)
+			require.NoError(t, err, "target %q", target)
+			assert.Equal(t, want, got)
+		}
+	})
+
+	t.Run("BuildErrors", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		for name, test := range map[string]struct {
+			dockerfile, target string
+			want               []string
+		}{
+			"a step fails":    {dockerfile: "FROM " + r.Base + "\nRUN echo to-stdout; echo to-stderr >&2; exit 7\n", want: []string{"exit code: 7"}},
+			"no such target":  {dockerfile: "FROM " + r.Base + " AS real\n", target: "unreal", want: []string{"unreal"}},
+			"no such command": {dockerfile: "FROM " + r.Base + "\nRAN true\n", want: []string{"RAN"}},
+			"nothing to copy": {dockerfile: "FROM " + r.Base + "\nCOPY no-such-file /\n", want: []string{"no-such-file"}},
+			"no such base":    {dockerfile: "FROM 127.0.0.1:9/no/such:base\n", want: []string{"127.0.0.1:9/no/such:base"}},
+		} {
+			_, err := r.dir(map[string]string{"Dockerfile": test.dockerfile}).
+				DockerBuild(dagger.DirectoryDockerBuildOpts{Target: test.target}).Sync(ctx)
+			require.Error(t, err, name)
+			for _, want := range test.want {
+				assert.ErrorContains(t, err, want, name)
+			}
+		}
+		_, err := r.Directory().DockerBuild().Sync(ctx)
+		require.Error(t, err)
+		assert.ErrorContains(t, err, "Dockerfile")
+	})
+
+	t.Run("BuildFailureShowsOutput", func(t *testing.T) {
+		t.Parallel()
+		_, err := r.dir(map[string]string{
+			"Dockerfile": "FROM " + r.Base + "\nRUN echo to-stdout; echo to-stderr >&2; exit 7\n",
+		}).DockerBuild().Sync(within(t))
+		var failed *dagger.ExecError
+		require.ErrorAs(t, err, &failed)
+		assert.Equal(t, 7, failed.ExitCode)
+		assert.Contains(t, failed.Stdout+failed.Stderr, "to-stdout")
+		assert.Contains(t, failed.Stdout+failed.Stderr, "to-stderr")
+	})
+
+	t.Run("BuildHonoursDockerignore", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		dir := writeTree(t, map[string]string{
+			"Dockerfile":     "FROM " + r.Base + "\nCOPY . /context\n",
+			".dockerignore":  "# comment\n*.log\n**/cache\n!keep.log\n/Dockerfile\n",
+			"app.py":         "",
+			"drop.log":       "",
+			"keep.log":       "",
+			"pkg/cache/file": "",
+			"pkg/mod.py":     "",
+		})
+		c := r.Host().Directory(dir).DockerBuild()
+		entries, err := c.Directory("/context").Entries(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, []string{".dockerignore", "app.py", "keep.log", "pkg/"}, entries)
+		entries, err = c.Directory("/context/pkg").Entries(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"mod.py"}, entries)
+	})
+
+	t.Run("BuildIgnoresWhatDockerignoreNames", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		dir := writeTree(t, map[string]string{
+			"Dockerfile":    "FROM " + r.Base + "\nCOPY . /context\nRUN " + printRun + " > /run-id\n",
+			".dockerignore": "*.log\n",
+			"app.py":        t.Name() + nonce(),
+		})
+		run := func() string {
+			r, done := r.with(t)
+			defer done()
+			id, err := r.Host().Directory(dir).DockerBuild().File("/run-id").Contents(ctx)
+			require.NoError(t, err)
+			return id
+		}
+		first := run()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "new.log"), []byte("noise"), 0o600))
+		assert.Equal(t, first, run())
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "new.py"), []byte("code"), 0o600))
+		assert.NotEqual(t, first, run())
+	})
+
+	t.Run("Platform", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		context := r.dir(map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+		for _, platform := range []dagger.Platform{"linux/amd64", "linux/arm64"} {
+			c := context.DockerBuild(dagger.DirectoryDockerBuildOpts{Platform: platform})
+			image := r.tarball(t, c)
+			assert.Equal(t, string(platform), image.config.OS+"/"+image.config.Architecture)
+			assert.Equal(t, platform, dagger.Platform(image.descriptor.Platform.String()), "in index.json")
+		}
+		out, err := r.Container(dagger.ContainerOpts{Platform: "linux/amd64"}).From(r.Base).
+			WithExec([]string{"uname", "-m"}).Stdout(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, "x86_64\n", out)
+	})
+
+	t.Run("TarballIsTheImage", func(t *testing.T) {
+		t.Parallel()
+		image := r.tarball(t, r.appImage())
+		assert.Equal(t, "linux", image.config.OS)
+		got := image.config.Config
+		assert.Equal(t, []string{"/bin/echo", "entry"}, got.Entrypoint)
+		assert.Equal(t, []string{"default"}, got.Cmd)
+		assert.Contains(t, got.Env, "GREETING=hello")
+		assert.Equal(t, "nobody", got.User)
+		assert.Equal(t, "/srv", got.WorkingDir)
+		assert.Equal(t, map[string]struct{}{"8080/tcp": {}}, got.ExposedPorts)
+		assert.Equal(t, "what it is", got.Labels["org.example.title"])
+		assert.Equal(t, len(image.manifest.Layers), len(image.config.RootFS.DiffIDs))
+	})
+
+	t.Run("TarballIsStable", func(t *testing.T) {
+		t.Parallel()
+		first := r.tarball(t, r.appImage())
+		other, done := r.with(t)
+		defer done()
+		assert.Equal(t, first.descriptor.Digest, other.tarball(t, other.appImage()).descriptor.Digest)
+	})
+
+	t.Run("TarballComesBack", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		file := filepath.Join(t.TempDir(), "image.tar")
+		_, err := r.appImage().AsTarball().Export(ctx, file)
+		require.NoError(t, err)
+		before := readTarball(t, file)
+
+		other, done := r.with(t)
+		defer done()
+		imported := other.Container().Import(other.Host().File(file))
+		after := other.tarball(t, imported)
+		assert.Equal(t, before.config, after.config)
+		assert.Equal(t, before.manifest.Config.Digest, after.manifest.Config.Digest)
+		assert.Equal(t, before.descriptor.Digest, after.descriptor.Digest)
+
+		out, err := imported.WithExec(nil, dagger.ContainerWithExecOpts{UseEntrypoint: true}).Stdout(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, "entry default\n", out)
+		out, err = imported.WithExec(bash("pwd; id -un; echo $GREETING; cat made")).Stdout(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, "/srv\nnobody\nhello\nmade by a step\n", out)
+	})
+
+	t.Run("MountsAreNotTheImage", func(t *testing.T) {
+		t.Parallel()
+		c := r.fresh().WithMountedDirectory("/mounted", r.dir(map[string]string{"mounted-file": ""})).
+			WithDirectory("/copied", r.dir(map[string]string{"copied-file": ""})).
+			WithExec(bash("touch /made-file /mounted/made-file"))
+		image := r.tarball(t, c)
+		assert.True(t, image.has(t, "copied/copied-file"))
+		assert.True(t, image.has(t, "made-file"))
+		assert.False(t, image.has(t, "mounted/mounted-file"))
+		assert.False(t, image.has(t, "mounted/made-file"))
+	})
+
+	t.Run("NotATarball", func(t *testing.T) {
+		t.Parallel()
+		_, err := r.Container().Import(r.dir(map[string]string{"f": "text"}).File("f")).Sync(within(t))
+		assert.Error(t, err)
+	})
+}
+
+// appImage is a small image with all that an image of an app has.
+func (r *rig) appImage() *dagger.Container {
+	return r.dir(map[string]string{"Dockerfile": "FROM " + r.Base + `
+WORKDIR /srv
+RUN echo made by a step > made
+ENV GREETING=hello
+LABEL org.example.title="what it is"
+EXPOSE 8080
+USER nobody
+ENTRYPOINT ["/bin/echo", "entry"]
+CMD ["default"]
+`}).DockerBuild()
+}
+
+// tarball exports a container as a tarball, and reads that.
+func (r *rig) tarball(t testing.TB, c *dagger.Container) *tarball {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "image.tar")
+	_, err := c.AsTarball().Export(within(t), file)
+	require.NoError(t, err)
+	return readTarball(t, file)
+}
+
+// tarball is an OCI image layout with one image, in a tar archive.
+type tarball struct {
+	descriptor v1.Descriptor // in index.json
+	manifest   *v1.Manifest
+	config     *v1.ConfigFile
+	layers     []v1.Layer
+}
+
+func readTarball(t testing.TB, file string) *tarball {
+	t.Helper()
+	f, err := os.Open(file)
+	require.NoError(t, err)
+	defer f.Close()
+	dir := t.TempDir()
+	for r := tar.NewReader(f); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		if header.Typeflag != tar.TypeReg {
+			continue
+		}
+		path := filepath.Join(dir, header.Name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		blob, err := io.ReadAll(r)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(path, blob, 0o600))
+	}
+	index, err := layout.ImageIndexFromPath(dir)
+	require.NoError(t, err)
+	manifest, err := index.IndexManifest()
+	require.NoError(t, err)
+	require.Len(t, manifest.Manifests, 1)
+	image := &tarball{descriptor: manifest.Manifests[0]}
+	oci, err := index.Image(image.descriptor.Digest)
+	require.NoError(t, err)
+	image.manifest, err = oci.Manifest()
+	require.NoError(t, err)
+	image.config, err = oci.ConfigFile()
+	require.NoError(t, err)
+	image.layers, err = oci.Layers()
+	require.NoError(t, err)
+	return image
+}
+
+// entries calls visit with each file of each layer.
+func (i *tarball) entries(t testing.TB, visit func(name string, content io.Reader)) {
+	t.Helper()
+	for _, layer := range i.layers {
+		plain, err := layer.Uncompressed()
+		require.NoError(t, err)
+		defer plain.Close()
+		for r := tar.NewReader(plain); ; {
+			header, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			require.NoError(t, err)
+			visit(filepath.Clean(header.Name), r)
+		}
+	}
+}
+
+// has says whether a layer holds that file.
+func (i *tarball) has(t testing.TB, name string) bool {
+	t.Helper()
+	found := false
+	i.entries(t, func(entry string, _ io.Reader) { found = found || entry == name })
+	return found
+}

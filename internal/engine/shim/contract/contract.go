@@ -1,0 +1,46 @@
+// Package contract is what the embedded engine and its shim agree on: paths inside the containers, flags, exit codes.
+package contract
+
+// Inside a container.
+const (
+	Dir  = "/.aksflow"           // where the engine mounts its things; not part of the resulting file system
+	Shim = Dir + "/aksflow-shim" // the shim's executable
+	Out  = Dir + "/out"          // where `exec` leaves Stdout, Stderr and ExitCode
+)
+
+// The files that `exec` writes into its -out directory.
+const (
+	Stdout   = "stdout"
+	Stderr   = "stderr"
+	ExitCode = "exitcode" // decimal
+)
+
+// Expect says which exit codes `exec` takes for success: it then exits with 0. Its values are those of Dagger's
+// ReturnType.
+type Expect string
+
+const (
+	Success Expect = "SUCCESS" // 0
+	Failure Expect = "FAILURE" // 1–127 and 192–255
+	Any     Expect = "ANY"     // 0–127 and 192–255
+)
+
+// Accepts reports whether a command may end with code. 128–191 is death by signal, which nobody expects.
+func (e Expect) Accepts(code int) bool {
+	bySignal := code >= 128 && code < 192
+	switch e {
+	case Any:
+		return !bySignal
+	case Failure:
+		return code != 0 && !bySignal
+	default:
+		return code == 0
+	}
+}
+
+// UnexpectedSuccess is what `exec` exits with when the command succeeded and should not have: its own 0 would say that
+// all is well.
+const UnexpectedSuccess = 191
+
+// AddressPrefix begins the first line that `serve` writes to standard error; the container's IPv4 address follows.
+const AddressPrefix = "aksflow-shim: address "
