@@ -11,53 +11,67 @@ import (
 	"strings"
 
 	"github.com/agnivade/levenshtein"
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+	"go.yaml.in/yaml/v3"
 )
 
 // document is the parsed file: it knows where each value stands.
 type document struct {
 	path string
-	file *ast.File
+	root *yaml.Node // nil for a file without content
 }
 
 // decode reads data into out. Keys that no type of package config has are errors.
 func decode(path string, data []byte, out any) (*document, error) {
-	file, err := parser.ParseBytes(data, 0)
-	if err != nil {
-		return nil, positioned(path, err)
-	}
-	if len(file.Docs) > 1 {
-		return nil, fmt.Errorf("%s:%d: a second YAML document: put all into one", path, file.Docs[1].Start.Position.Line)
-	}
-	err = yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(out)
-	if errors.Is(err, io.EOF) {
+	var root, second yaml.Node
+	nodes := yaml.NewDecoder(bytes.NewReader(data))
+	switch err := nodes.Decode(&root); {
+	case errors.Is(err, io.EOF):
 		return nil, fmt.Errorf("%s is empty: give it at least an app", path)
-	}
-	if err != nil {
+	case err != nil:
 		return nil, positioned(path, err)
 	}
-	return &document{path: path, file: file}, nil
+	switch err := nodes.Decode(&second); {
+	case err == nil:
+		return nil, fmt.Errorf("%s:%d: a second YAML document: put all into one", path, second.Line)
+	case !errors.Is(err, io.EOF):
+		return nil, positioned(path, err)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(out); err != nil {
+		return nil, positioned(path, err)
+	}
+	return &document{path: path, root: root.Content[0]}, nil
 }
 
-var unknownField = regexp.MustCompile(`unknown field "(.*)"`)
+var (
+	lineOf       = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
+	unknownField = regexp.MustCompile(`field (\S+) not found in type`)
+	inType       = regexp.MustCompile(` (in|into) type \S+| into \S+$`)
+)
 
-// positioned turns an error of the YAML library into one line that starts with the place.
+// positioned turns an error of the YAML library into lines that start with the place.
 func positioned(path string, err error) error {
-	var at yaml.Error
-	if !errors.As(err, &at) || at.GetToken() == nil {
-		return fmt.Errorf("%s: %w", path, err)
+	messages := []string{err.Error()}
+	var typed *yaml.TypeError
+	if errors.As(err, &typed) {
+		messages = typed.Errors
 	}
-	message := at.GetMessage()
-	if m := unknownField.FindStringSubmatch(message); m != nil {
-		message = fmt.Sprintf("unknown key %q", m[1])
-		if near := nearest(m[1]); near != "" {
-			message += fmt.Sprintf(": did you mean %q?", near)
+	var errs []error
+	for _, message := range messages {
+		where := path
+		if m := lineOf.FindStringSubmatch(message); m != nil {
+			where, message = path+":"+m[1], m[2]
 		}
+		if m := unknownField.FindStringSubmatch(message); m != nil {
+			message = fmt.Sprintf("unknown key %q", m[1])
+			if near := nearest(m[1]); near != "" {
+				message += fmt.Sprintf(": did you mean %q?", near)
+			}
+		}
+		errs = append(errs, fmt.Errorf("%s: %s", where, inType.ReplaceAllString(strings.TrimPrefix(message, "yaml: "), "")))
 	}
-	pos := at.GetToken().Position
-	return fmt.Errorf("%s:%d:%d: %s", path, pos.Line, pos.Column, message)
+	return errors.Join(errs...)
 }
 
 // nearest is the known key that differs least from key, if it differs little.
@@ -93,41 +107,60 @@ func knownKeys(t reflect.Type) []string {
 }
 
 // node finds the value at a path of keys and indexes, nil when it is not there.
-func (d *document) node(path ...any) ast.Node {
-	b := (&yaml.PathBuilder{}).Root()
+func (d *document) node(path ...any) *yaml.Node {
+	n := d.root
 	for _, step := range path {
+		if n != nil && n.Kind == yaml.AliasNode {
+			n = n.Alias
+		}
+		if n == nil {
+			return nil
+		}
 		switch s := step.(type) {
 		case int:
-			b = b.Index(uint(s))
+			if n.Kind != yaml.SequenceNode || s >= len(n.Content) {
+				return nil
+			}
+			n = n.Content[s]
 		default:
-			b = b.Child(fmt.Sprint(s))
+			n = child(n, fmt.Sprint(s))
 		}
-	}
-	n, err := b.Build().FilterFile(d.file)
-	if err != nil {
-		return nil
 	}
 	return n
 }
 
+// child is the value of a key of a mapping.
+func child(n *yaml.Node, key string) *yaml.Node {
+	if n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
 // keys are the keys of the mapping at path, in the order of the file.
 func (d *document) keys(path ...any) []string {
+	n := d.node(path...)
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
 	var keys []string
-	if m, ok := d.node(path...).(ast.MapNode); ok {
-		for it := m.MapRange(); it.Next(); {
-			keys = append(keys, it.Key().GetToken().Value)
-		}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		keys = append(keys, n.Content[i].Value)
 	}
 	return keys
 }
 
-// errorf is an error about the value at path, or about the nearest mapping above it that is there.
+// errorf is an error about the value at path, or about the nearest one above it that is there.
 func (d *document) errorf(path []any, format string, args ...any) error {
 	where := d.path
 	for n := len(path); n > 0; n-- {
 		if node := d.node(path[:n]...); node != nil {
-			pos := node.GetToken().Position
-			where = fmt.Sprintf("%s:%d:%d", d.path, pos.Line, pos.Column)
+			where = fmt.Sprintf("%s:%d:%d", d.path, node.Line, node.Column)
 			break
 		}
 	}
