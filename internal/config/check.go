@@ -117,6 +117,7 @@ func (e *Environment) check(k *checker, at []any) {
 		k.errorf(field("manifests"), "missing: name the kustomization, chart or directory that is deployed")
 	}
 	k.local(field("manifests"), e.Manifests)
+	k.local(field("gitops", "setup"), e.GitOps.Setup)
 	k.local(field("gitops", "path"), filepath.FromSlash(e.GitOps.Path))
 	if e.Namespace != "" && !dnsLabel.MatchString(e.Namespace) {
 		k.errorf(field("namespace"), "%q: want a DNS label: lower-case letters, digits and dashes, 63 at most", e.Namespace)

@@ -142,6 +142,9 @@ type GitOps struct {
 	// Namespace and Name are those of the Argo CD Application or the Flux Kustomization. Empty: found by Repo and Path.
 	Namespace   string `yaml:"namespace"`
 	Application string `yaml:"application"`
+	// Setup are the objects that make the operator follow Repo, as Manifests are written: `aksflow up` applies them on
+	// the local platform, with the platform's address wherever Repo stands.
+	Setup string `yaml:"setup"`
 	// PullRequest proposes the change instead of pushing it.
 	PullRequest bool `yaml:"pullRequest"`
 	// Username and PasswordEnv are the credentials: PasswordEnv names a variable in the process's environment.
@@ -161,6 +164,9 @@ func Load(path string) (*Config, error) {
 	}
 	return parse(path, data)
 }
+
+// Path is the file that was read.
+func (c *Config) Path() string { return c.file.path }
 
 // Dir is the directory that the file's relative paths start from.
 func (c *Config) Dir() string { return filepath.Dir(c.file.path) }

@@ -15,7 +15,7 @@ func TestThisRepositorysConfiguration(t *testing.T) {
 	c, err := Load("../../aksflow.yaml")
 	require.NoError(t, err)
 	assert.Equal(t, "vote", c.Image)
-	assert.Equal(t, []string{"local", "dev", "staging", "production"}, c.Names())
+	assert.Equal(t, []string{"local", "local-argocd", "local-flux", "dev", "staging", "production"}, c.Names())
 	assert.Equal(t, Pull, c.Environments["production"].Target)
 	assert.Equal(t, "manifests/overlays/production", c.Environments["production"].GitOps.Path)
 
