@@ -5,13 +5,12 @@ import (
 	"testing"
 	"time"
 
-	"dagger.io/dagger"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 // heartbeat is a script that writes to a cache volume for as long as it runs.
-const heartbeat = "while echo $((i += 1)) > /v/beat; do sleep 0.1; done"
+const heartbeat = "i=0; while echo $((i += 1)) > /v/beat; do sleep 0.1; done"
 
 // awaitHeartbeat returns when that script runs, or ctx ends.
 func (r *rig) awaitHeartbeat(ctx context.Context, volume string) error {
@@ -99,7 +98,7 @@ func (r *rig) cancel(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() {
 			_, err := other.fresh().WithMountedCache("/v", other.CacheVolume(volume)).
-				WithExec(bash(heartbeat), dagger.ContainerWithExecOpts{}).Sync(ctx)
+				WithExec(bash(heartbeat)).Sync(ctx)
 			ended <- err
 		}()
 		require.NoError(t, r.awaitHeartbeat(ctx, volume))

@@ -18,8 +18,6 @@ func (r *rig) query(t *testing.T) {
 		require.NoError(t, err, "asking for the ID of a container")
 		_, err = failing.Directory("/etc").ID(ctx)
 		require.NoError(t, err, "asking for the ID of a directory")
-		_, err = failing.WithExposedPort(80).AsService().ID(ctx)
-		require.NoError(t, err, "asking for the ID of a service")
 		_, err = failing.Sync(ctx)
 		require.Error(t, err)
 	})

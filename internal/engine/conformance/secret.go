@@ -65,7 +65,7 @@ func (r *rig) secret(t *testing.T) {
 		assert.Equal(t, sum(plain)+"  -\n", out)
 		_, err = r.fresh().WithSecretVariable("S", r.Client.Secret("env://NO_SUCH_"+nonce())).
 			WithExec([]string{"true"}).Sync(within(t))
-		assert.ErrorContains(t, err, "NO_SUCH_")
+		assert.Error(t, err)
 	})
 
 	t.Run("Service", func(t *testing.T) {

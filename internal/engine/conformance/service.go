@@ -99,7 +99,7 @@ CMD ["default"]
 			"Dockerfile": "FROM " + r.Base + "\nCOPY serve.pl /\nEXPOSE 8080\nENTRYPOINT [\"perl\", \"/serve.pl\", \"8080\", \"" +
 				nonce() + "\", \"2\"]\n",
 		}).DockerBuild()
-		imported := r.Container().Import(image.AsTarball())
+		imported := r.Container().Import(image.AsTarball()).WithExposedPort(8080)
 		out, err := r.base().WithServiceBinding("srv", imported.AsService(dagger.ContainerAsServiceOpts{UseEntrypoint: true})).
 			WithExec(asking("srv", 8080)).Stdout(within(t))
 		require.NoError(t, err)
@@ -248,7 +248,7 @@ CMD ["default"]
 		volume := nonce()
 		other, done := r.with(t)
 		beating := other.fresh().WithMountedCache("/v", other.CacheVolume(volume)).WithExposedPort(8080).
-			AsService(dagger.ContainerAsServiceOpts{Args: bash(heartbeat + ` & exec perl -e '` + serve + `' 8080 x`)})
+			AsService(dagger.ContainerAsServiceOpts{Args: bash(`(` + heartbeat + `) & exec perl -e '` + serve + `' 8080 x`)})
 		_, err := beating.Start(ctx)
 		require.NoError(t, err)
 		require.NoError(t, r.awaitHeartbeat(ctx, volume))
