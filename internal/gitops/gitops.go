@@ -157,7 +157,7 @@ type WaitOptions struct {
 	Sync   bool   // ask for a sync where the Application is not automated
 
 	// Contains tells whether revision has Commit in its history; it lets a later commit pass. nil means that the pods'
-	// digest decides. [Remote.Contains] is one.
+	// digest decides. [Remote.Contains] answers it.
 	Contains func(ctx context.Context, revision, commit string) (bool, error)
 	// Grace is how long a pod may stay in a state that may heal (a first failed pull, one crash); 0 means 30 s.
 	Grace time.Duration

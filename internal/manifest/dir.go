@@ -74,6 +74,36 @@ func (e *NoMatchError) Error() string {
 //
 // Files and Changes are relative to fsys. fsys should be an [fs.ReadLinkFS] if it has symbolic links.
 func Plan(ctx context.Context, fsys fs.FS, dir string, target Target) (*Edit, error) {
+	p, err := newPlanner(ctx, fsys, dir, target)
+	if err != nil {
+		return nil, err
+	}
+	return p.finish(ctx)
+}
+
+// Find returns the references under dir that target names, by file and line. Finding none is no error.
+func Find(ctx context.Context, fsys fs.FS, dir string, target Target) ([]Seen, error) {
+	p, err := newPlanner(ctx, fsys, dir, target)
+	if err != nil {
+		return nil, err
+	}
+	var out []Seen
+	for _, h := range p.held {
+		r, err := set(h.path, h.content, p.want, nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range r.Seen {
+			if s.Matched {
+				out = append(out, s)
+			}
+		}
+	}
+	return out, nil
+}
+
+// newPlanner reads the manifests under dir and keeps those that may hold the image.
+func newPlanner(ctx context.Context, fsys fs.FS, dir string, target Target) (*planner, error) {
 	w, err := target.wanted()
 	if err != nil {
 		return nil, err
@@ -95,7 +125,8 @@ func Plan(ctx context.Context, fsys fs.FS, dir string, target Target) (*Edit, er
 	if err := p.scan(ctx); err != nil {
 		return nil, err
 	}
-	return p.finish(ctx)
+	slices.SortFunc(p.held, func(a, b held) int { return cmp.Compare(a.path, b.path) })
+	return p, nil
 }
 
 // clean refuses a path that leaves the file system it is relative to.
@@ -354,7 +385,7 @@ func (p *planner) noMatch(ctx context.Context) error {
 		defer p.mu.Unlock()
 		for _, doc := range s.docs {
 			for _, site := range find(name, doc).sites {
-				e.Seen = append(e.Seen, Seen{name, site.nodes()[0].Line, site.image().String()})
+				e.Seen = append(e.Seen, Seen{File: name, Line: site.nodes()[0].Line, Image: site.image().String()})
 			}
 		}
 		return nil
@@ -368,7 +399,7 @@ func (p *planner) noMatch(ctx context.Context) error {
 			return err
 		}
 		for _, image := range images {
-			e.Seen = append(e.Seen, Seen{k, 1, image})
+			e.Seen = append(e.Seen, Seen{File: k, Line: 1, Image: image})
 		}
 	}
 	slices.SortFunc(e.Seen, func(a, b Seen) int {

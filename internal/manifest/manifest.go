@@ -14,9 +14,9 @@ type Target struct {
 	// Image is the new reference: REPOSITORY[:TAG][@sha256:DIGEST], the repository with or without its registry's
 	// host. A tag or a digest must be there.
 	Image string
-	// Replace are the repositories that stand for the image in the manifests, when they are not its own: "vote",
-	// "ghcr.io/example/vote". Without a registry's host a name matches on any registry. A Flux setter may be named by
-	// its policy, "flux-system:vote". Empty means the repository of Image, on any registry.
+	// Replace are repositories that stand for the image in the manifests, besides its own, which counts on any
+	// registry: "vote", "ghcr.io/example/vote". Without a registry's host a name matches on any registry. A Flux setter
+	// may be named by its policy, "flux-system:vote".
 	Replace []string
 }
 
@@ -30,9 +30,16 @@ type Change struct {
 
 // Seen is a reference that stood in a manifest.
 type Seen struct {
-	File  string
-	Line  int
-	Image string
+	File    string
+	Line    int
+	Image   string
+	Matched bool // the target names it
+}
+
+// Validate tells what is wrong with the target's image or its names.
+func (t Target) Validate() error {
+	_, err := t.wanted()
+	return err
 }
 
 // Result is the outcome of Set.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -37,10 +38,11 @@ func set(name string, content []byte, w wanted, governed map[string]bool, pins [
 	targeted := map[*yaml.Node]bool{}
 	for _, doc := range s.docs {
 		f := find(name, doc)
+		meant := f.meant(w)
 		for _, site := range f.sites {
-			result.Seen = append(result.Seen, Seen{File: name, Line: site.nodes()[0].Line, Image: site.image().String()})
+			result.Seen = append(result.Seen, Seen{name, site.nodes()[0].Line, site.image().String(), slices.Contains(meant, site)})
 		}
-		for _, site := range f.meant(w) {
+		for _, site := range meant {
 			result.Matched++
 			if _, isWhole := site.(whole); isWhole && governed[site.image().repository] {
 				continue
