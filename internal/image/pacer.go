@@ -105,11 +105,11 @@ func (p *pacer) note(resp *http.Response, err error) {
 		p.tooLong = &tooLongError{reason, asked}
 		return
 	}
+	pause := min(p.first<<min(p.failures, 10), maxBackoff)
 	// Requests that were under way together fail together, and count once.
 	if time.Now().After(p.until) {
 		p.failures++
 	}
-	pause := min(p.first<<(p.failures-1), maxBackoff)
 	pause += rand.N(pause/4 + 1) // so that clients that failed together do not come back together
 	if until := time.Now().Add(max(pause, asked)); until.After(p.until) {
 		p.until = until
