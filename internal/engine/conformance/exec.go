@@ -158,11 +158,14 @@ func (r *rig) exec(t *testing.T) {
 		c := r.dir(map[string]string{
 			"Dockerfile": "FROM " + r.Base + "\nENTRYPOINT [\"echo\", \"entry\"]\nCMD [\"default\"]\n",
 		}).DockerBuild()
+		command := r.dir(map[string]string{"Dockerfile": "FROM " + r.Base + "\nCMD [\"echo\", \"command\"]\n"}).DockerBuild()
 		use := dagger.ContainerWithExecOpts{UseEntrypoint: true}
 		for want, c := range map[string]*dagger.Container{
 			"plain\n":         c.WithExec([]string{"echo", "plain"}),
 			"entry x\n":       c.WithExec([]string{"x"}, use),
 			"entry default\n": c.WithExec(nil, use),
+			"command\n":       command.WithExec(nil),
+			"command \n":      command.WithExec([]string{"echo", "command", ""}, use),
 		} {
 			out, err := c.Stdout(ctx)
 			require.NoError(t, err, want)

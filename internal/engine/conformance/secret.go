@@ -78,6 +78,22 @@ func (r *rig) secret(t *testing.T) {
 		assert.Contains(t, out, sum(plain))
 	})
 
+	// A token that is issued anew for each run must not build everything anew.
+	t.Run("ValueIsNotTheKey", func(t *testing.T) {
+		t.Parallel()
+		key, name, plain := nonce(), nonce(), nonce()
+		run := func(plain string) string {
+			r, done := r.with(t)
+			defer done()
+			out, err := r.base().WithEnvVariable("KEY", key).WithSecretVariable("S", r.SetSecret(name, plain)).
+				WithExec(bash(printRun)).Stdout(within(t))
+			require.NoError(t, err)
+			return out
+		}
+		first := run(plain)
+		assert.Equal(t, first, run(plain+"rotated"))
+	})
+
 	t.Run("StaysOutOfTheImage", func(t *testing.T) {
 		t.Parallel()
 		name, plain := nonce(), "hidden "+nonce()

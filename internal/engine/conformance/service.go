@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -89,6 +90,19 @@ CMD ["default"]
 			out, err := r.base().WithServiceBinding("srv", image.AsService(opts)).WithExec(asking("srv", 8080)).Stdout(ctx)
 			require.NoError(t, err, "%+v", opts)
 			assert.True(t, strings.HasPrefix(out, want), "%q starts with %q", out, want)
+		}
+	})
+
+	t.Run("DefaultCommandIsTheService", func(t *testing.T) {
+		t.Parallel()
+		image := r.dir(map[string]string{
+			"serve.pl":   serve,
+			"Dockerfile": "FROM " + r.Base + "\nCOPY serve.pl /\nEXPOSE 8080\nCMD [\"perl\", \"/serve.pl\", \"8080\", \"" + nonce() + "\"]\n",
+		}).DockerBuild()
+		for _, opts := range []dagger.ContainerAsServiceOpts{{}, {UseEntrypoint: true}} {
+			out, err := r.base().WithServiceBinding("srv", image.AsService(opts)).WithExec(asking("srv", 8080)).Stdout(within(t))
+			require.NoError(t, err, "%+v", opts)
+			assert.NotEmpty(t, out)
 		}
 	})
 
@@ -221,6 +235,14 @@ CMD ["default"]
 		assert.Equal(t, "6", ask(base.WithDirectory("/", r.dir(map[string]string{"text": "6"})).AsService(fromFile)), "files")
 		assert.Equal(t, "7", ask(built("7")))
 		assert.Equal(t, "8", ask(built("8")), "image")
+		imported := func(text string) *dagger.Service {
+			file := filepath.Join(t.TempDir(), "image.tar")
+			_, err := base.WithDirectory("/", r.dir(map[string]string{"text": text})).AsTarball().Export(ctx, file)
+			require.NoError(t, err)
+			return r.Container().Import(r.Host().File(file)).WithExposedPort(8080).AsService(fromFile)
+		}
+		assert.Equal(t, "a", ask(imported("a")))
+		assert.Equal(t, "b", ask(imported("b")), "a tarball")
 		assert.Equal(t, "9", ask(base.WithServiceBinding("behind", base.AsService(args("9"))).AsService(fromService)))
 		assert.Equal(t, "10", ask(base.WithServiceBinding("behind", base.AsService(args("10"))).AsService(fromService)),
 			"a service of the service")
