@@ -91,7 +91,6 @@ func (c *Config) Prepare() error {
 		{"kubelet", "system:node:" + c.NodeName, []string{"system:nodes"}},
 		{"kube-proxy", "system:kube-proxy", nil},
 		{"coredns", "system:coredns", nil},
-		{"volumes", "system:persistent-volume-provisioner", nil},
 	} {
 		if err := ca.Client(client.name, c.URL(), client.user, client.groups...); err != nil {
 			return err
