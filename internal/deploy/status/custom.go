@@ -1,0 +1,84 @@
+package status
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// definition reads
+//
+//	status:
+//	  conditions:
+//	  - type: Established
+//	    status: "True"
+//	  - type: NamesAccepted          # False: another definition has the name
+//	    status: "True"
+func definition(o *unstructured.Unstructured) Status {
+	conditions := conditionsOf(o)
+	if c, ok := conditions["NamesAccepted"]; ok && c.status == "False" {
+		return Status{Message: "its names are taken", Problems: []Problem{{Reason: c.reason, Message: c.message}}}
+	}
+	if conditions["Established"].status == "True" {
+		return Status{Ready: true, Message: "established"}
+	}
+	return Status{Message: "not established yet"}
+}
+
+// custom reads what the API conventions ask of a custom resource's controller
+//
+//	metadata:
+//	  generation: 2
+//	status:
+//	  observedGeneration: 2
+//	  conditions:
+//	  - type: Ready                  # or Available, Programmed, Succeeded; Reconciling and Stalled tell the opposite
+//	    status: "False"
+//	    reason: InvalidSpec
+//	    message: spec.size must be positive
+//
+// A resource without conditions is ready: most have no controller that writes any.
+func custom(o *unstructured.Unstructured) Status {
+	observed, found, _ := unstructured.NestedInt64(o.Object, "status", "observedGeneration")
+	if found && observed < o.GetGeneration() {
+		return Status{Message: "not looked at yet by its controller"}
+	}
+	conditions := conditionsOf(o)
+	if c := conditions["Stalled"]; c.status == "True" {
+		return Status{Message: "stalled", Problems: []Problem{{Reason: c.reason, Message: c.message}}}
+	}
+	if c := conditions["Reconciling"]; c.status == "True" {
+		return Status{Message: text(c, "reconciling")}
+	}
+	for _, positive := range []string{"Ready", "Available", "Programmed", "Succeeded"} {
+		c, ok := conditions[positive]
+		if !ok {
+			continue
+		}
+		if c.status == "True" {
+			return Status{Ready: true, Message: "is " + positive}
+		}
+		return Status{Message: text(c, fmt.Sprintf("not %s yet", positive))}
+	}
+	return Status{Ready: true}
+}
+
+type condition struct{ status, reason, message string }
+
+func conditionsOf(o *unstructured.Unstructured) map[string]condition {
+	list, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
+	conditions := make(map[string]condition, len(list))
+	for _, item := range list {
+		fields, _ := item.(map[string]any)
+		value := func(name string) string { s, _ := fields[name].(string); return s }
+		conditions[value("type")] = condition{value("status"), value("reason"), value("message")}
+	}
+	return conditions
+}
+
+func text(c condition, fallback string) string {
+	if c.message != "" {
+		return c.message
+	}
+	return fallback
+}

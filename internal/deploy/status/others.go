@@ -1,0 +1,105 @@
+package status
+
+import (
+	"fmt"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// claim reads
+//
+//	status:
+//	  phase: Bound         # or Pending, Lost
+//
+// and the events of the claim. A claim whose class binds only when a pod uses it stays Pending, rightly so.
+func claim(c *corev1.PersistentVolumeClaim, w *World) Status {
+	switch c.Status.Phase {
+	case corev1.ClaimBound:
+		return Status{Ready: true, Message: "bound"}
+	case corev1.ClaimLost:
+		return Status{Message: "lost", Problems: []Problem{{Reason: "Lost", Message: "its volume is gone"}}}
+	}
+	status := Status{Message: "waits for a volume"}
+	for _, event := range w.eventsOf(c.UID) {
+		switch event.Reason {
+		case "WaitForFirstConsumer", "WaitForPodScheduled":
+			return Status{Ready: true, Message: "binds when a pod uses it"}
+		case "ProvisioningFailed", "FailedBinding":
+			status.Problems = []Problem{{Reason: event.Reason, Message: event.Message, Heals: Perhaps, Grace: w.Graces.Place}}
+		}
+	}
+	return status
+}
+
+// service reads
+//
+//	spec:
+//	  type: LoadBalancer
+//	status:
+//	  loadBalancer:
+//	    ingress:
+//	    - ip: 20.31.4.5
+//
+// and the events of the cloud's controller. Other types are ready when they are stored.
+func service(s *corev1.Service, w *World) Status {
+	if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		return Status{Ready: true}
+	}
+	for _, ingress := range s.Status.LoadBalancer.Ingress {
+		address := ingress.IP
+		if address == "" {
+			address = ingress.Hostname
+		}
+		return Status{Ready: true, Message: "at " + address}
+	}
+	status := Status{Message: "waits for an address"}
+	for _, event := range w.eventsOf(s.UID) {
+		if event.Reason == "SyncLoadBalancerFailed" {
+			status.Problems = []Problem{{Reason: event.Reason, Message: "the cloud gives it no address: " + event.Message, Heals: Perhaps, Grace: w.Graces.Place}}
+		}
+	}
+	return status
+}
+
+// namespace reads
+//
+//	status:
+//	  phase: Active        # or Terminating
+func namespace(n *corev1.Namespace, _ *World) Status {
+	if n.Status.Phase == corev1.NamespaceTerminating {
+		return Status{Message: "terminating", Problems: []Problem{{Reason: "Terminating", Message: "the namespace is being deleted: wait until it is gone"}}}
+	}
+	return Status{Ready: true}
+}
+
+// autoscaler reads
+//
+//	status:
+//	  currentReplicas: 3
+//	  conditions:
+//	  - type: AbleToScale            # False: the target is not there
+//	    status: "True"
+//	  - type: ScalingActive          # False: no metrics; new pods have none for a minute
+//	    status: "False"
+//	    reason: FailedGetResourceMetric
+//
+// A cluster without metrics must not fail a deploy of an app that runs, so only a target that is missing counts.
+func autoscaler(a *autoscalingv2.HorizontalPodAutoscaler, w *World) Status {
+	message := ""
+	for _, condition := range a.Status.Conditions {
+		if condition.Status != corev1.ConditionFalse {
+			continue
+		}
+		if condition.Type == autoscalingv2.AbleToScale && condition.Reason == "FailedGetScale" {
+			return Status{Message: "its target is missing", Problems: []Problem{{
+				Reason: condition.Reason, Heals: Perhaps, Grace: w.Graces.Refused,
+				Message: fmt.Sprintf("%s/%s cannot be scaled: %s", a.Spec.ScaleTargetRef.Kind, a.Spec.ScaleTargetRef.Name, condition.Message),
+			}}}
+		}
+		if condition.Type == autoscalingv2.ScalingActive {
+			message = "no metrics yet"
+		}
+	}
+	return Status{Ready: true, Message: message}
+}

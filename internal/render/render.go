@@ -1,0 +1,93 @@
+// Package render turns manifests on disk into the objects that they describe: a kustomization, a Helm chart, a
+// directory of plain YAML or JSON files, or one such file.
+//
+// It reads local files and nothing else. A remote base, a chart that is not vendored and a plugin that would run a
+// program are refused by name, so that what is deployed is what was reviewed, and rendering needs no network.
+package render
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/aksflow/aksflow/internal/report"
+)
+
+// Options are what a caller may set beside the path.
+type Options struct {
+	// Images are put into the rendered objects, see [SetImages].
+	Images []Image
+
+	// Values are Helm values files, later ones winning. Only for charts.
+	Values []string
+	// ReleaseName is Helm's .Release.Name; default: the chart's name. Only for charts.
+	ReleaseName string
+	// Namespace is Helm's .Release.Namespace; default: "default". Only for charts: where an object goes is otherwise
+	// decided by its own metadata and by who applies it.
+	Namespace string
+	// KubeVersion ("v1.34.4") is what a chart's .Capabilities.KubeVersion says; default: the version that the linked
+	// Helm library was built for. Only for charts.
+	KubeVersion string
+	// APIVersions ("gateway.networking.k8s.io/v1/HTTPRoute") are added to a chart's .Capabilities.APIVersions.
+	APIVersions []string
+}
+
+// Render returns the objects that path describes, in the order in which they stand there.
+//
+// Anything wrong with the files (no such path, not YAML, not a Kubernetes object, something remote) is
+// [report.Misuse] and names the file, and the line where it is known. An image that matches nothing is an ordinary
+// error that lists the images that were seen.
+func Render(ctx context.Context, path string, o Options) ([]*unstructured.Unstructured, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, report.Misusef("no manifests at %s: give the path of a kustomization, a Helm chart, a directory of manifests or a manifest", path)
+	case err != nil:
+		return nil, report.Misusef("reading manifests: %w", err)
+	}
+
+	var objects []*unstructured.Unstructured
+	switch {
+	case info.IsDir() && isKustomization(path):
+		objects, err = kustomization(path)
+	case info.IsDir() && isFile(filepath.Join(path, "Chart.yaml")), strings.HasSuffix(path, ".tgz"):
+		objects, err = chart(ctx, path, o)
+	case info.IsDir():
+		objects, err = directory(path)
+	default:
+		if slices.Contains(kustomizationNames, filepath.Base(path)) {
+			return Render(ctx, filepath.Dir(path), o)
+		}
+		objects, err = file(path)
+	}
+	if err != nil {
+		return nil, report.Misuse(err)
+	}
+	if len(objects) == 0 {
+		return nil, report.Misusef("%s describes no objects: the manifests there are empty", path)
+	}
+	if _, err := SetImages(objects, o.Images); err != nil {
+		return nil, fmt.Errorf("setting the image in %s: %w", path, err)
+	}
+	return objects, nil
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
