@@ -142,8 +142,9 @@ type GitOps struct {
 	// Namespace and Name are those of the Argo CD Application or the Flux Kustomization. Empty: found by Repo and Path.
 	Namespace   string `yaml:"namespace"`
 	Application string `yaml:"application"`
-	// Setup are the objects that make the operator follow Repo, as Manifests are written: `aksflow up` applies them on
-	// the local platform, with the platform's address wherever Repo stands.
+	// Setup are the objects that make the operator follow Repo, written as Manifests are. On the local platform a delivery
+	// applies them, with the address of the platform's repository wherever they name Repo; elsewhere they are the
+	// cluster's owner's to apply.
 	Setup string `yaml:"setup"`
 	// PullRequest proposes the change instead of pushing it.
 	PullRequest bool `yaml:"pullRequest"`
@@ -162,7 +163,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, report.Misuse(fmt.Errorf("reading the configuration: %w", err))
 	}
-	return parse(path, data)
+	return Parse(path, data)
 }
 
 // Path is the file that was read.
@@ -182,7 +183,8 @@ func (c *Config) Abs(path string) string {
 // Names are the environments' names in the order of the file.
 func (c *Config) Names() []string { return c.file.keys("environments") }
 
-func parse(path string, data []byte) (*Config, error) {
+// Parse is Load for a file's text; path is what the errors call it, and its directory is Dir.
+func Parse(path string, data []byte) (*Config, error) {
 	c := &Config{}
 	doc, err := decode(path, data, c)
 	if err != nil {

@@ -32,7 +32,7 @@ func TestThisRepositorysConfiguration(t *testing.T) {
 }
 
 func TestTheProcessEnvironmentWins(t *testing.T) {
-	c, err := parse("aksflow.yaml", []byte(`
+	c, err := Parse("aksflow.yaml", []byte(`
 app: vote
 build: {args: {BASE: "${BASE}"}}
 environments: {dev: {registry: r.example, manifests: m, variables: {BASE: theirs}}}
@@ -65,7 +65,7 @@ func TestFaultsNameThePlaceAndTheRemedy(t *testing.T) {
 		{"same key twice", "app: vote\napp: more\n", `aksflow.yaml:2: mapping key "app" already defined at line 1`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := parse("aksflow.yaml", []byte(tc.file))
+			_, err := Parse("aksflow.yaml", []byte(tc.file))
 			require.Error(t, err)
 			assert.Contains(t, err.Error(), tc.want)
 			assert.Equal(t, report.ExitMisuse, report.ExitCode(err))
@@ -74,7 +74,7 @@ func TestFaultsNameThePlaceAndTheRemedy(t *testing.T) {
 }
 
 func TestAMissingVariableNamesItsPlace(t *testing.T) {
-	c, err := parse("aksflow.yaml", []byte("app: vote\nbuild:\n  args:\n    BASE: ${BASE:?set it to your copy}\n"))
+	c, err := Parse("aksflow.yaml", []byte("app: vote\nbuild:\n  args:\n    BASE: ${BASE:?set it to your copy}\n"))
 	require.NoError(t, err)
 	_, err = c.Expand("", func(string) (string, bool) { return "", false })
 	assert.ErrorContains(t, err, "aksflow.yaml:4:11: build.args.BASE: ")
@@ -97,7 +97,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("app: vote\nenvironments: {dev: }\n"))
 	f.Add([]byte("app: &a vote\nimage: *a\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := parse("aksflow.yaml", data)
+		c, err := Parse("aksflow.yaml", data)
 		if err != nil {
 			if report.ExitCode(err) != report.ExitMisuse {
 				t.Fatalf("not a misuse: %v", err)
