@@ -3,6 +3,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 
 	"dagger.io/dagger"
 
+	"github.com/aksflow/aksflow/internal/engine"
+	"github.com/aksflow/aksflow/internal/engine/buildkitd"
 	"github.com/aksflow/aksflow/internal/report"
 )
 
@@ -37,7 +40,6 @@ type Options struct {
 type Session struct {
 	client *dagger.Client
 	engine string
-	close  func() error
 }
 
 // Client is the connection; it is valid until Close.
@@ -47,28 +49,65 @@ func (s *Session) Client() *dagger.Client { return s.client }
 func (s *Session) Engine() string { return s.engine }
 
 // Close ends the session and stops its services. The embedded engine's daemon stays for the next command.
-func (s *Session) Close() error { return s.close() }
+func (s *Session) Close() error { return s.client.Close() }
 
 // Connect opens a session. Canceling ctx ends whatever runs in it; Close is still to be called.
 //
 // An unknown engine name is a misuse in the sense of package report. Every other error says what the chosen engine
 // lacks and how to get it.
 func Connect(ctx context.Context, o Options) (*Session, error) {
-	if o.Engine == "" {
-		o.Engine = os.Getenv("AKSFLOW_ENGINE")
-	}
-	switch o.Engine {
-	case "", Auto, Dagger, Embedded:
-		return nil, errors.New("no engine yet")
+	switch want := cmp.Or(o.Engine, os.Getenv("AKSFLOW_ENGINE"), Auto); want {
+	case Embedded:
+		return connectEmbedded(ctx, o)
+	case Dagger:
+		found, err := findDagger(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return connectDagger(ctx, found)
+	case Auto:
+		found, err := findDagger(ctx)
+		if err != nil {
+			report.Info(ctx, "engine: embedded, because %v", err)
+			return connectEmbedded(ctx, o)
+		}
+		report.Info(ctx, "engine: Dagger, because %s", found.why)
+		return connectDagger(ctx, found)
 	default:
-		return nil, report.Misusef("engine %q: want %s, %s or %s (--engine or AKSFLOW_ENGINE)", o.Engine, Auto, Dagger, Embedded)
+		return nil, report.Misusef("engine %q: want %s, %s or %s (--engine or AKSFLOW_ENGINE)", want, Auto, Dagger, Embedded)
 	}
 }
+
+func connectEmbedded(ctx context.Context, o Options) (*Session, error) {
+	state, err := StateDir(o.State)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := engine.Open(ctx, engine.Options{Dir: engineDir(state), Idle: o.IdleTimeout})
+	if err != nil {
+		return nil, err
+	}
+	client, err := dagger.Connect(ctx, dagger.WithConn(conn))
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &Session{client: client, engine: Embedded}, nil
+}
+
+// engineDir is the embedded engine's part of a state directory.
+func engineDir(state string) string { return filepath.Join(state, "engine") }
 
 // Down stops the embedded engine's daemon of a state directory, if it runs, and removes what it or a killed
 // predecessor left on the machine: its bridge, iptables rules, network namespaces and mounts. The cache stays.
 // Sessions that still use the daemon fail.
 func Down(ctx context.Context, state string) error {
+	state, err := StateDir(state)
+	if err != nil {
+		return err
+	}
+	if err := buildkitd.Stop(ctx, engineDir(state)); err != nil {
+		return fmt.Errorf("stop the embedded engine: %w", err)
+	}
 	return nil
 }
 

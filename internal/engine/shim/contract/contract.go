@@ -38,6 +38,15 @@ func (e Expect) Accepts(code int) bool {
 	}
 }
 
+// BuildKit leaves the addresses of a step's services out of its cache key, so the engine first tries a step without
+// them: if it is cached, no service needs to start. Such a step finds NotRunning as the address of ServicesHost in its
+// /etc/hosts, and `exec -services` ends with NeedServices before it has done anything.
+const (
+	ServicesHost = "services.aksflow.internal"
+	NotRunning   = "0.0.0.0"
+	NeedServices = 190
+)
+
 // UnexpectedSuccess is what `exec` exits with when the command succeeded and should not have: its own 0 would say that
 // all is well.
 const UnexpectedSuccess = 191

@@ -1,0 +1,230 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/containerd/platforms"
+	bkclient "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/errdefs"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/aksflow/aksflow/internal/engine/shim/contract"
+)
+
+// build is one job at the daemon: what is worked out and solved in it is released together when it ends.
+type build struct {
+	engine  *Engine
+	gateway gateway.Client
+}
+
+// result is what a build returns to be exported: a file system and, for an image, its configuration.
+type result struct {
+	ref  gateway.Reference
+	meta map[string][]byte
+}
+
+// job runs f as a build, and exports what it returns.
+func (e *Engine) job(ctx context.Context, exports []bkclient.ExportEntry, f func(context.Context, *build) (*result, error)) (map[string]string, error) {
+	status := make(chan *bkclient.SolveStatus)
+	watch := newWatcher(ctx, e)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for s := range status {
+			watch.update(s)
+		}
+	}()
+	opt := bkclient.SolveOpt{Exports: exports, SharedSession: e.session, SessionPreInitialized: true}
+	if len(exports) > 0 && exports[0].Type == bkclient.ExporterLocal {
+		// Its target is part of a session, so it needs one of its own.
+		opt.SharedSession, opt.SessionPreInitialized = nil, false
+		opt.Session = e.attachables
+	}
+	var inner error // f's own error: what comes back through the daemon has lost its types
+	response, err := e.client.Build(ctx, opt, "aksflow", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		r, err := f(ctx, &build{engine: e, gateway: gw})
+		if err != nil {
+			inner = err
+			return nil, err
+		}
+		out := gateway.NewResult()
+		if r != nil && len(exports) > 0 {
+			if r.ref != nil {
+				out.SetRef(r.ref)
+			}
+			for k, v := range r.meta {
+				out.AddMeta(k, v)
+			}
+		}
+		return out, nil
+	}, status)
+	<-watched
+	if inner != nil {
+		err = inner
+	}
+	if ended := context.Cause(ctx); err != nil && ended != nil {
+		return nil, ended
+	}
+	if err != nil {
+		return nil, watch.explain(err)
+	}
+	return response.ExporterResponse, nil
+}
+
+// errNeedServices says that a step is not cached and wants services that do not run.
+var errNeedServices = errors.New("a step needs its services")
+
+// attempts bounds how often a build is tried again because services that ran have ended meanwhile.
+const attempts = 3
+
+// run runs f as a build. If a step in it needs services, they are started and f runs once more: it must work out anew
+// what it solves, and name the services with b.needs.
+func (e *Engine) run(ctx context.Context, exports []bkclient.ExportEntry, f func(context.Context, *build) (*result, []*node, error)) (map[string]string, error) {
+	for try := 1; ; try++ {
+		var needs []*node
+		response, err := e.job(ctx, exports, func(ctx context.Context, b *build) (r *result, err error) {
+			r, needs, err = f(ctx, b)
+			return r, err
+		})
+		if !errors.Is(err, errNeedServices) {
+			return response, e.services.blame(err, needs)
+		}
+		if try == attempts {
+			return nil, e.services.blame(fmt.Errorf("%w, and they do not stay up", errNeedServices), needs)
+		}
+		if err := e.services.startAll(ctx, needs); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// solve has the daemon make a file system. Nil stands for an empty one.
+func (b *build) solve(ctx context.Context, st llb.State, platform ocispecs.Platform) (gateway.Reference, error) {
+	def, err := st.Marshal(ctx, llb.Platform(platform))
+	if err != nil {
+		return nil, err
+	}
+	if len(def.Def) == 0 {
+		return nil, nil
+	}
+	r, err := b.gateway.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
+	if err != nil {
+		return nil, err
+	}
+	return r.SingleRef()
+}
+
+// platform is the daemon's own.
+func (b *build) platform() ocispecs.Platform {
+	if w := b.gateway.BuildOpts().Workers; len(w) > 0 && len(w[0].Platforms) > 0 {
+		return platforms.Normalize(w[0].Platforms[0])
+	}
+	return platforms.Normalize(platforms.DefaultSpec())
+}
+
+// host is the address of a service as a step's hosts file gets it, whether or not it runs.
+func (b *build) host(service *node) (ip net.IP, runs bool) {
+	if ip := b.engine.services.address(service); ip != nil {
+		return ip, true
+	}
+	return net.ParseIP(contract.NotRunning), false
+}
+
+// ExecError is a command that ended with an exit code that was not expected.
+type ExecError struct {
+	Cmd            []string
+	ExitCode       int
+	Stdout, Stderr string
+	// Place is what ran it, where the command line alone does not say: a Dockerfile's step, a service.
+	Place string
+}
+
+// shownLines is how much of a failed step's output stands in the error itself.
+const shownLines = 40
+
+// Error says what failed; of a Dockerfile's step, whose output nobody asks for, it shows the end.
+func (e *ExecError) Error() string {
+	message := fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Cmd, " "), e.ExitCode)
+	if e.Place == "" {
+		return message
+	}
+	message = e.Place + ": " + message
+	output := strings.TrimSpace(e.Stdout + e.Stderr)
+	if output == "" {
+		return message + "; it printed nothing"
+	}
+	lines := strings.Split(output, "\n")
+	if skipped := len(lines) - shownLines; skipped > 0 {
+		lines = append([]string{fmt.Sprintf("… %d lines before these …", skipped)}, lines[skipped:]...)
+	}
+	return message + "\n" + strings.Join(lines, "\n")
+}
+
+// explain gives an error of a failed step the step's output.
+func (w *watcher) explain(err error) error {
+	var exit *gatewaypb.ExitError
+	if !errors.As(err, &exit) {
+		return plain(err)
+	}
+	if exit.ExitCode == contract.NeedServices {
+		return errNeedServices
+	}
+	failed := &ExecError{ExitCode: int(exit.ExitCode)}
+	var vertex *errdefs.VertexError
+	if errors.As(err, &vertex) {
+		v := w.vertex(vertex.Digest)
+		failed.Stdout, failed.Stderr = v.stdout.String(), v.stderr.String()
+		failed.Place = v.name
+	}
+	var solve *errdefs.SolveError
+	if errors.As(err, &solve) && solve.Op.GetExec() != nil {
+		failed.Cmd = solve.Op.GetExec().GetMeta().GetArgs()
+	}
+	if cmd, ok := userCommand(failed.Cmd); ok {
+		failed.Cmd, failed.Place = cmd, ""
+		if failed.ExitCode == contract.UnexpectedSuccess {
+			failed.ExitCode = 0
+		}
+	}
+	return failed
+}
+
+// userCommand takes the shim off a command line.
+func userCommand(args []string) ([]string, bool) {
+	if len(args) == 0 || args[0] != contract.Shim {
+		return nil, false
+	}
+	for i, a := range args {
+		if a == "--" {
+			return args[i+1:], true
+		}
+	}
+	return nil, false
+}
+
+// plain drops what BuildKit's layers say about themselves from an error.
+func plain(err error) error {
+	message := err.Error()
+	for _, prefix := range []string{"failed to run Build function: ", "failed to solve: ", "rpc error: code = Unknown desc = "} {
+		message = strings.ReplaceAll(message, prefix, "")
+	}
+	if message == err.Error() {
+		return err
+	}
+	return &wrapped{message, err}
+}
+
+type wrapped struct {
+	message string
+	error
+}
+
+func (w *wrapped) Error() string { return w.message }
+func (w *wrapped) Unwrap() error { return w.error }
