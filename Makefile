@@ -10,19 +10,29 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # What the engine and the local platform use of Debian; a compiler for the race detector.
-PACKAGES := ca-certificates containerd containernetworking-plugins etcd-server gcc git iproute2 iptables libc6-dev \
-            mmdebstrap redis-server runc
+PACKAGES := ca-certificates containerd containernetworking-plugins curl etcd-server gcc git iproute2 iptables libc6-dev \
+            mmdebstrap openssh-client redis-server runc
 
 # The servers of the local platform and the tools of this repository, each from its own go.mod: name=directory:package.
-TOOLS := buildkitd=tools/buildkit:github.com/moby/buildkit/cmd/buildkitd \
-         buildctl=tools/buildkit:github.com/moby/buildkit/cmd/buildctl \
-         kubernetes=tools/kubernetes:. \
+TOOLS := kubernetes=tools/kubernetes:. \
          argocd=tools/argocd:github.com/argoproj/argo-cd/v3/cmd \
+         buildkitd=tools/buildkit:github.com/moby/buildkit/cmd/buildkitd \
+         buildctl=tools/buildkit:github.com/moby/buildkit/cmd/buildctl \
+         registry=tools/registry:. \
+         coredns=tools/coredns:. \
+         pause=tools/pause:. \
+         kustomize=tools/kustomize:sigs.k8s.io/kustomize/kustomize/v5 \
+         source-controller=tools/flux:github.com/fluxcd/source-controller \
+         kustomize-controller=tools/flux:github.com/fluxcd/kustomize-controller \
          staticcheck=tools/lint:honnef.co/go/tools/cmd/staticcheck \
          actionlint=tools/lint:github.com/rhysd/actionlint/cmd/actionlint
 
-# Every Go module of this repository, and the one that needs Dagger's generated code beside it.
-MODULES := . $(sort $(patsubst %/go.mod,%,$(wildcard tools/*/go.mod)))
+# Modules with Go code of their own; the rest of tools/ only names what to build.
+MODULES := . $(patsubst %/main.go,%,$(wildcard tools/*/main.go))
+
+# Packages whose tests run under the race detector. The rest drive containers and a cluster from outside.
+RACE := ./internal/command/... ./internal/config/... ./internal/deliver/... ./internal/deploy/... ./internal/gitflow/... \
+        ./internal/gitops/... ./internal/image/... ./internal/manifest/... ./internal/render/... ./internal/report/...
 
 say = @printf '\033[36m==>\033[0m %s\n'
 
@@ -50,7 +60,7 @@ tools: $(foreach t,$(TOOLS),$(BIN)/$(firstword $(subst =, ,$(t))))
 define tool
 $(BIN)/$(1): $$(wildcard $(2)/go.mod $(2)/go.sum $(2)/*.go)
 	$$(say) 'building $(1) (minutes the first time, seconds from the cache)'
-	@cd $(2) && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $(BIN)/$(1) $(3)
+	@cd $(2) && CGO_ENABLED=0 go build -ldflags '-s -w' -o $(BIN)/$(1) $(3)
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool,$(firstword $(subst =, ,$(t))),$(firstword $(subst :, ,$(lastword $(subst =, ,$(t))))),$(lastword $(subst :, ,$(t))))))
 
@@ -58,3 +68,36 @@ $(foreach t,$(TOOLS),$(eval $(call tool,$(firstword $(subst =, ,$(t))),$(firstwo
 aksflow: ## build bin/aksflow
 	@CGO_ENABLED=0 go build -ldflags '-X main.version=$(VERSION)' -o $(BIN)/aksflow .
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $(BIN)/aksflow-shim ./internal/engine/shim
+
+.PHONY: demo
+demo: setup ## deliver the sample app to a real cluster: by push, then by pull with Argo CD
+	@$(SUDO) env PATH="$(BIN):$$PATH" test/demo.sh
+
+.PHONY: down
+down: ## stop what the demo left running
+	@$(SUDO) $(BIN)/aksflow down
+
+.PHONY: test
+test: setup lint ## every test there is, the end-to-end ones on a cluster of their own included
+	$(say) 'tests under the race detector'
+	@$(SUDO) env AKSFLOW_BIN=$(BIN) PATH="$(BIN):$$PATH" go test -race $(RACE)
+	$(say) 'tests with containers and a cluster'
+	@$(SUDO) env AKSFLOW_BIN=$(BIN) PATH="$(BIN):$$PATH" go test -p 1 -timeout 40m \
+	  $$(go list ./... | grep -vxF -f <(go list $(RACE)))
+
+.PHONY: lint
+lint: $(BIN)/staticcheck $(BIN)/actionlint ## format, vet, staticcheck
+	$(say) 'gofmt, go vet, staticcheck'
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then printf 'gofmt -w these:\n%s\n' "$$unformatted"; exit 1; fi
+	@for module in $(MODULES); do (cd $$module && go vet ./... && $(BIN)/staticcheck ./...); done
+	@if ls .github/workflows/*.yml >/dev/null 2>&1; then $(BIN)/actionlint; fi
+
+.PHONY: bench
+bench: setup ## the figures that the README quotes
+	@$(SUDO) env AKSFLOW_BIN=$(BIN) PATH="$(BIN):$$PATH" go test -run '^$$' -bench . -benchtime 5x ./internal/...
+
+.PHONY: clean
+clean: ## stop the platform and remove what was built; caches of Go and of images stay
+	@if [ -x $(BIN)/aksflow ]; then $(SUDO) $(BIN)/aksflow down; fi
+	rm -rf $(BIN)

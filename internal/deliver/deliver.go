@@ -1,0 +1,345 @@
+// Package deliver holds the order of the steps that bring one application to one environment. Each step is a method, so
+// that `aksflow build` and the build in `aksflow deliver` are the same code; Run is all of them.
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"dagger.io/dagger"
+
+	"github.com/aksflow/aksflow/internal/config"
+	"github.com/aksflow/aksflow/internal/deploy"
+	"github.com/aksflow/aksflow/internal/gitops"
+	"github.com/aksflow/aksflow/internal/image"
+	"github.com/aksflow/aksflow/internal/manifest"
+	"github.com/aksflow/aksflow/internal/pipeline"
+	"github.com/aksflow/aksflow/internal/render"
+	"github.com/aksflow/aksflow/internal/report"
+)
+
+// Delivery is an application on its way to an environment.
+type Delivery struct {
+	// Config, with its variables expanded for Environment.
+	Config *config.Config
+	// Environment is where to. Build and Test need none.
+	Environment *config.Environment
+	// Client connects to the engine that builds and tests; it is called when the first container work is due, and may
+	// be called again.
+	Client func(context.Context) (*dagger.Client, error)
+
+	// BuildArgs are added to those of the configuration, and win.
+	BuildArgs map[string]string
+	// NoCache runs tests again that ran on the same content before.
+	NoCache bool
+
+	// Registry is how the environment's registry is reached.
+	Registry image.Registry
+	// Tags are what the pushed image is called, beside the source revision's tag.
+	Tags []string
+
+	// GitUser and GitPassword are for the environment's repository.
+	GitUser, GitPassword string
+	// SetupRepo is the address that the environment's setup objects name in place of its repository's. Empty: the setup
+	// is not this delivery's to make.
+	SetupRepo string
+	// RunURL is the page of the CI run, for records and commits. May be empty.
+	RunURL string
+
+	// Deploy holds what the caller decides about a push delivery. Its app, namespace, objects, image and source are
+	// filled in here.
+	Deploy deploy.Release
+	// Force sets an image again that was rolled back on purpose.
+	Force bool
+	// Sync asks the operator for a sync where it is not automated.
+	Sync bool
+}
+
+// Built is an image on disk.
+type Built struct {
+	Tarball string        // an OCI image layout in a tar archive; "" if none was asked for
+	Digest  string        // of the image in Tarball, sha256:…; "" without one
+	Source  gitops.Source // what it was built from
+}
+
+// Build builds the image, and writes it to tarball unless that is "".
+func (d *Delivery) Build(ctx context.Context, tarball string) (*Built, error) {
+	app, source, err := d.app(ctx)
+	if err != nil {
+		return nil, err
+	}
+	built := &Built{Tarball: tarball, Source: source}
+	if tarball == "" {
+		_, err = app.Build().Sync(ctx)
+		return built, explainBuild(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(tarball), 0o755); err != nil {
+		return nil, fmt.Errorf("making the folder for the image: %w", err)
+	}
+	if _, err := app.Tarball().Export(ctx, tarball); err != nil {
+		return nil, explainBuild(err)
+	}
+	img, err := image.Open(tarball)
+	if err != nil {
+		return nil, err
+	}
+	defer img.Close()
+	built.Digest = img.Digest().String()
+	return built, nil
+}
+
+// explainBuild puts the output of a failed build step where a reader sees it.
+func explainBuild(err error) error {
+	var failed *dagger.ExecError
+	if errors.As(err, &failed) {
+		return fmt.Errorf("building the image: %v exited with %d\n%s%s", failed.Cmd, failed.ExitCode, failed.Stdout, failed.Stderr)
+	}
+	if err != nil {
+		return fmt.Errorf("building the image: %w", err)
+	}
+	return nil
+}
+
+// Test tests the image in tarball, or one that is built now if that is "". The results are there also when tests
+// failed.
+func (d *Delivery) Test(ctx context.Context, tarball string) (*pipeline.Results, error) {
+	app, _, err := d.app(ctx)
+	if err != nil {
+		return nil, err
+	}
+	client, err := d.Client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var img *dagger.File
+	if tarball != "" {
+		if _, err := os.Stat(tarball); err != nil {
+			return nil, report.Misuse(fmt.Errorf("the image to test: %w; `aksflow build -o FILE` makes one", err))
+		}
+		img = client.Host().File(tarball)
+	}
+	return pipeline.Test(ctx, client, app, img, d.tests())
+}
+
+// Publish pushes the image in tarball to the environment's registry.
+func (d *Delivery) Publish(ctx context.Context, tarball string, source gitops.Source) (*image.Result, error) {
+	tags := d.Tags
+	if tag := sourceTag(source); tag != "" {
+		tags = append([]string{tag}, tags...)
+	}
+	return image.Push(ctx, image.Options{
+		Tarball:    tarball,
+		Repository: d.Environment.Registry + "/" + d.Config.Image,
+		Tags:       tags,
+		Registry:   d.Registry,
+	})
+}
+
+// sourceTag is the tag that an image carries for the commit it was built from. Uncommitted changes have none.
+func sourceTag(source gitops.Source) string {
+	if source.Commit == "" || source.Dirty {
+		return ""
+	}
+	return source.Commit[:12]
+}
+
+// Cluster connects to the environment's cluster.
+func (d *Delivery) Cluster(ctx context.Context) (*deploy.Cluster, error) {
+	return deploy.Connect(ctx, deploy.Options{
+		Kubeconfig: d.kubeconfig(),
+		Context:    d.Environment.Cluster.Context,
+	})
+}
+
+func (d *Delivery) kubeconfig() string {
+	if path := d.Environment.Cluster.Kubeconfig; path != "" {
+		return d.Config.Abs(path)
+	}
+	return ""
+}
+
+// Release is the environment's manifests with ref, a reference with its digest, as the image.
+func (d *Delivery) Release(ctx context.Context, ref string, source gitops.Source) (deploy.Release, error) {
+	release := d.Deploy
+	release.App = d.Config.App
+	release.Namespace = d.Environment.Namespace
+	if release.Namespace == "" {
+		release.Namespace = "default"
+	}
+	release.Image, release.SourceRevision, release.RunURL = ref, source.Commit, d.RunURL
+	options := render.Options{}
+	if ref != "" {
+		options.Images = []render.Image{{Ref: ref}}
+	}
+	objects, err := render.Render(ctx, d.Config.Abs(d.Environment.Manifests), options)
+	release.Objects = objects
+	return release, err
+}
+
+// Push applies the environment's manifests with the image ref and watches until the pods run it.
+func (d *Delivery) Push(ctx context.Context, ref string, source gitops.Source) (*deploy.Result, error) {
+	release, err := d.Release(ctx, ref, source)
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := d.Cluster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return cluster.Deploy(ctx, release)
+}
+
+// Bump writes ref into the environment's manifests in git.
+func (d *Delivery) Bump(ctx context.Context, ref string, source gitops.Source) (*gitops.Result, error) {
+	return gitops.Bump(ctx, d.BumpOptions(ref, source))
+}
+
+// BumpOptions is what Bump asks of package gitops.
+func (d *Delivery) BumpOptions(ref string, source gitops.Source) gitops.BumpOptions {
+	o := gitops.BumpOptions{
+		Remote:         d.remote(),
+		Branch:         d.Environment.GitOps.Branch,
+		Path:           d.Environment.GitOps.Path,
+		Target:         manifest.Target{Image: ref},
+		SourceRevision: source.Commit,
+		PipelineRun:    d.RunURL,
+		Force:          d.Force,
+	}
+	if d.Environment.GitOps.PullRequest {
+		o.PullRequest = &gitops.PullRequest{}
+	}
+	return o
+}
+
+func (d *Delivery) remote() gitops.Remote {
+	return gitops.Remote{
+		URL:  d.Environment.GitOps.Repo,
+		Auth: gitops.Auth{Username: d.GitUser, Token: d.GitPassword},
+	}
+}
+
+// Wait returns when the operator has applied commit and the pods run ref.
+func (d *Delivery) Wait(ctx context.Context, commit, ref string) (*gitops.WaitResult, error) {
+	g := d.Environment.GitOps
+	remote := d.remote()
+	return gitops.Wait(ctx, gitops.WaitOptions{
+		Kubeconfig: d.kubeconfig(),
+		Context:    d.Environment.Cluster.Context,
+		Operator:   g.Operator,
+		Namespace:  g.Namespace,
+		Name:       g.Application,
+		RepoURL:    g.Repo,
+		Branch:     g.Branch,
+		Path:       g.Path,
+		Commit:     commit,
+		Image:      ref,
+		Sync:       d.Sync,
+		Contains: func(ctx context.Context, revision, commit string) (bool, error) {
+			return remote.Contains(ctx, g.Branch, revision, commit)
+		},
+	})
+}
+
+// app is the configuration's build as package pipeline wants it.
+func (d *Delivery) app(ctx context.Context) (pipeline.App, gitops.Source, error) {
+	b := d.Config.Build
+	dir := d.Config.Abs(b.Context)
+	dockerfile := filepath.Join(dir, b.Dockerfile)
+	if _, err := os.Stat(dockerfile); err != nil {
+		return pipeline.App{}, gitops.Source{}, report.Misusef("there is no Dockerfile at %s: set build.context and build.dockerfile in %s",
+			dockerfile, d.Config.Path())
+	}
+	source, err := d.Source(ctx)
+	if err != nil {
+		return pipeline.App{}, source, err
+	}
+	client, err := d.Client(ctx)
+	if err != nil {
+		return pipeline.App{}, source, err
+	}
+	args := map[string]string{}
+	if source.Commit != "" {
+		args["REVISION"] = source.Commit
+		if source.Dirty {
+			args["REVISION"] += "-dirty"
+		}
+		// Timestamps inside the image say when its source was committed: the same source is the same image.
+		// https://reproducible-builds.org/docs/source-date-epoch/
+		args["SOURCE_DATE_EPOCH"] = strconv.FormatInt(source.Time.Unix(), 10)
+	}
+	for _, more := range []map[string]string{b.Args, d.BuildArgs} {
+		for name, value := range more {
+			args[name] = value
+		}
+	}
+	app := pipeline.App{
+		Source:     client.Host().Directory(dir),
+		Dockerfile: b.Dockerfile,
+		Target:     b.Target,
+		BuildArgs:  args,
+		Platform:   dagger.Platform(b.Platform),
+	}
+	for name, from := range b.Secrets {
+		value, err := d.secret(name, from)
+		if err != nil {
+			return app, source, err
+		}
+		app.Secrets = append(app.Secrets, client.SetSecret(name, value))
+	}
+	return app, source, nil
+}
+
+func (d *Delivery) secret(name string, from config.Secret) (string, error) {
+	if from.Env != "" {
+		value, ok := os.LookupEnv(from.Env)
+		if !ok {
+			return "", report.Misusef("the build secret %s comes from the environment variable %s, which is not set", name, from.Env)
+		}
+		return value, nil
+	}
+	value, err := os.ReadFile(d.Config.Abs(from.File))
+	if err != nil {
+		return "", report.Misuse(fmt.Errorf("the build secret %s: %w", name, err))
+	}
+	return string(value), nil
+}
+
+// tests is the configuration's test as package pipeline wants it.
+func (d *Delivery) tests() pipeline.Tests {
+	t := d.Config.Test
+	suite := func(s *config.Suite) *pipeline.Suite {
+		if s == nil {
+			return nil
+		}
+		return &pipeline.Suite{Target: s.Target, Command: s.Command, Reports: s.Reports, Env: s.Env}
+	}
+	out := pipeline.Tests{
+		Unit:        suite(t.Unit),
+		Integration: suite(t.Integration),
+		App:         pipeline.Service{Name: t.App.Name, Env: t.App.Env},
+		NoCache:     d.NoCache,
+	}
+	if t.App.Port != 0 {
+		out.App.Ports = []int{t.App.Port}
+	}
+	for _, s := range t.Services {
+		out.Services = append(out.Services, pipeline.Service{
+			Name: s.Name, Image: s.Image, Target: s.Target, Args: s.Args, Env: s.Env, Ports: s.Ports,
+		})
+	}
+	return out
+}
+
+// Source is what the image is built from.
+func (d *Delivery) Source(ctx context.Context) (gitops.Source, error) {
+	dir := d.Config.Abs(d.Config.Build.Context)
+	source, err := gitops.SourceRevision(ctx, dir)
+	if err != nil {
+		return source, fmt.Errorf("finding out which commit %s is at: %w", dir, err)
+	}
+	return source, nil
+}
