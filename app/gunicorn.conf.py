@@ -9,6 +9,9 @@ worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 threads = 8
 
+# The app is loaded before the port opens: one that cannot start is never taken for one that serves.
+preload_app = True
+
 # Heartbeats go to memory: the root file system is read-only.
 worker_tmp_dir = "/dev/shm"
 

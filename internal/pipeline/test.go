@@ -137,78 +137,120 @@ func (t *tester) integration(ctx context.Context, r *runner) error {
 
 	var servers []server
 	for i, s := range t.tests.Services {
-		servers = append(servers, s.start(services[i], servers))
+		servers = append(servers, s.serve(services[i], servers))
 	}
-	servers = append(servers, t.tests.App.start(app, servers))
+	servers = append(servers, t.tests.App.serve(app, servers))
 	url := fmt.Sprintf("http://%s:%d", t.tests.App.Name, t.tests.App.Ports[0])
 	client = bind(client, servers).WithEnvVariable("APP_URL", url)
 
 	// The services start when the tests do, and not at all when the engine remembers how the tests ended. So whether
-	// they come up is asked only of tests that take longer than that, or that could not run.
-	runCtx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	watch := time.AfterFunc(t.tests.StartTimeout, func() {
-		if down := t.down(runCtx, servers, slack); down != nil {
-			cancel(&notStarted{*down})
+	// they came up is asked only of tests that take longer than that, or that could not run.
+	runCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var late *Case
+	var held []server
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-runCtx.Done():
+		case <-time.After(t.tests.StartTimeout):
+			if late, held = t.start(runCtx, servers, slack); late != nil {
+				cancel()
+			}
 		}
-	})
+	}()
 	err := r.run(runCtx, client)
-	watch.Stop()
-	var late *notStarted
-	if errors.As(context.Cause(runCtx), &late) {
-		r.makeUp(late.Case)
-		return nil
-	}
+	cancel()
+	<-watched
+	defer func() { stop(context.WithoutCancel(ctx), held) }()
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	if down := t.down(ctx, servers, t.tests.StartTimeout); down != nil {
-		r.makeUp(*down)
+	if late != nil {
+		r.makeUp(*late)
+		return nil
+	}
+	var exit *dagger.ExecError
+	if s := blamed(err, servers); s != nil && errors.As(err, &exit) {
+		r.makeUp(s.ended(exit))
+		return nil
+	}
+	if late, held = t.start(ctx, servers, t.tests.StartTimeout); late != nil {
+		r.makeUp(*late)
 		return nil
 	}
 	return err
 }
 
-// slack is how long a server that should be up may take to answer that it is.
+// blamed returns the server that the engine names as the one that did not start: the last name in its error, because a
+// server that waits for another is named before it. Nil if it names none.
+func blamed(err error, servers []server) *server {
+	var found *server
+	last := -1
+	for i, s := range servers {
+		if at := strings.LastIndex(err.Error(), "(aliased as "+s.Name+")"); at > last {
+			found, last = &servers[i], at
+		}
+	}
+	return found
+}
+
+// ended says that a server's process ended when it should have served.
+func (s server) ended(exit *dagger.ExecError) Case {
+	c := s.failed()
+	c.Message = fmt.Sprintf("%s ended before it answered on %s: exit code %d", s.Name, ports(s.Ports), exit.ExitCode)
+	if last := lastLine(exit.Stderr, exit.Stdout); last != "" {
+		c.Message += ": " + last
+	}
+	c.Detail = exit.Message() + "\n" + output(exit.Stdout, exit.Stderr)
+	return c
+}
+
+// failed is a test that says that the server starts, and is not so.
+func (s server) failed() Case { return Case{Class: "services", Name: s.Name + " starts"} }
+
+// slack is how long a server that should be up may take to answer that it is, or to stop.
 const slack = 10 * time.Second
 
-// notStarted ends a run whose server never came up.
-type notStarted struct{ Case }
-
-func (n *notStarted) Error() string { return n.Message }
-
-// down starts the servers one after the other, and returns what to say about the first that does not answer within
-// timeout; nil if all do. A server that runs already answers at once.
-func (t *tester) down(ctx context.Context, servers []server, timeout time.Duration) *Case {
+// start starts the servers one after the other; one that runs already answers at once. It returns what to say about the
+// first that does not answer within timeout, nil if all do, and those that did, which are the caller's to stop.
+func (t *tester) start(ctx context.Context, servers []server, timeout time.Duration) (down *Case, up []server) {
 	for _, s := range servers {
 		startCtx, cancel := context.WithTimeout(ctx, timeout)
 		_, err := s.dagger.Start(startCtx)
 		late := startCtx.Err() != nil
 		cancel()
 		if ctx.Err() != nil {
-			return nil
+			return nil, up
 		}
 		if err == nil {
-			defer s.dagger.Stop(context.WithoutCancel(ctx)) //nolint:errcheck // it ends with the session at the latest
+			up = append(up, s)
 			continue
 		}
-		c := &Case{Class: "services", Name: s.Name + " starts", Detail: err.Error()}
+		c := s.failed()
+		c.Detail = err.Error()
 		var exit *dagger.ExecError
 		switch {
 		case errors.As(err, &exit):
-			c.Message = fmt.Sprintf("%s ended before it answered on %s: exit code %d", s.Name, ports(s.Ports), exit.ExitCode)
-			if last := lastLine(exit.Stderr, exit.Stdout); last != "" {
-				c.Message += ": " + last
-			}
-			c.Detail = exit.Message() + "\n" + output(exit.Stdout, exit.Stderr)
+			c = s.ended(exit)
 		case late:
 			c.Message = fmt.Sprintf("%s did not answer on %s within %v", s.Name, ports(s.Ports), t.tests.StartTimeout)
 		default:
 			c.Message = fmt.Sprintf("%s did not start: %s", s.Name, firstLine(err.Error()))
 		}
-		return c
+		return &c, up
 	}
-	return nil
+	return nil, up
+}
+
+// stop stops servers that start has started. What does not stop ends with the session.
+func stop(ctx context.Context, servers []server) {
+	ctx, cancel := context.WithTimeout(ctx, slack)
+	defer cancel()
+	for _, s := range slices.Backward(servers) {
+		_, _ = s.dagger.Stop(ctx)
+	}
 }
 
 // built returns a stage of the Dockerfile once it is built.
@@ -221,8 +263,8 @@ func (t *tester) built(ctx context.Context, target string) (*dagger.Container, e
 	return ctr, nil
 }
 
-// start adds to the graph that s runs in ctr and reaches others.
-func (s Service) start(ctr *dagger.Container, others []server) server {
+// serve adds to the graph that s runs in ctr and reaches others.
+func (s Service) serve(ctr *dagger.Container, others []server) server {
 	ctr = bind(environment(ctr, s.Env, s.Secrets), others)
 	for _, p := range s.Ports {
 		ctr = ctr.WithExposedPort(p)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 URL = os.environ["APP_URL"]
-PATIENCE = 20  # seconds that the app may take to reach its Redis
+PATIENCE = 10  # seconds that the app may take to reach its Redis
 
 
 class Answer:
