@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 
 	"github.com/containerd/platforms"
 	bkclient "github.com/moby/buildkit/client"
@@ -14,6 +15,7 @@ import (
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/errdefs"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/aksflow/aksflow/internal/engine/shim/contract"
 )
@@ -22,6 +24,15 @@ import (
 type build struct {
 	engine  *Engine
 	gateway gateway.Client
+
+	mu    sync.Mutex
+	needs []*node // the services of the steps that it asked for
+}
+
+func (b *build) need(services []*node) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.needs = append(b.needs, services...)
 }
 
 // result is what a build returns to be exported: a file system and, for an image, its configuration.
@@ -84,13 +95,14 @@ var errNeedServices = errors.New("a step needs its services")
 // attempts bounds how often a build is tried again because services that ran have ended meanwhile.
 const attempts = 3
 
-// run runs f as a build. If a step in it needs services, they are started and f runs once more: it must work out anew
-// what it solves, and name the services with b.needs.
-func (e *Engine) run(ctx context.Context, exports []bkclient.ExportEntry, f func(context.Context, *build) (*result, []*node, error)) (map[string]string, error) {
+// run runs f as a build. If a step in it needs services, they are started and f runs once more, and works out anew what
+// it solves: the services have addresses then.
+func (e *Engine) run(ctx context.Context, exports []bkclient.ExportEntry, f func(context.Context, *build) (*result, error)) (map[string]string, error) {
 	for try := 1; ; try++ {
 		var needs []*node
-		response, err := e.job(ctx, exports, func(ctx context.Context, b *build) (r *result, err error) {
-			r, needs, err = f(ctx, b)
+		response, err := e.job(ctx, exports, func(ctx context.Context, b *build) (*result, error) {
+			r, err := f(ctx, b)
+			needs = b.needs
 			return r, err
 		})
 		if !errors.Is(err, errNeedServices) {
@@ -105,8 +117,32 @@ func (e *Engine) run(ctx context.Context, exports []bkclient.ExportEntry, f func
 	}
 }
 
-// solve has the daemon make a file system. Nil stands for an empty one.
-func (b *build) solve(ctx context.Context, st llb.State, platform ocispecs.Platform) (gateway.Reference, error) {
+// solve has the daemon make a file system, and all else that its steps leave. Nil stands for an empty one.
+func (b *build) solve(ctx context.Context, t tree, platform ocispecs.Platform) (gateway.Reference, error) {
+	b.need(t.needs())
+	ref, err := b.solveState(ctx, t.state, platform)
+	if err != nil {
+		return nil, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	t.walk(func(s *step) {
+		if s.solved.Load() {
+			return
+		}
+		group.Go(func() error {
+			for _, output := range s.outputs {
+				if _, err := b.solveState(ctx, output, platform); err != nil {
+					return err
+				}
+			}
+			s.solved.Store(true)
+			return nil
+		})
+	})
+	return ref, group.Wait()
+}
+
+func (b *build) solveState(ctx context.Context, st llb.State, platform ocispecs.Platform) (gateway.Reference, error) {
 	def, err := st.Marshal(ctx, llb.Platform(platform))
 	if err != nil {
 		return nil, err

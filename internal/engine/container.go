@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
@@ -29,10 +30,45 @@ import (
 // tree is a file system that BuildKit makes on demand.
 type tree struct {
 	state llb.State
-	// needs are the services that steps in it talk to.
-	needs []*node
+	// steps are the commands that ran to make it.
+	steps []*step
 	// identity is what the content is known by, where that is known beforehand: an image's digest.
 	identity string
+}
+
+// step is a command that runs.
+type step struct {
+	// outputs are all file systems that it leaves: the container's, its mounts', its output. BuildKit remembers only
+	// those that somebody asked for, and would run the step again for another. So they are asked for together.
+	outputs []llb.State
+	// solved says that they were, in this session.
+	solved atomic.Bool
+	// services are those that it talks to.
+	services []*node
+	// before are the steps that its inputs come from.
+	before []*step
+}
+
+// walk visits the steps that made a tree, each once.
+func (t tree) walk(visit func(*step)) {
+	seen := map[*step]bool{}
+	var walk func([]*step)
+	walk = func(steps []*step) {
+		for _, s := range steps {
+			if !seen[s] {
+				seen[s] = true
+				walk(s.before)
+				visit(s)
+			}
+		}
+	}
+	walk(t.steps)
+}
+
+// needs are the services that the steps talk to which make a tree.
+func (t tree) needs() (services []*node) {
+	t.walk(func(s *step) { services = append(services, s.services...) })
+	return services
 }
 
 // container is what a Container stands for: a file system and how commands run in it.
@@ -89,12 +125,12 @@ func (c *container) clone() *container {
 	return &d
 }
 
-// needs are the services that anything in the container wants.
-func (c *container) needs() []*node {
-	all := slices.Clone(c.root.needs)
+// steps are those that made anything in the container.
+func (c *container) steps() []*step {
+	all := slices.Clone(c.root.steps)
 	for _, m := range c.mounts {
 		if m.source != nil {
-			all = append(all, m.source.needs...)
+			all = append(all, m.source.steps...)
 		}
 	}
 	return all
@@ -322,7 +358,7 @@ func importImage(ctx context.Context, b *build, c *container, a args) error {
 		return fmt.Errorf("import: %w", err)
 	}
 	if err := c.setImage(config, tree{
-		state: llb.OCILayout("import@"+image.Digest.String(), llb.OCIStore(b.engine.session.ID(), storeID),
+		state: llb.OCILayout("aksflow/import@"+image.Digest.String(), llb.OCIStore(b.engine.session.ID(), storeID),
 			llb.Platform(c.platform), llb.WithCustomName("import "+image.Digest.String())),
 		identity: image.Digest.String(),
 	}); err != nil {
@@ -581,13 +617,12 @@ func withExec(ctx context.Context, b *build, c *container, a args) error {
 	for _, s := range c.secretEnv {
 		opts = append(opts, llb.AddSecret(s.name, llb.SecretID(s.secret), llb.SecretAsEnv(true)))
 	}
-	needs := c.needs()
-	hosts := b.hosts(c.bindings)
-	for _, h := range hosts {
-		opts = append(opts, llb.AddExtraHost(h.name, h.ip))
-	}
+	this := &step{before: c.steps()}
 	for _, bound := range c.bindings {
-		needs = append(needs, bound.service)
+		this.services = append(this.services, bound.service)
+	}
+	for _, h := range b.hosts(c.bindings) {
+		opts = append(opts, llb.AddExtraHost(h.name, h.ip))
 	}
 	for _, m := range c.mounts {
 		switch {
@@ -598,7 +633,11 @@ func withExec(ctx context.Context, b *build, c *container, a args) error {
 		}
 	}
 	run := bare(c.root.state).Run(opts...)
-	// Mounts with a result of their own.
+	leaves := func(s llb.State) tree {
+		s = bare(s)
+		this.outputs = append(this.outputs, s)
+		return tree{state: s, steps: []*step{this}}
+	}
 	for i, m := range c.mounts {
 		if m.source == nil {
 			continue
@@ -609,12 +648,13 @@ func withExec(ctx context.Context, b *build, c *container, a args) error {
 		}
 		after := run.AddMount(m.path, m.source.state, mountOpts...)
 		if !m.readOnly {
-			c.mounts[i].source = &tree{state: bare(after), needs: needs}
+			changed := leaves(after)
+			c.mounts[i].source = &changed
 		}
 	}
-	out := run.AddMount(contract.Out, outState, llb.SourcePath(outDir))
-	c.output = &tree{state: bare(out), needs: needs}
-	c.root = tree{state: bare(run.Root()), needs: needs}
+	output := leaves(run.AddMount(contract.Out, outState, llb.SourcePath(outDir)))
+	c.output = &output
+	c.root = leaves(run.Root())
 	return nil
 }
 

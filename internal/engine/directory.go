@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -87,7 +88,7 @@ func (t tree) withNewFile(p string, a args) tree {
 	if dir := path.Dir(p); dir != "/" {
 		file = llb.Mkdir(dir, 0o755, llb.WithParents(true)).Mkfile(p, fs.FileMode(mode), []byte(a.str("contents")), opts...)
 	}
-	return tree{state: t.state.File(file, llb.WithCustomName("write "+p)), needs: t.needs}
+	return tree{state: t.state.File(file, llb.WithCustomName("write "+p)), steps: t.steps}
 }
 
 // withDirectory copies a directory's content with the arguments include, exclude and owner.
@@ -120,11 +121,11 @@ func (t tree) copyFrom(source tree, from, to string, info *llb.CopyInfo, a args)
 			return t
 		}
 		mkdir := llb.Mkdir(to, 0o755, llb.WithParents(true))
-		return tree{state: t.state.File(mkdir, llb.WithCustomName("make "+to)), needs: t.needs}
+		return tree{state: t.state.File(mkdir, llb.WithCustomName("make "+to)), steps: t.steps}
 	}
 	return tree{
 		state: t.state.File(llb.Copy(source.state, from, to, opts...), llb.WithCustomName("copy to "+to)),
-		needs: append(t.needs[:len(t.needs):len(t.needs)], source.needs...),
+		steps: slices.Concat(t.steps, source.steps),
 	}
 }
 
@@ -209,15 +210,16 @@ func (b *build) dockerBuild(ctx context.Context, n *node) (*container, error) {
 		opt["build-arg:"+a.str("name")] = a.str("value")
 	}
 	for _, id := range n.args.list("secrets") {
-		if _, err := b.engine.buildSecret(b.engine.must(id)); err != nil {
+		if err := b.engine.buildSecret(b.engine.must(id)); err != nil {
 			return nil, err
 		}
 	}
 
-	inputs, needs, err := b.buildContext(ctx, n.parent, dockerfile)
+	inputs, steps, err := b.buildContext(ctx, n.parent, dockerfile)
 	if err != nil {
 		return nil, err
 	}
+	b.need(tree{steps: steps}.needs())
 	definitions := map[string]*pb.Definition{}
 	for name, st := range inputs {
 		def, err := st.Marshal(ctx, llb.Platform(b.platform()))
@@ -231,7 +233,7 @@ func (b *build) dockerBuild(ctx context.Context, n *node) (*container, error) {
 		return nil, err
 	}
 	c := &container{platform: p}
-	if err := c.setImage(r.Metadata[exptypes.ExporterImageConfigKey], tree{state: llb.Scratch(), needs: needs}); err != nil {
+	if err := c.setImage(r.Metadata[exptypes.ExporterImageConfigKey], tree{state: llb.Scratch(), steps: steps}); err != nil {
 		return nil, err
 	}
 	ref, err := r.SingleRef()
@@ -250,7 +252,7 @@ func (b *build) dockerBuild(ctx context.Context, n *node) (*container, error) {
 
 // buildContext returns the frontend's inputs: the build context without what .dockerignore names, and where the
 // Dockerfile is.
-func (b *build) buildContext(ctx context.Context, dir *node, dockerfile string) (map[string]llb.State, []*node, error) {
+func (b *build) buildContext(ctx context.Context, dir *node, dockerfile string) (map[string]llb.State, []*step, error) {
 	if dir.parent.typ == "Host" {
 		// Straight from the host: what is ignored is not even read.
 		s, err := b.engine.hostSource(dir)
@@ -295,7 +297,7 @@ func (b *build) buildContext(ctx context.Context, dir *node, dockerfile string) 
 			llb.Copy(whole, "/", "/", &llb.CopyInfo{CopyDirContentsOnly: true, ExcludePatterns: ignored}),
 			llb.WithCustomName(internalPrefix+"apply .dockerignore"))
 	}
-	return map[string]llb.State{"context": filtered, "dockerfile": whole}, d.tree.needs, nil
+	return map[string]llb.State{"context": filtered, "dockerfile": whole}, d.tree.steps, nil
 }
 
 // ignorePatterns reads the ignore file of a Dockerfile, or the one of its context.

@@ -12,8 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -29,6 +27,7 @@ import (
 	"github.com/moby/buildkit/session/grpchijack"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 
 	"github.com/aksflow/aksflow/internal/engine/buildkitd"
 	"github.com/aksflow/aksflow/internal/tool"
@@ -74,8 +73,12 @@ type Engine struct {
 
 var _ engineconn.EngineConn = (*Engine)(nil)
 
+// quiet keeps BuildKit's libraries from writing to standard error: what matters comes back as an error or as progress.
+var quiet = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })
+
 // Open opens a session, and starts the daemon if none runs.
 func Open(ctx context.Context, o Options) (_ *Engine, err error) {
+	quiet()
 	shim, err := tool.Find("aksflow-shim", "")
 	if err != nil {
 		return nil, fmt.Errorf("the embedded engine cannot start: %w", err)
@@ -89,6 +92,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 		root:    &node{id: "query", typ: "Query"},
 		secrets: &secretStore{values: map[string][]byte{}},
 		hosts:   newHostDirs(shim),
+		key:     []byte(rand.Text()),
 	}
 	e.services.engine = e
 	e.base, e.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -97,9 +101,6 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 			err = errors.Join(err, e.Close())
 		}
 	}()
-	if e.key, err = secretKey(filepath.Join(o.Dir, "secret.key")); err != nil {
-		return nil, fmt.Errorf("the engine's state: %w", err)
-	}
 	if e.store, err = openStore(filepath.Join(o.Dir, "content")); err != nil {
 		return nil, fmt.Errorf("the engine's state: %w", err)
 	}
@@ -144,30 +145,4 @@ func (e *Engine) Close() error {
 		errs = append(errs, e.client.Close())
 	}
 	return errors.Join(append(errs, e.daemon.Release())...)
-}
-
-// secretKey reads the key with which secrets are identified, and makes it if need be.
-func secretKey(path string) ([]byte, error) {
-	key, err := os.ReadFile(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
-	}
-	key = make([]byte, 32)
-	_, _ = rand.Read(key) // never fails
-	f, err := os.CreateTemp(filepath.Dir(path), "secret.key.*")
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(f.Name())
-	if _, err := f.Write(key); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	if err := f.Close(); err != nil {
-		return nil, err
-	}
-	// A link, not a rename: of two processes that do this at once, the second takes the first's key.
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	return os.ReadFile(path)
 }

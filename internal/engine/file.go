@@ -116,7 +116,7 @@ func (b *build) read(ctx context.Context, t tree, p ocispecs.Platform, name stri
 
 // stat has a tree made, and looks at a path in it. Symbolic links are followed.
 func (b *build) stat(ctx context.Context, t tree, p ocispecs.Platform, name string) (gateway.Reference, *fstypes.Stat, error) {
-	ref, err := b.solve(ctx, t.state, p)
+	ref, err := b.solve(ctx, t, p)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -147,7 +147,7 @@ func (b *build) stat(ctx context.Context, t tree, p ocispecs.Platform, name stri
 // entries lists a directory as Dagger does: sorted, directories with a slash at the end.
 func (b *build) entries(ctx context.Context, t tree, p ocispecs.Platform, name string) ([]string, error) {
 	names := []string{}
-	ref, err := b.solve(ctx, t.state, p)
+	ref, err := b.solve(ctx, t, p)
 	if err != nil {
 		return nil, err
 	}

@@ -81,155 +81,152 @@ func init() { // not an initializer: the leaves lead back to it
 
 type leaf = func(context.Context, *Engine, *node, args) (any, error)
 
-// read is a leaf's question: it returns the answer, and the services that steps want which lead to it.
-type read func(ctx context.Context, b *build, n *node, a args) (answer any, needs []*node, err error)
+// read is a leaf's question.
+type read func(ctx context.Context, b *build, n *node, a args) (answer any, err error)
 
 // reading makes a leaf of a question.
 func reading(f read) leaf {
 	return func(ctx context.Context, e *Engine, n *node, a args) (answer any, err error) {
-		_, err = e.run(ctx, nil, func(ctx context.Context, b *build) (_ *result, needs []*node, err error) {
-			answer, needs, err = f(ctx, b, n, a)
-			return nil, needs, err
+		_, err = e.run(ctx, nil, func(ctx context.Context, b *build) (_ *result, err error) {
+			answer, err = f(ctx, b, n, a)
+			return nil, err
 		})
 		return answer, err
 	}
 }
 
 // syncing makes a leaf that has its object made, and answers its ID.
-func syncing(f func(*build, context.Context, *node) ([]*node, error)) leaf {
-	return reading(func(ctx context.Context, b *build, n *node, _ args) (any, []*node, error) {
-		needs, err := f(b, ctx, n)
-		return n.id, needs, err
-	})
+func syncing(f func(*build, context.Context, *node) error) leaf {
+	return reading(func(ctx context.Context, b *build, n *node, _ args) (any, error) { return n.id, f(b, ctx, n) })
 }
 
 // configured makes a leaf of a question about a container's configuration.
 func configured(f func(*container, args) any) leaf {
-	return reading(func(ctx context.Context, b *build, n *node, a args) (any, []*node, error) {
+	return reading(func(ctx context.Context, b *build, n *node, a args) (any, error) {
 		c, err := b.container(ctx, n)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		return f(c, a), nil, nil
+		return f(c, a), nil
 	})
 }
 
-func (b *build) syncContainer(ctx context.Context, n *node) ([]*node, error) {
+func (b *build) syncContainer(ctx context.Context, n *node) error {
 	c, err := b.container(ctx, n)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	_, err = b.solve(ctx, c.root.state, c.platform)
-	return c.needs(), err
+	_, err = b.solve(ctx, c.root, c.platform)
+	return err
 }
 
-func (b *build) syncDirectory(ctx context.Context, n *node) ([]*node, error) {
+func (b *build) syncDirectory(ctx context.Context, n *node) error {
 	d, err := b.directory(ctx, n)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if d.path == "/" {
-		_, err = b.solve(ctx, d.tree.state, b.platform())
+		_, err = b.solve(ctx, d.tree, b.platform())
 	} else {
 		_, _, err = b.stat(ctx, d.tree, b.platform(), d.path)
 	}
-	return d.tree.needs, err
+	return err
 }
 
-func (b *build) syncFile(ctx context.Context, n *node) ([]*node, error) {
+func (b *build) syncFile(ctx context.Context, n *node) error {
 	f, err := b.file(ctx, n)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if f.tree == nil {
 		_, err := b.engine.tarball(ctx, f.tarball)
-		return nil, err
+		return err
 	}
 	_, _, err = b.stat(ctx, *f.tree, b.platform(), f.path)
-	return f.tree.needs, err
+	return err
 }
 
-func entriesLeaf(ctx context.Context, b *build, n *node, a args) (any, []*node, error) {
+func entriesLeaf(ctx context.Context, b *build, n *node, a args) (any, error) {
 	d, err := b.directory(ctx, n)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	names, err := b.entries(ctx, d.tree, b.platform(), path.Join(d.path, path.Join("/", a.str("path"))))
-	return names, d.tree.needs, err
+	return names, err
 }
 
-func fileName(ctx context.Context, b *build, n *node, _ args) (any, []*node, error) {
+func fileName(ctx context.Context, b *build, n *node, _ args) (any, error) {
 	f, err := b.file(ctx, n)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if f.tree == nil {
-		return tarballName, nil, nil
+		return tarballName, nil
 	}
-	return path.Base(f.path), nil, nil
+	return path.Base(f.path), nil
 }
 
 // tarballName is what an image's tarball is called where it needs a name.
 const tarballName = "container.tar"
 
-func fileSize(ctx context.Context, b *build, n *node, _ args) (any, []*node, error) {
+func fileSize(ctx context.Context, b *build, n *node, _ args) (any, error) {
 	f, err := b.file(ctx, n)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if f.tree == nil {
-		return nil, nil, errors.New("the size of an image tarball: the embedded engine knows it only once it is exported")
+		return nil, errors.New("the size of an image tarball: the embedded engine knows it only once it is exported")
 	}
 	_, stat, err := b.stat(ctx, *f.tree, b.platform(), f.path)
-	return stat.GetSize(), f.tree.needs, err
+	return stat.GetSize(), err
 }
 
-func fileContents(ctx context.Context, b *build, n *node, _ args) (any, []*node, error) {
+func fileContents(ctx context.Context, b *build, n *node, _ args) (any, error) {
 	f, err := b.file(ctx, n)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if f.tree == nil {
-		return nil, nil, errors.New("the contents of an image tarball: export it to a file")
+		return nil, errors.New("the contents of an image tarball: export it to a file")
 	}
 	data, err := b.read(ctx, *f.tree, b.platform(), f.path)
-	return string(data), f.tree.needs, err
+	return string(data), err
 }
 
 // output is what the last command wrote, or its exit code, without secrets.
 func output(name string) read {
-	return func(ctx context.Context, b *build, n *node, _ args) (any, []*node, error) {
+	return func(ctx context.Context, b *build, n *node, _ args) (any, error) {
 		c, err := b.container(ctx, n)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if c.output == nil {
-			return nil, nil, errNoCommand
+			return nil, errNoCommand
 		}
 		data, err := b.read(ctx, *c.output, c.platform, path.Join(outDir, name))
-		return b.engine.secrets.hide(string(data)), c.output.needs, err
+		return b.engine.secrets.hide(string(data)), err
 	}
 }
 
-func exitCode(ctx context.Context, b *build, n *node, a args) (any, []*node, error) {
-	text, needs, err := output(contract.ExitCode)(ctx, b, n, a)
+func exitCode(ctx context.Context, b *build, n *node, a args) (any, error) {
+	text, err := output(contract.ExitCode)(ctx, b, n, a)
 	if err != nil {
-		return nil, needs, err
+		return nil, err
 	}
 	code, err := strconv.Atoi(text.(string))
-	return code, needs, err
+	return code, err
 }
 
-func endpoint(ctx context.Context, b *build, n *node, a args) (any, []*node, error) {
+func endpoint(ctx context.Context, b *build, n *node, a args) (any, error) {
 	number, ok := a.num("port")
 	if !ok {
 		c, err := b.container(ctx, n.parent)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		ports := c.allPorts()
 		if len(ports) == 0 {
-			return nil, nil, errors.New("endpoint: the service exposes no port")
+			return nil, errors.New("endpoint: the service exposes no port")
 		}
 		number = ports[0].number
 	}
@@ -237,40 +234,39 @@ func endpoint(ctx context.Context, b *build, n *node, a args) (any, []*node, err
 	if scheme := a.str("scheme"); scheme != "" {
 		address = scheme + "://" + address
 	}
-	return address, nil, nil
+	return address, nil
 }
 
 // exportFile writes a file to the host and answers where it is.
 func exportFile(ctx context.Context, e *Engine, n *node, a args) (any, error) {
 	var dest string
-	_, err := e.run(ctx, nil, func(ctx context.Context, b *build) (*result, []*node, error) {
+	_, err := e.run(ctx, nil, func(ctx context.Context, b *build) (*result, error) {
 		f, err := b.file(ctx, n)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if f.tree == nil {
 			desc, err := e.tarball(ctx, f.tarball)
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			if dest, err = exportTarget(a, tarballName); err != nil {
-				return nil, nil, err
+				return nil, err
 			}
-			return nil, nil, replaceFile(dest, 0o644, func(w *os.File) error { return e.store.writeTarball(ctx, w, *desc) })
+			return nil, replaceFile(dest, 0o644, func(w *os.File) error { return e.store.writeTarball(ctx, w, *desc) })
 		}
-		needs := f.tree.needs
 		_, stat, err := b.stat(ctx, *f.tree, b.platform(), f.path)
 		if err != nil {
-			return nil, needs, err
+			return nil, err
 		}
 		data, err := b.read(ctx, *f.tree, b.platform(), f.path)
 		if err != nil {
-			return nil, needs, err
+			return nil, err
 		}
 		if dest, err = exportTarget(a, path.Base(f.path)); err != nil {
-			return nil, needs, err
+			return nil, err
 		}
-		return nil, needs, replaceFile(dest, os.FileMode(stat.Mode).Perm(), func(w *os.File) error {
+		return nil, replaceFile(dest, os.FileMode(stat.Mode).Perm(), func(w *os.File) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -297,17 +293,17 @@ func exportDirectory(ctx context.Context, e *Engine, n *node, a args) (any, erro
 	}
 	defer os.RemoveAll(temp)
 	exports := []bkclient.ExportEntry{{Type: bkclient.ExporterLocal, OutputDir: temp}}
-	if _, err := e.run(ctx, exports, func(ctx context.Context, b *build) (*result, []*node, error) {
+	if _, err := e.run(ctx, exports, func(ctx context.Context, b *build) (*result, error) {
 		d, err := b.directory(ctx, n)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if _, _, err := b.stat(ctx, d.tree, b.platform(), d.path); err != nil && d.path != "/" {
-			return nil, d.tree.needs, err
+			return nil, err
 		}
 		part := tree{state: llb.Scratch()}.withDirectory("/", d, nil)
-		ref, err := b.solve(ctx, part.state, b.platform())
-		return &result{ref: ref}, d.tree.needs, err
+		ref, err := b.solve(ctx, part, b.platform())
+		return &result{ref: ref}, err
 	}); err != nil {
 		return nil, err
 	}

@@ -87,7 +87,7 @@ func (e *Engine) must(id string) *node {
 	return n
 }
 
-// mac identifies a secret without giving it away, the same in all sessions on one state directory.
+// mac identifies a secret without giving it away, in this session.
 func (e *Engine) mac(plaintext string) string {
 	m := hmac.New(sha256.New, e.key)
 	m.Write([]byte(plaintext))

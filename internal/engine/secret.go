@@ -33,19 +33,16 @@ func (s *secretStore) GetSecret(_ context.Context, id string) ([]byte, error) {
 	return value, nil
 }
 
-// add makes a secret known under an ID. Two values under one ID are an error: Dockerfiles name secrets freely.
-func (s *secretStore) add(id, value string) error {
+// add makes a secret known under an ID; false says that another one is.
+func (s *secretStore) add(id, value string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old, ok := s.values[id]; ok {
-		if string(old) != value {
-			return fmt.Errorf("two secrets of one session are named %q: give each its own name", id)
-		}
-		return nil
+		return string(old) == value
 	}
 	s.values[id] = []byte(value)
 	s.hidden = newScrubber(append(slices.Clone(s.hidden.secrets), value))
-	return nil
+	return true
 }
 
 // hide returns text without the secrets.
@@ -55,28 +52,32 @@ func (s *secretStore) hide(text string) string {
 	return s.hidden.text(text)
 }
 
-// secret works out a Secret: the ID under which BuildKit finds its value. The ID changes with the value, so that what
-// used another value runs again.
+// secret works out a Secret: the ID under which BuildKit finds its value. BuildKit knows steps by the ID, so it does not
+// follow the value, as with Dagger: a token that is issued anew for each run must not run everything anew.
 func (e *Engine) secret(n *node) (id string, err error) {
 	name, value, err := plaintext(n)
 	if err != nil {
 		return "", err
 	}
-	key := e.mac(value)
-	if k := n.args.str("cacheKey"); k != "" {
-		key = k
+	id = n.field + "/" + cmp.Or(n.args.str("cacheKey"), n.args.str("uri"), name)
+	if e.secrets.add(id, value) {
+		return id, nil
 	}
-	id = name + "-" + key
-	return id, e.secrets.add(id, value)
+	id += "/" + e.mac(value) // a second value under one name
+	e.secrets.add(id, value)
+	return id, nil
 }
 
 // buildSecret makes a Secret known under its bare name, as Dockerfiles mount it.
-func (e *Engine) buildSecret(n *node) (name string, err error) {
+func (e *Engine) buildSecret(n *node) error {
 	name, value, err := plaintext(n)
 	if err != nil {
-		return "", err
+		return err
 	}
-	return name, e.secrets.add(name, value)
+	if !e.secrets.add(name, value) {
+		return fmt.Errorf("two secrets for Dockerfiles are named %q in one session: give each its own name", name)
+	}
+	return nil
 }
 
 // plaintext reads a secret from where it is.

@@ -122,15 +122,15 @@ func (s *services) launch(ctx context.Context, n *node) (*service, error) {
 	var c *container
 	var cmd []string
 	// What it consists of is made first: a failure there is not the service's.
-	if _, err := e.run(ctx, nil, func(ctx context.Context, b *build) (_ *result, _ []*node, err error) {
+	if _, err := e.run(ctx, nil, func(ctx context.Context, b *build) (_ *result, err error) {
 		if c, err = b.container(ctx, n.parent); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if cmd, err = c.serviceCommand(n.args); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		_, err = b.refs(ctx, c)
-		return nil, c.needs(), err
+		return nil, err
 	}); err != nil {
 		return nil, err
 	}
@@ -194,7 +194,7 @@ func (s *services) launch(ctx context.Context, n *node) (*service, error) {
 
 // refs has everything made that a container consists of: its root, then its mounted directories.
 func (b *build) refs(ctx context.Context, c *container) ([]gateway.Reference, error) {
-	root, err := b.solve(ctx, c.root.state, c.platform)
+	root, err := b.solve(ctx, c.root, c.platform)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +205,7 @@ func (b *build) refs(ctx context.Context, c *container) ([]gateway.Reference, er
 	for _, m := range c.mounts {
 		var ref gateway.Reference
 		if m.source != nil {
-			if ref, err = b.solve(ctx, m.source.state, c.platform); err != nil {
+			if ref, err = b.solve(ctx, *m.source, c.platform); err != nil {
 				return nil, err
 			}
 		}
@@ -224,7 +224,7 @@ func (b *build) serve(ctx context.Context, n *node, r *service, cmd []string, lo
 	if err != nil {
 		return err
 	}
-	shim, err := b.solve(ctx, shimState(b.engine), b.platform())
+	shim, err := b.solveState(ctx, shimState(b.engine), b.platform())
 	if err != nil {
 		return err
 	}
@@ -435,16 +435,15 @@ func (s *services) content(ctx context.Context, n *node) (string, error) {
 func (e *Engine) imageDigest(ctx context.Context, n *node, find func(context.Context, *build) (*container, error)) (string, error) {
 	identity := ""
 	exports := []bkclient.ExportEntry{{Type: bkclient.ExporterImage}}
-	response, err := e.run(ctx, exports, func(ctx context.Context, b *build) (*result, []*node, error) {
+	response, err := e.run(ctx, exports, func(ctx context.Context, b *build) (*result, error) {
 		c, err := find(ctx, b)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if identity = c.root.identity; identity != "" {
-			return nil, nil, nil
+			return nil, nil
 		}
-		r, err := b.image(ctx, c)
-		return r, c.root.needs, err
+		return b.image(ctx, c)
 	})
 	return cmp.Or(identity, response[exptypes.ExporterImageDigestKey]), err
 }
@@ -457,16 +456,19 @@ type serviceLog struct {
 
 func newServiceLog(ctx context.Context, e *Engine, name string) *serviceLog {
 	l := &serviceLog{address: make(chan net.IP, 1)}
-	show := func(line string) { report.Logf(ctx, name, "%s", e.secrets.hide(line)) }
+	show := func(line string) bool {
+		report.Logf(ctx, name, "%s", e.secrets.hide(line))
+		return true
+	}
 	l.stdout.line = show
-	l.stderr.line = func(line string) {
-		if address, ok := strings.CutPrefix(line, contract.AddressPrefix); ok {
-			l.stderr.line = show
-			l.stderr.tail = tail{}
-			l.address <- net.ParseIP(address)
-			return
+	l.stderr.line = func(line string) bool {
+		l.stderr.line = show
+		address, ok := strings.CutPrefix(line, contract.AddressPrefix)
+		if !ok { // the shim failed
+			return show(line)
 		}
-		show(line)
+		l.address <- net.ParseIP(address)
+		return false
 	}
 	return l
 }
@@ -486,10 +488,10 @@ func (l *serviceLog) lastLines() string {
 	return "; its log ends with:\n" + strings.Join(lines[max(0, len(lines)-shownLines):], "\n")
 }
 
-// lineWriter calls line with each line that is written to it.
+// lineWriter calls line with each line that is written to it, and keeps those for which it returns true.
 type lineWriter struct {
 	mu   sync.Mutex
-	line func(string)
+	line func(string) bool
 	part []byte
 	tail tail
 }
@@ -497,16 +499,16 @@ type lineWriter struct {
 func (w *lineWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_, _ = w.tail.Write(p)
 	w.part = append(w.part, p...)
 	for {
 		end := bytes.IndexByte(w.part, '\n')
 		if end < 0 {
 			return len(p), nil
 		}
-		text := string(w.part[:end])
+		if w.line(string(w.part[:end])) {
+			w.tail.add(w.part[:end+1])
+		}
 		w.part = w.part[end+1:]
-		w.line(text)
 	}
 }
 
@@ -516,5 +518,5 @@ func (w *lineWriter) Close() error { return nil }
 func (w *lineWriter) text() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.tail.String()
+	return w.tail.String() + string(w.part)
 }

@@ -79,16 +79,15 @@ func (e *Engine) tarball(ctx context.Context, n *node) (*ocispecs.Descriptor, er
 			Attrs:       map[string]string{"tar": "false"},
 			OutputStore: e.store,
 		}}
-		find := func(ctx context.Context, b *build) (*result, []*node, error) {
+		find := func(ctx context.Context, b *build) (*result, error) {
 			c, err := b.container(ctx, n)
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			if stored = c.stored; stored != nil {
-				return nil, nil, nil
+				return nil, nil
 			}
-			r, err := b.image(ctx, c)
-			return r, c.root.needs, err
+			return b.image(ctx, c)
 		}
 		// First without the store's lock: what takes long is not its affair.
 		if _, err := e.run(ctx, nil, find); err != nil || stored != nil {
@@ -119,7 +118,7 @@ func (e *Engine) tarball(ctx context.Context, n *node) (*ocispecs.Descriptor, er
 
 // image is a container as BuildKit exports it.
 func (b *build) image(ctx context.Context, c *container) (*result, error) {
-	ref, err := b.solve(ctx, c.root.state, c.platform)
+	ref, err := b.solve(ctx, c.root, c.platform)
 	if err != nil {
 		return nil, err
 	}

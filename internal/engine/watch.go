@@ -79,9 +79,9 @@ func (w *watcher) update(s *bkclient.SolveStatus) {
 		stream := 0
 		if x.Stream == 2 {
 			stream = 1
-			v.stderr.Write(x.Data)
+			v.stderr.add(x.Data)
 		} else {
-			v.stdout.Write(x.Data)
+			v.stdout.add(x.Data)
 		}
 		v.lines[stream].Write(x.Data)
 		text := v.lines[stream].String()
@@ -119,12 +119,11 @@ type tail struct{ data []byte }
 // maxTail bounds what an error carries of one stream, in bytes.
 const maxTail = 128 << 10
 
-func (t *tail) Write(p []byte) (int, error) {
+func (t *tail) add(p []byte) {
 	t.data = append(t.data, p...)
 	if over := len(t.data) - maxTail; over > maxTail { // not at each line
 		t.data = append([]byte(nil), t.data[over:]...)
 	}
-	return len(p), nil
 }
 
 func (t *tail) String() string { return string(t.data[max(0, len(t.data)-maxTail):]) }
