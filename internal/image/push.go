@@ -122,10 +122,7 @@ func newPush(a *Archive, c *client, o Options) (*push, error) {
 func (p *push) run(ctx context.Context, tags []name.Tag) error {
 	repo := p.client.repo
 	root := p.archive.manifests[len(p.archive.manifests)-1]
-	complete, err := p.has(ctx, repo.Digest(root.desc.Digest.String()))
-	if err != nil {
-		return err
-	}
+	complete := false
 	var missing []name.Tag
 	for _, tag := range tags {
 		p.result.Tags = append(p.result.Tags, tag.TagStr())
@@ -141,6 +138,12 @@ func (p *push) run(ctx context.Context, tags []name.Tag) error {
 			report.Info(ctx, "tag %s moves from %s", tag, is)
 		}
 		missing = append(missing, tag)
+	}
+	if !complete {
+		var err error
+		if complete, err = p.has(ctx, repo.Digest(root.desc.Digest.String())); err != nil {
+			return err
+		}
 	}
 	if complete {
 		p.result.Skipped = len(p.archive.blobs)
