@@ -5,8 +5,11 @@
 package pipeline
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"dagger.io/dagger"
 )
@@ -48,4 +51,14 @@ func (a App) stage(target string) *dagger.Container {
 		opts.BuildArgs = append(opts.BuildArgs, dagger.BuildArg{Name: name, Value: a.BuildArgs[name]})
 	}
 	return a.Source.DockerBuild(opts)
+}
+
+// Explain adds to the error of a build what the command that failed wrote: the engine's own text has no more than its
+// exit code.
+func Explain(err error) error {
+	var failed *dagger.ExecError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	return fmt.Errorf("%w\n%s", err, strings.TrimRight(output(failed.Stdout, failed.Stderr), "\n"))
 }

@@ -280,8 +280,8 @@ func (s *suite) doesNotBuild(t *testing.T) {
 		tests Tests
 		want  []string
 	}{
-		"stage":         {Tests{Unit: &Suite{Target: "bad"}}, []string{"unit tests", `the Dockerfile's stage "bad"`, "exit code: 4"}},
-		"image":         {Tests{Integration: &Suite{Target: "good"}}, []string{"integration tests", "the image under test", "exit code: 4"}},
+		"stage":         {Tests{Unit: &Suite{Target: "bad"}}, []string{"unit tests", `the Dockerfile's stage "bad"`, "exit code: 4", "compiling", "no compiler"}},
+		"image":         {Tests{Integration: &Suite{Target: "good"}}, []string{"integration tests", "the image under test", "exit code: 4", "no compiler"}},
 		"unknown stage": {Tests{Unit: &Suite{Target: "none"}}, []string{`the Dockerfile's stage "none"`}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -114,7 +114,7 @@ func (t *tester) integration(ctx context.Context, r *runner) error {
 	group.Go(func() error {
 		report.Progressf(gctx, r.name, "making the image")
 		if _, err := app.Sync(gctx); err != nil {
-			return fmt.Errorf("the image under test: %w", err)
+			return fmt.Errorf("the image under test: %w", Explain(err))
 		}
 		return nil
 	})
@@ -258,7 +258,7 @@ func (t *tester) built(ctx context.Context, target string) (*dagger.Container, e
 	report.Progressf(ctx, target, "building the stage")
 	ctr, err := t.app.stage(target).Sync(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("building the Dockerfile's stage %q: %w", target, err)
+		return nil, fmt.Errorf("building the Dockerfile's stage %q: %w", target, Explain(err))
 	}
 	return ctr, nil
 }
