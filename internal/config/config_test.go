@@ -45,11 +45,21 @@ environments: {dev: {registry: r.example, manifests: m, variables: {BASE: theirs
 
 func TestFaultsNameThePlaceAndTheRemedy(t *testing.T) {
 	for _, tc := range []struct{ name, file, want string }{
-		{"unknown key", "app: vote\nbuild:\n  dockerflie: x\n", `aksflow.yaml:3: unknown key "dockerflie": did you mean "dockerfile"?`},
+		{"unknown key", "app: vote\nbuild:\n  dockerflie: x\n", `aksflow.yaml:3:3: build.dockerflie: unknown key: did you mean "dockerfile"?`},
 		{"unknown key in a list", "app: vote\ntest:\n  services:\n    - {name: redis, target: redis, port: [1]}\n",
-			`aksflow.yaml:4: unknown key "port": did you mean "ports"?`},
+			`aksflow.yaml:4:36: test.services[0].port: unknown key: did you mean "ports"?`},
+		{"key of another place", "app: vote\nbuild:\n  namespace: x\n",
+			"aksflow.yaml:3:3: build.namespace: unknown key: known are args, context, dockerfile, platform, secrets, target"},
+		{"key in a merged mapping", "app: vote\nenvironments:\n  a: &a {registry: r, manifests: m, regstry: r}\n  b: {<<: *a}\n",
+			`aksflow.yaml:3:37: environments.a.regstry: unknown key: did you mean "registry"?`},
+		{"anchor in itself", "app: vote\nenvironments: &a {b: *a}\n", "aksflow.yaml"},
 		{"not YAML", "app: [vote\n", "aksflow.yaml:1: did not find expected ',' or ']'"},
-		{"wrong type", "app: vote\ntest: {app: {port: many}}\n", "aksflow.yaml:2: cannot unmarshal !!str `many`"},
+		{"wrong type", "app: vote\ntest: {app: {port: many}}\n", `aksflow.yaml:2:20: test.app.port: want a whole number, found "many"`},
+		{"list for text", "app: [vote]\n", "aksflow.yaml:1:6: app: want text, found a list"},
+		{"text for a list", "app: vote\nenvironments: {dev: {registry: r, manifests: m, branches: main}}\n",
+			`aksflow.yaml:2:59: environments.dev.branches: want a list, found "main"`},
+		{"text for keys", "app: vote\nbuild: app\n", `aksflow.yaml:2:8: build: want keys with values, found "app"`},
+		{"a list as the file", "- app\n", "aksflow.yaml:1:1: want keys with values, found a list"},
 		{"empty", "# nothing\n", "aksflow.yaml is empty: give it at least an app"},
 		{"no app", "image: vote\n", "aksflow.yaml: app: missing: name the application"},
 		{"bad app", "app: Vote_App\n", `aksflow.yaml:1:6: app: "Vote_App": want a DNS label`},
@@ -62,7 +72,7 @@ func TestFaultsNameThePlaceAndTheRemedy(t *testing.T) {
 		{"two services of a name", "app: vote\ntest: {services: [{name: a, image: a}, {name: a, image: b}]}\n",
 			`test.services[1].name: "a" is there already`},
 		{"two documents", "app: vote\n---\napp: more\n", "aksflow.yaml:2: a second YAML document"},
-		{"same key twice", "app: vote\napp: more\n", `aksflow.yaml:2: mapping key "app" already defined at line 1`},
+		{"same key twice", "app: vote\napp: more\n", `aksflow.yaml:2:1: app: this key is there already`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := Parse("aksflow.yaml", []byte(tc.file))
@@ -96,6 +106,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(own)
 	f.Add([]byte("app: vote\nenvironments: {dev: }\n"))
 	f.Add([]byte("app: &a vote\nimage: *a\n"))
+	f.Add([]byte("app: vote\nenvironments: &a {b: *a, <<: [*a]}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Parse("aksflow.yaml", data)
 		if err != nil {

@@ -7,10 +7,8 @@ import (
 	"io"
 	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -20,35 +18,33 @@ type document struct {
 	root *yaml.Node // nil for a file without content
 }
 
-// decode reads data into out. Keys that no type of package config has are errors.
+// decode reads data into out, a pointer to a struct. Keys that the types have no field for are errors.
 func decode(path string, data []byte, out any) (*document, error) {
 	var root, second yaml.Node
-	nodes := yaml.NewDecoder(bytes.NewReader(data))
-	switch err := nodes.Decode(&root); {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	switch err := dec.Decode(&root); {
 	case errors.Is(err, io.EOF):
 		return nil, fmt.Errorf("%s is empty: give it at least an app", path)
 	case err != nil:
 		return nil, positioned(path, err)
 	}
-	switch err := nodes.Decode(&second); {
+	switch err := dec.Decode(&second); {
 	case err == nil:
 		return nil, fmt.Errorf("%s:%d: a second YAML document: put all into one", path, second.Line)
 	case !errors.Is(err, io.EOF):
 		return nil, positioned(path, err)
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	if err := dec.Decode(out); err != nil {
+	d := &document{path: path, root: root.Content[0]}
+	if err := d.checkShape(reflect.TypeOf(out)); err != nil {
+		return nil, err
+	}
+	if err := root.Decode(out); err != nil {
 		return nil, positioned(path, err)
 	}
-	return &document{path: path, root: root.Content[0]}, nil
+	return d, nil
 }
 
-var (
-	lineOf       = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
-	unknownField = regexp.MustCompile(`field (\S+) not found in type`)
-	inType       = regexp.MustCompile(` (in|into) type \S+| into \S+$`)
-)
+var lineOf = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
 
 // positioned turns an error of the YAML library into lines that start with the place.
 func positioned(path string, err error) error {
@@ -63,47 +59,9 @@ func positioned(path string, err error) error {
 		if m := lineOf.FindStringSubmatch(message); m != nil {
 			where, message = path+":"+m[1], m[2]
 		}
-		if m := unknownField.FindStringSubmatch(message); m != nil {
-			message = fmt.Sprintf("unknown key %q", m[1])
-			if near := nearest(m[1]); near != "" {
-				message += fmt.Sprintf(": did you mean %q?", near)
-			}
-		}
-		errs = append(errs, fmt.Errorf("%s: %s", where, inType.ReplaceAllString(strings.TrimPrefix(message, "yaml: "), "")))
+		errs = append(errs, fmt.Errorf("%s: %s", where, strings.TrimPrefix(message, "yaml: ")))
 	}
 	return errors.Join(errs...)
-}
-
-// nearest is the known key that differs least from key, if it differs little.
-func nearest(key string) string {
-	best, bestDistance := "", 1+len(key)/2
-	for _, known := range knownKeys(reflect.TypeFor[Config]()) {
-		// A key that is known elsewhere in the file is no suggestion.
-		if d := levenshtein.ComputeDistance(strings.ToLower(key), strings.ToLower(known)); known != key && d < bestDistance {
-			best, bestDistance = known, d
-		}
-	}
-	return best
-}
-
-// knownKeys are the keys of t and of the types below it, sorted.
-func knownKeys(t reflect.Type) []string {
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Map:
-		return knownKeys(t.Elem())
-	case reflect.Struct:
-	default:
-		return nil
-	}
-	var keys []string
-	for i := range t.NumField() {
-		f := t.Field(i)
-		if key := f.Tag.Get("yaml"); f.IsExported() && key != "-" {
-			keys = append(append(keys, key), knownKeys(f.Type)...)
-		}
-	}
-	slices.Sort(keys)
-	return slices.Compact(keys)
 }
 
 // node finds the value at a path of keys and indexes, nil when it is not there.
@@ -157,12 +115,18 @@ func (d *document) keys(path ...any) []string {
 
 // errorf is an error about the value at path, or about the nearest one above it that is there.
 func (d *document) errorf(path []any, format string, args ...any) error {
+	var node *yaml.Node
+	for n := len(path); n > 0 && node == nil; n-- {
+		node = d.node(path[:n]...)
+	}
+	return d.errorAt(node, path, format, args...)
+}
+
+// errorAt is an error about the value at path, which stands at node; nil when its place is not known.
+func (d *document) errorAt(node *yaml.Node, path []any, format string, args ...any) error {
 	where := d.path
-	for n := len(path); n > 0; n-- {
-		if node := d.node(path[:n]...); node != nil {
-			where = fmt.Sprintf("%s:%d:%d", d.path, node.Line, node.Column)
-			break
-		}
+	if node != nil {
+		where = fmt.Sprintf("%s:%d:%d", d.path, node.Line, node.Column)
 	}
 	var name strings.Builder
 	for _, step := range path {
@@ -175,5 +139,8 @@ func (d *document) errorf(path []any, format string, args ...any) error {
 		}
 		fmt.Fprint(&name, step)
 	}
-	return fmt.Errorf("%s: %s: %w", where, name.String(), fmt.Errorf(format, args...))
+	if name.Len() > 0 {
+		where += ": " + name.String()
+	}
+	return fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...))
 }
