@@ -70,14 +70,14 @@ func (p *pacer) wait(ctx context.Context) error {
 	if pause <= 0 {
 		return nil
 	}
-	report.Progressf(ctx, p.host, "%s: trying again in %s", reason, pause.Round(100*time.Millisecond))
+	report.Progressf(ctx, p.host, "it answered %s: trying again in %s", reason, pause.Round(100*time.Millisecond))
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return fmt.Errorf("wait for %s, which answered %s: %w", p.host, reason, context.Cause(ctx))
 	}
 }
 
@@ -87,7 +87,7 @@ func (p *pacer) note(resp *http.Response, err error) {
 	var asked time.Duration
 	switch {
 	case err != nil && dropped(err):
-		reason = "the connection was dropped"
+		reason = "nothing and hung up"
 	case err != nil:
 		return
 	case slices.Contains(passingCodes, resp.StatusCode):

@@ -141,8 +141,8 @@ func (c *client) explain(ctx context.Context, doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("%s: %w", doing, context.Cause(ctx)) // who cancelled wants no details
 	}
 	err = fmt.Errorf("%s: %w%s", doing, err, c.remedy(err))
 	if c.secret != "" && strings.Contains(err.Error(), c.secret) {

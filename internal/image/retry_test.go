@@ -148,6 +148,19 @@ func TestPushCancelledInAPause(t *testing.T) {
 	require.Less(t, time.Since(began), 10*time.Second)
 }
 
+// Who set a time limit learns what it was spent on.
+func TestPushOutOfTimeInAPause(t *testing.T) {
+	noConfig(t)
+	host := serve(t, fault(1000, is(http.MethodPost), status(http.StatusServiceUnavailable, "Retry-After", "60")))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := Push(ctx, Options{
+		Tarball: tarball(t, newImage(t, emptyImage(), 10, 0)), Repository: host + "/vote", Registry: quick,
+	})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "wait for "+host+", which answered 503")
+}
+
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for value, want := range map[string]time.Duration{
