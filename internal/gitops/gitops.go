@@ -48,6 +48,7 @@ type GitHubApp struct {
 	AppID          int64
 	InstallationID int64
 	PrivateKey     []byte // PEM
+	BaseURL        string // of the API: https://HOST/api/v3/; empty means api.github.com, or that of the remote's host
 }
 
 // Author is who a commit is by.

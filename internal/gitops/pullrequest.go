@@ -93,11 +93,11 @@ func (l *lander) sameChange(head, commit plumbing.Hash) (bool, error) {
 type githubRepository struct {
 	client      *github.Client
 	owner, name string
-	graphql     string // its address, relative to the client's
+	graphql     string // its address
 }
 
 func (l *lander) github(ctx context.Context) (*githubRepository, error) {
-	r := &githubRepository{owner: l.PullRequest.Owner, name: l.PullRequest.Name, graphql: "graphql"}
+	r := &githubRepository{owner: l.PullRequest.Owner, name: l.PullRequest.Name}
 	if r.owner == "" || r.name == "" {
 		parts := strings.Split(strings.TrimSuffix(strings.Trim(l.endpoint.Path, "/"), ".git"), "/")
 		if len(parts) != 2 {
@@ -112,9 +112,7 @@ func (l *lander) github(ctx context.Context) (*githubRepository, error) {
 	if !strings.HasSuffix(baseURL, "/") {
 		baseURL += "/"
 	}
-	if strings.HasSuffix(baseURL, "/v3/") {
-		r.graphql = "../graphql"
-	}
+	r.graphql = strings.TrimSuffix(baseURL, "v3/") + "graphql" // Enterprise Server has it beside v3
 	client, err := httpClient(l.Remote.Dial, l.Remote.CABundle)
 	if err != nil {
 		return nil, err

@@ -129,6 +129,9 @@ func (a *GitHubApp) token(ctx context.Context, t http.RoundTripper, baseURL stri
 	if err != nil {
 		return "", report.Misusef("GitHub App %d: its private key cannot be read: want PEM: %w", a.AppID, err)
 	}
+	if a.BaseURL != "" {
+		baseURL = a.BaseURL
+	}
 	installation.BaseURL = strings.TrimSuffix(baseURL, "/")
 	token, err := installation.Token(ctx)
 	if err != nil {
