@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -78,16 +80,17 @@ func Push(ctx context.Context, o Options) (*Result, error) {
 	return &p.result, nil
 }
 
+// tagGrammar is that of the OCI distribution specification.
+var tagGrammar = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+
 // parseTags checks the tags and drops repeated ones.
 func parseTags(repo name.Repository, tags []string) ([]name.Tag, error) {
 	var parsed []name.Tag
 	for _, t := range tags {
-		tag, err := name.NewTag(repo.Name()+":"+t, name.StrictValidation)
-		if err != nil {
-			return nil, report.Misusef("tag %q: %w", t, err)
+		if !tagGrammar.MatchString(t) {
+			return nil, report.Misusef("tag %q: want letters, digits, '_', '.' and '-', 128 at most, and no '.' or '-' first", t)
 		}
-		tag.Repository = repo // keeps Insecure
-		if !slices.Contains(parsed, tag) {
+		if tag := repo.Tag(t); !slices.Contains(parsed, tag) {
 			parsed = append(parsed, tag)
 		}
 	}
@@ -251,7 +254,7 @@ func (b *blob) Compressed() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &counted{ReadCloser: rc, blob: b}, nil
+	return &counted{ReadCloser: rc, blob: b, at: time.Now()}, nil
 }
 
 // counted reports how far a blob has come.
@@ -259,16 +262,18 @@ type counted struct {
 	io.ReadCloser
 	blob    *blob
 	n       int64
-	percent int64
+	percent int64 // at the last report
+	at      time.Time
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	c.n += int64(n)
 	c.blob.sent.Add(int64(n))
-	// In steps of a tenth, so that a plain log is not flooded.
-	if percent := c.n * 100 / max(c.blob.desc.Size, 1) / 10 * 10; percent > c.percent && percent < 100 {
-		c.percent = percent
+	// Neither floods a plain log nor speaks of what is over in a moment.
+	percent := c.n * 100 / max(c.blob.desc.Size, 1)
+	if percent >= c.percent+5 && time.Since(c.at) >= time.Second {
+		c.percent, c.at = percent, time.Now()
 		report.Progressf(c.blob.ctx, short(c.blob.desc.Digest), "%d%% of %s", percent, size(c.blob.desc.Size))
 	}
 	return n, err

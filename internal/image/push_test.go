@@ -143,9 +143,10 @@ func TestPushMisuse(t *testing.T) {
 		want string
 	}{
 		{"no registry", Options{Tarball: good, Repository: "vote"}, "it reads HOST/PATH"},
-		{"no registry, two parts", Options{Tarball: good, Repository: "team/vote"}, "it reads HOST/PATH"},
-		{"capitals", Options{Tarball: good, Repository: "localhost:5000/Vote"}, "it reads HOST/PATH"},
-		{"tag", Options{Tarball: good, Repository: "localhost:5000/vote", Tags: []string{"feature/x"}}, `tag "feature/x"`},
+		{"no registry, two parts", Options{Tarball: good, Repository: "team/vote"}, "names no registry"},
+		{"capitals", Options{Tarball: good, Repository: "localhost:5000/Vote"}, "can only contain the characters"},
+		{"tag", Options{Tarball: good, Repository: "localhost:5000/vote", Tags: []string{"feature/x"}}, `tag "feature/x": want letters`},
+		{"long tag", Options{Tarball: good, Repository: "localhost:5000/vote", Tags: []string{strings.Repeat("a", 129)}}, "128 at most"},
 		{"no tarball", Options{Tarball: "none.tar", Repository: "localhost:5000/vote"}, "none.tar does not exist"},
 		{"half a credential", Options{Tarball: good, Repository: "localhost:5000/vote", Registry: Registry{Password: "hush"}}, "only one is given"},
 	} {
@@ -161,8 +162,7 @@ func TestPushRegistryDown(t *testing.T) {
 	noConfig(t)
 	host := unused(t)
 	_, err := Push(t.Context(), Options{Tarball: tarball(t, newImage(t, emptyImage(), 10, 1)), Repository: host + "/vote", Registry: quick})
-	require.ErrorContains(t, err, "connect to registry "+host)
-	require.ErrorContains(t, err, "nothing listens at "+host)
+	require.ErrorContains(t, err, "connect to registry "+host+": connection refused; nothing listens at "+host)
 	require.Equal(t, report.ExitNo, report.ExitCode(err))
 }
 

@@ -125,13 +125,16 @@ func dockerConfig() string {
 // parse reads the name of a repository. The host must stand in it: without one, Docker's rules mean Docker Hub, which is
 // where a build should never end up by omission.
 func (r Registry) parse(repository string) (name.Repository, error) {
+	if host, _, found := strings.Cut(repository, "/"); !found || !strings.ContainsAny(host, ".:") {
+		return name.Repository{}, report.Misusef("repository %q names no registry: it reads HOST/PATH, as in myregistry.azurecr.io/vote or localhost:5000/vote", repository)
+	}
 	opts := []name.Option{name.StrictValidation}
 	if r.Insecure {
 		opts = append(opts, name.Insecure)
 	}
 	repo, err := name.NewRepository(repository, opts...)
 	if err != nil {
-		return repo, report.Misusef("repository %q: %w; it reads HOST/PATH, as in myregistry.azurecr.io/vote or localhost:5000/vote", repository, err)
+		return repo, report.Misusef("repository %q: %w", repository, err)
 	}
 	return repo, nil
 }
@@ -144,7 +147,11 @@ func (c *client) explain(ctx context.Context, doing string, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("%s: %w", doing, context.Cause(ctx)) // who cancelled wants no details
 	}
-	err = fmt.Errorf("%s: %w%s", doing, err, c.remedy(err))
+	remedy := c.remedy(err)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		err = syscall.ECONNREFUSED // once, and not for each scheme that was tried
+	}
+	err = fmt.Errorf("%s: %w%s", doing, err, remedy)
 	if c.secret != "" && strings.Contains(err.Error(), c.secret) {
 		return errors.New(strings.ReplaceAll(err.Error(), c.secret, "***"))
 	}
