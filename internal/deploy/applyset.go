@@ -36,25 +36,26 @@ type applySet struct {
 	namespaces          map[string]bool
 }
 
-// readApplySet reads the ApplySet of an app, or makes an empty one.
-func (c *Cluster) readApplySet(ctx context.Context, app, namespace string) (*applySet, error) {
+// newApplySet is the ApplySet of an app as long as nothing is known of it but its name.
+func newApplySet(app, namespace string) *applySet {
 	name := Manager + "-" + app
 	sum := sha256.Sum256([]byte(name + "." + namespace + ".ConfigMap."))
-	s := &applySet{
+	return &applySet{
 		id:   "applyset-" + base64.RawURLEncoding.EncodeToString(sum[:]) + "-v1",
 		name: name, namespace: namespace,
 		kinds: map[schema.GroupKind]bool{}, namespaces: map[string]bool{namespace: true},
 	}
-	client, err := c.resource(ctx, configMaps, namespace)
+}
+
+// readApplySet fills in what the parent says.
+func (c *Cluster) readApplySet(ctx context.Context, s *applySet) error {
+	client, err := c.resource(ctx, configMaps, s.namespace)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	parent, err := c.get(ctx, client, name)
-	if err != nil {
-		return nil, explain("ConfigMap/"+name, err)
-	}
-	if parent == nil {
-		return s, nil
+	parent, err := c.get(ctx, client, s.name)
+	if err != nil || parent == nil {
+		return explain("ConfigMap/"+s.name, err)
 	}
 	s.exists = true
 	annotations := parent.GetAnnotations()
@@ -68,7 +69,7 @@ func (c *Cluster) readApplySet(ctx context.Context, app, namespace string) (*app
 			s.namespaces[namespace] = true
 		}
 	}
-	return s, nil
+	return nil
 }
 
 func (s *applySet) selector() string { return applySetPartOf + "=" + s.id }

@@ -65,8 +65,8 @@ func (c *Cluster) Diff(ctx context.Context, r Release) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	set, err := c.readApplySet(ctx, r.App, r.Namespace)
-	if err != nil {
+	set := newApplySet(r.App, r.Namespace)
+	if err := c.readApplySet(ctx, set); err != nil {
 		return "", err
 	}
 	set.label(objects)
@@ -155,6 +155,16 @@ func (d *delivery) note(ref plan.Ref, status, message string) {
 	d.results[ref] = ObjectResult{Ref: ref.In(d.release.Namespace), Status: status, Message: message}
 }
 
+// noteUnchanged leaves what was noted before: a namespace that was made first is unchanged afterwards.
+func (d *delivery) noteUnchanged(ref plan.Ref) {
+	d.mu.Lock()
+	_, noted := d.results[ref]
+	d.mu.Unlock()
+	if !noted {
+		d.note(ref, Unchanged, "")
+	}
+}
+
 func (d *delivery) outcome() *Result {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -188,6 +198,8 @@ func (d *delivery) exclusively(ctx context.Context, do func(context.Context, []*
 	if err != nil {
 		return err
 	}
+	d.set = newApplySet(r.App, r.Namespace)
+	d.set.label(objects)
 	if err := d.ensureNamespaces(ctx, objects); err != nil {
 		return err
 	}
@@ -248,11 +260,10 @@ func (d *delivery) deploy(ctx context.Context, objects []*unstructured.Unstructu
 	if held := latest(d.revisions, RevisionHeld); held != nil {
 		return d.settle(ctx, fmt.Errorf("revision %d of %s waits for a decision: promote or reject it first", held.Number, r.App))
 	}
-	var err error
-	if d.set, err = c.readApplySet(ctx, r.App, r.Namespace); err != nil {
+	err := c.readApplySet(ctx, d.set)
+	if err != nil {
 		return d.settle(ctx, err)
 	}
-	d.set.label(objects)
 	if d.live, err = c.readLive(ctx, objects, d.set); err != nil {
 		return d.settle(ctx, err)
 	}
@@ -327,7 +338,7 @@ func (d *delivery) apply(ctx context.Context, steps []step) error {
 		byRef[s.ref()] = s
 		objects = append(objects, s.object)
 		if s.status == Unchanged {
-			d.note(s.ref(), Unchanged, "")
+			d.noteUnchanged(s.ref())
 		}
 	}
 	groups := plan.Groups(objects)

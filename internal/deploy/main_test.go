@@ -1,0 +1,161 @@
+package deploy_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/aksflow/aksflow/internal/deploy"
+	"github.com/aksflow/aksflow/internal/deploy/apitest"
+	"github.com/aksflow/aksflow/internal/render"
+	"github.com/aksflow/aksflow/internal/report"
+)
+
+// One control plane serves all tests, each in namespaces of its own.
+var (
+	serverOnce sync.Once
+	server     *apitest.Server
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if server != nil {
+		server.Stop()
+	}
+	os.Exit(code)
+}
+
+func testServer(t testing.TB) *apitest.Server {
+	t.Helper()
+	serverOnce.Do(func() {
+		s := apitest.Start(t)
+		s.StartControllers(t)
+		s.Nodes(pretend)
+		server = s
+	})
+	if server == nil {
+		t.Skip("no control plane to test against")
+	}
+	return server
+}
+
+// pretend plays the kubelet: an image's tag says how its pods fare.
+func pretend(pod *corev1.Pod) bool {
+	image := pod.Spec.Containers[0].Image
+	switch {
+	case strings.Contains(image, ":missing"):
+		apitest.Waiting(pod, "ErrImagePull", fmt.Sprintf(`failed to pull and unpack image %q: failed to resolve reference %q: %s: not found`, image, image, image))
+	case strings.Contains(image, ":refused"):
+		apitest.Waiting(pod, "ErrImagePull", fmt.Sprintf(`failed to pull and unpack image %q: failed to resolve reference %q: unexpected status from HEAD request to http://registry/v2/x/manifests/y: 401 Unauthorized`, image, image))
+	case strings.Contains(image, ":secretless"):
+		apitest.Waiting(pod, "CreateContainerConfigError", `secret "redis" not found`)
+	case strings.Contains(image, ":slow"):
+		apitest.Waiting(pod, "ContainerCreating", "")
+	}
+	return true
+}
+
+func connect(t testing.TB) *deploy.Cluster {
+	t.Helper()
+	s := testServer(t)
+	c, err := deploy.Connect(context.Background(), deploy.Options{Kubeconfig: s.Kubeconfig})
+	require.NoError(t, err)
+	return c
+}
+
+// events collects what a deploy reports.
+func events(t testing.TB) (context.Context, *strings.Builder) {
+	var mu sync.Mutex
+	var out strings.Builder
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	t.Cleanup(cancel)
+	return report.With(ctx, report.SinkFunc(func(e report.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(&out, "%s %s\n", e.Object, e.Message)
+	})), &out
+}
+
+// image is a reference whose digest is made of its tag.
+func image(tag string) string {
+	return fmt.Sprintf("localhost:5000/vote:%s@sha256:%x", tag, sha256.Sum256([]byte(tag)))
+}
+
+const voteManifests = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: NAMESPACE}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: NAMESPACE}
+data: {TITLE: Votes}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: redis, namespace: NAMESPACE}
+stringData: {password: hush}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: vote, namespace: NAMESPACE}
+spec:
+  selector: {app: vote}
+  ports: [{port: 80, targetPort: 8080}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: vote
+  namespace: NAMESPACE
+  labels: {app: vote}
+  annotations: {team: voters}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: vote}}
+  template:
+    metadata: {labels: {app: vote}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: web
+        image: vote
+        ports: [{containerPort: 8080}]
+        resources: {requests: {cpu: 50m}}
+`
+
+func manifests(t testing.TB, yaml, namespace string) []*unstructured.Unstructured {
+	t.Helper()
+	objects, err := render.Decode("test.yaml", []byte(strings.ReplaceAll(yaml, "NAMESPACE", namespace)))
+	require.NoError(t, err)
+	return objects
+}
+
+func vote(t testing.TB, namespace, tag string) deploy.Release {
+	t.Helper()
+	objects := manifests(t, voteManifests, namespace)
+	_, err := render.SetImages(objects, []render.Image{{Ref: image(tag)}})
+	require.NoError(t, err)
+	return deploy.Release{App: "vote", Namespace: namespace, Objects: objects, Image: image(tag), SourceRevision: tag, RunURL: "https://ci.example/" + tag, User: "tester"}
+}
+
+func newNamespace(t testing.TB, s *apitest.Server, name string) {
+	t.Helper()
+	_, err := s.Client.CoreV1().Namespaces().Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+}
+
+const (
+	waitFor = 20 * time.Second
+	tick    = 50 * time.Millisecond
+)
