@@ -184,13 +184,14 @@ func (s *suite) imageDoesNotStart(t *testing.T) {
 func (s *suite) appNeverListens(t *testing.T) {
 	tests := s.tests()
 	tests.Unit = nil
-	tests.App.Args = []string{"sleep", "600"}
+	tests.App.Args = []string{"sh", "-c", "echo warming up; exec sleep 600"}
 	tests.StartTimeout = 5 * time.Second
 	began := time.Now()
 	_, err := s.run(t, s.app(nil), nil, tests)
 	c := fails(t, err)["integration: services.app starts"]
 	assert.Equal(t, "app did not answer on TCP port 8080 within 5s", c.Message)
 	assert.Less(t, time.Since(began), 2*time.Minute)
+	assert.Contains(t, c.Detail, "warming up")
 }
 
 // slowTests: tests that take longer than services may take to start keep their services.
@@ -242,6 +243,7 @@ func (s *suite) runner(t *testing.T) {
 		message string
 	}{
 		"fails unreported": {"exit 5", "exit code", "the test runner exited with 5, and its report names no failed test"},
+		"killed":           {"echo half way; kill -9 $$", "exit code", "the test runner was killed: exit code 137"},
 		"no directory":     {"true", "report", "the test runner left no JUnit XML: no directory /reports"},
 		"no test": {
 			`mkdir /reports; echo '<testsuite name="x"/>' >/reports/x.xml`, "report",

@@ -88,7 +88,8 @@ type tester struct {
 // server is a service in the graph, and what its users call it.
 type server struct {
 	Service
-	dagger *dagger.Service
+	container *dagger.Container // that it runs in
+	dagger    *dagger.Service
 }
 
 func (t *tester) unit(ctx context.Context, r *runner) error {
@@ -96,7 +97,7 @@ func (t *tester) unit(ctx context.Context, r *runner) error {
 	if err != nil {
 		return err
 	}
-	return r.run(ctx, ctr)
+	return r.killed(r.run(ctx, ctr))
 }
 
 func (t *tester) integration(ctx context.Context, r *runner) error {
@@ -180,7 +181,7 @@ func (t *tester) integration(ctx context.Context, r *runner) error {
 		r.makeUp(*late)
 		return nil
 	}
-	return err
+	return r.killed(err)
 }
 
 // blamed returns the server that the engine names as the one that did not start: the last name in its error, because a
@@ -236,12 +237,36 @@ func (t *tester) start(ctx context.Context, servers []server, timeout time.Durat
 			c = s.ended(exit)
 		case late:
 			c.Message = fmt.Sprintf("%s did not answer on %s within %v", s.Name, ports(s.Ports), t.tests.StartTimeout)
+			if log := s.log(ctx); log != "" {
+				c.Detail = "its log:\n" + log
+			}
 		default:
 			c.Message = fmt.Sprintf("%s did not start: %s", s.Name, firstLine(err.Error()))
 		}
 		return &c, up
 	}
 	return nil, up
+}
+
+// log returns what a server that does not get ready writes in its first seconds. An engine tells that of one that ended;
+// the output of one that hangs has to be asked for, by running its command as a command. It is "" where the image has
+// no timeout(1).
+func (s server) log(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, 2*slack)
+	defer cancel()
+	args := s.Args
+	if len(args) == 0 {
+		args, _ = s.container.DefaultArgs(ctx)
+	}
+	entrypoint, _ := s.container.Entrypoint(ctx)
+	command := slices.Concat([]string{"timeout", "5"}, entrypoint, args)
+	run := s.container.WithExec(command, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+	if code, err := run.ExitCode(ctx); err != nil || code == 127 {
+		return ""
+	}
+	stdout, _ := run.Stdout(ctx)
+	stderr, _ := run.Stderr(ctx)
+	return output(stdout, stderr)
 }
 
 // stop stops servers that start has started. What does not stop ends with the session.
@@ -269,7 +294,7 @@ func (s Service) serve(ctr *dagger.Container, others []server) server {
 	for _, p := range s.Ports {
 		ctr = ctr.WithExposedPort(p)
 	}
-	return server{s, ctr.AsService(dagger.ContainerAsServiceOpts{Args: s.Args, UseEntrypoint: true})}
+	return server{s, ctr, ctr.AsService(dagger.ContainerAsServiceOpts{Args: s.Args, UseEntrypoint: true})}
 }
 
 // bind lets ctr reach servers by their names.
@@ -363,6 +388,21 @@ func (r *runner) run(ctx context.Context, ctr *dagger.Container) error {
 	case len(r.result.Cases) == 0:
 		r.makeUp(Case{Name: "report", Message: fmt.Sprintf("no test ran: there is none in the JUnit XML in %s", dir), Detail: r.result.Output})
 	}
+	return nil
+}
+
+// killed notes that the runner did not end by itself: the one way for a command of which any exit code is accepted to
+// fail. Other errors pass.
+func (r *runner) killed(err error) error {
+	var exit *dagger.ExecError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	r.makeUp(Case{
+		Name:    "exit code",
+		Message: fmt.Sprintf("the test runner was killed: exit code %d", exit.ExitCode),
+		Detail:  output(exit.Stdout, exit.Stderr),
+	})
 	return nil
 }
 
