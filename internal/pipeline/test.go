@@ -204,7 +204,8 @@ func (s server) ended(exit *dagger.ExecError) Case {
 	if last := lastLine(exit.Stderr, exit.Stdout); last != "" {
 		c.Message += ": " + last
 	}
-	c.Detail = exit.Message() + "\n" + output(exit.Stdout, exit.Stderr)
+	// The rest of the message may be the output once more.
+	c.Detail = firstLine(exit.Message()) + "\n" + output(exit.Stdout, exit.Stderr)
 	return c
 }
 
