@@ -1,7 +1,9 @@
 package deploy
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/deploy/diff"
 	"github.com/aksflow/aksflow/internal/deploy/plan"
+	"github.com/aksflow/aksflow/internal/deploy/traffic"
 	"github.com/aksflow/aksflow/internal/report"
 )
 
@@ -260,15 +263,8 @@ func (d *delivery) deploy(ctx context.Context, objects []*unstructured.Unstructu
 	if held := latest(d.revisions, RevisionHeld); held != nil {
 		return d.settle(ctx, fmt.Errorf("revision %d of %s waits for a decision: promote or reject it first", held.Number, r.App))
 	}
-	err := c.readApplySet(ctx, d.set)
-	if err != nil {
-		return d.settle(ctx, err)
-	}
-	if d.live, err = c.readLive(ctx, objects, d.set); err != nil {
-		return d.settle(ctx, err)
-	}
 	recorded := copies(objects)
-	steps, err := c.prepare(ctx, r, objects, d.live)
+	steps, err := d.survey(ctx, objects)
 	if err != nil {
 		return d.settle(ctx, err)
 	}
@@ -306,13 +302,39 @@ func (d *delivery) deploy(ctx context.Context, objects []*unstructured.Unstructu
 
 // rollOut applies the steps in the way that the strategy says, and returns when what was applied runs.
 func (d *delivery) rollOut(ctx context.Context, steps []step, began time.Time) error {
+	p, err := d.progressive(ctx, steps, began)
+	if err != nil {
+		return err
+	}
+	if p != nil {
+		return p.run(ctx, 0)
+	}
+	if err := d.applyAndAwait(ctx, steps, began); err != nil {
+		return err
+	}
+	if err := d.cluster.verifyImage(ctx, &d.release, d.appliedObjects()); err != nil {
+		return err
+	}
+	return d.smoke(ctx, d.release.Strategy.Smoke, d.frontService())
+}
+
+func (d *delivery) applyAndAwait(ctx context.Context, steps []step, began time.Time) error {
 	if err := d.apply(ctx, steps); err != nil {
 		return err
 	}
-	if err := d.cluster.await(ctx, &d.release, d.appliedObjects(), began); err != nil {
-		return err
+	return d.cluster.await(ctx, &d.release, d.appliedObjects(), began)
+}
+
+// frontService is the name of the first Service among the objects that has something in front of which to be.
+func (d *delivery) frontService() string {
+	for _, service := range d.appliedObjects() {
+		for _, o := range d.appliedObjects() {
+			if o.GetKind() == "Deployment" && traffic.Selects(service, o) {
+				return service.GetName()
+			}
+		}
 	}
-	return d.cluster.verifyImage(ctx, &d.release, d.appliedObjects())
+	return ""
 }
 
 // record writes down what is about to be deployed.
@@ -503,6 +525,13 @@ func (d *delivery) succeed(ctx context.Context) error {
 		report.Warn(ctx, "old revisions could not be removed: %v", err)
 	}
 	return nil
+}
+
+// jsonEqual compares values as the API server would read them.
+func jsonEqual(a, b any) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 func copies(objects []*unstructured.Unstructured) []*unstructured.Unstructured {

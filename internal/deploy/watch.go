@@ -86,7 +86,15 @@ type watched struct {
 // await returns when all objects, given as the server returned them, are ready, or with a RolloutError as soon as one of
 // them cannot become so. since is the time from which on events count.
 func (c *Cluster) await(ctx context.Context, r *Release, objects []*unstructured.Unstructured, since time.Time) error {
-	w := &watch{cluster: c, namespace: r.Namespace, graces: status.DefaultGraces, since: since, changed: make(chan struct{}, 1)}
+	return c.watchFor(ctx, r, objects, since, 0)
+}
+
+// watchFor is await, and returns no earlier than after keep.
+func (c *Cluster) watchFor(ctx context.Context, r *Release, objects []*unstructured.Unstructured, since time.Time, keep time.Duration) error {
+	w := &watch{
+		cluster: c, namespace: r.Namespace, graces: status.DefaultGraces, since: since,
+		until: time.Now().Add(keep), changed: make(chan struct{}, 1),
+	}
 	if r.Grace > 0 {
 		w.graces = status.AllGraces(r.Grace)
 	}
@@ -113,6 +121,7 @@ type watch struct {
 	namespace  string
 	graces     status.Graces
 	since      time.Time
+	until      time.Time // before that, being ready is not enough
 	objects    []*watched
 	autoscaler status.Autoscaler
 
@@ -237,7 +246,11 @@ func (w *watch) run(ctx context.Context) error {
 			return w.failure(ctx, failed, nil)
 		}
 		if next == nil {
-			return nil
+			left := time.Until(w.until)
+			if left <= 0 {
+				return nil
+			}
+			next = &left
 		}
 		var timer <-chan time.Time
 		if *next > 0 {
@@ -275,7 +288,9 @@ func (w *watch) look(ctx context.Context, now time.Time) (next *time.Duration, f
 		default:
 			o.status = status.Of(live, world)
 		}
-		red, ends := o.judge(now)
+	}
+	for _, o := range w.objects {
+		red, ends := o.judge(now, w.underWay(o))
 		if red {
 			failed = append(failed, o)
 		}
@@ -291,11 +306,13 @@ func (w *watch) look(ctx context.Context, now time.Time) (next *time.Duration, f
 
 // judge says whether one of the object's problems has lasted too long, and else how long until one will have (0: no
 // grace is running). What is gone is forgotten, so that a problem that comes back gets its grace anew.
-func (o *watched) judge(now time.Time) (red bool, ends time.Duration) {
+//
+// The grace of a container that may be waiting for something else starts when nothing else is under way.
+func (o *watched) judge(now time.Time, underWay bool) (red bool, ends time.Duration) {
 	seen := make(map[string]time.Time, len(o.status.Problems))
 	for _, p := range o.status.Problems {
 		began, ok := o.seen[p.Key()]
-		if !ok {
+		if !ok || p.Depends && underWay {
 			began = now
 		}
 		seen[p.Key()] = began
@@ -313,6 +330,23 @@ func (o *watched) judge(now time.Time) (red bool, ends time.Duration) {
 	}
 	o.seen = seen
 	return red, ends
+}
+
+// underWay says whether another object of the release is on its way to being ready: an app whose database starts beside
+// it is not ready before that is. Of two with problems, the later waits for the earlier, so that they do not wait for
+// each other.
+func (w *watch) underWay(than *watched) bool {
+	earlier := true
+	for _, o := range w.objects {
+		if o == than {
+			earlier = false
+			continue
+		}
+		if !o.status.Ready && (earlier || len(o.status.Problems) == 0) {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *watch) say(ctx context.Context, o *watched) {

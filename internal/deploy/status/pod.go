@@ -221,6 +221,11 @@ func waiting(problem *Problem, c corev1.ContainerStatus, events []*corev1.Event,
 			break
 		}
 		problem.Message = "its configuration is wrong: " + message
+		if strings.Contains(message, "failed to sync") {
+			// The kubelet has not heard of an object that was made a moment ago.
+			problem.Message = "the node does not see its configuration yet: " + message
+			problem.Heals, problem.Grace = Perhaps, w.Graces.Pull
+		}
 	case reasonCrash:
 		ended := c.LastTerminationState.Terminated
 		if ended == nil {
@@ -344,7 +349,7 @@ func probing(problem *Problem, pod *corev1.Pod, c corev1.ContainerStatus, events
 		}
 		problem.Reason, problem.Logs = reasonNotReady, true
 		problem.Message = strings.TrimSpace(event.Message)
-		problem.Heals, problem.Grace = Perhaps, budget(probe)
+		problem.Heals, problem.Grace, problem.Depends = Perhaps, budget(probe), true
 		return true
 	}
 	return false

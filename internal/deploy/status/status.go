@@ -36,6 +36,8 @@ type Problem struct {
 	Heals Healing
 	// Grace is how long to wait for that; zero for Never.
 	Grace time.Duration
+	// Depends says that the container may be waiting for another workload of the release.
+	Depends bool
 	// Logs says that the container's output tells more.
 	Logs bool
 }

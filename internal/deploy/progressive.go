@@ -1,0 +1,352 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/aksflow/aksflow/internal/deploy/plan"
+	"github.com/aksflow/aksflow/internal/deploy/traffic"
+	"github.com/aksflow/aksflow/internal/render"
+	"github.com/aksflow/aksflow/internal/report"
+)
+
+// check says what is wrong with a strategy.
+func (s *Strategy) check() error {
+	switch s.Kind {
+	case "", Rolling, Canary, BlueGreen:
+	default:
+		return fmt.Errorf("there is no strategy %q: use %s, %s or %s", s.Kind, Rolling, Canary, BlueGreen)
+	}
+	if len(s.Percent) > 0 && s.Kind != Canary {
+		return errors.New("stages in percent are for a canary release only")
+	}
+	if !slices.IsSorted(s.Percent) || slices.ContainsFunc(s.Percent, func(p int) bool { return p < 1 || p > 99 }) {
+		return fmt.Errorf("the stages of a canary grow, and each is between 1 and 99 percent: not %v", s.Percent)
+	}
+	return nil
+}
+
+var defaultPercent = []int{10, 50}
+
+// progressive is a canary or blue-green release under way.
+type progressive struct {
+	*delivery
+	strategy Strategy
+	track    traffic.Track
+
+	deployment step                         // the one in the manifests
+	stable     int64                        // how many pods it has
+	hash       string                       // of the pods that it has
+	second     *unstructured.Unstructured   // the one beside it
+	services   []step                       // in front of it
+	routes     []step                       // that send requests to one of the services
+	early      []step                       // what both versions need
+	late       []step                       // what the new version's Deployment goes with
+	seconds    []*unstructured.Unstructured // what is removed in the end
+	began      time.Time
+}
+
+// progressive prepares a release by stages, or is nil when there is nothing to be careful with: no Deployment that runs
+// already gets a new pod template.
+func (d *delivery) progressive(ctx context.Context, steps []step, began time.Time) (*progressive, error) {
+	s := d.release.Strategy
+	if s.Kind == "" || s.Kind == Rolling {
+		return nil, nil
+	}
+	p := &progressive{delivery: d, strategy: s, track: traffic.Canary, began: began}
+	if s.Kind == BlueGreen {
+		p.track = traffic.Next
+	} else if len(s.Percent) == 0 {
+		p.strategy.Percent = defaultPercent
+	}
+	found := false
+	for _, st := range steps {
+		if !d.isShifted(st) {
+			continue
+		}
+		if found {
+			return nil, fmt.Errorf("a %s release is for one Deployment, and both %s and %s change: deploy them apart, or rolling", s.Kind, p.deployment.ref(), st.ref())
+		}
+		p.deployment, found = st, true
+	}
+	if !found {
+		report.Info(ctx, "no Deployment that runs gets new pods, so there is nothing to split requests between: deploying at once")
+		return nil, nil
+	}
+	p.stable = 1
+	if n, ok, _ := unstructured.NestedInt64(p.deployment.live.Object, "spec", "replicas"); ok {
+		p.stable = n
+	}
+	sets, err := d.cluster.replicaSetsOf(ctx, p.deployment.live)
+	if err != nil {
+		return nil, explain("the ReplicaSets of "+p.deployment.ref().String(), err)
+	}
+	for _, rs := range sets {
+		if rs.Annotations[deploymentRevision] == p.deployment.live.GetAnnotations()[deploymentRevision] {
+			p.hash = rs.Labels[appsv1.DefaultDeploymentUniqueLabelKey]
+		}
+	}
+	for _, st := range steps {
+		if traffic.Selects(st.object, p.deployment.object) {
+			p.services = append(p.services, st)
+		}
+	}
+	if len(p.services) == 0 || p.hash == "" {
+		return nil, fmt.Errorf("a %s release needs a Service in the manifests that selects the pods of %s, and there is none: add one, or deploy rolling", s.Kind, p.deployment.ref())
+	}
+	for _, st := range steps {
+		ref := st.ref()
+		switch {
+		case slices.ContainsFunc(p.services, func(s step) bool { return s.ref() == ref }):
+		case slices.ContainsFunc(p.services, func(s step) bool { return traffic.Routes(st.object, s.object.GetName()) }):
+			p.routes = append(p.routes, st)
+		case plan.StageOf(ref.GroupKind()) < plan.Workloads:
+			p.early = append(p.early, st)
+		default:
+			p.late = append(p.late, st)
+		}
+	}
+	return p, nil
+}
+
+// isShifted says that a step gives new pods to a Deployment that the strategy is meant for.
+func (d *delivery) isShifted(s step) bool {
+	if s.ref().GroupKind() != deploymentKind || s.live == nil || s.status == Unchanged || s.merged == nil {
+		return false
+	}
+	was, _, _ := unstructured.NestedMap(s.live.Object, "spec", "template")
+	is, _, _ := unstructured.NestedMap(s.merged.Object, "spec", "template")
+	if jsonEqual(was, is) {
+		return false
+	}
+	if d.release.Image == "" {
+		return true
+	}
+	runs := false
+	render.Containers(s.object, func(_ string, container map[string]any) {
+		runs = runs || container["image"] == d.release.Image
+	})
+	return runs
+}
+
+// run goes through the stages from the one given on. It ends early, with Result.Held set, when the strategy holds.
+func (p *progressive) run(ctx context.Context, from int) error {
+	if err := p.apply(ctx, p.early); err != nil {
+		return err
+	}
+	var err error
+	if p.strategy.Kind == BlueGreen {
+		err = p.blueGreen(ctx, from)
+	} else {
+		err = p.canary(ctx, from)
+	}
+	if err != nil || p.result.Held {
+		return err
+	}
+	return p.finish(ctx)
+}
+
+func (p *progressive) canary(ctx context.Context, from int) error {
+	weighted := len(p.routes) > 0
+	if weighted {
+		if err := p.turn(ctx, func(s *unstructured.Unstructured) *unstructured.Unstructured { return traffic.ToHash(s, p.hash) }); err != nil {
+			return err
+		}
+	}
+	for i, percent := range p.strategy.Percent {
+		if i < from {
+			continue
+		}
+		replicas := traffic.Replicas(p.stable, percent, weighted)
+		if err := p.startSecond(ctx, replicas); err != nil {
+			return err
+		}
+		if err := p.smoke(ctx, p.strategy.Smoke, p.secondService()); err != nil {
+			return err
+		}
+		for _, route := range p.routes {
+			for _, service := range p.services {
+				name := service.object.GetName()
+				if traffic.Routes(route.object, name) {
+					route.object = traffic.Weigh(route.object, name, traffic.Name(name, p.track), percent)
+				}
+			}
+			if err := p.applyOne(ctx, changedStep(route)); err != nil {
+				return err
+			}
+		}
+		report.Info(ctx, "the canary of %s gets %s", p.deployment.ref(), traffic.Describe(percent, weighted, replicas, p.stable))
+		if p.strategy.Hold && i == 0 {
+			return p.hold(ctx, fmt.Sprintf("the canary gets %d%%", percent))
+		}
+		if err := p.soak(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *progressive) blueGreen(ctx context.Context, from int) error {
+	if from == 0 {
+		err := p.turn(ctx, func(s *unstructured.Unstructured) *unstructured.Unstructured { return traffic.ToHash(s, p.hash) })
+		if err != nil {
+			return err
+		}
+	}
+	if err := p.startSecond(ctx, max(p.stable, 1)); err != nil {
+		return err
+	}
+	if err := p.smoke(ctx, p.strategy.Smoke, p.secondService()); err != nil {
+		return err
+	}
+	if p.strategy.Hold && from == 0 {
+		return p.hold(ctx, "the new version is ready, and gets no requests yet")
+	}
+	err := p.turn(ctx, func(s *unstructured.Unstructured) *unstructured.Unstructured { return traffic.ToTrack(s, p.track) })
+	if err != nil {
+		return err
+	}
+	report.Info(ctx, "the requests for %s go to the new version", p.deployment.ref())
+	return p.soak(ctx)
+}
+
+// finish makes the manifests' own objects the new version, and only then removes the second ones.
+func (p *progressive) finish(ctx context.Context) error {
+	var services []step
+	for _, s := range p.services {
+		services = append(services, changedStep(s))
+	}
+	var routes []step
+	for _, s := range p.routes {
+		routes = append(routes, changedStep(s))
+	}
+	late := append([]step{}, p.late...)
+	if p.strategy.Kind == BlueGreen {
+		// The Service stays with the second version until the first one is the new one too.
+		if err := p.applyAndAwait(ctx, late, p.began); err != nil {
+			return err
+		}
+		if err := p.apply(ctx, services); err != nil {
+			return err
+		}
+	} else if err := p.applyAndAwait(ctx, append(append(services, late...), routes...), p.began); err != nil {
+		return err
+	}
+	if err := p.cluster.verifyImage(ctx, &p.release, p.appliedObjects()); err != nil {
+		return err
+	}
+	return p.removeSeconds(ctx)
+}
+
+// startSecond runs that many pods of the new version beside the old one, behind a Service of their own.
+func (p *progressive) startSecond(ctx context.Context, replicas int64) error {
+	p.second = traffic.Second(p.deployment.object, p.track, replicas)
+	if err := p.applySecond(ctx, p.second); err != nil {
+		return err
+	}
+	for _, service := range p.services {
+		if err := p.applySecond(ctx, traffic.SecondService(service.object, p.track)); err != nil {
+			return err
+		}
+	}
+	return p.watchSecond(ctx, 0)
+}
+
+// applySecond applies an object that is there for the length of the release only.
+func (p *progressive) applySecond(ctx context.Context, o *unstructured.Unstructured) error {
+	ref := plan.RefOf(o)
+	status := Created
+	p.mu.Lock()
+	before := p.live.objects[ref] // since an earlier stage that held
+	if p.applied[ref] != nil || before != nil {
+		status = Configured
+	}
+	p.mu.Unlock()
+	if !slices.ContainsFunc(p.seconds, func(s *unstructured.Unstructured) bool { return plan.RefOf(s) == ref }) {
+		p.seconds = append(p.seconds, o)
+	}
+	return p.applyOne(ctx, step{object: o, live: before, status: status})
+}
+
+func (p *progressive) watchSecond(ctx context.Context, keep time.Duration) error {
+	p.mu.Lock()
+	applied := p.applied[plan.RefOf(p.second)]
+	p.mu.Unlock()
+	return p.cluster.watchFor(ctx, &p.release, []*unstructured.Unstructured{applied}, p.began, keep)
+}
+
+// soak watches a stage for as long as the strategy pauses, and fails when the new pods do.
+func (p *progressive) soak(ctx context.Context) error {
+	if p.strategy.Pause == 0 {
+		return nil
+	}
+	report.Info(ctx, "watching for %s", p.strategy.Pause)
+	if err := p.watchSecond(ctx, p.strategy.Pause); err != nil {
+		return err
+	}
+	return p.smoke(ctx, p.strategy.Smoke, p.secondService())
+}
+
+// turn applies the Services with another selector.
+func (p *progressive) turn(ctx context.Context, to func(*unstructured.Unstructured) *unstructured.Unstructured) error {
+	for _, service := range p.services {
+		turned := changedStep(service)
+		turned.object = to(service.object)
+		if err := p.applyOne(ctx, turned); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changedStep is a step that is carried out though the manifests' own object may be what the cluster has.
+func changedStep(s step) step {
+	if s.status == Unchanged {
+		s.status = Configured
+	}
+	return s
+}
+
+func (p *progressive) secondService() string {
+	return traffic.Name(p.services[0].object.GetName(), p.track)
+}
+
+// hold ends the deploy in the middle, to be taken up by Promote or Reject.
+func (p *progressive) hold(ctx context.Context, message string) error {
+	p.revision.Status, p.revision.Message = RevisionHeld, message
+	if err := p.cluster.writeRevision(ctx, p.release.App, p.release.Namespace, &p.revision, nil); err != nil {
+		return err
+	}
+	p.result.Held = true
+	p.note(p.deployment.ref(), Held, message)
+	report.Info(ctx, "revision %d is held: %s. `aksflow promote` goes on with it, `aksflow reject` undoes it", p.revision.Number, message)
+	return nil
+}
+
+// removeSeconds deletes what was there for the length of the release only.
+func (p *progressive) removeSeconds(ctx context.Context) error {
+	for _, o := range p.seconds {
+		client, err := p.cluster.resource(ctx, o.GroupVersionKind(), o.GetNamespace())
+		if err != nil {
+			return err
+		}
+		now, err := p.cluster.get(ctx, client, o.GetName())
+		if err != nil {
+			return explain(plan.RefOf(o).String(), err)
+		}
+		if now == nil {
+			continue
+		}
+		if err := p.cluster.remove(ctx, now, false); err != nil {
+			return explain("removing "+plan.RefOf(o).String(), err)
+		}
+		p.note(plan.RefOf(o), Removed, "")
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package deploy_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aksflow/aksflow/internal/deploy"
+)
+
+// watchService notes every selector that the Service vote has, until the returned function is called.
+func watchService(t *testing.T, namespace string) func() []string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	services := testServer(t).Client.CoreV1().Services(namespace)
+	list, err := services.List(ctx, metav1.ListOptions{})
+	require.NoError(t, err)
+	w, err := services.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=vote", ResourceVersion: list.ResourceVersion})
+	require.NoError(t, err)
+	var seen []string
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for event := range w.ResultChan() {
+			s, ok := event.Object.(*corev1.Service)
+			if !ok {
+				continue
+			}
+			text := ""
+			switch {
+			case s.Spec.Selector["aksflow.dev/track"] != "":
+				text = "track " + s.Spec.Selector["aksflow.dev/track"]
+			case s.Spec.Selector["pod-template-hash"] != "":
+				text = "hash"
+			default:
+				text = "all"
+			}
+			if len(seen) == 0 || seen[len(seen)-1] != text {
+				seen = append(seen, text)
+			}
+		}
+	}()
+	return func() []string {
+		time.Sleep(200 * time.Millisecond) // the last event may be on its way
+		cancel()
+		w.Stop()
+		<-done
+		return seen
+	}
+}
+
+func deploymentNames(t *testing.T, namespace string) string {
+	t.Helper()
+	list, err := testServer(t).Client.AppsV1().Deployments(namespace).List(context.Background(), metav1.ListOptions{})
+	require.NoError(t, err)
+	var names []string
+	for _, d := range list.Items {
+		names = append(names, fmt.Sprintf("%s %s %d", d.Name, strings.Split(strings.SplitN(d.Spec.Template.Spec.Containers[0].Image, "@", 2)[0], ":")[2], *d.Spec.Replicas))
+	}
+	return strings.Join(names, ", ")
+}
+
+func TestBlueGreen(t *testing.T) {
+	c := connect(t)
+	ctx, log := events(t)
+	_, err := c.Deploy(ctx, vote(t, "bluegreen", "v1"))
+	require.NoError(t, err, log)
+
+	selectors := watchService(t, "bluegreen")
+	r := vote(t, "bluegreen", "v2")
+	r.Strategy = deploy.Strategy{Kind: deploy.BlueGreen, Pause: 100 * time.Millisecond}
+	result, err := c.Deploy(ctx, r)
+	require.NoError(t, err, log)
+	assert.Equal(t, []string{"hash", "track next", "all"}, selectors())
+	assert.Equal(t, "vote v2 3", deploymentNames(t, "bluegreen"))
+	assert.Equal(t, 2, result.Revision)
+
+	again, err := c.Deploy(ctx, r)
+	require.NoError(t, err, log)
+	assert.False(t, again.Changed(), again.Objects)
+}
+
+func TestBlueGreenHeld(t *testing.T) {
+	c := connect(t)
+	ctx, log := events(t)
+	_, err := c.Deploy(ctx, vote(t, "held", "v1"))
+	require.NoError(t, err, log)
+	before := getDeployment(t, "held")
+
+	r := vote(t, "held", "v2")
+	r.Strategy = deploy.Strategy{Kind: deploy.BlueGreen, Hold: true}
+	result, err := c.Deploy(ctx, r)
+	require.NoError(t, err, log)
+	assert.True(t, result.Held)
+	assert.Equal(t, 1, result.Revision)
+	assert.Equal(t, "vote v1 3, vote-next v2 3", deploymentNames(t, "held"))
+
+	_, err = c.Deploy(ctx, vote(t, "held", "v3"))
+	require.ErrorContains(t, err, "promote or reject it first")
+
+	of := deploy.Delivery{App: "vote", Namespace: "held", User: "tester"}
+	result, err = c.Reject(ctx, of)
+	require.NoError(t, err, log)
+	assert.Equal(t, 1, result.Revision)
+	assert.Equal(t, "vote v1 3", deploymentNames(t, "held"))
+	assert.Equal(t, before.Generation, getDeployment(t, "held").Generation, "the stable version is not touched")
+	_, err = c.Promote(ctx, of)
+	require.ErrorContains(t, err, "waits for a decision")
+
+	selectors := watchService(t, "held")
+	_, err = c.Deploy(ctx, r)
+	require.NoError(t, err, log)
+	result, err = c.Promote(ctx, of)
+	require.NoError(t, err, log)
+	assert.Equal(t, []string{"hash", "track next", "all"}, selectors())
+	assert.Equal(t, 3, result.Revision)
+	assert.Equal(t, "vote v2 3", deploymentNames(t, "held"))
+
+	result, err = c.Rollback(ctx, of, 0)
+	require.NoError(t, err, log)
+	assert.Equal(t, 4, result.Revision)
+	assert.Equal(t, "vote v1 3", deploymentNames(t, "held"))
+}
+
+func TestCanary(t *testing.T) {
+	c := connect(t)
+	ctx, log := events(t)
+	_, err := c.Deploy(ctx, vote(t, "canary", "v1"))
+	require.NoError(t, err, log)
+
+	r := vote(t, "canary", "v2")
+	r.Strategy = deploy.Strategy{Kind: deploy.Canary, Percent: []int{25, 50}, Hold: true}
+	_, err = c.Deploy(ctx, r)
+	require.NoError(t, err, log)
+	assert.Equal(t, "vote v1 3, vote-canary v2 1", deploymentNames(t, "canary"))
+
+	result, err := c.Promote(ctx, deploy.Delivery{App: "vote", Namespace: "canary"})
+	require.NoError(t, err, log)
+	assert.Contains(t, log.String(), "50% of the requests, by 3 new of 6 pods")
+	assert.Equal(t, "vote v2 3", deploymentNames(t, "canary"))
+	assert.Equal(t, 2, result.Revision)
+}
+
+func TestCanaryThatFailsIsRemoved(t *testing.T) {
+	c := connect(t)
+	ctx, log := events(t)
+	_, err := c.Deploy(ctx, vote(t, "canary-bad", "v1"))
+	require.NoError(t, err, log)
+	before := getDeployment(t, "canary-bad")
+
+	r := vote(t, "canary-bad", "missing")
+	r.Strategy = deploy.Strategy{Kind: deploy.Canary}
+	result, err := c.Deploy(ctx, r)
+	require.ErrorContains(t, err, "does not exist in its registry", log)
+	assert.True(t, result.RolledBack)
+	assert.Equal(t, "vote v1 3", deploymentNames(t, "canary-bad"))
+	assert.Equal(t, before.Generation, getDeployment(t, "canary-bad").Generation)
+}

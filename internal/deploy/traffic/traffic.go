@@ -1,0 +1,185 @@
+// Package traffic makes the objects that split requests between two versions of an app: the second Deployment beside
+// the one in the manifests, the Services that select one of the two, the routes with weights. It knows no network.
+//
+// The manifests' own Deployment stays the stable version until the end and then becomes the new one, so that its name,
+// its HorizontalPodAutoscaler and its PodDisruptionBudget are the same at rest whatever the strategy was. The pods of
+// the second Deployment carry all labels of the first one's, so that network policies, budgets and spread constraints
+// hold for them too, and one more.
+package traffic
+
+import (
+	"fmt"
+	"math"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Label tells the second version's pods from those of the first. Its value is a Track.
+const Label = "aksflow.dev/track"
+
+// hashLabel is what the Deployment's controller tells the pods of one template from those of another by.
+const hashLabel = "pod-template-hash"
+
+// Track names a second version, and is the ending of its objects' names.
+type Track string
+
+// The tracks.
+const (
+	Canary Track = "canary"
+	Next   Track = "next" // of a blue-green release
+)
+
+// Second is the Deployment of the new version that runs beside deployment, which is the one in the manifests.
+func Second(deployment *unstructured.Unstructured, track Track, replicas int64) *unstructured.Unstructured {
+	second := deployment.DeepCopy()
+	second.SetName(Name(deployment.GetName(), track))
+	addLabel(second.Object, track, "metadata", "labels")
+	addLabel(second.Object, track, "spec", "selector", "matchLabels")
+	addLabel(second.Object, track, "spec", "template", "metadata", "labels")
+	_ = unstructured.SetNestedField(second.Object, replicas, "spec", "replicas")
+	return second
+}
+
+// Name is the name of a second object.
+func Name(first string, track Track) string { return first + "-" + string(track) }
+
+func addLabel(object map[string]any, track Track, path ...string) {
+	_ = unstructured.SetNestedField(object, string(track), append(path, Label)...)
+}
+
+// SecondService is a Service in front of the new version's pods alone. It takes no address from the cloud, and no port
+// of the nodes.
+func SecondService(service *unstructured.Unstructured, track Track) *unstructured.Unstructured {
+	second := service.DeepCopy()
+	second.SetName(Name(service.GetName(), track))
+	second.SetAnnotations(nil)
+	addLabel(second.Object, track, "metadata", "labels")
+	addLabel(second.Object, track, "spec", "selector")
+	_ = unstructured.SetNestedField(second.Object, "ClusterIP", "spec", "type")
+	for _, field := range []string{
+		"clusterIP", "clusterIPs", "externalIPs", "externalName", "externalTrafficPolicy", "healthCheckNodePort",
+		"loadBalancerClass", "loadBalancerIP", "loadBalancerSourceRanges", "allocateLoadBalancerNodePorts",
+	} {
+		unstructured.RemoveNestedField(second.Object, "spec", field)
+	}
+	ports, _, _ := unstructured.NestedSlice(second.Object, "spec", "ports")
+	for _, port := range ports {
+		if fields, ok := port.(map[string]any); ok {
+			delete(fields, "nodePort")
+		}
+	}
+	_ = unstructured.SetNestedSlice(second.Object, ports, "spec", "ports")
+	return second
+}
+
+// ToHash is the Service turned to the pods of one pod template of the first Deployment. The pods carry that label
+// already, so that no pod is replaced for it and no request notices.
+func ToHash(service *unstructured.Unstructured, hash string) *unstructured.Unstructured {
+	turned := service.DeepCopy()
+	_ = unstructured.SetNestedField(turned.Object, hash, "spec", "selector", hashLabel)
+	return turned
+}
+
+// ToTrack is the Service turned to the second Deployment's pods.
+func ToTrack(service *unstructured.Unstructured, track Track) *unstructured.Unstructured {
+	turned := service.DeepCopy()
+	addLabel(turned.Object, track, "spec", "selector")
+	return turned
+}
+
+// Selects says whether a Service sends requests to the pods of a Deployment.
+func Selects(service, deployment *unstructured.Unstructured) bool {
+	selector, found, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")
+	if !found || len(selector) == 0 || service.GetKind() != "Service" || service.GetNamespace() != deployment.GetNamespace() {
+		return false
+	}
+	labels, _, _ := unstructured.NestedStringMap(deployment.Object, "spec", "template", "metadata", "labels")
+	for key, value := range selector {
+		if labels[key] != value {
+			return false
+		}
+	}
+	return true
+}
+
+// Replicas is how many pods of the new version make up percent of the requests beside stable pods of the old one, all
+// of which stay: at least one. Where a route has weights, they need to carry the requests only, not to make up a share.
+func Replicas(stable int64, percent int, weighted bool) int64 {
+	share := float64(stable) * float64(percent) / float64(100-percent)
+	if weighted {
+		share = math.Ceil(float64(stable) * float64(percent) / 100)
+	}
+	return max(1, int64(math.Round(share)))
+}
+
+// Share is the part of the requests, in percent, that second of all pods get.
+func Share(second, stable int64) int {
+	return int(math.Round(100 * float64(second) / float64(second+stable)))
+}
+
+// Routes says whether a Gateway API route sends requests to a Service.
+func Routes(route *unstructured.Unstructured, service string) bool {
+	_, n := weigh(route, service, "", 0)
+	return n > 0
+}
+
+// Weigh is the route with percent of the requests for service sent to second instead.
+func Weigh(route *unstructured.Unstructured, service, second string, percent int) *unstructured.Unstructured {
+	weighed, _ := weigh(route, service, second, percent)
+	return weighed
+}
+
+func weigh(route *unstructured.Unstructured, service, second string, percent int) (*unstructured.Unstructured, int) {
+	if route.GetKind() != "HTTPRoute" && route.GetKind() != "GRPCRoute" {
+		return nil, 0
+	}
+	route = route.DeepCopy()
+	found := 0
+	rules, _, _ := unstructured.NestedSlice(route.Object, "spec", "rules")
+	for _, item := range rules {
+		rule, _ := item.(map[string]any)
+		backends, _ := rule["backendRefs"].([]any)
+		var out []any
+		for _, item := range backends {
+			backend, _ := item.(map[string]any)
+			kind, group := backend["kind"], backend["group"]
+			if backend["name"] != service || kind != nil && kind != "Service" || group != nil && group != "" {
+				out = append(out, item)
+				continue
+			}
+			found++
+			whole, ok := backend["weight"].(int64)
+			if !ok {
+				whole = 1
+			}
+			other := unstructured.Unstructured{Object: backend}
+			copied := other.DeepCopy().Object
+			// In hundredths of what the backend has now, so that its share beside others stays.
+			backend["weight"] = whole * int64(100-percent)
+			copied["weight"], copied["name"] = whole*int64(percent), second
+			out = append(out, backend, copied)
+		}
+		for _, item := range out {
+			backend, _ := item.(map[string]any)
+			name := backend["name"]
+			if weight, ok := backend["weight"].(int64); ok && name != service && name != second {
+				backend["weight"] = weight * 100
+			} else if !ok && len(out) > 1 {
+				backend["weight"] = int64(100)
+			}
+		}
+		if rule != nil && backends != nil {
+			rule["backendRefs"] = out
+		}
+	}
+	_ = unstructured.SetNestedSlice(route.Object, rules, "spec", "rules")
+	return route, found
+}
+
+// Describe says in a few words where the requests go.
+func Describe(percent int, weighted bool, second, stable int64) string {
+	if weighted {
+		return fmt.Sprintf("%d%% of the requests, by the route's weights", percent)
+	}
+	return fmt.Sprintf("%d%% of the requests, by %d new of %d pods", Share(second, stable), second, second+stable)
+}
