@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,6 +60,9 @@ func planCommand(g *globals) *cobra.Command {
 			}
 			decision, err := decideRef(cfg, ref)
 			if err != nil {
+				return nil, err
+			}
+			if cfg, err = cfg.Expand(decision.Environment, os.LookupEnv); err != nil {
 				return nil, err
 			}
 			out := planResult{

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"dagger.io/dagger"
 
 	"github.com/aksflow/aksflow/internal/config"
+	"github.com/aksflow/aksflow/internal/configured"
 	"github.com/aksflow/aksflow/internal/deploy"
 	"github.com/aksflow/aksflow/internal/gitops"
 	"github.com/aksflow/aksflow/internal/image"
@@ -115,6 +117,8 @@ func (d *Delivery) Test(ctx context.Context, tarball string) (*pipeline.Results,
 	if err != nil {
 		return nil, err
 	}
+	tests := configured.Tests(d.Config.Test)
+	tests.NoCache = d.NoCache
 	var img *dagger.File
 	if tarball != "" {
 		if _, err := os.Stat(tarball); err != nil {
@@ -122,7 +126,7 @@ func (d *Delivery) Test(ctx context.Context, tarball string) (*pipeline.Results,
 		}
 		img = client.Host().File(tarball)
 	}
-	return pipeline.Test(ctx, client, app, img, d.tests())
+	return pipeline.Test(ctx, client, app, img, tests)
 }
 
 // Publish pushes the image in tarball to the environment's registry.
@@ -271,18 +275,9 @@ func (d *Delivery) app(ctx context.Context) (pipeline.App, gitops.Source, error)
 		// https://reproducible-builds.org/docs/source-date-epoch/
 		args["SOURCE_DATE_EPOCH"] = strconv.FormatInt(source.Time.Unix(), 10)
 	}
-	for _, more := range []map[string]string{b.Args, d.BuildArgs} {
-		for name, value := range more {
-			args[name] = value
-		}
-	}
-	app := pipeline.App{
-		Source:     client.Host().Directory(dir),
-		Dockerfile: b.Dockerfile,
-		Target:     b.Target,
-		BuildArgs:  args,
-		Platform:   dagger.Platform(b.Platform),
-	}
+	maps.Copy(args, b.Args)
+	maps.Copy(args, d.BuildArgs)
+	app := configured.App(b, client.Host().Directory(dir), args)
 	for name, from := range b.Secrets {
 		value, err := d.secret(name, from)
 		if err != nil {
@@ -306,32 +301,6 @@ func (d *Delivery) secret(name string, from config.Secret) (string, error) {
 		return "", report.Misuse(fmt.Errorf("the build secret %s: %w", name, err))
 	}
 	return string(value), nil
-}
-
-// tests is the configuration's test as package pipeline wants it.
-func (d *Delivery) tests() pipeline.Tests {
-	t := d.Config.Test
-	suite := func(s *config.Suite) *pipeline.Suite {
-		if s == nil {
-			return nil
-		}
-		return &pipeline.Suite{Target: s.Target, Command: s.Command, Reports: s.Reports, Env: s.Env}
-	}
-	out := pipeline.Tests{
-		Unit:        suite(t.Unit),
-		Integration: suite(t.Integration),
-		App:         pipeline.Service{Name: t.App.Name, Env: t.App.Env},
-		NoCache:     d.NoCache,
-	}
-	if t.App.Port != 0 {
-		out.App.Ports = []int{t.App.Port}
-	}
-	for _, s := range t.Services {
-		out.Services = append(out.Services, pipeline.Service{
-			Name: s.Name, Image: s.Image, Target: s.Target, Args: s.Args, Env: s.Env, Ports: s.Ports,
-		})
-	}
-	return out
 }
 
 // Source is what the image is built from.

@@ -1,0 +1,161 @@
+package e2e
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-git/go-git/v5"
+	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+type delivery struct {
+	Steps []struct {
+		Name, Status string
+		Seconds      float64
+	}
+	Image, Environment, Target, Commit string
+	Revision                           int
+}
+
+func (d delivery) status(step string) string {
+	for _, s := range d.Steps {
+		if s.Name == step {
+			return s.Status
+		}
+	}
+	return ""
+}
+
+func digest(ref string) string {
+	_, digest, _ := strings.Cut(ref, "@")
+	return digest
+}
+
+// Push and pull bring the very image that was tested to the pods; a second delivery finds nothing to do; a change of
+// the app reaches the pods.
+func TestDeliver(t *testing.T) {
+	for _, tc := range []struct{ environment, changes string }{
+		{"local", "deploy"}, {"local-argocd", "bump"}, {"local-flux", "bump"},
+	} {
+		t.Run(tc.environment, func(t *testing.T) {
+			w := newWorktree(t)
+			w.succeed(&struct{}{}, "up", "--free-ports", "argocd", "flux")
+
+			var first delivery
+			w.succeed(&first, "deliver", "--env", tc.environment)
+			require.Regexp(t, `^sha256:[0-9a-f]{64}$`, digest(first.Image))
+			assertRuns(t, "vote-"+tc.environment, first.Image)
+			if tc.changes == "bump" {
+				assert.Contains(t, inGit(t, tc.environment), digest(first.Image))
+			}
+			assert.Equal(t, "Cats - 3 | Dogs - 1", vote(t, tc.environment))
+
+			var second delivery
+			r := w.succeed(&second, "deliver", "--env", tc.environment)
+			assert.Equal(t, first.Image, second.Image, "the same source is the same image")
+			assert.Equal(t, "unchanged", second.status("publish"))
+			assert.Equal(t, "unchanged", second.status(tc.changes))
+			assert.Equal(t, first.Commit, second.Commit)
+			assert.Contains(t, r.stderr, "nothing new")
+			assert.Contains(t, results(t, tc.environment), "Cats - 3", "what runs was left alone")
+
+			w.write("app/vote/changed.py", "# "+tc.environment+"\n")
+			w.commit("Change the app")
+			var third delivery
+			w.succeed(&third, "deliver", "--env", tc.environment)
+			assert.NotEqual(t, digest(first.Image), digest(third.Image))
+			assertRuns(t, "vote-"+tc.environment, third.Image)
+			if tc.changes == "bump" {
+				assert.Contains(t, inGit(t, tc.environment), digest(third.Image))
+			}
+		})
+	}
+}
+
+// assertRuns checks that all pods of the app that are not on their way out run the digest and are ready.
+func assertRuns(t *testing.T, namespace, image string) {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", local.Kubeconfig)
+	require.NoError(t, err)
+	client, err := kubernetes.NewForConfig(config)
+	require.NoError(t, err)
+	pods, err := client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=vote"})
+	require.NoError(t, err)
+	running := 0
+	for _, pod := range pods.Items {
+		if pod.DeletionTimestamp != nil {
+			continue
+		}
+		require.Len(t, pod.Status.ContainerStatuses, 1, pod.Name)
+		assert.Contains(t, pod.Status.ContainerStatuses[0].ImageID, digest(image), pod.Name)
+		assert.True(t, pod.Status.ContainerStatuses[0].Ready, pod.Name)
+		running++
+	}
+	assert.Positive(t, running)
+}
+
+// inGit is the environment's kustomization as it is in the platform's git server.
+func inGit(t *testing.T, environment string) string {
+	t.Helper()
+	password, err := os.ReadFile(local.GitPasswordFile)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	_, err = git.PlainClone(dir, false, &git.CloneOptions{
+		URL:  local.RepositoryURL("vote"),
+		Auth: &githttp.BasicAuth{Username: local.GitUser, Password: strings.TrimSpace(string(password))},
+	})
+	require.NoError(t, err)
+	data, err := os.ReadFile(filepath.Join(dir, "manifests/overlays", environment, "kustomization.yaml"))
+	require.NoError(t, err)
+	return string(data)
+}
+
+var resultsElement = regexp.MustCompile(`id="results"[^>]*>([^<]*)<`)
+
+// page asks the running app through the platform's gateway.
+func page(t *testing.T, environment string, form url.Values) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost:"+strconv.Itoa(local.Apps)+"/", nil)
+	if form != nil {
+		req, err = http.NewRequestWithContext(t.Context(), http.MethodPost, req.URL.String(), strings.NewReader(form.Encode()))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	require.NoError(t, err)
+	req.Host = "vote.vote-" + environment + ".localhost"
+	resp, err := (&http.Client{Timeout: 10 * time.Second}).Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, resp.StatusCode, string(body))
+	return string(body)
+}
+
+func results(t *testing.T, environment string) string {
+	t.Helper()
+	m := resultsElement.FindStringSubmatch(page(t, environment, nil))
+	require.NotNil(t, m, "the page has no results")
+	return strings.TrimSpace(m[1])
+}
+
+// vote casts three votes for Cats and one for Dogs.
+func vote(t *testing.T, environment string) string {
+	t.Helper()
+	for _, choice := range []string{"reset", "Cats", "Cats", "Dogs", "Cats"} {
+		page(t, environment, url.Values{"vote": {choice}})
+	}
+	return results(t, environment)
+}
