@@ -1,5 +1,5 @@
-// Command kubernetes is the control plane and the node agents of Kubernetes in one binary, since they share most of
-// their code: five of them linked together are a third of the size of five apart, and link once.
+// Command kubernetes is the control plane of Kubernetes with its etcd, the node agents and kubectl in one binary, since
+// they share most of their code: linked together they are a third of the size that they are apart, and link once.
 //
 // The first argument names the program, the rest are that program's own flags:
 //
@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
@@ -46,9 +47,12 @@ func main() {
 		// The programs read os.Args themselves.
 		name, os.Args = os.Args[1], os.Args[1:]
 	}
+	if name == "etcd" {
+		etcdmain.Main(os.Args) // exits
+	}
 	program, ok := programs[name]
 	if !ok {
-		names := make([]string, 0, len(programs))
+		names := []string{"etcd"}
 		for n := range programs {
 			names = append(names, n)
 		}

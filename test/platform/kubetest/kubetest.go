@@ -26,8 +26,8 @@ const patience = 2 * time.Minute
 // test. Without the servers' programs the test is skipped.
 func Start(t testing.TB) (kubeconfig string) {
 	t.Helper()
-	programs := find(t)
-	kubeconfig, stop, err := start(t.Context(), programs, t.TempDir())
+	kubernetes := find(t)
+	kubeconfig, stop, err := start(t.Context(), kubernetes, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,14 +47,14 @@ var shared struct {
 // The package's TestMain must be [Main], which ends it.
 func Shared(t testing.TB) (kubeconfig string) {
 	t.Helper()
-	programs := find(t)
+	kubernetes := find(t)
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.stop == nil && shared.err == nil {
 		var dir string
 		if dir, shared.err = os.MkdirTemp("", "kubetest"); shared.err == nil {
 			// Not the test's own context: the cluster outlives the test.
-			shared.kubeconfig, shared.stop, shared.err = start(context.Background(), programs, dir)
+			shared.kubeconfig, shared.stop, shared.err = start(context.Background(), kubernetes, dir)
 			end := shared.stop
 			shared.stop = func() {
 				if end != nil {
@@ -81,19 +81,19 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-func find(t testing.TB) map[string]string {
+func find(t testing.TB) (kubernetes string) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		t.Skip("the Kubernetes API server that tests use is built for Linux")
 	}
-	programs, err := tool.All(map[string]string{"kubernetes": "", "etcd": "etcd-server"})
+	program, err := tool.Find("kubernetes", "")
 	if err != nil {
 		t.Skipf("no Kubernetes API for this test: %v", err)
 	}
-	return programs
+	return program
 }
 
-func start(ctx context.Context, programs map[string]string, dir string) (kubeconfig string, stop func(), err error) {
+func start(ctx context.Context, kubernetes, dir string) (kubeconfig string, stop func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	ports, err := freePorts(4)
@@ -101,8 +101,7 @@ func start(ctx context.Context, programs map[string]string, dir string) (kubecon
 		return "", nil, err
 	}
 	config := &controlplane.Config{
-		Kubernetes: programs["kubernetes"], Etcd: programs["etcd"],
-		Dir: filepath.Join(dir, "kubernetes"), Data: filepath.Join(dir, "etcd"),
+		Kubernetes: kubernetes, Dir: filepath.Join(dir, "kubernetes"), Data: filepath.Join(dir, "etcd"),
 		APIPort: ports[0], EtcdPort: ports[1], EtcdPeerPort: ports[2], ControllerManagerPort: ports[3],
 		ServiceCIDR: "10.96.0.0/16",
 	}

@@ -24,8 +24,7 @@ const Domain = "cluster.local"
 
 // Config is one control plane.
 type Config struct {
-	Kubernetes string // the multi-call binary
-	Etcd       string // the binary
+	Kubernetes string // the multi-call binary, etcd included
 	Dir        string // for certificates and kubeconfig files
 	Data       string // etcd's data
 
@@ -99,19 +98,18 @@ func (c *Config) Prepare() error {
 	return nil
 }
 
-// EtcdSpec is the store. It need not outlive a crash of the machine: it does not wait for the disk.
+// EtcdSpec is the store.
 func (c *Config) EtcdSpec() process.Spec {
 	client, peer := fmt.Sprintf("http://127.0.0.1:%d", c.EtcdPort), fmt.Sprintf("http://127.0.0.1:%d", c.EtcdPeerPort)
 	return process.Spec{
-		Name: "etcd", Path: c.Etcd,
+		Name: "etcd", Path: c.Kubernetes,
 		Args: []string{
-			"--name=default", "--data-dir=" + c.Data, "--logger=zap", "--log-level=warn",
+			"etcd", "--name=default", "--data-dir=" + c.Data, "--log-level=warn",
+			"--unsafe-no-fsync", // it need not outlive a crash of the machine
 			"--listen-client-urls=" + client, "--advertise-client-urls=" + client,
 			"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer, "--initial-cluster=default=" + peer,
 			"--quota-backend-bytes=" + strconv.Itoa(2<<30),
 		},
-		// Debian's package sets nothing, a user's shell might: etcd reads every flag from ETCD_… too.
-		Env:   []string{"ETCD_CONFIG_FILE="},
 		Ready: Answers(http.DefaultClient, client+"/health"),
 	}
 }

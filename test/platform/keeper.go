@@ -1,0 +1,297 @@
+//go:build linux
+
+package platform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/aksflow/aksflow/test/platform/internal/cgroup"
+)
+
+// accepted is what Up answers when it has seen all ready: from then on the platform lives without it.
+const accepted = 'y'
+
+// File descriptors of the platform's processes.
+const (
+	upFD        = 3 // keeper: the socket to Up
+	eventsFD    = 3 // init and supervisor: the pipe to the keeper
+	listenersFD = 4 // init and supervisor: the first of the listeners, in the order of listenerNames
+)
+
+// The host's listeners and their well-known ports.
+const (
+	registryListener = "registry"
+	gitListener      = "git"
+	apiListener      = "kubernetes"
+	appsListener     = "apps"
+	argocdListener   = "argocd-server"
+)
+
+// listeners are those that the parts need, in a fixed order.
+func (c *config) listeners() []string {
+	var names []string
+	for _, l := range []struct {
+		part Part
+		name string
+	}{
+		{Registry, registryListener}, {Git, gitListener}, {Kubernetes, apiListener}, {Kubernetes, appsListener},
+		{ArgoCDServer, argocdListener},
+	} {
+		if c.has(l.part) {
+			names = append(names, l.name)
+		}
+	}
+	return names
+}
+
+var wellKnown = map[string]int{
+	registryListener: 5000, gitListener: 3000, apiListener: 6443, appsListener: 8080, argocdListener: 8443,
+}
+
+// reserved are the ports that servers inside the namespaces have for themselves; a listener's port is one inside, too.
+var reserved = []int{
+	etcdPort, etcdPeerPort, controllerManagerPort, schedulerPort, kubeletPort, kubeletHealthPort, proxyHealthPort,
+	dnsReadyPort, argoRedisPort, argoRepoServerPort, argoMetricsPort, argoRepoMetricsPort, argoSetMetricsPort,
+	argoSetProbePort, argoSetWebhookPort, argoServerMetricsPort,
+}
+
+// keep is the platform's process on the host. It lives as long as the platform does.
+func keep() (err error) {
+	up := os.NewFile(upFD, "up")
+	defer up.Close()
+	tell := json.NewEncoder(up)
+	accepting := false
+	defer func() {
+		if err != nil && !accepting {
+			_ = tell.Encode(event{Error: err.Error()}) // Up may be gone, which is why
+		}
+	}()
+	c := new(config)
+	if err := json.NewDecoder(up).Decode(c); err != nil {
+		return fmt.Errorf("reading what to start: %w", err)
+	}
+	lock := flock.New(c.State.lockFile())
+	// Not at once: somebody may look whether it is free.
+	patience, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if ok, err := lock.TryLockContext(patience, lockRetry); !ok {
+		return fmt.Errorf("another platform holds %s: %w", lock.Path(), err)
+	}
+	defer lock.Unlock()
+	if err := os.WriteFile(lock.Path(), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+		return fmt.Errorf("taking the platform's lock: %w", err)
+	}
+	tidy := func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
+		defer cancel()
+		return c.State.clean(ctx)
+	}
+	if err := tidy(); err != nil { // after one that was killed
+		return err
+	}
+	group, err := cgroup.New(c.State.group())
+	if err != nil {
+		return err
+	}
+	if c.Hierarchies, err = cgroup.Hierarchies(); err != nil {
+		return err
+	}
+	if err := group.Create(); err != nil {
+		return err
+	}
+	defer func() {
+		if cleanErr := tidy(); err == nil {
+			err = cleanErr
+		}
+	}()
+	files, err := c.listen(func(warning string) { _ = tell.Encode(event{Warning: warning}) })
+	if err != nil {
+		return err
+	}
+	if err := writeJSON(c.State.configFile(), c); err != nil {
+		return err
+	}
+
+	// The kernel ends init when the thread that started it dies, which must be when this process does: a locked thread
+	// lives as long as its goroutine.
+	runtime.LockOSThread()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("starting the platform: %w", err)
+	}
+	first := again(initRole)
+	first.Env = append(first.Env, environment()...)
+	first.Stdout, first.Stderr = os.Stdout, os.Stderr
+	first.ExtraFiles = append([]*os.File{writer}, files...)
+	first.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	if err := first.Start(); err != nil {
+		return fmt.Errorf("starting the platform in namespaces of its own: %w", err)
+	}
+	writer.Close()
+	for _, f := range files {
+		f.Close()
+	}
+
+	events := make(chan event)
+	go func() {
+		defer close(events)
+		for d := json.NewDecoder(reader); ; {
+			var e event
+			if d.Decode(&e) != nil {
+				return // init and supervisor have ended
+			}
+			events <- e
+		}
+	}()
+	answers := make(chan byte, 1)
+	go func() {
+		defer close(answers)
+		answer := []byte{0}
+		if n, _ := up.Read(answer); n == 1 {
+			answers <- answer[0]
+		}
+	}()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+
+	info := c.info()
+	reason, told := "", false
+	for events != nil {
+		select {
+		case <-stop:
+			reason, told = "it was told to end", true
+			_ = first.Process.Kill()
+		case answer := <-answers:
+			answers = nil
+			if answer != accepted {
+				reason = "`aksflow up` ended before it was ready"
+				_ = first.Process.Kill()
+				continue
+			}
+			if err := writeJSON(c.State.infoFile(), info); err != nil {
+				return errors.Join(err, first.Process.Kill())
+			}
+			accepting = true
+			up.Close()
+		case e, ok := <-events:
+			switch {
+			case !ok:
+				events = nil
+			case reason != "": // what ends because of that is no news
+			case e.Error != "":
+				reason = e.Error
+			case accepting:
+			default:
+				if e.Ready {
+					info.Started = time.Now().Truncate(time.Second)
+				}
+				if e.Ready || e.Part == registryListener {
+					e.Info = info
+				}
+				_ = tell.Encode(e) // its reader's end is seen above
+			}
+		}
+	}
+	ended := first.Wait()
+	if reason == "" {
+		reason = fmt.Sprintf("its first process ended: %v", ended)
+	}
+	if err := tidy(); err != nil {
+		return err
+	}
+	if !accepting {
+		return errors.New(reason)
+	}
+	if told {
+		return nil
+	}
+	return writeJSON(c.State.crashFile(), crash{Time: time.Now(), Reason: reason})
+}
+
+// listen opens the host's listeners: on well-known ports, else on free ones.
+func (c *config) listen(warn func(string)) ([]*os.File, error) {
+	c.Ports = map[string]int{}
+	var files []*os.File
+	for _, name := range c.listeners() {
+		l, err := listen(wellKnown[name], c.FreePorts)
+		if err != nil {
+			return nil, fmt.Errorf("listening for %s: %w", name, err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		if !c.FreePorts && port != wellKnown[name] {
+			warn(fmt.Sprintf("port %d is taken by another program: %s listens on port %d", wellKnown[name], name, port))
+		}
+		c.Ports[name] = port
+		f, err := l.(*net.TCPListener).File()
+		l.Close()
+		if err != nil {
+			return nil, fmt.Errorf("listening for %s: %w", name, err)
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+func listen(port int, free bool) (net.Listener, error) {
+	if !free {
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); !errors.Is(err, syscall.EADDRINUSE) {
+			return l, err
+		}
+	}
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil || !slices.Contains(reserved, l.Addr().(*net.TCPAddr).Port) {
+			return l, err
+		}
+		defer l.Close() // held, so that the next is another
+	}
+}
+
+// info is what the platform's users are told.
+func (c *config) info() *Info {
+	i := &Info{
+		State: string(c.State), PID: os.Getpid(), Parts: c.Parts,
+		Registry: "localhost:" + strconv.Itoa(c.Ports[registryListener]),
+	}
+	if c.has(Git) {
+		i.Git = "http://localhost:" + strconv.Itoa(c.Ports[gitListener])
+		i.GitUser, i.GitPasswordFile = c.GitUser, c.State.gitPasswordFile()
+	}
+	if c.has(Kubernetes) {
+		i.Kubeconfig = c.State.kubeconfig()
+		i.Apps = c.Ports[appsListener]
+	}
+	if c.has(ArgoCD) {
+		i.ArgoCDNamespace = argocdNamespace
+	}
+	if c.has(ArgoCDServer) {
+		i.ArgoCD = "http://localhost:" + strconv.Itoa(c.Ports[argocdListener])
+		i.ArgoCDPasswordFile = c.State.argocdPasswordFile()
+	}
+	return i
+}
+
+// environment is what a process of the platform hands on to the next.
+func environment() []string {
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "LANG"} {
+		env = append(env, name+"="+os.Getenv(name))
+	}
+	return env
+}
