@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/aksflow/aksflow/internal/deploy/plan"
 )
@@ -85,53 +86,49 @@ func (c *Cluster) putBack(ctx context.Context, before *unstructured.Unstructured
 	if err != nil {
 		return err
 	}
-	var conflict error
-	for range 5 { // controllers write to the same object, and each write makes a new version of it
-		now, err := c.get(ctx, client, before.GetName())
-		if err != nil {
-			return err
-		}
-		if now == nil || now.GetUID() != before.GetUID() {
-			return c.createAgain(ctx, before, now)
-		}
+	now, err := c.get(ctx, client, before.GetName())
+	if err != nil {
+		return err
+	}
+	if now == nil || now.GetUID() != before.GetUID() {
+		return c.createAgain(ctx, before, now)
+	}
+	now, err = c.rewrite(ctx, client, now, func(now *unstructured.Unstructured) *unstructured.Unstructured {
 		restored := before.DeepCopy()
 		restored.SetManagedFields(nil)
-		conflict, err = c.update(ctx, &restored, now.GetResourceVersion())
-		if err != nil {
-			return err
-		}
-		if conflict != nil {
-			continue
-		}
-		// A second write that changes no field: the server then takes the owners as they are sent.
-		restored.SetManagedFields(before.GetManagedFields())
-		if _, err := c.update(ctx, &restored, restored.GetResourceVersion()); err != nil {
-			return err
-		}
-		return nil
+		return restored
+	})
+	if err != nil {
+		return err
 	}
-	return conflict
+	// A second write that changes no field: the server then takes the owners as they are sent.
+	_, err = c.rewrite(ctx, client, now, func(now *unstructured.Unstructured) *unstructured.Unstructured {
+		now.SetManagedFields(before.GetManagedFields())
+		return now
+	})
+	return err
 }
 
-// update replaces *o, if the server's object is still of that version; conflict is set when it is not.
-func (c *Cluster) update(ctx context.Context, o **unstructured.Unstructured, version string) (conflict, err error) {
-	client, err := c.resource(ctx, (*o).GroupVersionKind(), (*o).GetNamespace())
-	if err != nil {
-		return nil, err
+// rewrite replaces now by what change makes of it, and looks at it anew when a controller wrote to it in between.
+func (c *Cluster) rewrite(ctx context.Context, client dynamic.ResourceInterface, now *unstructured.Unstructured, change func(*unstructured.Unstructured) *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	for tries := 0; ; tries++ {
+		changed := change(now.DeepCopy())
+		changed.SetResourceVersion(now.GetResourceVersion())
+		var updated *unstructured.Unstructured
+		err := c.request(ctx, func(ctx context.Context) (err error) {
+			updated, err = client.Update(ctx, changed, metav1.UpdateOptions{FieldManager: Manager})
+			return err
+		})
+		if !apierrors.IsConflict(err) || tries == 10 {
+			return updated, err
+		}
+		if now, err = c.get(ctx, client, now.GetName()); err != nil {
+			return nil, err
+		}
+		if now == nil {
+			return nil, errors.New("it was deleted by someone else while it was put back")
+		}
 	}
-	(*o).SetResourceVersion(version)
-	var updated *unstructured.Unstructured
-	err = c.request(ctx, func(ctx context.Context) (err error) {
-		updated, err = client.Update(ctx, *o, metav1.UpdateOptions{FieldManager: Manager})
-		return err
-	})
-	if apierrors.IsConflict(err) {
-		return err, nil
-	}
-	if err == nil {
-		*o = updated
-	}
-	return nil, err
 }
 
 // createAgain brings back an object that was deleted. now is what has taken its place, or nil.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -14,39 +13,35 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/aksflow/aksflow/internal/deploy"
-	"github.com/aksflow/aksflow/internal/deploy/apitest"
 	"github.com/aksflow/aksflow/internal/render"
 	"github.com/aksflow/aksflow/internal/report"
+	"github.com/aksflow/aksflow/test/platform/kubetest"
 )
 
-// One control plane serves all tests, each in namespaces of its own.
-var (
-	serverOnce sync.Once
-	server     *apitest.Server
-)
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if server != nil {
-		server.Stop()
-	}
-	os.Exit(code)
+// testCluster is one control plane for all tests, each in namespaces of its own, with pods that run as pretend says.
+type testCluster struct {
+	Kubeconfig string
+	Client     kubernetes.Interface
 }
 
-func testServer(t testing.TB) *apitest.Server {
+var playing sync.Once
+
+func TestMain(m *testing.M) { kubetest.Main(m) }
+
+func testServer(t testing.TB) testCluster {
 	t.Helper()
-	serverOnce.Do(func() {
-		s := apitest.Start(t)
-		s.StartControllers(t)
-		s.Nodes(pretend)
-		server = s
-	})
-	if server == nil {
-		t.Skip("no control plane to test against")
-	}
-	return server
+	kubeconfig := kubetest.Shared(t)
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	require.NoError(t, err)
+	config.QPS = -1
+	client, err := kubernetes.NewForConfig(config)
+	require.NoError(t, err)
+	playing.Do(func() { playNodes(context.Background(), client, pretend) })
+	return testCluster{kubeconfig, client}
 }
 
 // pretend plays the kubelet: an image's tag says how its pods fare.
@@ -54,13 +49,13 @@ func pretend(pod *corev1.Pod) bool {
 	image := pod.Spec.Containers[0].Image
 	switch {
 	case strings.Contains(image, ":missing"):
-		apitest.Waiting(pod, "ErrImagePull", fmt.Sprintf(`failed to pull and unpack image %q: failed to resolve reference %q: %s: not found`, image, image, image))
+		waiting(pod, "ErrImagePull", fmt.Sprintf(`failed to pull and unpack image %q: failed to resolve reference %q: %s: not found`, image, image, image))
 	case strings.Contains(image, ":refused"):
-		apitest.Waiting(pod, "ErrImagePull", fmt.Sprintf(`failed to pull and unpack image %q: failed to resolve reference %q: unexpected status from HEAD request to http://registry/v2/x/manifests/y: 401 Unauthorized`, image, image))
+		waiting(pod, "ErrImagePull", fmt.Sprintf(`failed to pull and unpack image %q: failed to resolve reference %q: unexpected status from HEAD request to http://registry/v2/x/manifests/y: 401 Unauthorized`, image, image))
 	case strings.Contains(image, ":secretless"):
-		apitest.Waiting(pod, "CreateContainerConfigError", `secret "redis" not found`)
+		waiting(pod, "CreateContainerConfigError", `secret "redis" not found`)
 	case strings.Contains(image, ":slow"):
-		apitest.Waiting(pod, "ContainerCreating", "")
+		waiting(pod, "ContainerCreating", "")
 	}
 	return true
 }
@@ -149,7 +144,7 @@ func vote(t testing.TB, namespace, tag string) deploy.Release {
 	return deploy.Release{App: "vote", Namespace: namespace, Objects: objects, Image: image(tag), SourceRevision: tag, RunURL: "https://ci.example/" + tag, User: "tester"}
 }
 
-func newNamespace(t testing.TB, s *apitest.Server, name string) {
+func newNamespace(t testing.TB, s testCluster, name string) {
 	t.Helper()
 	_, err := s.Client.CoreV1().Namespaces().Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	require.NoError(t, err)

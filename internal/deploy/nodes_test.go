@@ -1,4 +1,4 @@
-package apitest
+package deploy_test
 
 import (
 	"context"
@@ -8,14 +8,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 )
 
-// Nodes makes every pod run, and become ready, as soon as it is made. how, which may be nil, says otherwise: it changes
+// playNodes makes every pod run, and become ready, as soon as it is made. how, which may be nil, says otherwise: it changes
 // the status that the pod is about to get, or returns false to leave the pod as it is.
-func (s *Server) Nodes(how func(*corev1.Pod) bool) {
-	ctx, cancel := context.WithCancel(context.Background())
-	watcher := cache.NewListWatchFromClient(s.Client.CoreV1().RESTClient(), "pods", metav1.NamespaceAll, fields.Everything())
+func playNodes(ctx context.Context, client kubernetes.Interface, how func(*corev1.Pod) bool) {
+	watcher := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), "pods", metav1.NamespaceAll, fields.Everything())
 	visit := func(o any) {
 		pod, ok := o.(*corev1.Pod)
 		if !ok {
@@ -23,11 +23,11 @@ func (s *Server) Nodes(how func(*corev1.Pod) bool) {
 		}
 		if pod.DeletionTimestamp != nil {
 			zero := int64(0)
-			_ = s.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &zero})
+			_ = client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &zero})
 			return
 		}
 		if pod.Spec.NodeName == "" {
-			_ = s.Client.CoreV1().Pods(pod.Namespace).Bind(ctx, &corev1.Binding{
+			_ = client.CoreV1().Pods(pod.Namespace).Bind(ctx, &corev1.Binding{
 				ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace},
 				Target:     corev1.ObjectReference{Kind: "Node", Name: "node"},
 			}, metav1.CreateOptions{})
@@ -37,23 +37,21 @@ func (s *Server) Nodes(how func(*corev1.Pod) bool) {
 			return
 		}
 		pod = pod.DeepCopy()
-		Running(pod)
+		running(pod)
 		if how != nil && !how(pod) {
 			return
 		}
-		_, _ = s.Client.CoreV1().Pods(pod.Namespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{})
+		_, _ = client.CoreV1().Pods(pod.Namespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{})
 	}
 	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{
 		ListerWatcher: watcher, ObjectType: &corev1.Pod{}, ResyncPeriod: 0,
 		Handler: cache.ResourceEventHandlerFuncs{AddFunc: visit, UpdateFunc: func(_, o any) { visit(o) }},
 	})
-	done := make(chan struct{})
-	go func() { defer close(done); informer.RunWithContext(ctx) }()
-	s.others = append(s.others, func() { cancel(); <-done })
+	go informer.RunWithContext(ctx)
 }
 
-// Running fills in the status of a pod whose containers run and are ready.
-func Running(pod *corev1.Pod) {
+// running fills in the status of a pod whose containers run and are ready.
+func running(pod *corev1.Pod) {
 	now := metav1.NewTime(time.Now().Add(-time.Second))
 	yes := true
 	pod.Status.Phase = corev1.PodRunning
@@ -72,8 +70,8 @@ func Running(pod *corev1.Pod) {
 	}
 }
 
-// Waiting makes a running pod's first container wait for a reason instead.
-func Waiting(pod *corev1.Pod, reason, message string) {
+// waiting makes a running pod's first container wait for a reason instead.
+func waiting(pod *corev1.Pod, reason, message string) {
 	no := false
 	pod.Status.Phase = corev1.PodPending
 	for i := range pod.Status.Conditions {
