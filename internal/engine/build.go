@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -217,7 +219,7 @@ func (w *watcher) explain(err error) error {
 	if errors.As(err, &vertex) {
 		v := w.vertex(vertex.Digest)
 		failed.Stdout, failed.Stderr = v.stdout.String(), v.stderr.String()
-		failed.Place = v.name
+		failed.Place = cmp.Or(place(err), v.name)
 	}
 	var solve *errdefs.SolveError
 	if errors.As(err, &solve) && solve.Op.GetExec() != nil {
@@ -245,11 +247,25 @@ func userCommand(args []string) ([]string, bool) {
 	return nil, false
 }
 
-// plain drops what BuildKit's layers say about themselves from an error.
+// place is the line of the Dockerfile that an error is about: "Dockerfile:3".
+func place(err error) string {
+	for _, s := range errdefs.Sources(err) {
+		if s.Info != nil && len(s.Ranges) > 0 && s.Ranges[0].GetStart() != nil {
+			return fmt.Sprintf("%s:%d", s.Info.Filename, s.Ranges[0].Start.Line)
+		}
+	}
+	return ""
+}
+
+// noise is what BuildKit's layers say about themselves in an error.
+var noise = regexp.MustCompile(`failed to run Build function: |failed to solve: |rpc error: code = \w+ desc = |` +
+	`failed to (load|compute) cache key: |failed to calculate checksum of ref \S+ `)
+
+// plain drops the noise from an error, and adds where in a Dockerfile it comes from.
 func plain(err error) error {
-	message := err.Error()
-	for _, prefix := range []string{"failed to run Build function: ", "failed to solve: ", "rpc error: code = Unknown desc = "} {
-		message = strings.ReplaceAll(message, prefix, "")
+	message := noise.ReplaceAllString(err.Error(), "")
+	if at := place(err); at != "" && !strings.HasPrefix(message, at) {
+		message = at + ": " + message
 	}
 	if message == err.Error() {
 		return err

@@ -84,6 +84,9 @@ type container struct {
 	output      *tree // what the last command left; nil before one ran
 	// stored is the image in the engine's store that this container is, unchanged.
 	stored *ocispecs.Descriptor
+	// epoch is the time that the image says it was made at, from the build argument SOURCE_DATE_EPOCH; empty: when it
+	// was made.
+	epoch []byte
 }
 
 // mount is a directory, a cache volume or a secret in a container. Exactly one of source, cache and secret is set.
@@ -331,18 +334,18 @@ func (b *build) resolve(ctx context.Context, ref string, p ocispecs.Platform) (d
 		config []byte
 	}
 	key := ref + " " + platforms.Format(p)
-	if known, ok := b.engine.images.Load(key); ok {
+	if known, ok := b.engine.resolved.Load(key); ok {
 		i := known.(image)
 		return i.digest, i.config, nil
 	}
 	_, digest, config, err := b.gateway.ResolveImageConfig(ctx, ref, sourceresolver.Opt{
-		LogName:  "resolve image " + ref,
+		LogName:  internalPrefix + "resolve image " + ref,
 		ImageOpt: &sourceresolver.ResolveImageOpt{Platform: &p},
 	})
 	if err != nil {
 		return "", nil, err
 	}
-	b.engine.images.Store(key, image{digest, config})
+	b.engine.resolved.Store(key, image{digest, config})
 	return digest, config, nil
 }
 
@@ -602,7 +605,7 @@ func withExec(ctx context.Context, b *build, c *container, a args) error {
 	}
 	opts := []llb.RunOption{
 		llb.Args(slices.Concat(shim, []string{"--"}, cmd)),
-		llb.WithCustomName(strings.Join(cmd, " ")),
+		llb.WithCustomName(strings.Join(cmd, " ")), // as the reader knows it, without the shim
 		llb.Platform(c.platform),
 		llb.AddMount(contract.Shim, shimState(b.engine), llb.SourcePath(shimName), llb.Readonly),
 		llb.Dir(c.abs(".")),

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	commonexptypes "github.com/moby/buildkit/exporter/exptypes"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/patternmatcher/ignorefile"
@@ -232,7 +233,7 @@ func (b *build) dockerBuild(ctx context.Context, n *node) (*container, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &container{platform: p}
+	c := &container{platform: p, epoch: r.Metadata[commonexptypes.ExporterEpochKey]}
 	if err := c.setImage(r.Metadata[exptypes.ExporterImageConfigKey], tree{state: llb.Scratch(), steps: steps}); err != nil {
 		return nil, err
 	}

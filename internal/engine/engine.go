@@ -64,11 +64,12 @@ type Engine struct {
 	root     *node
 	nodes    sync.Map // ID -> *node
 	memo     memo
-	images   sync.Map // reference and platform -> what a registry said
+	resolved sync.Map // reference and platform -> what a registry said
 	reads    flights[any]
-	tarballs flights[*ocispecs.Descriptor]
+	images   flights[ocispecs.Descriptor] // in the store: of containers that were exported, of tarballs that were read
 	services services
 	warned   sync.Map // messages that the user has seen
+	told     sync.Map // digests of steps whose end the user has seen
 }
 
 var _ engineconn.EngineConn = (*Engine)(nil)
@@ -76,7 +77,8 @@ var _ engineconn.EngineConn = (*Engine)(nil)
 // quiet keeps BuildKit's libraries from writing to standard error: what matters comes back as an error or as progress.
 var quiet = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })
 
-// Open opens a session, and starts the daemon if none runs.
+// Open opens a session, and starts the daemon if none runs. The end of ctx ends what runs in the session; Close is still
+// to be called.
 func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	quiet()
 	shim, err := tool.Find("aksflow-shim", "")
@@ -95,7 +97,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 		key:     []byte(rand.Text()),
 	}
 	e.services.engine = e
-	e.base, e.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	e.base, e.cancel = context.WithCancelCause(ctx)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.Close())

@@ -8,8 +8,9 @@ import (
 // flights lets callers who want the same thing at the same time share the work. The work goes on as long as one of them
 // waits, and is canceled when none does.
 type flights[T any] struct {
-	mu  sync.Mutex
-	now map[string]*flight[T]
+	mu    sync.Mutex
+	now   map[string]*flight[T]
+	known sync.Map // what once has found out
 }
 
 type flight[T any] struct {
@@ -18,6 +19,20 @@ type flight[T any] struct {
 	done    chan struct{}
 	value   T
 	err     error
+}
+
+// once is do for what does not change: a value that was found is not worked out again.
+func (s *flights[T]) once(ctx, base context.Context, key string, f func(context.Context) (T, error)) (T, error) {
+	if v, ok := s.known.Load(key); ok {
+		return v.(T), nil
+	}
+	return s.do(ctx, base, key, func(ctx context.Context) (T, error) {
+		v, err := f(ctx)
+		if err == nil {
+			s.known.Store(key, v)
+		}
+		return v, err
+	})
 }
 
 // do returns what f does for key. Its context is canceled with base, and has the first caller's values.

@@ -76,6 +76,10 @@ func init() { // not an initializer: the leaves lead back to it
 			name, _, err := plaintext(n)
 			return name, err
 		},
+		"Secret.plaintext": func(_ context.Context, _ *Engine, n *node, _ args) (any, error) {
+			_, value, err := plaintext(n)
+			return value, err
+		},
 	}
 }
 
@@ -253,7 +257,7 @@ func exportFile(ctx context.Context, e *Engine, n *node, a args) (any, error) {
 			if dest, err = exportTarget(a, tarballName); err != nil {
 				return nil, err
 			}
-			return nil, replaceFile(dest, 0o644, func(w *os.File) error { return e.store.writeTarball(ctx, w, *desc) })
+			return nil, replaceFile(dest, 0o644, func(w *os.File) error { return e.store.writeTarball(ctx, w, desc) })
 		}
 		_, stat, err := b.stat(ctx, *f.tree, b.platform(), f.path)
 		if err != nil {
@@ -321,15 +325,15 @@ func exportDirectory(ctx context.Context, e *Engine, n *node, a args) (any, erro
 	return dest, nil
 }
 
-// imported brings an image tarball into the engine's store.
+// imported brings an image tarball into the engine's store, once a session.
 func (e *Engine) imported(ctx context.Context, source *node) (ocispecs.Descriptor, error) {
 	if source.field == "asTarball" {
-		desc, err := e.tarball(ctx, source.parent)
-		if err != nil {
-			return ocispecs.Descriptor{}, err
-		}
-		return *desc, nil
+		return e.tarball(ctx, source.parent)
 	}
+	return e.images.once(ctx, e.base, source.id, func(ctx context.Context) (ocispecs.Descriptor, error) { return e.readImage(ctx, source) })
+}
+
+func (e *Engine) readImage(ctx context.Context, source *node) (ocispecs.Descriptor, error) {
 	name := ""
 	if source.parent.typ == "Host" {
 		p, err := hostFilePath(source)

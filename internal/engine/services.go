@@ -34,7 +34,7 @@ type services struct {
 	// epoch changes whenever an address does.
 	epoch  atomic.Int64
 	starts flights[*service]
-	keys   sync.Map // ID -> content
+	keys   flights[string]
 
 	mu      sync.Mutex
 	running map[string]*service
@@ -380,9 +380,10 @@ func (s *services) stop(ctx context.Context, n *node, kill bool) error {
 
 // content is what a service's clients depend on: its image or files, and how it runs. It is known without running it.
 func (s *services) content(ctx context.Context, n *node) (string, error) {
-	if known, ok := s.keys.Load(n.id); ok {
-		return known.(string), nil
-	}
+	return s.keys.once(ctx, s.engine.base, n.id, func(ctx context.Context) (string, error) { return s.contentOf(ctx, n) })
+}
+
+func (s *services) contentOf(ctx context.Context, n *node) (string, error) {
 	e := s.engine
 	var c *container
 	digest, err := e.imageDigest(ctx, n, func(ctx context.Context, b *build) (_ *container, err error) {
@@ -426,9 +427,7 @@ func (s *services) content(ctx context.Context, n *node) (string, error) {
 		}
 		parts = append(parts, bound.alias, key)
 	}
-	key := hash(parts)
-	s.keys.Store(n.id, key)
-	return key, nil
+	return hash(parts), nil
 }
 
 // imageDigest is the digest of a container's file system as an image.

@@ -24,6 +24,7 @@ import (
 	"github.com/gofrs/flock"
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	commonexptypes "github.com/moby/buildkit/exporter/exptypes"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -69,9 +70,10 @@ func (s *ociStore) writing(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// tarball brings a container's image into the store, and returns its manifest.
-func (e *Engine) tarball(ctx context.Context, n *node) (*ocispecs.Descriptor, error) {
-	return e.tarballs.do(ctx, e.base, n.id, func(ctx context.Context) (*ocispecs.Descriptor, error) {
+// tarball brings a container's image into the store, once a session, and returns its manifest.
+func (e *Engine) tarball(ctx context.Context, n *node) (ocispecs.Descriptor, error) {
+	return e.images.once(ctx, e.base, n.id, func(ctx context.Context) (ocispecs.Descriptor, error) {
+		var none ocispecs.Descriptor
 		var stored *ocispecs.Descriptor
 		var response map[string]string
 		exports := []bkclient.ExportEntry{{
@@ -90,8 +92,11 @@ func (e *Engine) tarball(ctx context.Context, n *node) (*ocispecs.Descriptor, er
 			return b.image(ctx, c)
 		}
 		// First without the store's lock: what takes long is not its affair.
-		if _, err := e.run(ctx, nil, find); err != nil || stored != nil {
-			return stored, err
+		if _, err := e.run(ctx, nil, find); err != nil {
+			return none, err
+		}
+		if stored != nil {
+			return *stored, nil
 		}
 		err := e.store.writing(ctx, func() (err error) {
 			response, err = e.run(ctx, exports, find)
@@ -101,18 +106,18 @@ func (e *Engine) tarball(ctx context.Context, n *node) (*ocispecs.Descriptor, er
 			return e.store.sweep()
 		})
 		if err != nil {
-			return nil, err
+			return none, err
 		}
 		data, err := base64.StdEncoding.DecodeString(response[exptypes.ExporterImageDescriptorKey])
 		if err != nil {
-			return nil, fmt.Errorf("export: %w", err)
+			return none, fmt.Errorf("export: %w", err)
 		}
 		var desc ocispecs.Descriptor
 		if err := json.Unmarshal(data, &desc); err != nil {
-			return nil, fmt.Errorf("export: %w", err)
+			return none, fmt.Errorf("export: %w", err)
 		}
 		desc.Annotations = nil // when it was exported; the same image is to be the same tarball
-		return &desc, nil
+		return desc, nil
 	})
 }
 
@@ -126,7 +131,11 @@ func (b *build) image(ctx context.Context, c *container) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &result{ref: ref, meta: map[string][]byte{exptypes.ExporterImageConfigKey: config}}, nil
+	meta := map[string][]byte{exptypes.ExporterImageConfigKey: config}
+	if len(c.epoch) > 0 {
+		meta[commonexptypes.ExporterEpochKey] = c.epoch
+	}
+	return &result{ref: ref, meta: meta}, nil
 }
 
 // sweep removes blobs that were not used for long.

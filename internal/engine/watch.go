@@ -22,10 +22,10 @@ type watcher struct {
 type vertex struct {
 	name           string
 	internal       bool
-	started        time.Time
+	started        bool
 	ended          bool
 	stdout, stderr tail
-	lines          [2]strings.Builder // an unfinished line of standard output, of standard error
+	parts          [2]string // an unfinished line of standard output, of standard error
 }
 
 func newWatcher(ctx context.Context, e *Engine) *watcher {
@@ -46,26 +46,38 @@ func (w *watcher) known(d digest.Digest) *vertex {
 // internalPrefix marks steps that are BuildKit's or the engine's own affair.
 const internalPrefix = "[internal] "
 
+// identifying is what BuildKit says when imageDigest asks for a digest.
+const identifying = "exporting to image"
+
 func (w *watcher) update(s *bkclient.SolveStatus) {
 	for _, x := range s.Vertexes {
 		v := w.known(x.Digest)
-		v.name = w.engine.secrets.hide(x.Name)
-		v.internal = strings.HasPrefix(v.name, internalPrefix)
+		v.name = shortened(w.engine.secrets.hide(x.Name))
+		v.internal = strings.HasPrefix(v.name, internalPrefix) || v.name == identifying
 		if v.internal || v.ended || x.Started == nil {
 			continue
 		}
+		// Every leaf of a graph runs through all of it. What was done is told once.
+		if _, told := w.engine.told.Load(x.Digest); told {
+			continue
+		}
+		if x.Completed == nil {
+			if !v.started {
+				v.started = true
+				report.Progressf(w.ctx, v.name, "running")
+			}
+			continue
+		}
+		v.ended = true
+		w.flush(v)
 		switch {
-		case x.Completed != nil && x.Error != "":
-			v.ended = true // the error itself is returned
-		case x.Completed != nil && x.Cached:
-			v.ended = true
+		case x.Error != "": // which is returned
+		case x.Cached:
+			w.engine.told.Store(x.Digest, true)
 			report.Progressf(w.ctx, v.name, "cached")
-		case x.Completed != nil:
-			v.ended = true
+		default:
+			w.engine.told.Store(x.Digest, true)
 			report.Progressf(w.ctx, v.name, "done in %s", x.Completed.Sub(*x.Started).Round(10*time.Millisecond))
-		case v.started.IsZero():
-			v.started = *x.Started
-			report.Progressf(w.ctx, v.name, "running")
 		}
 	}
 	for _, x := range s.Statuses {
@@ -83,17 +95,10 @@ func (w *watcher) update(s *bkclient.SolveStatus) {
 		} else {
 			v.stdout.add(x.Data)
 		}
-		v.lines[stream].Write(x.Data)
-		text := v.lines[stream].String()
-		end := strings.LastIndexByte(text, '\n')
-		if end < 0 {
-			continue
-		}
-		v.lines[stream].Reset()
-		v.lines[stream].WriteString(text[end+1:])
-		for line := range strings.SplitSeq(text[:end], "\n") {
-			report.Logf(w.ctx, v.name, "%s", w.engine.secrets.hide(strings.TrimRight(line, "\r")))
-		}
+		text := v.parts[stream] + string(x.Data)
+		end := strings.LastIndexByte(text, '\n') + 1
+		v.parts[stream] = text[end:]
+		w.show(v, text[:end])
 	}
 	for _, x := range s.Warnings {
 		message := w.engine.secrets.hide(string(x.Short))
@@ -101,6 +106,31 @@ func (w *watcher) update(s *bkclient.SolveStatus) {
 			report.Warn(w.ctx, "%s", message)
 		}
 	}
+}
+
+// flush shows what a step wrote without a newline at its end.
+func (w *watcher) flush(v *vertex) {
+	for i, part := range v.parts {
+		w.show(v, part)
+		v.parts[i] = ""
+	}
+}
+
+func (w *watcher) show(v *vertex, text string) {
+	for line := range strings.Lines(text) {
+		report.Logf(w.ctx, v.name, "%s", w.engine.secrets.hide(strings.TrimRight(line, "\r\n")))
+	}
+}
+
+// maxName is how much of a step's name is shown: commands may be whole scripts.
+const maxName = 100
+
+func shortened(name string) string {
+	name = strings.Join(strings.Fields(name), " ")
+	if r := []rune(name); len(r) > maxName {
+		return string(r[:maxName]) + "…"
+	}
+	return name
 }
 
 // shortName shortens a digest in the name of a transfer.

@@ -279,7 +279,8 @@ func configure(dir string, p programs, n hostnet.Network) error {
 			"bridge":           n.Bridge,
 			"isDefaultGateway": true,
 			"hairpinMode":      true,
-			"ipMasq":           false, // hostnet has one rule for all of them, in place of a chain for each
+			"mtu":              hostnet.MTU(), // 0 is the plugin's default
+			"ipMasq":           false,         // hostnet has one rule for all of them, in place of a chain for each
 			"ipam": map[string]any{
 				"type":    "host-local",
 				"dataDir": filepath.Join(dir, "ipam"),
@@ -337,7 +338,6 @@ func Stop(ctx context.Context, dir string) error {
 		return nil
 	}
 	killAt := time.Now().Add(stopTime)
-	signaled := false
 	for {
 		lock, err := lockDaemon(dir)
 		if err != nil {
@@ -350,10 +350,10 @@ func Stop(ctx context.Context, dir string) error {
 		i, ok := readInfo(dir)
 		switch {
 		case !ok: // it is just being started
-		case !signaled:
-			signaled = syscall.Kill(i.PID, syscall.SIGTERM) == nil
 		case time.Now().After(killAt):
 			syscall.Kill(i.PID, syscall.SIGKILL)
+		default: // again and again: one that just starts does not hear the first
+			syscall.Kill(i.PID, syscall.SIGTERM)
 		}
 		if err := sleep(ctx, poll); err != nil {
 			return fmt.Errorf("waiting for the engine's daemon to end: %w", err)

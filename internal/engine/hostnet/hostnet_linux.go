@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"math/bits"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -28,6 +29,25 @@ func InUse(bridge string) ([]netip.Prefix, error) {
 	}
 	defer f.Close()
 	return parseRoutes(f, bridge)
+}
+
+// MTU is the largest packet, in bytes, that leaves by the default route; 0 if there is none. Containers that send larger
+// ones depend on routers that say so.
+func MTU() int {
+	f, err := os.Open("/proc/net/route")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if r := strings.Fields(lines.Text()); len(r) >= 8 && r[1] == "00000000" && r[7] == "00000000" {
+			if i, err := net.InterfaceByName(r[0]); err == nil {
+				return i.MTU
+			}
+		}
+	}
+	return 0
 }
 
 // parseRoutes reads /proc/net/route: a heading, then a line a route, addresses in hexadecimal in the byte order of a
@@ -131,8 +151,8 @@ func (n Network) deleteCgroups() error {
 }
 
 func (n Network) deleteBridge() error {
-	if _, err := os.Stat("/sys/class/net/" + n.Bridge); err != nil {
-		return nil
+	if _, err := net.InterfaceByName(n.Bridge); err != nil {
+		return nil // the only error that it has for a name is that there is none
 	}
 	fail := func(what string, err error) error {
 		return fmt.Errorf("%s bridge %s: %w", what, n.Bridge, err)

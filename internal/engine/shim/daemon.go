@@ -36,6 +36,8 @@ func daemon(args []string) (int, error) {
 		return 2, err
 	}
 	command := flags.Args()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 
 	// The lock that says a daemon runs came as descriptor 3. It is this process's alone.
 	syscall.CloseOnExec(3)
@@ -58,8 +60,6 @@ func daemon(args []string) (int, error) {
 	ended := make(chan int, 1)
 	go reap(cmd.Process.Pid, ended)
 
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	code := -1
 	select {
 	case code = <-ended:
