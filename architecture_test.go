@@ -16,28 +16,27 @@ const module = "github.com/aksflow/aksflow/"
 // arrows lists, for each package of this module, the packages of this module that it may import. They point one way,
 // so the list is also a reading order, from the leaves up.
 var arrows = map[string][]string{
-	"internal/report":     {},
-	"internal/config":     {"internal/report"},
-	"internal/gitflow":    {"internal/config", "internal/report"},
-	"internal/manifest":   {"internal/report"},
-	"internal/image":      {"internal/report"},
-	"internal/pipeline":   {"internal/report"},
-	"internal/configured": {"internal/config", "internal/pipeline"},
-	"internal/tool":       {},
-	"internal/engine":     {"internal/report", "internal/tool"},
-	"internal/session":    {"internal/engine", "internal/report", "internal/tool"},
+	"internal/report":   {},
+	"internal/config":   {"internal/report"},
+	"internal/gitflow":  {"internal/config", "internal/report"},
+	"internal/manifest": {"internal/report"},
+	"internal/image":    {"internal/report"},
+	"internal/pipeline": {"internal/report"},
+	"internal/tool":     {},
+	"internal/engine":   {"internal/report", "internal/tool"},
+	"internal/session":  {"internal/engine", "internal/report", "internal/tool"},
 	// What aksflow.yaml says in the terms of pipeline: for deliver, and for the Dagger module.
 	"internal/configured": {"internal/config", "internal/pipeline"},
 	"internal/render":     {"internal/manifest", "internal/report"},
 	"internal/deploy":     {"internal/render", "internal/report"},
 	"internal/gitops":     {"internal/manifest", "internal/deploy/status", "internal/report"},
 	"internal/deliver": {
-		"internal/config", "internal/configured", "internal/deploy", "internal/gitflow", "internal/gitops", "internal/image", "internal/pipeline",
-		"internal/render", "internal/report",
+		"internal/config", "internal/configured", "internal/deploy", "internal/gitflow", "internal/gitops", "internal/image",
+		"internal/manifest", "internal/pipeline", "internal/render", "internal/report",
 	},
 	"internal/command": {
 		"internal/config", "internal/deliver", "internal/deploy", "internal/gitflow", "internal/gitops", "internal/image",
-		"internal/render", "internal/report", "internal/session", "test/platform",
+		"internal/manifest", "internal/pipeline", "internal/render", "internal/report", "internal/session", "test/platform",
 	},
 }
 

@@ -5,7 +5,10 @@ import "github.com/spf13/cobra"
 // pipelineCommands are the verbs that a Dagger module has too, in the order in which a delivery takes them.
 func pipelineCommands(g *globals) []*cobra.Command {
 	return []*cobra.Command{
-		buildCommand(g), testCommand(g), publishCommand(g), bumpCommand(g), waitCommand(g), deployCommand(g), deliverCommand(g), planCommand(g),
+		buildCommand(g), testCommand(g), publishCommand(g),
+		bumpCommand(g), waitCommand(g),
+		deployCommand(g), diffCommand(g), promoteCommand(g), rejectCommand(g), rollbackCommand(g),
+		deliverCommand(g), planCommand(g),
 	}
 }
 

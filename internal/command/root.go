@@ -56,7 +56,7 @@ func Execute(args []string, version string) int {
 	if err != nil && !g.started {
 		err = report.Misuse(err) // cobra's own: an unknown verb, flags that exclude each other
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errDiffers) {
 		g.printError(err)
 	}
 	if err != nil && ctx.Err() != nil {
@@ -92,6 +92,7 @@ laptop and in CI: build the image, test those very bytes, push them, and roll th
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return report.Misusef("%w\nSee %s --help", err, cmd.CommandPath())
 	})
+	cobra.EnableCommandSorting = false // a delivery's order says more than the alphabet's
 	root.CompletionOptions.HiddenDefaultCmd = true
 
 	root.AddGroup(

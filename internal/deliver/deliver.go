@@ -3,6 +3,7 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -166,14 +167,14 @@ func (d *Delivery) kubeconfig() string {
 	return ""
 }
 
+// Namespace is where the app's objects are, unless their manifests say otherwise.
+func (d *Delivery) Namespace() string { return cmp.Or(d.Environment.Namespace, "default") }
+
 // Release is the environment's manifests with ref, a reference with its digest, as the image.
 func (d *Delivery) Release(ctx context.Context, ref string, source gitops.Source) (deploy.Release, error) {
 	release := d.Deploy
 	release.App = d.Config.App
-	release.Namespace = d.Environment.Namespace
-	if release.Namespace == "" {
-		release.Namespace = "default"
-	}
+	release.Namespace = d.Namespace()
 	release.Image, release.SourceRevision, release.RunURL = ref, source.Commit, d.RunURL
 	options := render.Options{}
 	if ref != "" {
