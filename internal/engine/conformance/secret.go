@@ -68,6 +68,18 @@ func (r *rig) secret(t *testing.T) {
 		assert.Error(t, err)
 	})
 
+	t.Run("Plaintext", func(t *testing.T) {
+		t.Parallel()
+		name, plain := nonce(), nonce()
+		s := r.SetSecret(name, plain)
+		got, err := s.Plaintext(within(t))
+		require.NoError(t, err)
+		assert.Equal(t, plain, got)
+		got, err = s.Name(within(t))
+		require.NoError(t, err)
+		assert.Equal(t, name, got)
+	})
+
 	t.Run("Service", func(t *testing.T) {
 		t.Parallel()
 		plain := "service " + nonce()

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	sdk "dagger.io/dagger"
+
+	"github.com/aksflow/aksflow/ci/internal/dagger"
+	"github.com/aksflow/aksflow/internal/pipeline"
+	"github.com/aksflow/aksflow/internal/report"
+)
+
+// Run the unit tests, and the integration tests against the image with its services beside it
+//
+// Fails with the names of the tests that failed.
+//
+// +cache="session"
+func (m *AksFlow) Test(
+	ctx context.Context,
+
+	// The image to test, an OCI tarball. Without it, one is built
+	// +optional
+	image *dagger.File,
+
+	// Run tests again whose content did not change
+	// +optional
+	noCache bool,
+) (string, error) {
+	results, err := m.test(ctx, image, noCache)
+	if err != nil {
+		return "", err
+	}
+	return results.Summary(), nil
+}
+
+// Run the tests as test does, and return their reports: JUnit XML, also when tests fail
+//
+// +cache="session"
+func (m *AksFlow) TestReports(
+	ctx context.Context,
+
+	// The image to test, an OCI tarball. Without it, one is built
+	// +optional
+	image *dagger.File,
+
+	// Run tests again whose content did not change
+	// +optional
+	noCache bool,
+) (*dagger.Directory, error) {
+	results, err := m.test(ctx, image, noCache)
+	var failed *pipeline.TestFailure
+	if err != nil && !errors.As(err, &failed) {
+		return nil, err
+	}
+	reports := dag.Directory()
+	for _, suite := range results.Suites {
+		for name, text := range suite.Reports {
+			reports = reports.WithNewFile(name, string(text))
+		}
+	}
+	return reports, nil
+}
+
+// test runs the tests on an image, or on the one that is built if it is nil.
+func (m *AksFlow) test(ctx context.Context, image *dagger.File, noCache bool) (*pipeline.Results, error) {
+	client, app, tests, err := m.definition(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var tarball *sdk.File
+	if image != nil {
+		if tarball, err = toSDK[*sdk.File](ctx, client, image); err != nil {
+			return nil, err
+		}
+	}
+	tests.NoCache = noCache
+	return pipeline.Test(report.With(ctx, report.NewPlain(os.Stderr, true)), client, app, tarball, tests)
+}
