@@ -33,6 +33,7 @@ func TestEngine(t *testing.T) {
 		"RedisDoesNotStart":     s.redisDoesNotStart,
 		"ImageDoesNotStart":     s.imageDoesNotStart,
 		"AppNeverListens":       s.appNeverListens,
+		"Services":              s.services,
 		"SlowTests":             s.slowTests,
 		"OnlyTheAppChanged":     s.onlyTheAppChanged,
 		"TarballIsWhatIsTested": s.tarballIsWhatIsTested,
@@ -192,6 +193,38 @@ func (s *suite) appNeverListens(t *testing.T) {
 	assert.Equal(t, "app did not answer on TCP port 8080 within 5s", c.Message)
 	assert.Less(t, time.Since(began), 2*time.Minute)
 	assert.Contains(t, c.Detail, "warming up")
+}
+
+// services: one of an image beside one of the Dockerfile's stages, the app's host name and port, variables, secrets.
+func (s *suite) services(t *testing.T) {
+	const serve = `$s = IO::Socket::INET->new(Listen => 5, LocalPort => 7000) or die; while ($c = $s->accept) { print $c $ENV{WORD}; close $c }`
+	const client = `
+import os, pathlib, socket
+assert os.environ["APP_URL"] == "http://front:9000", os.environ["APP_URL"]
+for name, port, want in ("words", 7000, "hello"), ("front", 9000, "42"):
+    got = socket.create_connection((name, port)).makefile().read()
+    assert got == want, (name, got)
+pathlib.Path("/tmp/reports").mkdir()
+pathlib.Path("/tmp/reports/integration.xml").write_text('<testsuite><testcase name="words"/></testsuite>')
+`
+	app := s.app(map[string]string{"Dockerfile": `ARG BASE
+FROM $BASE AS client
+RUN apt-get update && apt-get install -y --no-install-recommends python3-minimal libpython3-stdlib
+FROM $BASE
+RUN --mount=type=secret,id=answer cp /run/secrets/answer /answer
+# It asks the service on its way: a service that others depend on is up before them.
+CMD ["perl", "-MIO::Socket::INET", "-e", "IO::Socket::INET->new('words:7000') or die 'no words'; open F, '/answer'; $a = <F>; $s = IO::Socket::INET->new(Listen => 5, LocalPort => 9000) or die; while ($c = $s->accept) { print $c $a; close $c }"]
+`})
+	app.Secrets = []*dagger.Secret{s.client.SetSecret("answer", "42")}
+	_, err := s.run(t, app, nil, Tests{
+		Integration: &Suite{Target: "client", Command: []string{"python3", "-c", client}, Reports: "/tmp/reports"},
+		App:         Service{Name: "front", Ports: []int{9000}},
+		Services: []Service{{
+			Name: "words", Image: s.base, Args: []string{"perl", "-MIO::Socket::INET", "-e", serve},
+			Env: map[string]string{"WORD": "hello"}, Ports: []int{7000},
+		}},
+	})
+	require.NoError(t, err)
 }
 
 // slowTests: tests that take longer than services may take to start keep their services.

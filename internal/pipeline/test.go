@@ -291,7 +291,7 @@ func (t *tester) built(ctx context.Context, target string) (*dagger.Container, e
 
 // serve adds to the graph that s runs in ctr and reaches others.
 func (s Service) serve(ctr *dagger.Container, others []server) server {
-	ctr = bind(environment(ctr, s.Env, s.Secrets), others)
+	ctr = bind(environment(ctr, s.Env), others)
 	for _, p := range s.Ports {
 		ctr = ctr.WithExposedPort(p)
 	}
@@ -307,12 +307,9 @@ func bind(ctr *dagger.Container, servers []server) *dagger.Container {
 }
 
 // environment sets variables in the order of their names, so that the same variables are the same query.
-func environment(ctr *dagger.Container, env map[string]string, secrets map[string]*dagger.Secret) *dagger.Container {
+func environment(ctr *dagger.Container, env map[string]string) *dagger.Container {
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		ctr = ctr.WithEnvVariable(name, env[name])
-	}
-	for _, name := range slices.Sorted(maps.Keys(secrets)) {
-		ctr = ctr.WithSecretVariable(name, secrets[name])
 	}
 	return ctr
 }
@@ -331,7 +328,7 @@ func (r *runner) run(ctx context.Context, ctr *dagger.Container) error {
 	if dir == "" {
 		dir = DefaultReports
 	}
-	ctr = environment(ctr, r.suite.Env, r.suite.Secrets)
+	ctr = environment(ctr, r.suite.Env)
 	if r.noCache {
 		ctr = ctr.WithEnvVariable("AKSFLOW_RUN", rand.Text())
 	}

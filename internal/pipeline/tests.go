@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"dagger.io/dagger"
-
 	"github.com/aksflow/aksflow/internal/report"
 )
 
@@ -57,8 +55,6 @@ type Suite struct {
 	Reports string
 	// Env is set for Command.
 	Env map[string]string
-	// Secrets are environment variables of Command whose values are not shown.
-	Secrets map[string]*dagger.Secret
 }
 
 // Service is a server that runs while the integration tests do.
@@ -73,8 +69,6 @@ type Service struct {
 	Args []string
 	// Env is added to the image's environment.
 	Env map[string]string
-	// Secrets are environment variables whose values are not shown.
-	Secrets map[string]*dagger.Secret
 	// Ports are the TCP ports that must answer before the tests start, with those that the image exposes.
 	Ports []int
 }
