@@ -70,7 +70,8 @@ func (e *NoMatchError) Error() string {
 // Plan reads the manifests under dir, a slash-separated directory or file in fsys, and says what to change so that they
 // name the target's image. Where dir is a kustomization whose image stands in a base outside of dir, the image is pinned
 // in its images:. Nothing outside dir is edited, and links are not written through. Plan fails when nothing matches
-// ([NoMatchError]), and when a file that holds the image's name is not valid YAML.
+// ([NoMatchError]), and when a file that holds the image's name, or stands beside one, is not valid
+// YAML.
 //
 // Files and Changes are relative to fsys. fsys should be an [fs.ReadLinkFS] if it has symbolic links.
 func Plan(ctx context.Context, fsys fs.FS, dir string, target Target) (*Edit, error) {
@@ -354,10 +355,35 @@ func (p *planner) finish(ctx context.Context) (*Edit, error) {
 			edit.Files = append(edit.Files, File{h.path, r.Content})
 		}
 	}
-	if edit.Matched > 0 {
-		return edit, nil
+	if edit.Matched == 0 {
+		return nil, p.noMatch(ctx)
 	}
-	return nil, p.noMatch(ctx)
+	if err := p.checkNeighbours(ctx, edit); err != nil {
+		return nil, err
+	}
+	return edit, nil
+}
+
+// checkNeighbours parses what stands beside the edited files, although the image is not in it: an operator that cannot
+// read one file of a directory applies none of it. The rest of a large repository is other people's.
+func (p *planner) checkNeighbours(ctx context.Context, edit *Edit) error {
+	dirs, parsed := map[string]bool{}, map[string]bool{}
+	for _, f := range edit.Files {
+		dirs[path.Dir(f.Path)] = true
+	}
+	for _, h := range p.held {
+		parsed[h.path] = true
+	}
+	var neighbours []string
+	for _, name := range p.own {
+		if dirs[path.Dir(name)] && !parsed[name] {
+			neighbours = append(neighbours, name)
+		}
+	}
+	return p.each(ctx, neighbours, func(name string, content []byte) error {
+		_, err := parse(name, content)
+		return err
+	})
 }
 
 // noMatch reads everything again to say what is there.
