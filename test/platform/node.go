@@ -206,18 +206,24 @@ func (s *supervisor) configureProxy() error {
 }
 
 func (s *supervisor) configureDNS() error {
-	return write(s.State.run("Corefile"), fmt.Appendf(nil, `.:53 {
-	bind %s
+	// Two zones, because CoreDNS asks its plugins in an order of its own, in which template comes before kubernetes.
+	return write(s.State.run("Corefile"), fmt.Appendf(nil, `%[3]s:53 in-addr.arpa:53 ip6.arpa:53 {
+	bind %[1]s
 	errors
-	ready 127.0.0.1:%d
-	kubernetes %s in-addr.arpa ip6.arpa {
-		kubeconfig %s
+	ready 127.0.0.1:%[2]d
+	kubernetes %[3]s in-addr.arpa ip6.arpa {
+		kubeconfig %[4]s
 		pods insecure
 		ttl 5
 	}
 	loadbalance
-	# There is nothing outside: say so at once.
-	template ANY ANY . {
+}
+
+# There is nothing outside: say so at once.
+.:53 {
+	bind %[1]s
+	errors
+	template ANY ANY {
 		rcode NXDOMAIN
 	}
 }
