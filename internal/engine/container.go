@@ -182,7 +182,7 @@ func (b *build) container(ctx context.Context, n *node) (*container, error) {
 		}
 		change := containerChanges[n.field]
 		if change == nil {
-			return nil, fmt.Errorf("Container.%s stands in the schema and is not implemented", n.field)
+			return nil, fmt.Errorf("field Container.%s stands in the schema and is not implemented", n.field)
 		}
 		c := parent.clone()
 		if err := change(ctx, b, c, n.args); err != nil {

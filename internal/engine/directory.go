@@ -72,7 +72,7 @@ func (b *build) directory(ctx context.Context, n *node) (*directory, error) {
 			}
 			d.tree = d.tree.withFile(inside, source, n.args)
 		default:
-			return nil, fmt.Errorf("Directory.%s stands in the schema and is not implemented", n.field)
+			return nil, fmt.Errorf("field Directory.%s stands in the schema and is not implemented", n.field)
 		}
 		return &d, nil
 	})

@@ -201,7 +201,7 @@ func (q *query) field(ctx context.Context, n *node, f *ast.Field) (any, error) {
 	}
 	leaf := leaves[n.typ+"."+f.Name]
 	if leaf == nil {
-		return nil, fmt.Errorf("%s.%s stands in the schema and is not implemented", n.typ, f.Name)
+		return nil, fmt.Errorf("field %s.%s stands in the schema and is not implemented", n.typ, f.Name)
 	}
 	// Those who ask for the same at the same time share the work.
 	key := n.id + " " + f.Name + " " + hash(args)

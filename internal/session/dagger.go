@@ -109,7 +109,7 @@ func dockerAnswers(ctx context.Context) error {
 	dialer := net.Dialer{Timeout: asking}
 	conn, err := dialer.DialContext(ctx, network, address)
 	if err != nil {
-		return fmt.Errorf("Docker does not answer: %w", err)
+		return fmt.Errorf("no Docker answers: %w", err)
 	}
 	return conn.Close()
 }

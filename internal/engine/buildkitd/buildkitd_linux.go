@@ -143,7 +143,12 @@ func start(ctx context.Context, dir string, idle time.Duration, lock *os.File) e
 	if err != nil {
 		return err
 	}
-	network, err := chooseNetwork(dir)
+	last, _ := readInfo(dir)
+	last.PID = 0 // nobody is to signal what may be another's process by now
+	if err := writeInfo(lock, last); err != nil {
+		return err
+	}
+	network, err := chooseNetwork(dir, last.Network)
 	if err != nil {
 		return err
 	}
@@ -200,18 +205,16 @@ func readInfo(dir string) (i info, ok bool) {
 	return i, err == nil && json.Unmarshal(data, &i) == nil
 }
 
-// chooseNetwork keeps the last daemon's network where it still fits, because base images may name its addresses in
-// their cache keys, and chooses one otherwise.
-func chooseNetwork(dir string) (hostnet.Network, error) {
+// chooseNetwork removes what the last daemon left, which may have had another subnet, and chooses one that is free now.
+func chooseNetwork(dir string, last hostnet.Network) (hostnet.Network, error) {
+	if last.Bridge != "" {
+		if err := last.Teardown(); err != nil {
+			return hostnet.Network{}, fmt.Errorf("clean up after an earlier daemon: %w", err)
+		}
+	}
 	inUse, err := hostnet.InUse(hostnet.Name(dir))
 	if err != nil {
 		return hostnet.Network{}, fmt.Errorf("the host's routes: %w", err)
-	}
-	// What an earlier daemon of this directory left under another subnet goes first.
-	if last, ok := readInfo(dir); ok && last.Network.Bridge != "" {
-		if err := last.Network.Teardown(); err != nil {
-			return hostnet.Network{}, fmt.Errorf("clean up after an earlier daemon: %w", err)
-		}
 	}
 	return hostnet.Choose(dir, inUse)
 }
@@ -349,7 +352,7 @@ func Stop(ctx context.Context, dir string) error {
 		}
 		i, ok := readInfo(dir)
 		switch {
-		case !ok: // it is just being started
+		case !ok || i.PID == 0: // it is just being started
 		case time.Now().After(killAt):
 			syscall.Kill(i.PID, syscall.SIGKILL)
 		default: // again and again: one that just starts does not hear the first
