@@ -472,7 +472,10 @@ func (c *Cluster) lastWords(ctx context.Context, namespace, pod, container strin
 		var read []string
 		scanner := bufio.NewScanner(stream)
 		for scanner.Scan() {
-			read = append(read, strings.TrimRight(scanner.Text(), "\r"))
+			// What the kubelet says when a container's output is removed already.
+			if line := strings.TrimRight(scanner.Text(), "\r"); !strings.HasPrefix(line, "unable to retrieve container logs") {
+				read = append(read, line)
+			}
 		}
 		_ = stream.Close()
 		if !slices.Equal(read, lines) { // the two of a container that is waiting to be restarted are one
