@@ -149,14 +149,13 @@ func (t *tester) integration(ctx context.Context, r *runner) error {
 	runCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var late *Case
-	var held []server
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
 		select {
 		case <-runCtx.Done():
 		case <-time.After(t.tests.StartTimeout):
-			if late, held = t.start(runCtx, servers, slack); late != nil {
+			if late = t.start(runCtx, servers, slack); late != nil {
 				cancel()
 			}
 		}
@@ -164,7 +163,6 @@ func (t *tester) integration(ctx context.Context, r *runner) error {
 	err := r.run(runCtx, client)
 	cancel()
 	<-watched
-	defer func() { stop(context.WithoutCancel(ctx), held) }()
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -177,7 +175,7 @@ func (t *tester) integration(ctx context.Context, r *runner) error {
 		r.makeUp(s.ended(exit))
 		return nil
 	}
-	if late, held = t.start(ctx, servers, t.tests.StartTimeout); late != nil {
+	if late = t.start(ctx, servers, t.tests.StartTimeout); late != nil {
 		r.makeUp(*late)
 		return nil
 	}
@@ -212,22 +210,24 @@ func (s server) ended(exit *dagger.ExecError) Case {
 // failed is a test that says that the server starts, and is not so.
 func (s server) failed() Case { return Case{Class: "services", Name: s.Name + " starts"} }
 
-// slack is how long a server that should be up may take to answer that it is, or to stop.
+// slack is how long a server that should be up may take to answer that it is.
 const slack = 10 * time.Second
 
 // start starts the servers one after the other; one that runs already answers at once. It returns what to say about the
-// first that does not answer within timeout, nil if all do, and those that did, which are the caller's to stop.
-func (t *tester) start(ctx context.Context, servers []server, timeout time.Duration) (down *Case, up []server) {
+// first that does not answer within timeout, nil if all do.
+//
+// They run until the session ends. Stopping them would be a mistake: Dagger counts the users of a service by what it
+// consists of, and 10 s after a command it takes that command off the count of whatever instance runs by then.
+func (t *tester) start(ctx context.Context, servers []server, timeout time.Duration) *Case {
 	for _, s := range servers {
 		startCtx, cancel := context.WithTimeout(ctx, timeout)
 		_, err := s.dagger.Start(startCtx)
 		late := startCtx.Err() != nil
 		cancel()
 		if ctx.Err() != nil {
-			return nil, up
+			return nil
 		}
 		if err == nil {
-			up = append(up, s)
 			continue
 		}
 		c := s.failed()
@@ -244,9 +244,9 @@ func (t *tester) start(ctx context.Context, servers []server, timeout time.Durat
 		default:
 			c.Message = fmt.Sprintf("%s did not start: %s", s.Name, firstLine(err.Error()))
 		}
-		return &c, up
+		return &c
 	}
-	return nil, up
+	return nil
 }
 
 // log returns what a server that does not get ready writes in its first seconds. An engine tells that of one that ended;
@@ -268,15 +268,6 @@ func (s server) log(ctx context.Context) string {
 	stdout, _ := run.Stdout(ctx)
 	stderr, _ := run.Stderr(ctx)
 	return output(stdout, stderr)
-}
-
-// stop stops servers that start has started. What does not stop ends with the session.
-func stop(ctx context.Context, servers []server) {
-	ctx, cancel := context.WithTimeout(ctx, slack)
-	defer cancel()
-	for _, s := range slices.Backward(servers) {
-		_, _ = s.dagger.Stop(ctx)
-	}
 }
 
 // built returns a stage of the Dockerfile once it is built.
