@@ -187,7 +187,7 @@ func (q *query) field(ctx context.Context, n *node, f *ast.Field) (any, error) {
 		return nil, err
 	}
 	if n.typ == "Query" && f.Name == "node" {
-		found, err := q.engine.node(args["id"].(string))
+		found, err := q.engine.node(fmt.Sprint(args["id"])) // GraphQL lets an ID be a number
 		if err != nil {
 			return nil, err
 		}
@@ -234,8 +234,8 @@ func (e *Engine) checkIDs(f *ast.Field, args map[string]any) error {
 // ids are the IDs in an argument that is one, or a list of them, or absent.
 func ids(arg any) []string {
 	switch arg := arg.(type) {
-	case string:
-		return []string{arg}
+	case nil:
+		return nil
 	case []any:
 		var all []string
 		for _, a := range arg {
@@ -243,6 +243,6 @@ func ids(arg any) []string {
 		}
 		return all
 	default:
-		return nil
+		return []string{fmt.Sprint(arg)} // GraphQL lets an ID be a number; none of ours is
 	}
 }
