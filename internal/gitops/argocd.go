@@ -88,7 +88,7 @@ func (a *application) judge(w world, accepts func(string) bool) verdict {
 	}
 	for _, kind := range []string{"InvalidSpecError", "ComparisonError", "UnknownError"} {
 		if c, found := condition(app, kind); found {
-			v.message, v.err, v.heals = kind, errors.New(c.Message), kind != "InvalidSpecError"
+			v.message, v.err, v.heals = kind, said(c.Message), kind != "InvalidSpecError"
 			return v
 		}
 	}
@@ -98,8 +98,15 @@ func (a *application) judge(w world, accepts func(string) bool) verdict {
 	switch {
 	case (phase == "Failed" || phase == "Error") && accepts(operated):
 		v.message, v.err = "sync failed", a.failure(app)
+	case phase == "Running" && operated != "" && !accepts(operated):
+		// A retry keeps to the revision that it began with.
+		v.message = fmt.Sprintf("still syncing revision %.10s, which has not the commit: %s (`argocd app terminate-op %s` ends it)",
+			operated, field(app, "status", "operationState", "message"), a.ref.name)
 	case phase == "Running":
 		v.message = "syncing: " + field(app, "status", "operationState", "message")
+		if failed := failedResources(app); len(failed) > 0 {
+			v.err, v.heals = said(strings.Join(failed, "; ")), true // it is tried again
+		}
 	case !accepts(v.revision):
 		v.message = fmt.Sprintf("is at revision %.10s, which has not the commit", cmp.Or(v.revision, "(none)"))
 	case syncStatus == "Synced", phase == "Succeeded" && accepts(operated):
@@ -119,16 +126,25 @@ func (a *application) operated(app *unstructured.Unstructured) string {
 
 // failure puts together what went wrong in the last operation.
 func (a *application) failure(app *unstructured.Unstructured) error {
-	said := []string{cmp.Or(field(app, "status", "operationState", "message"), "the sync failed")}
+	message := cmp.Or(field(app, "status", "operationState", "message"), "the sync failed")
+	return said(strings.Join(append([]string{message}, failedResources(app)...), "; "))
+}
+
+// failedResources says what could not be applied in the last operation, and which hooks failed.
+func failedResources(app *unstructured.Unstructured) []string {
+	var failed []string
 	resources, _, _ := unstructured.NestedSlice(app.Object, "status", "operationState", "syncResult", "resources")
 	for _, item := range resources {
 		r, _ := item.(map[string]any)
 		if r["status"] == "SyncFailed" || r["hookPhase"] == "Failed" || r["hookPhase"] == "Error" {
-			said = append(said, fmt.Sprintf("%v/%v/%v: %v", r["kind"], r["namespace"], r["name"], r["message"]))
+			failed = append(failed, fmt.Sprintf("%v/%v/%v: %v", r["kind"], r["namespace"], r["name"], r["message"]))
 		}
 	}
-	return errors.New(strings.Join(said, "; "))
+	return failed
 }
+
+// said is an operator's message as an error of one line.
+func said(message string) error { return errors.New(strings.Join(strings.Fields(message), " ")) }
 
 // automated tells whether Argo CD syncs an Application by itself.
 func automated(app *unstructured.Unstructured) bool {

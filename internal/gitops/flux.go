@@ -81,9 +81,9 @@ func (k *fluxKustomization) judge(w world, accepts func(string) bool) verdict {
 			v.err = fmt.Errorf("Flux has not looked at it for %s: is its kustomize-controller running?", silence)
 		}
 	case ready.Status == "False" && ready.Reason == "BuildFailed":
-		v.message, v.err = ready.Reason, errors.New(ready.Message)
+		v.message, v.err = ready.Reason, said(ready.Message)
 	case ready.Status == "False" && (ready.Reason == "ReconciliationFailed" || ready.Reason == "ArtifactFailed" || ready.Reason == "PruneFailed"):
-		v.message, v.err, v.heals = ready.Reason, errors.New(ready.Message), true
+		v.message, v.err, v.heals = ready.Reason, said(ready.Message), true
 	default:
 		// It is applied; whether its pods get ready is for them to show.
 		v.message = cmp.Or(ready.Message, "applying")
@@ -98,7 +98,7 @@ func (k *fluxKustomization) judgeSource(source *unstructured.Unstructured, accep
 	handled := field(source, "status", "lastHandledReconcileAt") == k.token
 	switch {
 	case handled && ready.Status == "False":
-		return verdict{message: ready.Reason, err: fmt.Errorf("GitRepository %s: %s", k.source.name, ready.Message), heals: true}, false
+		return verdict{message: ready.Reason, err: said(fmt.Sprintf("GitRepository %s: %s", k.source.name, ready.Message)), heals: true}, false
 	case accepts(fetched) && handled:
 		return verdict{}, true
 	case !handled:

@@ -19,7 +19,7 @@ import (
 )
 
 // silence is how long an operator may leave a request to look unanswered before it counts as down.
-const silence = 45 * time.Second
+var silence = 45 * time.Second
 
 // Wait returns when the operator has applied the commit, or a later one, and every pod of every workload with the image
 // runs its digest and is ready. It fails at once with the operator's own error, or the pods' reasons, when that cannot
