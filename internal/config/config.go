@@ -166,11 +166,16 @@ func Load(path string) (*Config, error) {
 	return Parse(path, data)
 }
 
-// Path is the file that was read.
-func (c *Config) Path() string { return c.file.path }
+// Path is the file that was read; "" for a Config that was put together in code.
+func (c *Config) Path() string {
+	if c.file == nil {
+		return ""
+	}
+	return c.file.path
+}
 
 // Dir is the directory that the file's relative paths start from.
-func (c *Config) Dir() string { return filepath.Dir(c.file.path) }
+func (c *Config) Dir() string { return filepath.Dir(c.Path()) }
 
 // Abs returns a path of the file as one that can be opened.
 func (c *Config) Abs(path string) string {

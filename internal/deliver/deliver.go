@@ -304,8 +304,11 @@ func (d *Delivery) secret(name string, from config.Secret) (string, error) {
 	return string(value), nil
 }
 
-// Source is what the image is built from.
+// Source is what the image is built from; nothing is known about it without an aksflow.yaml.
 func (d *Delivery) Source(ctx context.Context) (gitops.Source, error) {
+	if d.Config.Path() == "" {
+		return gitops.Source{}, nil
+	}
 	dir := d.Config.Abs(d.Config.Build.Context)
 	source, err := gitops.SourceRevision(ctx, dir)
 	if err != nil {

@@ -148,14 +148,32 @@ func (c *client) explain(ctx context.Context, doing string, err error) error {
 		return fmt.Errorf("%s: %w", doing, context.Cause(ctx)) // who cancelled wants no details
 	}
 	remedy := c.remedy(err)
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	var answer *transport.Error
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
 		err = syscall.ECONNREFUSED // once, and not for each scheme that was tried
+	case errors.As(err, &answer) && refused(answer.StatusCode):
+		err = refusal(answer) // the request that happened to be the first says nothing
 	}
 	err = fmt.Errorf("%s: %w%s", doing, err, remedy)
 	if c.secret != "" && strings.Contains(err.Error(), c.secret) {
 		return errors.New(strings.ReplaceAll(err.Error(), c.secret, "***"))
 	}
 	return err
+}
+
+func refused(code int) bool { return code == http.StatusUnauthorized || code == http.StatusForbidden }
+
+// refusal is what a registry says to credentials that it does not take.
+func refusal(answer *transport.Error) error {
+	said := http.StatusText(answer.StatusCode)
+	for _, d := range answer.Errors {
+		if d.Message != "" {
+			said += ": " + d.Message
+			break
+		}
+	}
+	return fmt.Errorf("the registry refuses access: %d %s", answer.StatusCode, said)
 }
 
 // remedy is what to add to err, "; do this", or nothing.
@@ -169,7 +187,7 @@ func (c *client) remedy(err error) string {
 	switch {
 	case errors.As(err, &answer):
 		switch code := answer.StatusCode; {
-		case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		case refused(code):
 			return fmt.Sprintf("; credentials used: %s; log in to %s, or use ones that may write to %s", c.source, host, c.repo.RepositoryStr())
 		case code == http.StatusNotFound:
 			return fmt.Sprintf("; check the repository's name, and whether %s wants it created first", host)

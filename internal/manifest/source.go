@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/aksflow/aksflow/internal/report"
 )
 
 // source is a YAML or JSON stream: its bytes, its documents, and the way from a node back to its bytes.
@@ -58,7 +60,7 @@ func parse(name string, content []byte) (s *source, err error) {
 	defer func() {
 		// The parser has panicked on hostile input before; a manifest must not be able to end the process.
 		if p := recover(); p != nil {
-			s, err = nil, fmt.Errorf("%s: not valid YAML: %v", name, p)
+			s, err = nil, report.Misusef("%s: not valid YAML: %v", name, p)
 		}
 	}()
 	decoder := yaml.NewDecoder(bytes.NewReader(readable))
@@ -86,9 +88,9 @@ func notYAML(name string, content []byte, err error) error {
 		if m[1] != "" {
 			name += ":" + m[1]
 		}
-		return fmt.Errorf("%s: not valid YAML: %s%s", name, m[2], hint)
+		return report.Misusef("%s: not valid YAML: %s%s", name, m[2], hint)
 	}
-	return fmt.Errorf("%s: not valid YAML: %w%s", name, err, hint)
+	return report.Misusef("%s: not valid YAML: %w%s", name, err, hint)
 }
 
 // offset returns where a node's line and column, both 1-based, stand in the bytes. Lines end where the parser says that

@@ -48,7 +48,8 @@ func (p *Plain) line(e Event) (string, bool) {
 	case StepDone:
 		return said("✔ ", strings.TrimSpace(e.Message+" ("+Seconds(e.Elapsed)+")"))
 	case StepFailed:
-		return said("✘ ", fmt.Sprintf("failed after %s: %s", Seconds(e.Elapsed), firstLine(e.Err.Error())))
+		// The error itself is the last that is said.
+		return said("✘ ", "failed after "+Seconds(e.Elapsed))
 	case Progress:
 		key := e.Step + "\x00" + e.Object
 		if p.last[key] == e.Message {
@@ -74,11 +75,6 @@ func about(e Event) string {
 		return e.Message
 	}
 	return e.Object + ": " + e.Message
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }
 
 // Seconds writes a duration as people read one: "0.4 s", "12.0 s", "2 m 05 s".
@@ -207,7 +203,7 @@ func (t *Terminal) Event(e Event) {
 	case StepDone:
 		t.end(e, text.FgGreen.Sprint("✔"), e.Message)
 	case StepFailed:
-		t.end(e, text.FgRed.Sprint("✘"), text.FgRed.Sprint(firstLine(e.Err.Error())))
+		t.end(e, text.FgRed.Sprint("✘"), text.FgRed.Sprint("failed"))
 	case Progress:
 		t.progress(e)
 	case Log:

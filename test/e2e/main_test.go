@@ -138,7 +138,7 @@ func (w *worktree) commit(message string) {
 	require.NoError(w.t, err)
 	require.NoError(w.t, tree.AddWithOptions(&git.AddOptions{All: true}))
 	who := &object.Signature{Name: "Test", Email: "test@aksflow.example", When: time.Now()}
-	_, err = tree.Commit(message, &git.CommitOptions{Author: who})
+	_, err = tree.Commit(message, &git.CommitOptions{Author: who, AllowEmptyCommits: true})
 	require.NoError(w.t, err)
 }
 
