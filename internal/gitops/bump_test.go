@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -274,4 +275,56 @@ func TestRollbackBesideOtherChanges(t *testing.T) {
 	assert.True(t, same.Unchanged, "it is there already")
 	_, err = Rollback(t.Context(), RollbackOptions{BumpOptions: options(r, "shop/vote"), To: "0123456789"})
 	require.ErrorContains(t, err, "is not among the last")
+}
+
+// bumpVariable makes the test binary a process that bumps and exits, so that it can be killed.
+const bumpVariable = "AKSFLOW_GITOPS_BUMP"
+
+func bumpAndExit() {
+	url, image, found := strings.Cut(os.Getenv(bumpVariable), " ")
+	if !found {
+		return
+	}
+	_, err := Bump(context.Background(), BumpOptions{
+		Remote: Remote{URL: url, Auth: Auth{Token: serverToken}}, Branch: "main", Path: "apps", Target: manifest.Target{Image: image},
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// Wherever a bump is killed, the branch is before or after it, both apps are of one version, and the next bump works.
+func TestKilledBump(t *testing.T) {
+	r := voteRepo(t)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	start := func(n int) *exec.Cmd {
+		cmd := exec.Command(self)
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s shop/vote:%d", bumpVariable, r.url, n), "TMPDIR="+t.TempDir())
+		require.NoError(t, cmd.Start())
+		return cmd
+	}
+	began := time.Now()
+	require.NoError(t, start(2).Wait())
+	whole := time.Since(began)
+
+	const kills = 24
+	for i := range kills {
+		cmd := start(3 + i)
+		timer := time.AfterFunc(whole*time.Duration(i+1)/kills, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait()
+		timer.Stop()
+	}
+	last := 3 + kills
+	require.NoError(t, start(last).Wait(), "the next one succeeds")
+	assert.Contains(t, r.show("main", "apps/vote/deployment.yaml"), fmt.Sprintf("shop/vote:%d ", last))
+	commits := strings.Fields(r.run(r.bare, "rev-list", "main"))
+	t.Logf("%d kills within %s: %d bumps landed", kills, whole.Round(time.Millisecond), len(commits)-3)
+	for _, commit := range commits {
+		vote, other := r.show(commit, "apps/vote/deployment.yaml"), r.show(commit, "apps/else/deployment.yaml")
+		assert.Equal(t, vote, strings.Replace(other, "name: else", "name: vote", 1), "all of a bump, or nothing")
+	}
+	r.run(r.bare, "fsck", "--strict")
 }
