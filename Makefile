@@ -67,7 +67,7 @@ $(foreach t,$(TOOLS),$(eval $(call tool,$(firstword $(subst =, ,$(t))),$(firstwo
 .PHONY: aksflow
 aksflow: ## build bin/aksflow
 	@CGO_ENABLED=0 go build -ldflags '-X main.version=$(VERSION)' -o $(BIN)/aksflow .
-	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $(BIN)/aksflow-shim ./internal/engine/shim
+	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BIN)/aksflow-shim ./internal/engine/shim
 
 .PHONY: demo
 demo: setup ## deliver the sample app to a real cluster: by push, then by pull with Argo CD
