@@ -110,6 +110,7 @@ func (e *Environment) check(k *checker, at []any) {
 	}
 	k.oneOf(field("target"), e.Target, Push, Pull)
 	k.oneOf(field("gitops", "operator"), e.GitOps.Operator, ArgoCD, Flux)
+	k.oneOf(field("rollout", "strategy"), e.Rollout.Strategy, Rolling, Canary, BlueGreen)
 	if e.Platform != "" {
 		k.oneOf(field("platform"), e.Platform, LocalPlatform)
 	}

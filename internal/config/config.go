@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/aksflow/aksflow/internal/report"
 )
@@ -121,6 +122,8 @@ type Environment struct {
 	// Service is the app's Service in Namespace. Empty: the app's name.
 	Service string  `yaml:"service"`
 	Cluster Cluster `yaml:"cluster"`
+	// Rollout is how the new version takes over from the old one; push target only.
+	Rollout Rollout `yaml:"rollout"`
 	GitOps  GitOps  `yaml:"gitops"`
 	// Variables are used where values of this file are expanded and the process's environment does not have them.
 	// Their own values may refer to the process's environment and, with LocalPlatform, to AKSFLOW_REGISTRY.
@@ -131,6 +134,31 @@ type Environment struct {
 type Cluster struct {
 	Kubeconfig string `yaml:"kubeconfig"` // variables are expanded
 	Context    string `yaml:"context"`    // variables are expanded
+}
+
+// The rollout strategies.
+const (
+	Rolling   = "rolling"    // as the Deployment itself says
+	Canary    = "canary"     // a growing part of the traffic
+	BlueGreen = "blue-green" // the Service turns when the new version is ready beside the old one
+)
+
+// Rollout is how a new version takes over.
+type Rollout struct {
+	Strategy string        `yaml:"strategy"` // empty: Rolling
+	Percent  []int         `yaml:"percent"`  // a canary's stages, growing; empty: 10, 50
+	Pause    time.Duration `yaml:"pause"`    // how long each stage is watched, such as 30s
+	Hold     bool          `yaml:"hold"`     // stop at the first stage, for promote or reject
+	Smoke    []Smoke       `yaml:"smoke"`    // what each stage must answer
+}
+
+// Smoke is one HTTP request to a Service through the API server.
+type Smoke struct {
+	Service string `yaml:"service"` // empty: the one in front of the app
+	Port    string `yaml:"port"`    // a name or number; empty: the Service's first
+	Path    string `yaml:"path"`    // empty: /
+	Status  int    `yaml:"status"`  // wanted; 0: 200
+	Body    string `yaml:"body"`    // must be in the answer
 }
 
 // GitOps is what the operator in the cluster follows.
@@ -220,6 +248,7 @@ func (c *Config) setDefaults() {
 		e.Name = name
 		empty(&e.Target, Push)
 		empty(&e.Service, c.App)
+		empty(&e.Rollout.Strategy, Rolling)
 		empty(&e.GitOps.Branch, "main")
 		empty(&e.GitOps.Path, filepath.ToSlash(e.Manifests))
 		empty(&e.GitOps.Operator, ArgoCD)

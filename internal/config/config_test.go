@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -29,6 +30,21 @@ func TestThisRepositorysConfiguration(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "debian:trixie-slim", none.Build.Args["BASE"])
 	assert.Equal(t, "${BASE:-debian:trixie-slim}", c.Build.Args["BASE"], "the configuration itself stays as it is")
+}
+
+func TestRollout(t *testing.T) {
+	c, err := Parse("aksflow.yaml", []byte(`
+app: vote
+environments:
+  dev:
+    registry: r.example
+    manifests: m
+    rollout: {strategy: canary, percent: [10, 50], pause: 30s, smoke: [{path: /healthz, body: ok}]}
+`))
+	require.NoError(t, err)
+	assert.Equal(t, Rollout{
+		Strategy: Canary, Percent: []int{10, 50}, Pause: 30 * time.Second, Smoke: []Smoke{{Path: "/healthz", Body: "ok"}},
+	}, c.Environments["dev"].Rollout)
 }
 
 func TestTheProcessEnvironmentWins(t *testing.T) {

@@ -176,6 +176,9 @@ func (d *Delivery) Release(ctx context.Context, ref string, source gitops.Source
 	release.App = d.Config.App
 	release.Namespace = d.Namespace()
 	release.Image, release.SourceRevision, release.RunURL = ref, source.Commit, d.RunURL
+	if release.Strategy.Kind == "" {
+		release.Strategy = strategy(d.Environment.Rollout, release.Strategy)
+	}
 	options := render.Options{}
 	if ref != "" {
 		options.Images = []render.Image{{Ref: ref}}
@@ -183,6 +186,21 @@ func (d *Delivery) Release(ctx context.Context, ref string, source gitops.Source
 	objects, err := render.Render(ctx, d.Config.Abs(d.Environment.Manifests), options)
 	release.Objects = objects
 	return release, err
+}
+
+// strategy is the configured rollout; what the caller set of it wins.
+func strategy(r config.Rollout, set deploy.Strategy) deploy.Strategy {
+	out := deploy.Strategy{Kind: deploy.Kind(r.Strategy), Percent: r.Percent, Pause: r.Pause, Hold: r.Hold || set.Hold}
+	if len(set.Percent) > 0 {
+		out.Percent = set.Percent
+	}
+	if set.Pause != 0 {
+		out.Pause = set.Pause
+	}
+	for _, s := range r.Smoke {
+		out.Smoke = append(out.Smoke, deploy.Smoke(s))
+	}
+	return out
 }
 
 // Push applies the environment's manifests with the image ref and watches until the pods run it.
