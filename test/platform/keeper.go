@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime"
 	"slices"
@@ -23,6 +24,8 @@ import (
 
 // accepted is what Up answers when it has seen all ready: from then on the platform lives without it.
 const accepted = 'y'
+
+const firstEnded = "its first process ended"
 
 // File descriptors of the platform's processes.
 const (
@@ -69,20 +72,23 @@ var reserved = []int{
 }
 
 // keep is the platform's process on the host. It lives as long as the platform does.
-func keep() (err error) {
+func keep() error {
 	up := os.NewFile(upFD, "up")
 	defer up.Close()
-	tell := json.NewEncoder(up)
-	accepting := false
-	defer func() {
-		if err != nil && !accepting {
-			_ = tell.Encode(event{Error: err.Error()}) // Up may be gone, which is why
-		}
-	}()
 	c := new(config)
 	if err := json.NewDecoder(up).Decode(c); err != nil {
 		return fmt.Errorf("reading what to start: %w", err)
 	}
+	err := c.host(up)
+	if err != nil {
+		_ = json.NewEncoder(up).Encode(event{Error: err.Error()}) // Up may be gone, which may be why
+	}
+	return err
+}
+
+// host runs the platform and removes what it left. The error says why the platform did not become ready; why one ended
+// that was ready is written down for who looks next.
+func (c *config) host(up *os.File) (err error) {
 	lock := flock.New(c.State.lockFile())
 	// Not at once: somebody may look whether it is free.
 	patience, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -102,6 +108,11 @@ func keep() (err error) {
 	if err := tidy(); err != nil { // after one that was killed
 		return err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, tidy())
+		}
+	}()
 	group, err := cgroup.New(c.State.group())
 	if err != nil {
 		return err
@@ -112,116 +123,118 @@ func keep() (err error) {
 	if err := group.Create(); err != nil {
 		return err
 	}
-	defer func() {
-		if cleanErr := tidy(); err == nil {
-			err = cleanErr
-		}
-	}()
-	files, err := c.listen(func(warning string) { _ = tell.Encode(event{Warning: warning}) })
+	files, err := c.listen(func(warning string) { _ = json.NewEncoder(up).Encode(event{Warning: warning}) })
 	if err != nil {
 		return err
 	}
 	if err := writeJSON(c.State.configFile(), c); err != nil {
 		return err
 	}
+	first, events, err := startInit(files)
+	if err != nil {
+		return err
+	}
+	reason, taken, err := c.follow(first, events, up)
+	ended := first.Wait()
+	if err != nil {
+		return err
+	}
+	if reason == firstEnded {
+		reason = fmt.Sprintf("%s: %v", firstEnded, ended)
+	}
+	if !taken {
+		return errors.New(reason)
+	}
+	if err := tidy(); err != nil || reason == "" {
+		return err
+	}
+	return writeJSON(c.State.crashFile(), crash{Time: time.Now(), Reason: reason})
+}
 
+// startInit starts the namespaces' first process, which the kernel ends with this one, and returns what it tells. The
+// channel is closed when nothing is left in the namespaces that could tell more.
+func startInit(listeners []*os.File) (*exec.Cmd, <-chan event, error) {
 	// The kernel ends init when the thread that started it dies, which must be when this process does: a locked thread
 	// lives as long as its goroutine.
 	runtime.LockOSThread()
 	reader, writer, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("starting the platform: %w", err)
+		return nil, nil, fmt.Errorf("starting the platform: %w", err)
 	}
 	first := again(initRole)
 	first.Env = append(first.Env, environment()...)
 	first.Stdout, first.Stderr = os.Stdout, os.Stderr
-	first.ExtraFiles = append([]*os.File{writer}, files...)
+	first.ExtraFiles = append([]*os.File{writer}, listeners...)
 	first.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
 		Pdeathsig:  syscall.SIGKILL,
 	}
 	if err := first.Start(); err != nil {
-		return fmt.Errorf("starting the platform in namespaces of its own: %w", err)
+		return nil, nil, fmt.Errorf("starting the platform in namespaces of its own: %w", err)
 	}
-	writer.Close()
-	for _, f := range files {
+	for _, f := range first.ExtraFiles {
 		f.Close()
 	}
-
 	events := make(chan event)
 	go func() {
 		defer close(events)
 		for d := json.NewDecoder(reader); ; {
 			var e event
 			if d.Decode(&e) != nil {
-				return // init and supervisor have ended
+				return
 			}
 			events <- e
 		}
 	}()
+	return first, events, nil
+}
+
+// follow passes on to Up what the start has to say, and returns when the namespaces are about to end: why, unless that
+// was asked for after all was ready, and whether Up had seen all ready.
+func (c *config) follow(first *exec.Cmd, events <-chan event, up *os.File) (reason string, taken bool, err error) {
 	answers := make(chan byte, 1)
 	go func() {
-		defer close(answers)
 		answer := []byte{0}
-		if n, _ := up.Read(answer); n == 1 {
-			answers <- answer[0]
-		}
+		_, _ = up.Read(answer) // Up that hangs up answers 0
+		answers <- answer[0]
 	}()
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-
+	defer signal.Stop(stop)
+	tell := json.NewEncoder(up)
 	info := c.info()
-	reason, told := "", false
-	for events != nil {
+	for {
 		select {
 		case <-stop:
-			reason, told = "it was told to end", true
-			_ = first.Process.Kill()
+			if !taken {
+				reason = "it was told to end"
+			}
+			return reason, taken, first.Process.Kill()
 		case answer := <-answers:
-			answers = nil
 			if answer != accepted {
-				reason = "`aksflow up` ended before it was ready"
-				_ = first.Process.Kill()
-				continue
+				return "`aksflow up` ended before it was ready", false, first.Process.Kill()
 			}
+			info.Started = time.Now().Truncate(time.Second)
 			if err := writeJSON(c.State.infoFile(), info); err != nil {
-				return errors.Join(err, first.Process.Kill())
+				return "", false, errors.Join(err, first.Process.Kill())
 			}
-			accepting = true
+			taken = true
 			up.Close()
 		case e, ok := <-events:
 			switch {
 			case !ok:
-				events = nil
-			case reason != "": // what ends because of that is no news
+				return firstEnded, taken, nil
 			case e.Error != "":
-				reason = e.Error
-			case accepting:
+				return e.Error, taken, nil
+			case taken:
 			default:
-				if e.Ready {
-					info.Started = time.Now().Truncate(time.Second)
-				}
-				if e.Ready || e.Part == registryListener {
+				if e.Part == registryListener {
 					e.Info = info
 				}
-				_ = tell.Encode(e) // its reader's end is seen above
+				_ = tell.Encode(e) // that its reader hung up is an answer
 			}
 		}
 	}
-	ended := first.Wait()
-	if reason == "" {
-		reason = fmt.Sprintf("its first process ended: %v", ended)
-	}
-	if err := tidy(); err != nil {
-		return err
-	}
-	if !accepting {
-		return errors.New(reason)
-	}
-	if told {
-		return nil
-	}
-	return writeJSON(c.State.crashFile(), crash{Time: time.Now(), Reason: reason})
 }
 
 // listen opens the host's listeners: on well-known ports, else on free ones.

@@ -102,7 +102,7 @@ type event struct {
 	Warning string        `json:"warning,omitempty"`
 	Error   string        `json:"error,omitempty"` // the end: why
 	Ready   bool          `json:"ready,omitempty"` // everything is
-	Info    *Info         `json:"info,omitempty"`  // with Ready, from the keeper
+	Info    *Info         `json:"info,omitempty"`  // with the registry: where it is
 }
 
 // brings lists what a part cannot be without.

@@ -3,11 +3,13 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -22,8 +24,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/aksflow/aksflow/internal/report"
+	"github.com/aksflow/aksflow/internal/tool"
 	"github.com/aksflow/aksflow/test/platform/internal/cgroup"
-	"github.com/aksflow/aksflow/test/platform/internal/tool"
 )
 
 const (
@@ -66,8 +68,11 @@ func Up(ctx context.Context, o Options) (*Info, error) {
 	info, err := Load(string(s))
 	if err == nil {
 		missing := slices.DeleteFunc(slices.Clone(parts), info.Has)
-		if len(missing) == 0 {
+		if len(missing) == 0 && info.Has(Registry) {
 			return info, pushImages(ctx, info, o)
+		}
+		if len(missing) == 0 {
+			return info, nil
 		}
 		report.Info(ctx, "the platform runs without %s: starting it anew", join(missing))
 		if parts, err = withDependencies(append(parts, info.Parts...)); err != nil {
@@ -207,7 +212,9 @@ func start(ctx context.Context, c *config, o Options) (_ *Info, err error) {
 	defer cancel()
 	side, work := errgroup.WithContext(work)
 	registry := make(chan string, 1)
-	side.Go(func() error { return makeImages(work, c, o, registry) })
+	if c.has(Registry) {
+		side.Go(func() error { return makeImages(work, c, o, registry) })
+	}
 	for events := json.NewDecoder(ours); ; {
 		var e event
 		if err := events.Decode(&e); err != nil {
@@ -228,8 +235,16 @@ func start(ctx context.Context, c *config, o Options) (_ *Info, err error) {
 			if _, err := ours.Write([]byte{accepted}); err != nil {
 				return nil, fmt.Errorf("starting the local platform: %w", err)
 			}
+			// The keeper hangs up when it has taken over.
+			if err := events.Decode(&e); !errors.Is(err, io.EOF) {
+				return nil, fmt.Errorf("starting the local platform: %w", cmp.Or(ctx.Err(), err))
+			}
+			info, err := Load(string(s))
+			if err != nil {
+				return nil, err
+			}
 			report.Progressf(ctx, "platform", "ready after %.1f s", time.Since(began).Seconds())
-			return e.Info, nil
+			return info, nil
 		default:
 			report.Progressf(ctx, e.Part, "ready after %.1f s", e.Elapsed.Seconds())
 			if e.Info != nil {

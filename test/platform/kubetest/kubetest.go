@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aksflow/aksflow/internal/tool"
 	"github.com/aksflow/aksflow/test/platform/internal/controlplane"
 	"github.com/aksflow/aksflow/test/platform/internal/process"
-	"github.com/aksflow/aksflow/test/platform/internal/tool"
 )
 
 // patience bounds the start, which takes 3 s on an idle machine.

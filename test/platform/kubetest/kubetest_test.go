@@ -5,7 +5,7 @@ import (
 	"os/exec"
 	"testing"
 
-	"github.com/aksflow/aksflow/test/platform/internal/tool"
+	"github.com/aksflow/aksflow/internal/tool"
 )
 
 func TestStart(t *testing.T) {
