@@ -44,15 +44,14 @@ func (m *AksFlow) Publish(
 	// +optional
 	registry *dagger.Service,
 ) (string, error) {
-	if image == nil {
-		var err error
-		if image, err = m.tested(ctx); err != nil {
-			return "", err
-		}
-	}
 	options, err := registryOptions(ctx, username, password, registry)
 	if err != nil {
 		return "", err
+	}
+	if image == nil {
+		if image, err = m.tested(ctx); err != nil {
+			return "", err
+		}
 	}
 	return push(ctx, image, repository, tags, options)
 }

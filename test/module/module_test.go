@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -43,6 +44,9 @@ func TestModule(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs containers")
 	}
+	if runtime.GOOS != "linux" || os.Getuid() != 0 {
+		t.Skip("the embedded engine needs Linux and root")
+	}
 	s, err := session.Connect(t.Context(), session.Options{Engine: session.Embedded})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
@@ -54,7 +58,7 @@ func TestModule(t *testing.T) {
 		session: serve(t, s.Client()),
 		source:  filepath.Join(root, "app"),
 		config:  filepath.Join(root, "aksflow.yaml"),
-		base:    "BASE=" + host + "/library/debian:trixie-slim",
+		base:    "BASE=" + host + "/" + baseimage.Debian,
 	}
 	tarball := filepath.Join(t.TempDir(), "image.tar")
 	digest := ""

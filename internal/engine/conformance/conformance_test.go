@@ -1,7 +1,9 @@
 package conformance
 
 import (
+	"cmp"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -18,16 +20,16 @@ func TestEngine(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs containers")
 	}
+	engine := cmp.Or(os.Getenv("AKSFLOW_ENGINE"), session.Embedded)
+	if engine == session.Embedded && (runtime.GOOS != "linux" || os.Getuid() != 0) {
+		t.Skip("the embedded engine needs Linux and root")
+	}
 	base := os.Getenv("AKSFLOW_TEST_BASE")
 	if base == "" {
 		host, stop, err := baseimage.Serve(t.Context())
 		require.NoError(t, err)
 		t.Cleanup(stop)
-		base = host + "/library/debian:trixie-slim"
-	}
-	engine := os.Getenv("AKSFLOW_ENGINE")
-	if engine == "" {
-		engine = session.Embedded
+		base = host + "/" + baseimage.Debian
 	}
 	Run(t, Engine{Base: base, Connect: func(t testing.TB) (*dagger.Client, func()) {
 		s, err := session.Connect(t.Context(), session.Options{Engine: engine})
