@@ -3,6 +3,8 @@ package manifests_test
 
 import (
 	"context"
+	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -43,11 +45,14 @@ func TestOverlaysAreAccepted(t *testing.T) {
 		service string
 		kinds   []string // beside those of every environment
 	}{
-		"local":      {service: "ClusterIP", kinds: []string{"Secret"}},
-		"dev":        {service: "LoadBalancer", kinds: []string{"Secret"}},
-		"staging":    {service: "LoadBalancer"},
-		"production": {service: "LoadBalancer", kinds: []string{"HorizontalPodAutoscaler"}},
+		"local":        {service: "ClusterIP", kinds: []string{"Secret"}},
+		"local-argocd": {service: "ClusterIP", kinds: []string{"Secret"}},
+		"local-flux":   {service: "ClusterIP", kinds: []string{"Secret"}},
+		"dev":          {service: "LoadBalancer", kinds: []string{"Secret"}},
+		"staging":      {service: "LoadBalancer"},
+		"production":   {service: "LoadBalancer", kinds: []string{"HorizontalPodAutoscaler"}},
 	}
+	assert.ElementsMatch(t, overlays(t), slices.Collect(maps.Keys(tests)))
 	everywhere := []string{
 		"Deployment", "Namespace", "NetworkPolicy", "NetworkPolicy", "NetworkPolicy", "PodDisruptionBudget", "Service", "Service",
 		"ServiceAccount", "StatefulSet",
@@ -149,7 +154,7 @@ func TestProjectAllowsWhatTheOverlaysHold(t *testing.T) {
 		}
 	}
 	used := map[string]bool{}
-	for _, environment := range []string{"local", "dev", "staging", "production"} {
+	for _, environment := range overlays(t) {
 		objects, err := render.Render(t.Context(), "overlays/"+environment, render.Options{})
 		require.NoError(t, err)
 		for _, o := range objects {
@@ -161,6 +166,18 @@ func TestProjectAllowsWhatTheOverlaysHold(t *testing.T) {
 		delete(used, kind)
 	}
 	assert.Empty(t, used, "kinds in the overlays that the project does not allow")
+}
+
+// overlays returns the names of all environments.
+func overlays(t *testing.T) []string {
+	t.Helper()
+	dirs, err := os.ReadDir("overlays")
+	require.NoError(t, err)
+	var names []string
+	for _, d := range dirs {
+		names = append(names, d.Name())
+	}
+	return names
 }
 
 func find(t *testing.T, objects []*unstructured.Unstructured, kind, name string) *unstructured.Unstructured {

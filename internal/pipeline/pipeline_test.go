@@ -41,7 +41,10 @@ func TestEngine(t *testing.T) {
 		"DoesNotBuild":          s.doesNotBuild,
 		"Interrupted":           s.interrupted,
 	} {
-		t.Run(name, test)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
 	}
 }
 
@@ -60,13 +63,14 @@ func (s *suite) app(files map[string]string) App {
 	return App{Source: dir, BuildArgs: map[string]string{"BASE": s.base}}
 }
 
-// tests is how the sample is tested.
-func (s *suite) tests() Tests {
+// tests is how the sample is tested. Each test of this package has a Redis of its own: services that are the same are one
+// instance, and votes would meet.
+func (s *suite) tests(t *testing.T) Tests {
 	return Tests{
 		Unit:        &Suite{Target: "test"},
 		Integration: &Suite{Target: "integration"},
 		App:         Service{Env: map[string]string{"REDIS": "redis", "REDIS_PWD": "test"}},
-		Services:    []Service{{Name: "redis", Target: "redis", Env: map[string]string{"REDIS_PWD": "test"}}},
+		Services:    []Service{{Name: "redis", Target: "redis", Env: map[string]string{"REDIS_PWD": "test", "FOR": t.Name()}}},
 	}
 }
 
@@ -105,7 +109,7 @@ func fails(t *testing.T, err error) map[string]Case {
 }
 
 func (s *suite) passes(t *testing.T) {
-	first, err := s.run(t, s.app(nil), nil, s.tests())
+	first, err := s.run(t, s.app(nil), nil, s.tests(t))
 	require.NoError(t, err)
 	require.Len(t, first.Suites, 2)
 	for i, name := range []string{Unit, Integration} {
@@ -116,11 +120,11 @@ func (s *suite) passes(t *testing.T) {
 	}
 	assert.Empty(t, first.Failed())
 
-	again, err := s.run(t, s.app(nil), nil, s.tests())
+	again, err := s.run(t, s.app(nil), nil, s.tests(t))
 	require.NoError(t, err)
 	assert.Equal(t, first.Suites[1].Reports, again.Suites[1].Reports, "nothing changed, and the tests ran again")
 
-	tests := s.tests()
+	tests := s.tests(t)
 	tests.NoCache = true
 	fresh, err := s.run(t, s.app(nil), nil, tests)
 	require.NoError(t, err)
@@ -133,7 +137,7 @@ func (s *suite) passes(t *testing.T) {
 func (s *suite) brokenAssertion(t *testing.T) {
 	results, err := s.run(t, s.app(map[string]string{
 		"tests/unit/test_broken.py": "def test_sum():\n    assert 1 + 1 == 3, 'sums are off'\n",
-	}), nil, s.tests())
+	}), nil, s.tests(t))
 	failed := fails(t, err)
 	require.Len(t, failed, 1)
 	c := failed["unit: tests.unit.test_broken.test_sum"]
@@ -147,7 +151,7 @@ func (s *suite) brokenAssertion(t *testing.T) {
 }
 
 func (s *suite) redisUnreachable(t *testing.T) {
-	tests := s.tests()
+	tests := s.tests(t)
 	tests.Unit = nil
 	tests.App.Env["REDIS"] = "nowhere"
 	_, err := s.run(t, s.app(nil), nil, tests)
@@ -157,7 +161,7 @@ func (s *suite) redisUnreachable(t *testing.T) {
 }
 
 func (s *suite) redisDoesNotStart(t *testing.T) {
-	tests := s.tests()
+	tests := s.tests(t)
 	tests.Unit = nil
 	tests.Services[0].Args = []string{"sh", "-c", "echo making room; echo no room left >&2; exit 3"}
 	results, err := s.run(t, s.app(nil), nil, tests)
@@ -172,7 +176,7 @@ func (s *suite) redisDoesNotStart(t *testing.T) {
 }
 
 func (s *suite) imageDoesNotStart(t *testing.T) {
-	tests := s.tests()
+	tests := s.tests(t)
 	tests.Unit = nil
 	results, err := s.run(t, s.app(map[string]string{"vote/wsgi.py": "raise RuntimeError('nothing to serve')\n"}), nil, tests)
 	failed := fails(t, err)
@@ -183,7 +187,7 @@ func (s *suite) imageDoesNotStart(t *testing.T) {
 }
 
 func (s *suite) appNeverListens(t *testing.T) {
-	tests := s.tests()
+	tests := s.tests(t)
 	tests.Unit = nil
 	tests.App.Args = []string{"sh", "-c", "echo warming up; exec sleep 600"}
 	tests.StartTimeout = 5 * time.Second
@@ -229,7 +233,7 @@ CMD ["perl", "-MIO::Socket::INET", "-e", "IO::Socket::INET->new('words:7000') or
 
 // slowTests: tests that take longer than services may take to start keep their services.
 func (s *suite) slowTests(t *testing.T) {
-	tests := s.tests()
+	tests := s.tests(t)
 	tests.Unit = nil
 	tests.NoCache = true
 	tests.StartTimeout = 2 * time.Second
@@ -242,7 +246,7 @@ func (s *suite) slowTests(t *testing.T) {
 // onlyTheAppChanged: the tests and their container are the same, so an engine that looks at nothing else remembers that
 // they passed.
 func (s *suite) onlyTheAppChanged(t *testing.T) {
-	tests := s.tests()
+	tests := s.tests(t)
 	tests.Unit = nil
 	_, err := s.run(t, s.app(nil), nil, tests)
 	require.NoError(t, err)
@@ -260,7 +264,7 @@ func (s *suite) tarballIsWhatIsTested(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.app(map[string]string{"vote/wsgi.py": "raise RuntimeError('nothing to serve')\n"}).Tarball().Export(t.Context(), bad)
 	require.NoError(t, err)
-	tests := s.tests()
+	tests := s.tests(t)
 	tests.Unit = nil
 	_, err = s.run(t, s.app(nil), s.client.Host().File(good), tests)
 	require.NoError(t, err)
