@@ -65,14 +65,17 @@ func Decode(name string, data []byte) ([]*unstructured.Unstructured, error) {
 		if err != nil {
 			return fmt.Errorf("%s:%d: %w", name, line, err)
 		}
-		if object.IsList() {
-			return object.EachListItem(func(item runtime.Object) error {
-				objects = append(objects, item.(*unstructured.Unstructured))
-				return nil
-			})
+		add := func(object *unstructured.Unstructured) error {
+			if err := check(object); err != nil {
+				return fmt.Errorf("%s:%d: %w", name, line, err)
+			}
+			objects = append(objects, object)
+			return nil
 		}
-		objects = append(objects, object)
-		return nil
+		if object.IsList() {
+			return object.EachListItem(func(item runtime.Object) error { return add(item.(*unstructured.Unstructured)) })
+		}
+		return add(object)
 	})
 	return objects, err
 }
@@ -126,14 +129,20 @@ func toObject(document *yaml.Node) (*unstructured.Unstructured, error) {
 	if err := object.UnmarshalJSON(data); err != nil {
 		return nil, fmt.Errorf("not a Kubernetes object: %w", err)
 	}
-	if object.GetAPIVersion() == "" {
-		return nil, fmt.Errorf("not a Kubernetes object: %s has no apiVersion", object.GetKind())
-	}
-	if !object.IsList() && object.GetName() == "" {
-		if object.GetGenerateName() != "" {
-			return nil, fmt.Errorf("%s with generateName %q: give it a name, since a second apply could not find it again", object.GetKind(), object.GetGenerateName())
-		}
-		return nil, fmt.Errorf("%s has no metadata.name", object.GetKind())
-	}
 	return object, nil
+}
+
+// check says what an object lacks that every object needs.
+func check(object *unstructured.Unstructured) error {
+	switch {
+	case object.GetKind() == "":
+		return errors.New("not a Kubernetes object: it has no kind")
+	case object.GetAPIVersion() == "":
+		return fmt.Errorf("not a Kubernetes object: %s has no apiVersion", object.GetKind())
+	case object.GetName() == "" && object.GetGenerateName() != "":
+		return fmt.Errorf("%s with generateName %q: give it a name, since a second apply could not find it again", object.GetKind(), object.GetGenerateName())
+	case object.GetName() == "":
+		return fmt.Errorf("%s has no metadata.name", object.GetKind())
+	}
+	return nil
 }

@@ -1,0 +1,209 @@
+package render_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/tools/txtar"
+
+	"github.com/aksflow/aksflow/internal/render"
+	"github.com/aksflow/aksflow/internal/report"
+)
+
+// unpack writes the files of a txtar archive and returns their directory.
+func unpack(t *testing.T, archive string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, f := range txtar.Parse([]byte(archive)).Files {
+		path := filepath.Join(dir, f.Name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, f.Data, 0o600))
+	}
+	return dir
+}
+
+const deployment = `apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: vote
+spec:
+  template:
+    spec:
+      initContainers:
+      - {name: wait, image: busybox}
+      containers:
+      - {name: web, image: "example.com/shop/vote:old"}
+      - {name: proxy, image: envoy}
+`
+
+func names(t *testing.T, path string, o render.Options) []string {
+	t.Helper()
+	objects, err := render.Render(context.Background(), path, o)
+	require.NoError(t, err)
+	var out []string
+	for _, object := range objects {
+		out = append(out, object.GetKind()+"/"+object.GetName())
+	}
+	return out
+}
+
+func TestRenderForms(t *testing.T) {
+	dir := unpack(t, `
+-- plain/a.yaml --
+`+deployment+`---
+# nothing but a comment
+---
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: one}}
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: two}}
+-- plain/sub/b.json --
+{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "vote"}, "spec": {"ports": [{"port": 80}]}}
+-- plain/.hidden/c.yaml --
+not: an object
+-- plain/README.md --
+not YAML: [
+-- base/kustomization.yaml --
+resources: [vote.yaml]
+-- base/vote.yaml --
+`+deployment+`
+-- overlay/kustomization.yaml --
+resources: [../base]
+namespace: dev
+namePrefix: dev-
+images:
+- {name: example.com/shop/vote, newName: localhost:5000/shop/vote, newTag: base}
+configMapGenerator:
+- {name: settings, literals: [A=1]}
+-- chart/Chart.yaml --
+apiVersion: v2
+name: shop
+version: 1.0.0
+-- chart/values.yaml --
+replicas: 1
+-- chart/crds/crd.yaml --
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: things.example.com}
+-- chart/templates/vote.yaml --
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ .Release.Name }}-vote
+  namespace: {{ .Release.Namespace }}
+spec:
+  replicas: {{ .Values.replicas }}
+-- chart/templates/NOTES.txt --
+Thank you
+-- chart/templates/test.yaml --
+apiVersion: v1
+kind: Pod
+metadata:
+  name: test
+  annotations: {helm.sh/hook: test}
+-- values.yaml --
+replicas: 7
+`)
+	assert.Equal(t, []string{"Deployment/vote", "ConfigMap/one", "ConfigMap/two", "Service/vote"}, names(t, filepath.Join(dir, "plain"), render.Options{}))
+	assert.Equal(t, []string{"Deployment/vote", "ConfigMap/one", "ConfigMap/two"}, names(t, filepath.Join(dir, "plain", "a.yaml"), render.Options{}))
+	overlay := names(t, filepath.Join(dir, "overlay"), render.Options{})
+	assert.Equal(t, overlay, names(t, filepath.Join(dir, "overlay", "kustomization.yaml"), render.Options{}))
+	require.Len(t, overlay, 2)
+	assert.Contains(t, overlay, "Deployment/dev-vote")
+	assert.Equal(t, []string{"CustomResourceDefinition/things.example.com", "Deployment/shop-vote"}, names(t, filepath.Join(dir, "chart"), render.Options{}))
+
+	objects, err := render.Render(context.Background(), filepath.Join(dir, "chart"), render.Options{Values: []string{filepath.Join(dir, "values.yaml")}, ReleaseName: "r", Namespace: "dev"})
+	require.NoError(t, err)
+	assert.Equal(t, "r-vote", objects[1].GetName())
+	assert.Equal(t, "dev", objects[1].GetNamespace())
+	assert.EqualValues(t, 7, objects[1].Object["spec"].(map[string]any)["replicas"])
+}
+
+func TestRenderRefuses(t *testing.T) {
+	for name, test := range map[string]struct{ files, says string }{
+		"not YAML":                       {"-- a.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x\n", "a.yaml:2 is not YAML"},
+		"not YAML below a kustomization": {"-- kustomization.yaml --\nresources: [a.yaml]\n-- a.yaml --\nkind: x\n  a: b\n", "a.yaml:2 is not YAML"},
+		"not an object":                  {"-- a.yaml --\n# first\n---\nhello: world\n", "a.yaml:3: not a Kubernetes object"},
+		"no version":                     {"-- a.yaml --\nkind: ConfigMap\nmetadata: {name: a}\n", "a.yaml:1: not a Kubernetes object: ConfigMap has no apiVersion"},
+		"no name":                        {"-- a.yaml --\napiVersion: v1\nkind: ConfigMap\n", "a.yaml:1: ConfigMap has no metadata.name"},
+		"generated name":                 {"-- a.yaml --\napiVersion: v1\nkind: Pod\nmetadata: {generateName: a-}\n", `Pod with generateName "a-": give it a name`},
+		"key twice":                      {"-- a.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nmetadata: {name: b}\n", "a.yaml"},
+		"empty":                          {"-- README.md --\nhello\n", "describes no objects"},
+		"remote base":                    {"-- kustomization.yaml --\nresources: [\"https://github.com/example/repo//base?ref=v1\"]\n", "kustomization.yaml names the remote https://github.com/example/repo//base?ref=v1: only local files are rendered"},
+		"remote by host":                 {"-- kustomization.yaml --\nresources: [github.com/example/repo]\n", "names the remote github.com/example/repo"},
+		"remote in a base":               {"-- kustomization.yaml --\nresources: [base]\n-- base/kustomization.yaml --\nresources: [\"git@example.com:a/b.git\"]\n", "base/kustomization.yaml names the remote git@example.com:a/b.git"},
+		"remote patch":                   {"-- kustomization.yaml --\npatches: [{path: \"https://example.com/p.yaml\"}]\n", "names the remote https://example.com/p.yaml"},
+		"remote file":                    {"-- kustomization.yaml --\nconfigMapGenerator: [{name: a, files: [\"k=https://example.com/f\"]}]\n", "names the remote https://example.com/f"},
+		"missing base":                   {"-- kustomization.yaml --\nresources: [../nowhere]\n", "kustomization.yaml names ../nowhere, and there is no such file or directory"},
+		"base without kustomization":     {"-- kustomization.yaml --\nresources: [base]\n-- base/a.yaml --\n", "base holds no kustomization.yaml"},
+		"unknown field":                  {"-- kustomization.yaml --\nresorces: [a.yaml]\n", `unknown field "resorces"`},
+		"chart by kustomize":             {"-- kustomization.yaml --\nhelmCharts: [{name: redis, repo: \"https://charts.example.com\"}]\n", "inflates Helm charts"},
+		"program":                        {"-- kustomization.yaml --\ngenerators: [g.yaml]\n-- g.yaml --\napiVersion: example.com/v1\nkind: G\nmetadata: {name: g, annotations: {config.kubernetes.io/function: \"{exec: {path: ./run}}\"}}\n", "rendering the kustomization"},
+		"chart not vendored":             {"-- Chart.yaml --\napiVersion: v2\nname: a\nversion: 1.0.0\ndependencies: [{name: redis, version: 1.0.0, repository: \"https://charts.example.com\"}]\n", "redis, which is not in its charts directory: run `helm dependency build`"},
+		"chart with an error":            {"-- Chart.yaml --\napiVersion: v2\nname: a\nversion: 1.0.0\n-- templates/a.yaml --\n{{ fail \"no password\" }}\n", "no password"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := unpack(t, test.files)
+			_, err := render.Render(context.Background(), dir, render.Options{})
+			require.ErrorContains(t, err, test.says)
+			assert.Equal(t, report.ExitMisuse, report.ExitCode(err))
+		})
+	}
+	_, err := render.Render(context.Background(), "/no/such", render.Options{})
+	require.ErrorContains(t, err, "no manifests at /no/such")
+	assert.Equal(t, report.ExitMisuse, report.ExitCode(err))
+}
+
+func TestSetImages(t *testing.T) {
+	digest := "@sha256:" + strings.Repeat("a", 64)
+	for name, test := range map[string]struct {
+		image render.Image
+		want  []string // of web, wait, proxy; or
+		says  string
+	}{
+		"same path, other host": {image: render.Image{Ref: "localhost:5000/shop/vote:v2" + digest}, want: []string{"busybox", "localhost:5000/shop/vote:v2" + digest, "envoy"}},
+		"other path":            {image: render.Image{Ref: "localhost:5000/vote" + digest}, says: "no container runs vote; the images there are: busybox, envoy, example.com/shop/vote:old. Name the one to replace with --replace"},
+		"named":                 {image: render.Image{Ref: "localhost:5000/other" + digest, Replace: "busybox"}, want: []string{"localhost:5000/other" + digest, "example.com/shop/vote:old", "envoy"}},
+		"named with host":       {image: render.Image{Ref: "x.azurecr.io/v" + digest, Replace: "example.com/shop/vote"}, want: []string{"busybox", "x.azurecr.io/v" + digest, "envoy"}},
+		"named with wrong host": {image: render.Image{Ref: "x.azurecr.io/v" + digest, Replace: "example.org/shop/vote"}, says: "no container runs example.org/shop/vote"},
+		"library":               {image: render.Image{Ref: "docker.io/library/envoy:v1"}, want: []string{"busybox", "example.com/shop/vote:old", "docker.io/library/envoy:v1"}},
+		"not a reference":       {image: render.Image{Ref: "UPPER CASE"}, says: `the image "UPPER CASE"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects, err := render.Decode("a.yaml", []byte(deployment))
+			require.NoError(t, err)
+			changes, err := render.SetImages(objects, []render.Image{test.image})
+			if test.says != "" {
+				require.ErrorContains(t, err, test.says)
+				return
+			}
+			require.NoError(t, err)
+			require.Len(t, changes, 1)
+			var images []string
+			render.Containers(objects[0], func(_ string, c map[string]any) { images = append(images, c["image"].(string)) })
+			assert.Equal(t, test.want, images)
+		})
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(deployment))
+	f.Add([]byte("apiVersion: v1\nkind: List\nitems: [{}]\n---\n- 1\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		objects, err := render.Decode("fuzz.yaml", data)
+		if err != nil {
+			return
+		}
+		for _, o := range objects {
+			if o.GetKind() == "" || o.GetName() == "" {
+				t.Errorf("not an object: %v", o)
+			}
+		}
+	})
+}
