@@ -16,6 +16,8 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
@@ -29,6 +31,8 @@ type build struct {
 
 	mu    sync.Mutex
 	needs []*node // the services of the steps that it asked for
+	// clients are the host names of the services that steps talk to, by the steps' digests.
+	clients map[digest.Digest][]string
 }
 
 func (b *build) need(services []*node) {
@@ -45,8 +49,12 @@ type result struct {
 
 // job runs f as a build, and exports what it returns.
 func (e *Engine) job(ctx context.Context, exports []bkclient.ExportEntry, f func(context.Context, *build) (*result, error)) (map[string]string, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b := &build{engine: e, clients: map[digest.Digest][]string{}}
 	status := make(chan *bkclient.SolveStatus)
 	watch := newWatcher(ctx, e)
+	defer e.services.watch(b, watch, cancel)()
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
@@ -62,7 +70,8 @@ func (e *Engine) job(ctx context.Context, exports []bkclient.ExportEntry, f func
 	}
 	var inner error // f's own error: what comes back through the daemon has lost its types
 	response, err := e.client.Build(ctx, opt, "aksflow", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		r, err := f(ctx, &build{engine: e, gateway: gw})
+		b.gateway = gw
+		r, err := f(ctx, b)
 		if err != nil {
 			inner = err
 			return nil, err
@@ -152,11 +161,36 @@ func (b *build) solveState(ctx context.Context, st llb.State, platform ocispecs.
 	if len(def.Def) == 0 {
 		return nil, nil
 	}
+	if err := b.noteClients(def); err != nil {
+		return nil, err
+	}
 	r, err := b.gateway.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
 	if err != nil {
 		return nil, err
 	}
 	return r.SingleRef()
+}
+
+// noteClients notes which of a definition's steps talk to services.
+func (b *build) noteClients(def *llb.Definition) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, data := range def.Def {
+		d := digest.FromBytes(data)
+		if _, known := b.clients[d]; known {
+			continue
+		}
+		var op pb.Op
+		if err := op.UnmarshalVT(data); err != nil {
+			return err
+		}
+		hosts := []string{}
+		for _, h := range op.GetExec().GetMeta().GetExtraHosts() {
+			hosts = append(hosts, h.Host)
+		}
+		b.clients[d] = hosts
+	}
+	return nil
 }
 
 // platform is the daemon's own.

@@ -37,6 +37,7 @@ func TestEngine(t *testing.T) {
 		"FailedStep":          s.failedStep,
 		"BadDockerfiles":      s.badDockerfiles,
 		"CachedClient":        s.cachedClient,
+		"DyingService":        s.dyingService,
 		"SecretsInEvents":     s.secretsInEvents,
 		"Epoch":               s.epoch,
 		"Wipe":                s.wipe,
@@ -136,6 +137,31 @@ func (s *suite) cachedClient(t *testing.T) {
 	}
 	assert.Contains(t, run(), "service perl: ready")
 	assert.NotContains(t, run(), "service perl")
+}
+
+// dyingService: a client whose service dies has not failed by itself, even if it may end as it likes.
+func (s *suite) dyingService(t *testing.T) {
+	ctx, client, _ := s.open(t)
+	base := client.Container().From(s.base).WithEnvVariable("KEY", rand())
+	srv := base.WithExposedPort(8080).AsService(dagger.ContainerAsServiceOpts{Args: []string{"perl", "-e", `
+		use IO::Socket::INET;
+		my $l = IO::Socket::INET->new(LocalPort => 8080, Listen => 9, ReuseAddr => 1) or die;
+		while (my $c = $l->accept) { my $line = <$c> // ""; die "told to" if $line =~ /die/; }`}})
+	began := time.Now()
+	_, err := base.WithServiceBinding("srv", srv).
+		WithExec([]string{"bash", "-c", "echo die > /dev/tcp/srv/8080; sleep 100; exit 5"}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}).
+		ExitCode(ctx)
+	var failed *dagger.ExecError
+	require.ErrorAs(t, err, &failed)
+	assert.Contains(t, failed.Stderr, "told to", "the service's own output")
+	assert.Less(t, time.Since(began), time.Minute)
+
+	// What runs after the client is not the service's affair.
+	out, err := base.WithServiceBinding("srv", srv).WithExec([]string{"bash", "-c", "echo die > /dev/tcp/srv/8080"}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}).
+		WithExec([]string{"bash", "-c", "sleep 2; echo done"}).Stdout(ctx)
+	if err == nil { // it is when the service was quicker than its client
+		assert.Equal(t, "done\n", out)
+	}
 }
 
 func (s *suite) secretsInEvents(t *testing.T) {

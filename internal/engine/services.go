@@ -39,16 +39,53 @@ type services struct {
 	mu      sync.Mutex
 	running map[string]*service
 	failed  map[string]error // why a service ended that nobody stopped
+	jobs    map[*build]job
+}
+
+// job is a build that is under way.
+type job struct {
+	watch  *watcher
+	cancel context.CancelCauseFunc
 }
 
 // service is an instance of a service.
 type service struct {
 	name    string
 	ip      net.IP
-	process gateway.ContainerProcess
+	process atomic.Pointer[gateway.ContainerProcess]
 	end     context.CancelCauseFunc
 	done    chan struct{} // closed when it has ended
 	err     error         // how it ended
+}
+
+// watch has a build canceled when a service ends that one of its running steps talks to, until the function that it
+// returns is called. A step that fails because its service died would else be taken for one that fails; and one of
+// which any exit code is expected would be remembered.
+func (s *services) watch(b *build, w *watcher, cancel context.CancelCauseFunc) func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.jobs == nil {
+		s.jobs = map[*build]job{}
+	}
+	s.jobs[b] = job{w, cancel}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.jobs, b)
+	}
+}
+
+// cancelClients cancels the builds with a running step that talks to a service. The caller holds the lock.
+func (s *services) cancelClients(n *node, why error) {
+	for b, j := range s.jobs {
+		b.mu.Lock()
+		for _, step := range j.watch.runs() {
+			if slices.Contains(b.clients[step], hostname(n)) {
+				j.cancel(fmt.Errorf("a service ended while a step talked to it: %w", why))
+			}
+		}
+		b.mu.Unlock()
+	}
 }
 
 var errStopped = errors.New("the service was stopped")
@@ -275,10 +312,12 @@ func (b *build) serve(ctx context.Context, n *node, r *service, cmd []string, lo
 	for _, s := range c.secretEnv {
 		start.SecretEnv = append(start.SecretEnv, &pb.SecretEnv{ID: s.secret, Name: s.name})
 	}
-	if r.process, err = ctr.Start(ctx, start); err != nil {
+	process, err := ctr.Start(ctx, start)
+	if err != nil {
 		return err
 	}
-	return r.process.Wait()
+	r.process.Store(&process)
+	return process.Wait()
 }
 
 // ready waits until a service's ports answer, or it ended.
@@ -333,6 +372,7 @@ func (s *services) ended(n *node, r *service, cmd []string, log *serviceLog, err
 				s.failed = map[string]error{}
 			}
 			s.failed[n.id] = err
+			s.cancelClients(n, err)
 		}
 	}
 	return err
@@ -365,7 +405,7 @@ func (s *services) stop(ctx context.Context, n *node, kill bool) error {
 	if r == nil {
 		return nil
 	}
-	if !kill && r.process.Signal(ctx, syscall.SIGTERM) == nil {
+	if p := r.process.Load(); !kill && p != nil && (*p).Signal(ctx, syscall.SIGTERM) == nil {
 		select {
 		case <-r.done:
 			return nil

@@ -3,7 +3,10 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	bkclient "github.com/moby/buildkit/client"
@@ -17,6 +20,9 @@ type watcher struct {
 	ctx      context.Context
 	engine   *Engine
 	vertices map[digest.Digest]*vertex
+
+	mu      sync.Mutex
+	running map[digest.Digest]bool
 }
 
 type vertex struct {
@@ -29,7 +35,7 @@ type vertex struct {
 }
 
 func newWatcher(ctx context.Context, e *Engine) *watcher {
-	return &watcher{ctx: ctx, engine: e, vertices: map[digest.Digest]*vertex{}}
+	return &watcher{ctx: ctx, engine: e, vertices: map[digest.Digest]*vertex{}, running: map[digest.Digest]bool{}}
 }
 
 func (w *watcher) vertex(d string) *vertex { return w.known(digest.Digest(d)) }
@@ -51,6 +57,7 @@ const identifying = "exporting to image"
 
 func (w *watcher) update(s *bkclient.SolveStatus) {
 	for _, x := range s.Vertexes {
+		w.note(x)
 		v := w.known(x.Digest)
 		v.name = shortened(w.engine.secrets.hide(x.Name))
 		v.internal = strings.HasPrefix(v.name, internalPrefix) || v.name == identifying
@@ -106,6 +113,24 @@ func (w *watcher) update(s *bkclient.SolveStatus) {
 			report.Warn(w.ctx, "%s", message)
 		}
 	}
+}
+
+// note keeps running up to date, which others read meanwhile.
+func (w *watcher) note(x *bkclient.Vertex) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if x.Started != nil && x.Completed == nil {
+		w.running[x.Digest] = true
+	} else {
+		delete(w.running, x.Digest)
+	}
+}
+
+// runs returns the digests of the steps that run.
+func (w *watcher) runs() []digest.Digest {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.running))
 }
 
 // flush shows what a step wrote without a newline at its end.

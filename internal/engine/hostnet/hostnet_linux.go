@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -142,12 +143,28 @@ func (n Network) deleteCgroups() error {
 			return nil
 		})
 		for _, dir := range slices.Backward(dirs) { // children first; the files in them are not to be removed
-			if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := removeCgroup(dir); err != nil {
 				errs = append(errs, fmt.Errorf("remove cgroup: %w", err))
+				break // its parents will not go either
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// dying is how long a process may take to leave its cgroup after it was killed.
+const dying = 2 * time.Second
+
+func removeCgroup(dir string) error {
+	for deadline := time.Now().Add(dying); ; time.Sleep(10 * time.Millisecond) {
+		err := os.Remove(dir)
+		switch {
+		case err == nil || errors.Is(err, fs.ErrNotExist):
+			return nil
+		case !errors.Is(err, unix.EBUSY) || time.Now().After(deadline):
+			return err
+		}
+	}
 }
 
 func (n Network) deleteBridge() error {

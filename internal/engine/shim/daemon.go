@@ -18,8 +18,8 @@ import (
 	"github.com/aksflow/aksflow/internal/engine/hostnet"
 )
 
-// stopGrace is how long the daemon may take to end by itself.
-const stopGrace = 10 * time.Second
+// stopGrace is how long the daemon may take to end by itself. It does so at once unless clients hold on to it.
+const stopGrace = 2 * time.Second
 
 // daemon is process 1 of the namespaces that buildkitd and all of its containers live in: when it ends, however it
 // ends, they end with it, and their mounts vanish. It ends on SIGTERM, when buildkitd does, and when nobody held the
@@ -71,10 +71,21 @@ func daemon(args []string) (int, error) {
 		select {
 		case code = <-ended:
 		case <-time.After(stopGrace):
-			cmd.Process.Kill()
+			code = 0
 		}
 	}
+	endAll()
 	return code, network.Teardown()
+}
+
+// endAll kills every other process in the namespace and buries them all: those in containers outlive buildkitd.
+func endAll() {
+	syscall.Kill(-1, syscall.SIGKILL)
+	for {
+		if _, err := syscall.Wait4(-1, nil, 0, nil); err != nil && !errors.Is(err, syscall.EINTR) {
+			return // ECHILD
+		}
+	}
 }
 
 // reap waits for all children until pid ends.
