@@ -115,16 +115,15 @@ func (s *supervisor) argocd() ([]task, error) {
 func (s *supervisor) argocdServer() ([]task, error) {
 	address := "127.0.0.1:" + strconv.Itoa(s.Ports[argocdListener])
 	forward(s.inherited[argocdListener], address)
-	return []task{
-		s.serve(s.argo("server", controlplane.Answers(plainClient, "http://"+address+"/healthz"),
-			append([]string{
-				"--insecure", "--address=127.0.0.1", "--port=" + strconv.Itoa(s.Ports[argocdListener]),
-				"--metrics-address=127.0.0.1", "--metrics-port=" + strconv.Itoa(argoServerMetricsPort),
-				fmt.Sprintf("--redis=127.0.0.1:%d", argoRedisPort),
-			}, s.argoClient()...)...,
-		), argoObjectsTask, argoRedisTask, argoRepoServerTask),
-		{name: string(ArgoCDServer), after: []string{"argocd-server"}, run: func(context.Context) error { return nil }},
-	}, nil
+	server := s.serve(s.argo("server", controlplane.Answers(plainClient, "http://"+address+"/healthz"),
+		append([]string{
+			"--insecure", "--address=127.0.0.1", "--port=" + strconv.Itoa(s.Ports[argocdListener]),
+			"--metrics-address=127.0.0.1", "--metrics-port=" + strconv.Itoa(argoServerMetricsPort),
+			fmt.Sprintf("--redis=127.0.0.1:%d", argoRedisPort),
+		}, s.argoClient()...)...,
+	), argoObjectsTask, argoRedisTask, argoRepoServerTask)
+	server.quiet = false
+	return []task{server}, nil
 }
 
 // argo is one of Argo CD's servers; the program knows by its environment which it is.

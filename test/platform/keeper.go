@@ -20,6 +20,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/aksflow/aksflow/test/platform/internal/cgroup"
+	"github.com/aksflow/aksflow/test/platform/internal/process"
 )
 
 // accepted is what Up answers when it has seen all ready: from then on the platform lives without it.
@@ -140,7 +141,7 @@ func (c *config) host(up *os.File) (err error) {
 		return err
 	}
 	if reason == firstEnded {
-		reason = fmt.Sprintf("%s: %v", firstEnded, ended)
+		reason = fmt.Sprintf("%s: %v; the end of %s:\n%s", firstEnded, ended, c.State.log(), process.Tail(c.State.log()))
 	}
 	if !taken {
 		return errors.New(reason)

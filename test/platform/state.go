@@ -34,6 +34,7 @@ func (s state) configFile() string      { return s.path("config.json") } // for 
 func (s state) gitPasswordFile() string { return s.path("git-password") }
 func (s state) kubeconfig() string      { return s.path("kubeconfig") }
 func (s state) logs() string            { return s.path("logs") }
+func (s state) log() string             { return s.path("logs", "platform.log") } // of the platform's own processes
 func (s state) repositories() string    { return s.path("git") }
 
 // run is for what is made anew each time and removed at the end.

@@ -132,6 +132,13 @@ func (s *supervisor) start(ctx context.Context, tasks []task) <-chan struct{} {
 		done[t.name] = make(chan struct{})
 	}
 	for _, t := range tasks {
+		for _, need := range t.after {
+			if done[need] == nil {
+				s.fail(fmt.Errorf("%s waits for %s, which nobody starts", t.name, need))
+			}
+		}
+	}
+	for _, t := range tasks {
 		go func() {
 			for _, need := range t.after {
 				<-done[need] // never, when it failed: then all ends

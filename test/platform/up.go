@@ -174,8 +174,7 @@ func start(ctx context.Context, c *config, o Options) (_ *Info, err error) {
 	}
 	defer ours.Close()
 	defer theirs.Close()
-	logName := filepath.Join(s.logs(), "platform.log")
-	log, err := os.OpenFile(logName, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("starting the local platform: %w", err)
 	}
@@ -221,7 +220,7 @@ func start(ctx context.Context, c *config, o Options) (_ *Info, err error) {
 			if ctx.Err() != nil {
 				return nil, fmt.Errorf("starting the local platform: %w", ctx.Err())
 			}
-			return nil, fmt.Errorf("starting the local platform: its first process ended; see %s: %w", logName, err)
+			return nil, fmt.Errorf("starting the local platform: its keeper ended; see %s: %w", s.log(), err)
 		}
 		switch {
 		case e.Error != "":

@@ -75,7 +75,7 @@ func (p *Process) Err() error {
 	if p.exit != nil {
 		how = p.exit.Error()
 	}
-	return &ExitError{Name: p.Name, How: how, Log: p.Log, Tail: tail(p.Log)}
+	return &ExitError{Name: p.Name, How: how, Log: p.Log, Tail: Tail(p.Log)}
 }
 
 // AwaitReady returns when the server answers. It fails when the server ends first or ctx does.
@@ -127,8 +127,8 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("%s ended (%s); the end of %s:\n%s", e.Name, e.How, e.Log, e.Tail)
 }
 
-// tail returns the last lines of a file, or "" when it cannot be read.
-func tail(path string) string {
+// Tail returns the last lines of a log, or "" when it cannot be read.
+func Tail(path string) string {
 	const enough = 16 << 10
 	f, err := os.Open(path)
 	if err != nil {
