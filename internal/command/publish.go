@@ -47,7 +47,7 @@ func publishCommand(g *globals) *cobra.Command {
 				}
 				message := pushed.Image
 				if pushed.Unchanged {
-					message = "nothing to push: " + pushed.Image + " is there"
+					message = "nothing to push: the registry has it"
 				}
 				return publishResult{pushed.Image, pushed.Digest, pushed.Tags, pushed.Unchanged}, message, nil
 			})

@@ -151,7 +151,7 @@ func (r *run) publish(ctx context.Context) (outcome, error) {
 	}
 	r.result.Image = pushed.Image
 	if pushed.Unchanged {
-		return outcome{message: "nothing to push: " + pushed.Image + " is there", unchanged: true}, nil
+		return outcome{message: "nothing to push: the registry has it", unchanged: true}, nil
 	}
 	return outcome{message: pushed.Image}, nil
 }

@@ -137,6 +137,8 @@ func (s *supervisor) argo(name string, ready func(context.Context) error, args .
 			"ARGOCD_FAKE_IN_CLUSTER=true", "KUBECONFIG=" + s.controlPlane().Admin(),
 			"ARGOCD_TLS_DATA_PATH=" + filepath.Join(dir, "tls"), "ARGOCD_SSH_DATA_PATH=" + filepath.Join(dir, "ssh"),
 			"ARGOCD_GPG_ENABLED=false", "ARGOCD_PLUGINSOCKFILEPATH=" + filepath.Join(dir, "plugins"),
+			// Otherwise in /tmp, which all platforms of a machine share.
+			"ARGOCD_ASK_PASS_SOCK=/run/aksflow/argocd-ask-pass.sock",
 		},
 	}
 }
