@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -90,31 +92,40 @@ const chunk = 4 << 20
 
 // read returns a file of a tree. An error that is fs.ErrNotExist says that it is not there.
 func (b *build) read(ctx context.Context, t tree, p ocispecs.Platform, name string) ([]byte, error) {
-	ref, stat, err := b.stat(ctx, t, p, name)
-	if err != nil {
-		return nil, err
-	}
-	if fs.FileMode(stat.Mode).IsDir() {
-		return nil, fmt.Errorf("%s is a directory", name)
-	}
-	data := make([]byte, 0, stat.Size)
-	for int64(len(data)) < stat.Size {
-		part, err := ref.ReadFile(ctx, gateway.ReadRequest{
-			Filename: name,
-			Range:    &gateway.FileRange{Offset: len(data), Length: chunk},
-		})
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", name, err)
-		}
-		if len(part) == 0 {
-			return nil, fmt.Errorf("read %s: %d bytes of %d", name, len(data), stat.Size)
-		}
-		data = append(data, part...)
-	}
-	return data, nil
+	var data bytes.Buffer
+	_, err := b.copy(ctx, &data, t, p, name)
+	return data.Bytes(), err
 }
 
-// stat has a tree made, and looks at a path in it. Symbolic links are followed.
+// copy writes a file of a tree, and returns its permissions.
+func (b *build) copy(ctx context.Context, w io.Writer, t tree, p ocispecs.Platform, name string) (fs.FileMode, error) {
+	ref, stat, err := b.stat(ctx, t, p, name)
+	if err != nil {
+		return 0, err
+	}
+	if fs.FileMode(stat.Mode).IsDir() {
+		return 0, fmt.Errorf("%s is a directory", name)
+	}
+	for done := int64(0); done < stat.Size; {
+		part, err := ref.ReadFile(ctx, gateway.ReadRequest{
+			Filename: stat.Path,
+			Range:    &gateway.FileRange{Offset: int(done), Length: chunk},
+		})
+		if err != nil {
+			return 0, fmt.Errorf("read %s: %w", name, err)
+		}
+		if len(part) == 0 {
+			return 0, fmt.Errorf("read %s: %d bytes of %d", name, done, stat.Size)
+		}
+		if _, err := w.Write(part); err != nil {
+			return 0, err
+		}
+		done += int64(len(part))
+	}
+	return fs.FileMode(stat.Mode).Perm(), nil
+}
+
+// stat has a tree made, and looks at a path in it. Symbolic links are followed; the answer's Path is where they lead.
 func (b *build) stat(ctx context.Context, t tree, p ocispecs.Platform, name string) (gateway.Reference, *fstypes.Stat, error) {
 	ref, err := b.solve(ctx, t, p)
 	if err != nil {
@@ -133,6 +144,7 @@ func (b *build) stat(ctx context.Context, t tree, p ocispecs.Platform, name stri
 			return nil, nil, fmt.Errorf("look at %s: %w", name, err)
 		}
 		if fs.FileMode(stat.Mode)&fs.ModeSymlink == 0 || stat.Linkname == "" {
+			stat.Path = name
 			return ref, stat, nil
 		}
 		if path.IsAbs(stat.Linkname) {
@@ -175,8 +187,8 @@ func (b *build) entries(ctx context.Context, t tree, p ocispecs.Platform, name s
 	return names, nil
 }
 
-// replaceFile writes a file of the host by way of a temporary one beside it.
-func replaceFile(dest string, mode fs.FileMode, write func(*os.File) error) (err error) {
+// replaceFile writes a file of the host by way of a temporary one beside it. What writes it says its permissions.
+func replaceFile(dest string, write func(io.Writer) (fs.FileMode, error)) error {
 	dir := filepath.Dir(dest)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -186,7 +198,7 @@ func replaceFile(dest string, mode fs.FileMode, write func(*os.File) error) (err
 		return err
 	}
 	defer os.Remove(f.Name())
-	err = write(f)
+	mode, err := write(f)
 	if err == nil {
 		err = f.Chmod(mode)
 	}

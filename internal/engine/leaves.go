@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -257,26 +259,16 @@ func exportFile(ctx context.Context, e *Engine, n *node, a args) (any, error) {
 			if dest, err = exportTarget(a, tarballName); err != nil {
 				return nil, err
 			}
-			return nil, replaceFile(dest, 0o644, func(w *os.File) error { return e.store.writeTarball(ctx, w, desc) })
+			return nil, replaceFile(dest, func(w io.Writer) (fs.FileMode, error) { return 0o644, e.store.writeTarball(ctx, w, desc) })
 		}
-		_, stat, err := b.stat(ctx, *f.tree, b.platform(), f.path)
-		if err != nil {
-			return nil, err
-		}
-		data, err := b.read(ctx, *f.tree, b.platform(), f.path)
-		if err != nil {
+		// Whatever makes the file fails before anything is written.
+		if _, _, err := b.stat(ctx, *f.tree, b.platform(), f.path); err != nil {
 			return nil, err
 		}
 		if dest, err = exportTarget(a, path.Base(f.path)); err != nil {
 			return nil, err
 		}
-		return nil, replaceFile(dest, os.FileMode(stat.Mode).Perm(), func(w *os.File) error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			_, err := w.Write(data)
-			return err
-		})
+		return nil, replaceFile(dest, func(w io.Writer) (fs.FileMode, error) { return b.copy(ctx, w, *f.tree, b.platform(), f.path) })
 	})
 	return dest, err
 }

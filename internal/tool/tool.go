@@ -35,7 +35,7 @@ func Find(name, debian string) (string, error) {
 	}
 	remedy := fmt.Sprintf("`make setup` builds it; %s may name the directory that holds it", Dir)
 	if debian != "" {
-		remedy = fmt.Sprintf("install Debian's package %s", debian)
+		remedy = fmt.Sprintf("`apt-get install %s` installs it", debian)
 	}
 	return "", fmt.Errorf("the program %s is not there: %s", name, remedy)
 }

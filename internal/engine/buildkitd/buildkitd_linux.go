@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"net"
 	"os"
@@ -44,6 +45,7 @@ func (d *Daemon) Release() error { return d.users.Close() }
 type info struct {
 	PID     int             `json:"pid"`
 	Network hostnet.Network `json:"network"`
+	Version string          `json:"version"` // of program and configuration; see version
 }
 
 // Acquire returns the daemon of a state directory, started if none runs. The error of a machine that cannot run it
@@ -62,6 +64,9 @@ func Acquire(ctx context.Context, o Options) (*Daemon, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the engine's state: %w", err)
 	}
+	if err := replaceOld(ctx, dir); err != nil {
+		return nil, fmt.Errorf("replace the engine's daemon by a newer one: %w", err)
+	}
 	users, err := lockUsers(ctx, dir)
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the engine's daemon: %w", err)
@@ -71,6 +76,40 @@ func Acquire(ctx context.Context, o Options) (*Daemon, error) {
 		return nil, err
 	}
 	return &Daemon{dir: dir, users: users}, nil
+}
+
+// replaceOld stops a daemon that another version of the program or of its configuration started, if nobody uses it.
+func replaceOld(ctx context.Context, dir string) error {
+	last, ok := readInfo(dir)
+	if !ok || last.PID == 0 {
+		return nil
+	}
+	p, err := findPrograms()
+	if err != nil {
+		return nil //nolint:nilerr // the daemon that runs may do; starting another would tell
+	}
+	if version(p, newConfig(dir, p, last.Network)) == last.Version {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "users.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return nil // in use
+	}
+	return Stop(ctx, dir)
+}
+
+// version changes with the daemon's program and its configuration.
+func version(p programs, c config) string {
+	h := fnv.New64a()
+	h.Write([]byte(c.toml + c.network))
+	if st, err := os.Stat(p.buildkitd); err == nil {
+		fmt.Fprint(h, st.Size(), st.ModTime().UnixNano())
+	}
+	return fmt.Sprintf("%016x", h.Sum64())
 }
 
 // lockUsers takes the shared lock that keeps a daemon from idling out. It waits as long as one is about to end.
@@ -152,7 +191,8 @@ func start(ctx context.Context, dir string, idle time.Duration, lock *os.File) e
 	if err != nil {
 		return err
 	}
-	if err := configure(dir, programs, network); err != nil {
+	config := newConfig(dir, programs, network)
+	if err := config.write(dir); err != nil {
 		return fmt.Errorf("the engine's configuration: %w", err)
 	}
 	log, err := openLog(filepath.Join(dir, "buildkitd.log"))
@@ -164,7 +204,7 @@ func start(ctx context.Context, dir string, idle time.Duration, lock *os.File) e
 	cmd := exec.Command(programs.shim, "daemon",
 		"-users", filepath.Join(dir, "users.lock"), "-idle", idle.String(),
 		"-bridge", network.Bridge, "-subnet", network.Subnet.String(), "-cgroup", network.Cgroup,
-		"--", programs.buildkitd, "--config", filepath.Join(dir, "buildkitd.toml"))
+		"--", programs.buildkitd, "--config", filepath.Join(dir, configFile))
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(),
 		"PATH="+programs.path(),
@@ -184,7 +224,7 @@ func start(ctx context.Context, dir string, idle time.Duration, lock *os.File) e
 	}
 	go cmd.Wait() //nolint:errcheck // its end shows at the lock; this only buries it
 	report.Info(ctx, "started the embedded engine's daemon; it ends after %s without use", idle)
-	return writeInfo(lock, info{PID: cmd.Process.Pid, Network: network})
+	return writeInfo(lock, info{PID: cmd.Process.Pid, Network: network, Version: version(programs, config)})
 }
 
 func writeInfo(lock *os.File, i info) error {
@@ -267,14 +307,17 @@ func findCNI() (string, error) {
 	return "", errors.New("the CNI plugins bridge, host-local and loopback are not there: apt-get install containernetworking-plugins")
 }
 
-// configure writes what the daemon reads, and removes what a killed one left in its directory.
-func configure(dir string, p programs, n hostnet.Network) error {
-	for _, stale := range []string{"buildkitd.sock", "ipam", filepath.Join("cache", "net")} {
-		if err := os.RemoveAll(filepath.Join(dir, stale)); err != nil {
-			return err
-		}
-	}
-	conflist, err := json.MarshalIndent(map[string]any{
+// The daemon's configuration files.
+const (
+	configFile  = "buildkitd.toml"
+	networkFile = "network.conflist"
+)
+
+// config is what the daemon reads: the content of configFile, and of networkFile for the CNI plugins.
+type config struct{ toml, network string }
+
+func newConfig(dir string, p programs, n hostnet.Network) config {
+	network, err := json.MarshalIndent(map[string]any{
 		"cniVersion": "1.0.0",
 		"name":       n.Bridge,
 		"plugins": []any{map[string]any{
@@ -292,10 +335,11 @@ func configure(dir string, p programs, n hostnet.Network) error {
 		}},
 	}, "", "  ")
 	if err != nil {
-		return err
+		panic(err) // strings and numbers always marshal
 	}
-	network := filepath.Join(dir, "network.conflist")
-	toml := fmt.Sprintf(`# Written by aksflow at each start of the daemon.
+	return config{
+		network: string(network),
+		toml: fmt.Sprintf(`# Written by aksflow at each start of the daemon.
 root = %q
 
 [grpc]
@@ -316,10 +360,20 @@ root = %q
 
 [cdi]
   disabled = true
-`, filepath.Join(dir, "cache"), "unix://"+SocketPath(dir), p.runc, network, p.cni, n.Cgroup)
+`, filepath.Join(dir, "cache"), "unix://"+SocketPath(dir), p.runc, filepath.Join(dir, networkFile), p.cni, n.Cgroup),
+	}
+}
+
+// write writes the files, and removes what a killed daemon left in its directory.
+func (c config) write(dir string) error {
+	for _, stale := range []string{"buildkitd.sock", "ipam", filepath.Join("cache", "net")} {
+		if err := os.RemoveAll(filepath.Join(dir, stale)); err != nil {
+			return err
+		}
+	}
 	return errors.Join(
-		os.WriteFile(network, conflist, 0o600),
-		os.WriteFile(filepath.Join(dir, "buildkitd.toml"), []byte(toml), 0o600),
+		os.WriteFile(filepath.Join(dir, networkFile), []byte(c.network), 0o600),
+		os.WriteFile(filepath.Join(dir, configFile), []byte(c.toml), 0o600),
 	)
 }
 

@@ -70,6 +70,39 @@ func TestKilledDaemonLeavesNothing(t *testing.T) {
 	nothingLeft(t, killed)
 }
 
+// fakeBuildkitd makes a directory of tools whose buildkitd is a script.
+func fakeBuildkitd(t *testing.T, script string) {
+	t.Helper()
+	bin := t.TempDir()
+	shim, err := tool.Find("aksflow-shim", "")
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(shim, filepath.Join(bin, "aksflow-shim")))
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "buildkitd"), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+	t.Setenv(tool.Dir, bin)
+}
+
+func TestDaemonThatDoesNotStart(t *testing.T) {
+	dir := stateDir(t)
+	fakeBuildkitd(t, "echo out of cheese >&2; exit 1")
+	_, err := Acquire(t.Context(), Options{Dir: dir})
+	require.ErrorContains(t, err, "ended while it started")
+	require.ErrorContains(t, err, "out of cheese")
+}
+
+func TestNewerProgramReplacesTheDaemon(t *testing.T) {
+	dir := stateDir(t)
+	used := acquire(t, dir, 0)
+	old := running(t, dir)
+	real, err := tool.Find("buildkitd", "")
+	require.NoError(t, err)
+	fakeBuildkitd(t, "exec "+real+` "$@"`)
+	require.NoError(t, acquire(t, dir, 0).Release())
+	assert.Equal(t, old.PID, running(t, dir).PID, "not while it is used")
+	require.NoError(t, used.Release())
+	require.NoError(t, acquire(t, dir, 0).Release())
+	assert.NotEqual(t, old.PID, running(t, dir).PID)
+}
+
 func TestSideBySide(t *testing.T) {
 	one, other := stateDir(t), stateDir(t)
 	require.NoError(t, acquire(t, one, 0).Release())
