@@ -34,6 +34,9 @@ MODULES := . $(patsubst %/main.go,%,$(wildcard tools/*/main.go))
 RACE := ./internal/command/... ./internal/config/... ./internal/deliver/... ./internal/deploy/... ./internal/gitflow/... \
         ./internal/gitops/... ./internal/image/... ./internal/manifest/... ./internal/render/... ./internal/report/...
 
+# One way to compile for building, vetting and testing, so that each package is compiled once; the race detector needs cgo.
+export CGO_ENABLED := 0
+
 say = @printf '\033[36m==>\033[0m %s\n'
 
 .PHONY: help
@@ -60,14 +63,15 @@ tools: $(foreach t,$(TOOLS),$(BIN)/$(firstword $(subst =, ,$(t))))
 define tool
 $(BIN)/$(1): $$(wildcard $(2)/go.mod $(2)/go.sum $(2)/*.go)
 	$$(say) 'building $(1) (minutes the first time, seconds from the cache)'
-	@cd $(2) && CGO_ENABLED=0 go build -ldflags '-s -w' -o $(BIN)/$(1) $(3)
+	@cd $(2) && go build -ldflags '-s -w' -o $(BIN)/$(1) $(3)
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool,$(firstword $(subst =, ,$(t))),$(firstword $(subst :, ,$(lastword $(subst =, ,$(t))))),$(lastword $(subst :, ,$(t))))))
 
 .PHONY: aksflow
 aksflow: ## build bin/aksflow
-	@CGO_ENABLED=0 go build -ldflags '-X main.version=$(VERSION)' -o $(BIN)/aksflow .
-	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BIN)/aksflow-shim ./internal/engine/shim
+	$(say) 'building aksflow'
+	@go build -ldflags '-X main.version=$(VERSION)' -o $(BIN)/aksflow .
+	@go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BIN)/aksflow-shim ./internal/engine/shim
 
 .PHONY: demo
 demo: setup ## deliver the sample app to a real cluster: by push, then by pull with Argo CD
@@ -80,7 +84,7 @@ down: ## stop what the demo left running
 .PHONY: test
 test: setup lint ## every test there is, the end-to-end ones on a cluster of their own included
 	$(say) 'tests under the race detector'
-	@$(SUDO) env AKSFLOW_BIN=$(BIN) PATH="$(BIN):$$PATH" go test -race $(RACE)
+	@$(SUDO) env AKSFLOW_BIN=$(BIN) PATH="$(BIN):$$PATH" CGO_ENABLED=1 go test -race $(RACE)
 	$(say) 'tests with containers and a cluster'
 	@$(SUDO) env AKSFLOW_BIN=$(BIN) PATH="$(BIN):$$PATH" go test -p 1 -timeout 40m \
 	  $$(go list ./... | grep -vxF -f <(go list $(RACE)))
