@@ -121,7 +121,7 @@ func restConfig(o Options) (*rest.Config, error) {
 		return nil, fmt.Errorf("no kubeconfig at %s: name one with --kubeconfig, or make one with `az aks get-credentials`", where)
 	case clientcmd.IsEmptyConfig(err):
 		return nil, fmt.Errorf("no cluster is configured in %s: name a kubeconfig with --kubeconfig, or make one with `az aks get-credentials`", where)
-	case clientcmd.IsContextNotFound(err):
+	case clientcmd.IsContextNotFound(err), err != nil && o.Context != "" && strings.Contains(err.Error(), fmt.Sprintf("context %q does not exist", o.Context)):
 		return nil, fmt.Errorf("%s has no context %q: `kubectl config get-contexts` lists those it has", where, o.Context)
 	case err != nil:
 		return nil, explainConfig(fmt.Errorf("the kubeconfig %s: %w", where, err))

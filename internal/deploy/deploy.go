@@ -233,6 +233,9 @@ func (d *delivery) ensureNamespaces(ctx context.Context, objects []*unstructured
 		if err != nil {
 			return explain("Namespace/"+name, err)
 		}
+		if now != nil && now.GetDeletionTimestamp() != nil {
+			return fmt.Errorf("the namespace %s is being deleted: wait until it is gone, or use another", name)
+		}
 		if now != nil {
 			continue
 		}
@@ -465,6 +468,9 @@ func (d *delivery) toPrune(ctx context.Context, objects []*unstructured.Unstruct
 		return nil
 	}
 	for _, kind := range d.live.unlisted {
+		if kind == nsObject.GroupKind() && !d.release.PruneNamespaces {
+			continue
+		}
 		report.Warn(ctx, "objects of the kind %s are not pruned: they may not be listed", kind)
 	}
 	return slices.DeleteFunc(prunable(d.live, objects), func(o *unstructured.Unstructured) bool {

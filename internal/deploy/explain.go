@@ -38,15 +38,14 @@ func isConnection(err error) bool {
 // isPassing says that the API server answered that it cannot answer now.
 func isPassing(err error) bool {
 	return apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err) ||
-		apierrors.IsTimeout(err) || (apierrors.IsInternalError(err) && !strings.Contains(err.Error(), "failed calling webhook")) ||
-		strings.Contains(errorText(err), "etcdserver: ") && !strings.Contains(errorText(err), "request is too large")
+		apierrors.IsTimeout(err) ||
+		apierrors.IsInternalError(err) && !strings.Contains(err.Error(), "webhook") && !isSchema(err.Error()) ||
+		err != nil && strings.Contains(err.Error(), "etcdserver: ") && !strings.Contains(err.Error(), "request is too large")
 }
 
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
+// isSchema says that an object does not fit its schema, which the API server calls an internal error.
+func isSchema(message string) bool {
+	return strings.Contains(message, "failed to create typed patch object")
 }
 
 // User "vote-deployer" cannot patch resource "deployments" in API group "apps" in the namespace "vote-dev"
@@ -78,8 +77,8 @@ func explain(ref string, err error) error {
 		return fmt.Errorf("%s is too large for the API server: split it, or keep the data outside the cluster (%s)", ref, answer.Message)
 	case apierrors.IsInvalid(err):
 		return invalid(ref, answer)
-	case apierrors.IsBadRequest(err):
-		return fmt.Errorf("%s does not fit its schema: %s", ref, strings.TrimPrefix(answer.Message, "failed to create typed patch object "))
+	case isSchema(answer.Message):
+		return fmt.Errorf("%s does not fit its schema: %s", ref, afterColon(answer.Message, "): "))
 	}
 	return fmt.Errorf("%s: %s", ref, answer.Message)
 }

@@ -83,3 +83,20 @@ func waiting(pod *corev1.Pod, reason, message string) {
 	status.Ready, status.Started = false, &no
 	status.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
 }
+
+// ends makes a running pod's first container have ended.
+func ends(pod *corev1.Pod, code int32) {
+	pod.Status.Phase = corev1.PodSucceeded
+	if code != 0 {
+		pod.Status.Phase = corev1.PodFailed
+	}
+	for i := range pod.Status.Conditions {
+		if kind := pod.Status.Conditions[i].Type; kind == corev1.PodReady || kind == corev1.ContainersReady {
+			pod.Status.Conditions[i].Status = corev1.ConditionFalse
+		}
+	}
+	status := &pod.Status.ContainerStatuses[0]
+	now := metav1.Now()
+	status.Ready, status.Started = false, nil
+	status.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, FinishedAt: now, StartedAt: now}}
+}

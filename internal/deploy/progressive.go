@@ -218,15 +218,15 @@ func (p *progressive) blueGreen(ctx context.Context, from int) error {
 
 // finish makes the manifests' own objects the new version, and only then removes the second ones.
 func (p *progressive) finish(ctx context.Context) error {
-	var services []step
-	for _, s := range p.services {
-		services = append(services, changedStep(s))
+	services, routes := slices.Clone(p.services), slices.Clone(p.routes)
+	if p.strategy.Kind == BlueGreen || len(routes) > 0 { // they were turned
+		for _, steps := range [][]step{services, routes} {
+			for i := range steps {
+				steps[i] = changedStep(steps[i])
+			}
+		}
 	}
-	var routes []step
-	for _, s := range p.routes {
-		routes = append(routes, changedStep(s))
-	}
-	late := append([]step{}, p.late...)
+	late := slices.Clone(p.late)
 	if p.strategy.Kind == BlueGreen {
 		// The Service stays with the second version until the first one is the new one too.
 		if err := p.applyAndAwait(ctx, late, p.began); err != nil {

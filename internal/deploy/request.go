@@ -18,6 +18,8 @@ import (
 const (
 	// attempt is how long one request may take. A connection that was cut without a word is noticed after that.
 	attempt = 15 * time.Second
+	// passing is how long the API server may say that it cannot answer.
+	passing = 30 * time.Second
 	// patience is how long the API server may be away before a deploy gives up on it.
 	patience = 3 * time.Minute
 	// parallel is how many requests are under way at once.
@@ -70,7 +72,7 @@ func (c *Cluster) request(ctx context.Context, do func(context.Context) error) e
 		switch {
 		case isConnection(err):
 			c.connection.noteLost(ctx, err)
-		case isPassing(err):
+		case isPassing(err) && time.Since(began) < passing:
 		case (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)) && c.connection.justBack():
 		default:
 			c.connection.noteAnswer(ctx)

@@ -142,7 +142,7 @@ func (w *watch) start(ctx context.Context) error {
 		gvk := schema.FromAPIVersionAndKind(o.version, o.ref.Kind)
 		at := place{gvk, o.ref.Namespace}
 		if o.ref.Namespace == "" {
-			// One by one: a Role may grant an object outside namespaces by its name only.
+			// One by one, since a ClusterRole may grant them so.
 			wanted[place{gvk, "/" + o.ref.Name}] = fields.OneTermEqualSelector("metadata.name", o.ref.Name).String()
 			continue
 		}
@@ -166,12 +166,12 @@ func (w *watch) start(ctx context.Context) error {
 			return err
 		}
 	}
-	for at, informer := range w.stores {
+	for _, informer := range w.stores {
 		if !cache.WaitForCacheSync(ctx.Done(), func() bool { return informer.HasSynced() || w.isRefused() != nil }) {
 			return context.Cause(ctx)
 		}
 		if err := w.isRefused(); err != nil {
-			return explain("watching "+at.kind.Kind, err)
+			return err
 		}
 	}
 	return nil
@@ -215,7 +215,7 @@ func (w *watch) inform(ctx context.Context, at place, selector string) error {
 				return
 			}
 			w.mu.Lock()
-			w.refused = err
+			w.refused = explain("watching "+at.kind.Kind, err)
 			w.mu.Unlock()
 			w.signal()
 		}
@@ -239,7 +239,7 @@ func (w *watch) signal() {
 func (w *watch) run(ctx context.Context) error {
 	for {
 		if err := w.isRefused(); err != nil {
-			return explain("watching", err)
+			return err
 		}
 		next, failed := w.look(ctx, time.Now())
 		if len(failed) > 0 {

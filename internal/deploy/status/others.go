@@ -62,17 +62,6 @@ func service(s *corev1.Service, w *World) Status {
 	return status
 }
 
-// namespace reads
-//
-//	status:
-//	  phase: Active        # or Terminating
-func namespace(n *corev1.Namespace, _ *World) Status {
-	if n.Status.Phase == corev1.NamespaceTerminating {
-		return Status{Message: "terminating", Problems: []Problem{{Reason: "Terminating", Message: "the namespace is being deleted: wait until it is gone"}}}
-	}
-	return Status{Ready: true}
-}
-
 // autoscaler reads
 //
 //	status:

@@ -127,7 +127,6 @@ var readers = map[kind]reader{
 	{"", "Pod"}:                                typed(barePod),
 	{"", "PersistentVolumeClaim"}:              typed(claim),
 	{"", "Service"}:                            typed(service),
-	{"", "Namespace"}:                          typed(namespace),
 	{"autoscaling", "HorizontalPodAutoscaler"}: typed(autoscaler),
 	{"apiextensions.k8s.io", "CustomResourceDefinition"}: func(o *unstructured.Unstructured, _ *World) Status { return definition(o) },
 }
