@@ -422,6 +422,9 @@ func withDirectory(ctx context.Context, b *build, c *container, a args) error {
 	if err != nil {
 		return err
 	}
+	if a, err = b.numericOwner(ctx, c, a); err != nil {
+		return err
+	}
 	return c.change(a.str("path"), func(t tree, inside string) tree { return t.withDirectory(inside, source, a) })
 }
 
@@ -433,10 +436,17 @@ func withFile(ctx context.Context, b *build, c *container, a args) error {
 	if source.tree == nil {
 		return errors.New("withFile: the embedded engine cannot put an image tarball into a container")
 	}
+	if a, err = b.numericOwner(ctx, c, a); err != nil {
+		return err
+	}
 	return c.change(a.str("path"), func(t tree, inside string) tree { return t.withFile(inside, source, a) })
 }
 
-func withNewFile(_ context.Context, _ *build, c *container, a args) error {
+func withNewFile(ctx context.Context, b *build, c *container, a args) error {
+	a, err := b.numericOwner(ctx, c, a)
+	if err != nil {
+		return err
+	}
 	return c.change(a.str("path"), func(t tree, inside string) tree { return t.withNewFile(inside, a) })
 }
 
@@ -445,9 +455,15 @@ func withMountedDirectory(ctx context.Context, b *build, c *container, a args) e
 	if err != nil {
 		return err
 	}
-	if owner := a.str("owner"); owner != "" {
-		owned := tree{state: llb.Scratch()}.withDirectory("/", d, args{"owner": owner})
-		d = &directory{tree: owned, path: "/"}
+	if a.str("owner") != "" {
+		if a, err = b.numericOwner(ctx, c, a); err != nil {
+			return err
+		}
+		// In a directory of its own, because that is the owner's too.
+		const inside = "/owned"
+		mkdir := llb.Mkdir(inside, 0o755, llb.WithUser(a.str("owner")))
+		empty := tree{state: llb.Scratch().File(mkdir, llb.WithCustomName(internalPrefix+"make "+inside))}
+		d = &directory{tree: empty.withDirectory(inside, d, args{"owner": a.str("owner")}), path: inside}
 	}
 	c.addMount(mount{path: c.abs(a.str("path")), source: &d.tree, dir: d.path, readOnly: a.flag("readOnly")})
 	return nil
@@ -482,6 +498,21 @@ func withMountedSecret(ctx context.Context, b *build, c *container, a args) erro
 	}
 	c.addMount(m)
 	return nil
+}
+
+// numericOwner returns the arguments with the owner in numbers: what is copied to may have no names.
+func (b *build) numericOwner(ctx context.Context, c *container, a args) (args, error) {
+	owner := a.str("owner")
+	if owner == "" {
+		return a, nil
+	}
+	uid, gid, err := b.owner(ctx, c, owner)
+	if err != nil {
+		return nil, err
+	}
+	a = maps.Clone(a)
+	a["owner"] = fmt.Sprintf("%d:%d", uid, gid)
+	return a, nil
 }
 
 // owner looks up USER[:GROUP], each a number or a name from the container's own files.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -49,6 +50,9 @@ func (b *build) directory(ctx context.Context, n *node) (*directory, error) {
 		if err != nil {
 			return nil, err
 		}
+		if owner := n.args.str("owner"); owner != "" && !numeric.MatchString(owner) {
+			return nil, fmt.Errorf("owner %q: a directory knows no names: say it in numbers, as 1000:1000", owner)
+		}
 		d := *parent
 		inside := path.Join(d.path, path.Join("/", n.args.str("path")))
 		switch n.field {
@@ -77,6 +81,9 @@ func (b *build) directory(ctx context.Context, n *node) (*directory, error) {
 		return &d, nil
 	})
 }
+
+// numeric matches an owner that names nobody.
+var numeric = regexp.MustCompile(`^[0-9]+(:[0-9]+)?$`)
 
 // withNewFile adds a file with the arguments contents, permissions and owner.
 func (t tree) withNewFile(p string, a args) tree {
