@@ -39,6 +39,7 @@ func TestEngine(t *testing.T) {
 		"TarballIsWhatIsTested": s.tarballIsWhatIsTested,
 		"Runner":                s.runner,
 		"DoesNotBuild":          s.doesNotBuild,
+		"BothSay":               s.bothSay,
 		"Interrupted":           s.interrupted,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -333,6 +334,21 @@ func (s *suite) doesNotBuild(t *testing.T) {
 			assert.Equal(t, Error, results.Suites[0].Cases[0].Status)
 		})
 	}
+}
+
+// bothSay: what failed in one suite is named beside what kept the other from running.
+func (s *suite) bothSay(t *testing.T) {
+	app := App{
+		Source:    s.client.Directory().WithNewFile("Dockerfile", "ARG BASE\nFROM $BASE AS test\n"),
+		BuildArgs: map[string]string{"BASE": s.base},
+	}
+	_, err := s.run(t, app, nil, Tests{
+		Unit:        &Suite{Target: "test", Command: []string{"sh", "-c", "exit 5"}},
+		Integration: &Suite{Target: "none"},
+	})
+	assert.Contains(t, fails(t, err), "unit: runner.exit code")
+	assert.ErrorContains(t, err, `integration tests: building the Dockerfile's stage "none"`)
+	assert.ErrorContains(t, err, "1 of 1 tests failed")
 }
 
 func (s *suite) interrupted(t *testing.T) {

@@ -68,13 +68,17 @@ func Test(ctx context.Context, client *dagger.Client, app App, image *dagger.Fil
 	if err := context.Cause(ctx); err != nil {
 		return results, fmt.Errorf("testing was cut short: %w", err)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return results, err
+	// The tests that failed are named beside what kept the other suite from running.
+	ran := &Results{}
+	for i, err := range errs {
+		if err == nil {
+			ran.Suites = append(ran.Suites, results.Suites[i])
+		}
 	}
-	if failed := results.Failed(); len(failed) > 0 {
-		return results, &TestFailure{Failed: failed, Total: len(results.Cases())}
+	if failed := ran.Failed(); len(failed) > 0 {
+		errs = append(errs, &TestFailure{Failed: failed, Total: len(ran.Cases())})
 	}
-	return results, nil
+	return results, errors.Join(errs...)
 }
 
 // tester knows what is tested.
@@ -170,9 +174,8 @@ func (t *tester) integration(ctx context.Context, r *runner) error {
 		r.makeUp(*late)
 		return nil
 	}
-	var exit *dagger.ExecError
-	if s := blamed(err, servers); s != nil && errors.As(err, &exit) {
-		r.makeUp(s.ended(exit))
+	if s := blamed(err, servers); s != nil {
+		r.makeUp(s.down(err))
 		return nil
 	}
 	if late = t.start(ctx, servers, t.tests.StartTimeout); late != nil {
@@ -182,7 +185,7 @@ func (t *tester) integration(ctx context.Context, r *runner) error {
 	return r.killed(err)
 }
 
-// blamed returns the server that the engine names as the one that did not start: the last name in its error, because a
+// blamed returns the server that the engine names as the one that is not up: the last name in its error, because a
 // server that waits for another is named before it. Nil if it names none.
 func blamed(err error, servers []server) *server {
 	var found *server
@@ -195,9 +198,14 @@ func blamed(err error, servers []server) *server {
 	return found
 }
 
-// ended says that a server's process ended when it should have served.
-func (s server) ended(exit *dagger.ExecError) Case {
-	c := s.failed()
+// down is a test that says that the server starts, and is not so.
+func (s server) down(err error) Case {
+	c := Case{Class: "services", Name: s.Name + " starts", Detail: err.Error()}
+	var exit *dagger.ExecError
+	if !errors.As(err, &exit) {
+		c.Message = fmt.Sprintf("%s is not up: %s", s.Name, firstLine(err.Error()))
+		return c
+	}
 	c.Message = fmt.Sprintf("%s ended before it answered on %s: exit code %d", s.Name, ports(s.Ports), exit.ExitCode)
 	if last := lastLine(exit.Stderr, exit.Stdout); last != "" {
 		c.Message += ": " + last
@@ -206,9 +214,6 @@ func (s server) ended(exit *dagger.ExecError) Case {
 	c.Detail = firstLine(exit.Message()) + "\n" + output(exit.Stdout, exit.Stderr)
 	return c
 }
-
-// failed is a test that says that the server starts, and is not so.
-func (s server) failed() Case { return Case{Class: "services", Name: s.Name + " starts"} }
 
 // slack is how long a server that should be up may take to answer that it is.
 const slack = 10 * time.Second
@@ -230,19 +235,12 @@ func (t *tester) start(ctx context.Context, servers []server, timeout time.Durat
 		if err == nil {
 			continue
 		}
-		c := s.failed()
-		c.Detail = err.Error()
-		var exit *dagger.ExecError
-		switch {
-		case errors.As(err, &exit):
-			c = s.ended(exit)
-		case late:
+		c := s.down(err)
+		if late {
 			c.Message = fmt.Sprintf("%s did not answer on %s within %v", s.Name, ports(s.Ports), t.tests.StartTimeout)
 			if log := s.log(ctx); log != "" {
 				c.Detail = "its log:\n" + log
 			}
-		default:
-			c.Message = fmt.Sprintf("%s did not start: %s", s.Name, firstLine(err.Error()))
 		}
 		return &c
 	}
