@@ -10,7 +10,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # What the engine and the local platform use of Debian; a compiler for the race detector.
-PACKAGES := ca-certificates containerd containernetworking-plugins curl etcd-server gcc git iproute2 iptables libc6-dev \
+PACKAGES := ca-certificates containerd containernetworking-plugins curl gcc git iproute2 iptables libc6-dev \
             mmdebstrap openssh-client redis-server runc
 
 # The servers of the local platform and the tools of this repository, each from its own go.mod: name=directory:package.
@@ -57,15 +57,30 @@ packages:
 	fi
 
 .PHONY: tools
-tools: $(foreach t,$(TOOLS),$(BIN)/$(firstword $(subst =, ,$(t))))
+tools: $(foreach t,$(TOOLS),$(BIN)/$(firstword $(subst =, ,$(t)))) $(BIN)/argocd-crds $(BIN)/flux-crds
+
+# Kubernetes tells clients its version, which only the linker can say.
+LDFLAGS_kubernetes := -X k8s.io/component-base/version.gitVersion=v1.34.4 \
+                      -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34
 
 # One rule a tool. It is rebuilt when its module changes.
 define tool
 $(BIN)/$(1): $$(wildcard $(2)/go.mod $(2)/go.sum $(2)/*.go)
 	$$(say) 'building $(1) (minutes the first time, seconds from the cache)'
-	@cd $(2) && go build -ldflags '-s -w' -o $(BIN)/$(1) $(3)
+	@cd $(2) && go build -ldflags '-s -w $(LDFLAGS_$(1))' -o $(BIN)/$(1) $(3)
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool,$(firstword $(subst =, ,$(t))),$(firstword $(subst :, ,$(lastword $(subst =, ,$(t))))),$(lastword $(subst :, ,$(t))))))
+
+# The resource definitions of the operators, from the modules that their programs are built from.
+$(BIN)/argocd-crds: tools/argocd/go.mod | $(BIN)/argocd
+	@cd tools/argocd && install -D -m 644 -t $@ $$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)/manifests/crds/*-crd.yaml
+	@touch $@
+
+$(BIN)/flux-crds: tools/flux/go.mod | $(BIN)/source-controller $(BIN)/kustomize-controller
+	@cd tools/flux && for dir in $$(go list -m -f '{{.Dir}}' github.com/fluxcd/source-controller github.com/fluxcd/kustomize-controller); do \
+	  install -D -m 644 -t $@ $$dir/config/crd/bases/*.yaml; \
+	done
+	@touch $@
 
 .PHONY: aksflow
 aksflow: ## build bin/aksflow
