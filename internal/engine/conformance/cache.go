@@ -126,6 +126,21 @@ func (r *rig) cache(t *testing.T) {
 		assert.Equal(t, "kept\n", out, "in another session")
 	})
 
+	t.Run("VolumesMayBeLocked", func(t *testing.T) {
+		t.Parallel()
+		volume := r.CacheVolume(nonce())
+		var users errgroup.Group
+		for range 3 {
+			users.Go(func() error {
+				_, err := r.fresh().
+					WithMountedCache("/v", volume, dagger.ContainerWithMountedCacheOpts{Sharing: dagger.CacheSharingModeLocked}).
+					WithExec(bash("mkdir /v/lock; sleep 0.5; rmdir /v/lock")).Sync(within(t))
+				return err
+			})
+		}
+		assert.NoError(t, users.Wait(), "two at once")
+	})
+
 	t.Run("VolumesAreNotTheImage", func(t *testing.T) {
 		t.Parallel()
 		entries, err := r.fresh().WithMountedCache("/v", r.CacheVolume(nonce())).

@@ -30,6 +30,7 @@ func Run(t *testing.T, e Engine) {
 	r.Client, _ = e.Connect(t)
 	t.Run("Query", r.query)
 	t.Run("Exec", r.exec)
+	t.Run("Config", r.config)
 	t.Run("Cache", r.cache)
 	t.Run("Files", r.files)
 	t.Run("Image", r.image)

@@ -66,6 +66,73 @@ func (r *rig) files(t *testing.T) {
 		assert.Equal(t, "new", out)
 	})
 
+	t.Run("WithFile", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		source := r.dir(map[string]string{"sub/one": "content\n"}).File("sub/one")
+		name, err := source.Name(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, "one", name)
+		size, err := source.Size(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, len("content\n"), size)
+		out, err := r.base().
+			WithFile("/two", source, dagger.ContainerWithFileOpts{Permissions: 0o600, Owner: "nobody"}).
+			WithFile("/made/by/path", source).
+			WithNewFile("/three", "new\n", dagger.ContainerWithNewFileOpts{Permissions: 0o640, Owner: "nobody:nogroup"}).
+			WithExec(bash("cat /two /made/by/path /three; stat -c '%a %U' /two; stat -c '%a %U %G' /three")).Stdout(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, "content\ncontent\nnew\n600 nobody\n640 nobody nogroup\n", out)
+		entries, err := r.Directory().WithFile("a/copy", source).WithFile("a/other", source).Directory("a").Entries(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"copy", "other"}, entries)
+	})
+
+	t.Run("WithDirectoryChooses", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		source := r.dir(map[string]string{"a.py": "", "a.log": "", "sub/b.py": "", "sub/b.log": "", "other/c.py": ""})
+		tree := func(d *dagger.Directory) string {
+			out, err := r.base().WithMountedDirectory("/d", d).WithExec(bash("cd /d; find . -type f | LC_ALL=C sort")).Stdout(ctx)
+			require.NoError(t, err)
+			return strings.Join(strings.Fields(out), " ")
+		}
+		assert.Equal(t, "./x/a.py ./x/other/c.py ./x/sub/b.py",
+			tree(r.Directory().WithDirectory("x", source, dagger.DirectoryWithDirectoryOpts{Exclude: []string{"**/*.log"}})))
+		assert.Equal(t, "./sub/b.log ./sub/b.py",
+			tree(r.Directory().WithDirectory("/", source, dagger.DirectoryWithDirectoryOpts{Include: []string{"sub"}})))
+		out, err := r.base().WithDirectory("/d", source, dagger.ContainerWithDirectoryOpts{Owner: "nobody", Exclude: []string{"other"}}).
+			WithExec(bash("stat -c '%U %n' /d/*")).Stdout(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, "nobody /d/a.log\nnobody /d/a.py\nnobody /d/sub\n", out)
+	})
+
+	t.Run("LinksLeadOn", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		c := r.base().WithExec(bash("mkdir -p '/real/with space'; echo found > '/real/with space/ünï'; ln -s /real /absolute; ln -s '../real/with space' /absolute/../real/relative"))
+		for _, path := range []string{"/real/with space/ünï", "/absolute/with space/ünï", "/real/relative/ünï"} {
+			out, err := c.File(path).Contents(ctx)
+			require.NoError(t, err, path)
+			assert.Equal(t, "found\n", out, path)
+		}
+		entries, err := c.Directory("/absolute").Entries(ctx)
+		require.NoError(t, err)
+		assert.Contains(t, entries, "with space/")
+	})
+
+	t.Run("MountsMayBeReadOnly", func(t *testing.T) {
+		t.Parallel()
+		source := r.dir(map[string]string{"f": "kept"})
+		_, err := r.fresh().WithMountedDirectory("/m", source, dagger.ContainerWithMountedDirectoryOpts{ReadOnly: true}).
+			WithExec(bash("echo changed > /m/f")).Sync(within(t))
+		assert.Error(t, err)
+		out, err := r.fresh().WithMountedDirectory("/m", source, dagger.ContainerWithMountedDirectoryOpts{Owner: "nobody"}).
+			WithUser("nobody").WithExec(bash("stat -c '%U' /m/f; echo mine > /m/new; cat /m/new")).Stdout(within(t))
+		require.NoError(t, err)
+		assert.Equal(t, "nobody\nmine\n", out)
+	})
+
 	t.Run("MountsAreSeenAndKept", func(t *testing.T) {
 		t.Parallel()
 		ctx := within(t)
@@ -166,6 +233,25 @@ func (r *rig) files(t *testing.T) {
 		_, err = r.dir(map[string]string{"g": "changed"}).File("g").Export(ctx, dest)
 		require.NoError(t, err)
 		assert.Equal(t, map[string]string{"new/file": "changed"}, readTree(t, dir))
+	})
+
+	t.Run("ExportWipes", func(t *testing.T) {
+		t.Parallel()
+		dest := writeTree(t, map[string]string{"old": "old", "sub/old": "old"})
+		_, err := r.dir(map[string]string{"sub/new": "new"}).Export(within(t), dest, dagger.DirectoryExportOpts{Wipe: true})
+		require.NoError(t, err)
+		assert.Equal(t, map[string]string{"sub/new": "new"}, readTree(t, dest))
+	})
+
+	t.Run("ExportFileIntoDirectory", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		_, err := r.dir(map[string]string{"name": "content"}).File("name").
+			Export(within(t), dir, dagger.FileExportOpts{AllowParentDirPath: true})
+		require.NoError(t, err)
+		assert.Equal(t, map[string]string{"name": "content"}, readTree(t, dir))
+		_, err = r.dir(map[string]string{"name": "content"}).File("name").Export(within(t), dir)
+		assert.Error(t, err, "onto a directory")
 	})
 
 	t.Run("FailedExportChangesNothing", func(t *testing.T) {

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -168,6 +169,65 @@ CMD ["default"]
 		assert.Contains(t, failed.Stderr, "redo from start")
 		_, err = srv.Start(within(t))
 		assert.Error(t, err)
+	})
+
+	t.Run("ExitWithinTheWaitIsLoud", func(t *testing.T) {
+		t.Parallel()
+		srv := r.fresh().WithExposedPort(8080).WithExposedPort(8081).AsService(dagger.ContainerAsServiceOpts{
+			Args: bash("timeout 2 perl -e '" + serve + "' 8080 x || echo gave up >&2; exit 5")})
+		_, err := r.base().WithServiceBinding("srv", srv).WithExec([]string{"true"}).Sync(within(t))
+		var failed *dagger.ExecError
+		require.ErrorAs(t, err, &failed)
+		assert.Equal(t, 5, failed.ExitCode)
+		assert.Contains(t, failed.Stderr, "gave up")
+	})
+
+	t.Run("PortNeedNotAnswer", func(t *testing.T) {
+		t.Parallel()
+		srv := r.fresh().WithExposedPort(8080, dagger.ContainerWithExposedPortOpts{ExperimentalSkipHealthcheck: true}).
+			AsService(dagger.ContainerAsServiceOpts{Args: bash("sleep 3600")})
+		_, err := r.fresh().WithServiceBinding("srv", srv).WithExec([]string{"true"}).Sync(within(t))
+		require.NoError(t, err)
+	})
+
+	t.Run("NeverReadyIsCancelled", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		volume := nonce()
+		other, done := r.with(t)
+		srv := other.fresh().WithMountedCache("/v", other.CacheVolume(volume)).WithExposedPort(8080).
+			AsService(dagger.ContainerAsServiceOpts{Args: bash(heartbeat)})
+		waiting, cancel := context.WithCancel(ctx)
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := other.fresh().WithServiceBinding("srv", srv).WithExec([]string{"true"}).Sync(waiting)
+			ended <- err
+		}()
+		require.NoError(t, r.awaitHeartbeat(ctx, volume))
+		cancel()
+		require.ErrorIs(t, <-ended, context.Canceled)
+		done()
+		require.NoError(t, r.awaitSilence(ctx, volume))
+	})
+
+	t.Run("EachSessionHasItsOwn", func(t *testing.T) {
+		t.Parallel()
+		key := nonce()
+		ask := func(r *rig) string {
+			srv := r.base().WithEnvVariable("KEY", key).WithExposedPort(8080).
+				AsService(dagger.ContainerAsServiceOpts{Args: serving(8080, "own")})
+			out, err := r.fresh().WithServiceBinding("srv", srv).WithExec(asking("srv", 8080)).Stdout(within(t))
+			require.NoError(t, err)
+			return out
+		}
+		one, closeOne := r.with(t)
+		two, closeTwo := r.with(t)
+		defer closeTwo()
+		first, second := ask(one), ask(two)
+		assert.NotEqual(t, first, second)
+		closeOne()
+		assert.Equal(t, second, ask(two), "after the other session has ended")
 	})
 
 	t.Run("StartAndStop", func(t *testing.T) {
