@@ -5,7 +5,6 @@ package deliver
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -78,13 +77,13 @@ func (d *Delivery) Build(ctx context.Context, tarball string) (*Built, error) {
 	built := &Built{Tarball: tarball, Source: source}
 	if tarball == "" {
 		_, err = app.Build().Sync(ctx)
-		return built, explainBuild(err)
+		return built, pipeline.Explain(err)
 	}
 	if err := os.MkdirAll(filepath.Dir(tarball), 0o755); err != nil {
 		return nil, fmt.Errorf("making the folder for the image: %w", err)
 	}
 	if _, err := app.Tarball().Export(ctx, tarball); err != nil {
-		return nil, explainBuild(err)
+		return nil, pipeline.Explain(err)
 	}
 	img, err := image.Open(tarball)
 	if err != nil {
@@ -93,18 +92,6 @@ func (d *Delivery) Build(ctx context.Context, tarball string) (*Built, error) {
 	defer img.Close()
 	built.Digest = img.Digest().String()
 	return built, nil
-}
-
-// explainBuild puts the output of a failed build step where a reader sees it.
-func explainBuild(err error) error {
-	var failed *dagger.ExecError
-	if errors.As(err, &failed) {
-		return fmt.Errorf("building the image: %v exited with %d\n%s%s", failed.Cmd, failed.ExitCode, failed.Stdout, failed.Stderr)
-	}
-	if err != nil {
-		return fmt.Errorf("building the image: %w", err)
-	}
-	return nil
 }
 
 // Test tests the image in tarball, or one that is built now if that is "". The results are there also when tests

@@ -27,7 +27,7 @@ func TestTest(t *testing.T) {
 			w.replace("app/vote/templates/index.html", `{{ choice }} - {{ count }}`, `{{ choice }} : {{ count }}`)
 		}, 1, []string{"unit: ", "integration: "}},
 		{"Redis cannot be reached", func(w *worktree) {
-			w.replace("aksflow.yaml", "env: {REDIS: redis}", "env: {REDIS: nowhere}")
+			w.replace("aksflow.yaml", "env: {REDIS: redis,", "env: {REDIS: nowhere,")
 		}, 1, []string{"integration: "}},
 		{"the image does not start", func(w *worktree) {
 			w.replace("app/Dockerfile", `CMD ["gunicorn", "vote.wsgi:app"]`, `CMD ["python3", "-c", "raise SystemExit('out of order')"]`)
