@@ -94,13 +94,14 @@ func (a *application) judge(w world, accepts func(string) bool) verdict {
 	}
 	v.workloads = workloadsOf(app)
 	syncStatus := field(app, "status", "sync", "status")
-	phase, operated := field(app, "status", "operationState", "phase"), a.operated(app)
+	phase, operated := field(app, "status", "operationState", "phase"), operatedRevision(app)
+	current := operated == "" || operated == v.revision // the last operation was about what is compared now
 	switch {
-	case (phase == "Failed" || phase == "Error") && accepts(operated):
+	case (phase == "Failed" || phase == "Error") && current && accepts(v.revision):
 		v.message, v.err = "sync failed", a.failure(app)
-	case phase == "Running" && operated != "" && !accepts(operated):
+	case phase == "Running" && !current:
 		// A retry keeps to the revision that it began with.
-		v.message = fmt.Sprintf("still syncing revision %.10s, which has not the commit: %s (`argocd app terminate-op %s` ends it)",
+		v.message = fmt.Sprintf("still syncing revision %.10s: %s (`argocd app terminate-op %s` ends it)",
 			operated, field(app, "status", "operationState", "message"), a.ref.name)
 	case phase == "Running":
 		v.message = "syncing: " + field(app, "status", "operationState", "message")
@@ -109,7 +110,8 @@ func (a *application) judge(w world, accepts func(string) bool) verdict {
 		}
 	case !accepts(v.revision):
 		v.message = fmt.Sprintf("is at revision %.10s, which has not the commit", cmp.Or(v.revision, "(none)"))
-	case syncStatus == "Synced", phase == "Succeeded" && accepts(operated):
+	case syncStatus == "Synced", syncStatus == "OutOfSync" && phase == "Succeeded" && current && operated != "":
+		// What is OutOfSync right after its sync stays so: a field that something else sets.
 		v.applied, v.message = true, fmt.Sprintf("revision %.10s is applied", v.revision)
 	case !automated(app):
 		v.wantsSync, v.message = true, "OutOfSync, and not synced automatically"
@@ -119,8 +121,8 @@ func (a *application) judge(w world, accepts func(string) bool) verdict {
 	return v
 }
 
-// operated is the revision of the last operation.
-func (a *application) operated(app *unstructured.Unstructured) string {
+// operatedRevision is the revision of the last operation.
+func operatedRevision(app *unstructured.Unstructured) string {
 	return cmp.Or(field(app, "status", "operationState", "syncResult", "revision"), field(app, "status", "operationState", "operation", "sync", "revision"))
 }
 

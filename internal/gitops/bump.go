@@ -87,7 +87,7 @@ func (o BumpOptions) land(ctx context.Context, plan func(*clone, *object.Commit)
 	}
 	l := &lander{BumpOptions: o, clone: c, plan: plan}
 	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval, wait.MaxInterval, wait.Multiplier = 50*time.Millisecond, 2*time.Second, 1.3
+	wait.InitialInterval, wait.MaxInterval, wait.Multiplier, wait.RandomizationFactor = 50*time.Millisecond, 2*time.Second, 1.4, 0.8
 	result, err := backoff.Retry(ctx, func() (*Result, error) {
 		result, err := l.attempt(ctx)
 		var temporary temporaryError

@@ -179,6 +179,7 @@ func TestBumpRefusals(t *testing.T) {
 
 func TestBumpEndsWithItsContext(t *testing.T) {
 	r := voteRepo(t)
+	t.Setenv("TMPDIR", t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := Bump(ctx, options(r, "shop/vote:2"))
