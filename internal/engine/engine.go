@@ -81,10 +81,6 @@ var quiet = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })
 // to be called.
 func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	quiet()
-	shim, err := tool.Find("aksflow-shim", "")
-	if err != nil {
-		return nil, fmt.Errorf("the embedded engine cannot start: %w", err)
-	}
 	daemon, err := buildkitd.Acquire(ctx, buildkitd.Options{Dir: o.Dir, Idle: o.Idle})
 	if err != nil {
 		return nil, err
@@ -93,7 +89,6 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 		daemon:  daemon,
 		root:    &node{id: "query", typ: "Query"},
 		secrets: &secretStore{values: map[string][]byte{}},
-		hosts:   newHostDirs(shim),
 		key:     []byte(rand.Text()),
 	}
 	e.services.engine = e
@@ -103,6 +98,11 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 			err = errors.Join(err, e.Close())
 		}
 	}()
+	shim, err := tool.Find(shimName, "")
+	if err != nil {
+		return nil, fmt.Errorf("the embedded engine cannot start: %w", err)
+	}
+	e.hosts = newHostDirs(shim)
 	if e.store, err = openStore(filepath.Join(o.Dir, "content")); err != nil {
 		return nil, fmt.Errorf("the engine's state: %w", err)
 	}
