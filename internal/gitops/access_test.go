@@ -126,6 +126,28 @@ func TestBumpOverSSH(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, r.run(r.bare, "rev-parse", "main"), result.Commit)
 
+	t.Run("as the environment says, and signed", func(t *testing.T) {
+		file := func(content []byte) string {
+			name := filepath.Join(t.TempDir(), "file")
+			require.NoError(t, os.WriteFile(name, content, 0o600))
+			return name
+		}
+		t.Setenv("AKSFLOW_GIT_SSH_KEY", file(key))
+		t.Setenv("AKSFLOW_GIT_SSH_PASSPHRASE", "open sesame")
+		t.Setenv("AKSFLOW_GIT_KNOWN_HOSTS", file([]byte(known+"\n")))
+		t.Setenv("AKSFLOW_GIT_SIGNING_KEY", file(key))
+		t.Setenv("AKSFLOW_GIT_SIGNING_PASSPHRASE", "open sesame")
+		plain := o
+		plain.Remote.Auth = Auth{}
+		plain.Target.Image = "shop/vote:4"
+		_, err := Bump(t.Context(), plain)
+		require.NoError(t, err)
+		assert.Contains(t, r.run(r.bare, "cat-file", "commit", "main"), "gpgsig -----BEGIN SSH SIGNATURE-----")
+
+		t.Setenv("AKSFLOW_GIT_SSH_KEY", "/nowhere")
+		_, err = Bump(t.Context(), plain)
+		require.ErrorContains(t, err, "the file that AKSFLOW_GIT_SSH_KEY names cannot be read")
+	})
 	t.Run("protected branch", func(t *testing.T) {
 		r.hook("pre-receive", `echo "not here" >&2; exit 1`)
 		refused := o

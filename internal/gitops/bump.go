@@ -81,6 +81,11 @@ func (o BumpOptions) land(ctx context.Context, plan func(*clone, *object.Commit)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 
+	if o.Signer == nil {
+		if o.Signer, err = SignerFromEnvironment(); err != nil {
+			return nil, err
+		}
+	}
 	most := o.Attempts
 	if most <= 0 {
 		most = 50

@@ -27,7 +27,8 @@ type Remote struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Auth is one of a token, a GitHub App or an SSH key. The zero Auth is anonymous.
+// Auth is one of a token, a GitHub App or an SSH key. The zero Auth stands for that of the environment
+// ([AuthFromEnvironment]); over SSH, for the user's agent.
 type Auth struct {
 	// Username goes with Token; empty means "x-access-token", which GitHub, Azure Repos and GitLab accept.
 	Username string
@@ -38,7 +39,7 @@ type Auth struct {
 	// SSHKey is a private key in OpenSSH or PEM form, SSHPassphrase what it is encrypted with.
 	SSHKey        []byte
 	SSHPassphrase []byte
-	// KnownHosts holds the host keys in the form of ssh_known_hosts. Empty means the user's and the system's files; a
+	// KnownHosts holds the host keys in the form of ssh_known_hosts. Empty means the user's and the system's files. A
 	// host that stands in none is refused.
 	KnownHosts []byte
 }
@@ -69,7 +70,7 @@ type BumpOptions struct {
 	PipelineRun    string // URL of the run
 	SignOff        bool   // adds Signed-off-by
 	SkipCI         bool   // adds [skip ci] to the subject, for pushes whose token starts workflows
-	// Signer signs the commit when it is not nil: see NewSigner.
+	// Signer signs the commit: see [NewSigner]. nil stands for that of the environment ([SignerFromEnvironment]), if any.
 	Signer git.Signer
 
 	// PullRequest asks for a pull request instead of a push to Branch.

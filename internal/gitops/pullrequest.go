@@ -117,9 +117,9 @@ func (l *lander) github(ctx context.Context) (*githubRepository, error) {
 	if err != nil {
 		return nil, err
 	}
-	token := l.Remote.Auth.Token
-	if app := l.Remote.Auth.App; app != nil {
-		if token, err = app.token(ctx, client.Transport, baseURL); err != nil {
+	token := l.token
+	if l.app != nil {
+		if token, err = l.app.token(ctx, client.Transport, baseURL); err != nil {
 			return nil, err
 		}
 	}

@@ -39,6 +39,8 @@ type clone struct {
 	endpoint  *transport.Endpoint
 	transport transport.Transport
 	auth      transport.AuthMethod
+	token     string     // for the host's API
+	app       *GitHubApp // for the host's API, instead
 	azure     bool
 	dir       string
 	store     *filesystem.Storage
@@ -54,7 +56,12 @@ func (r Remote) open(ctx context.Context) (*clone, error) {
 	if endpoint.Password != "" {
 		return nil, report.Misusef("the URL of the git remote on %s holds a password: pass it through the environment instead", endpoint.Host)
 	}
-	c := &clone{url: r.URL, endpoint: endpoint}
+	if !r.Auth.given() {
+		if r.Auth, err = AuthFromEnvironment(); err != nil {
+			return nil, err
+		}
+	}
+	c := &clone{url: r.URL, endpoint: endpoint, app: r.Auth.App, token: r.Auth.Token}
 	c.azure = endpoint.Host == "dev.azure.com" || endpoint.Host == "ssh.dev.azure.com" || strings.HasSuffix(endpoint.Host, ".visualstudio.com")
 	switch endpoint.Protocol {
 	case "http", "https":

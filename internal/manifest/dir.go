@@ -16,6 +16,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/aksflow/aksflow/internal/report"
 )
 
 // Edit is what would change in a directory. Nothing has been written.
@@ -107,7 +109,7 @@ func Find(ctx context.Context, fsys fs.FS, dir string, target Target) ([]Seen, e
 func newPlanner(ctx context.Context, fsys fs.FS, dir string, target Target) (*planner, error) {
 	w, err := target.wanted()
 	if err != nil {
-		return nil, err
+		return nil, report.Misuse(err)
 	}
 	p := &planner{fsys: fsys, want: w, traces: w.traces()}
 	if p.dir, err = clean(dir); err != nil {
@@ -137,7 +139,7 @@ func clean(dir string) (string, error) {
 		c = "."
 	}
 	if path.IsAbs(dir) || !fs.ValidPath(path.Clean(cmp.Or(dir, "."))) {
-		return "", fmt.Errorf("path %s is outside the repository: give one relative to its root", dir)
+		return "", report.Misusef("path %s is outside the repository: give one relative to its root", dir)
 	}
 	return c, nil
 }
