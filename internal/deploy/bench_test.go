@@ -18,26 +18,31 @@ import (
 	"github.com/aksflow/aksflow/internal/deploy"
 )
 
-// many are n objects of the kinds that large deliveries have most of.
-func many(n int) string {
+// many are n objects that are there as soon as they are stored: kubectl does not wait for those that are not. The first
+// changed of them differ from what they are with none.
+func many(n, changed int) string {
 	var b strings.Builder
 	for i := range n {
+		value := "one"
+		if i < changed {
+			value = "two"
+		}
 		switch i % 5 {
 		case 0, 1:
-			fmt.Fprintf(&b, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d}\ndata: {a: %q, b: VALUE}\n", i, strings.Repeat("x", 500))
+			fmt.Fprintf(&b, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d}\ndata: {a: %q, b: %s}\n", i, strings.Repeat("x", 500), value)
 		case 2:
-			fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Service\nmetadata: {name: s%d}\nspec: {selector: {app: a%d}, ports: [{port: 80, targetPort: 8080}]}\n", i, i)
+			fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Service\nmetadata: {name: s%d}\nspec: {selector: {app: %s}, ports: [{port: 80, targetPort: 8080}]}\n", i, value)
 		case 3:
-			fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Secret\nmetadata: {name: s%d}\ndata: {a: aGVsbG8=}\n", i)
+			fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Secret\nmetadata: {name: s%d, labels: {app: %s}}\ndata: {a: aGVsbG8=}\n", i, value)
 		case 4:
-			fmt.Fprintf(&b, "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d%d}\nspec: {replicas: 0, selector: {matchLabels: {app: a%d}}, template: {metadata: {labels: {app: a%d}}, spec: {containers: [{name: web, image: web, env: [{name: A, value: VALUE}]}]}}}\n", i, i, i)
+			fmt.Fprintf(&b, "---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {name: j%d}\nspec: {schedule: '0 0 1 1 *', jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: web, image: web, env: [{name: A, value: %s}]}]}}}}}\n", i, value)
 		}
 	}
 	return b.String()
 }
 
-// BenchmarkManyObjects applies 500 objects for the first time, again without a change, and shows a diff of half of them,
-// each beside kubectl in the same run:
+// BenchmarkManyObjects applies 500 objects for the first time and again without a change, and shows diffs, each beside
+// kubectl in the same run:
 //
 //	AKSFLOW_BIN=$PWD/bin go test ./internal/deploy -run XXX -bench ManyObjects -benchtime 1x
 func BenchmarkManyObjects(b *testing.B) {
@@ -61,39 +66,36 @@ func BenchmarkManyObjects(b *testing.B) {
 	for range b.N {
 		newNamespace(b, s, "bench-a")
 		newNamespace(b, s, "bench-k")
-		first, second := strings.ReplaceAll(many(500), "VALUE", "one"), strings.ReplaceAll(many(500), "VALUE", "two")
+		first, fifty, all := many(500, 0), many(500, 50), many(500, 500)
 		c, err := deploy.Connect(ctx, deploy.Options{Kubeconfig: s.Kubeconfig})
 		require.NoError(b, err)
 		release := func(yaml string) deploy.Release {
 			return deploy.Release{App: "bench", Namespace: "bench-a", Objects: manifests(b, yaml, "bench-a")}
 		}
+		diffOf := func(yaml string, changed int) func() {
+			return func() {
+				diff, err := c.Diff(ctx, release(yaml))
+				require.NoError(b, err)
+				require.Equal(b, changed, strings.Count(diff, "+++ "))
+			}
+		}
 		steps := []struct {
-			name         string
-			ours, theirs func() float64
+			name   string
+			ours   func()
+			theirs func() float64
 		}{
-			{"first apply", func() float64 {
+			{"first apply", func() {
 				_, err := c.Deploy(ctx, release(first))
 				require.NoError(b, err)
-				return 0
 			}, func() float64 { return run(b, first, "apply", "--server-side", "-n", "bench-k", "-f", "-") }},
-			{"no-op apply", func() float64 {
+			{"no-op apply", func() {
 				result, err := c.Deploy(ctx, release(first))
 				require.NoError(b, err)
 				require.False(b, result.Changed())
-				return 0
 			}, func() float64 { return run(b, first, "apply", "--server-side", "-n", "bench-k", "-f", "-") }},
-			{"diff, 300 change", func() float64 {
-				diff, err := c.Diff(ctx, release(second))
-				require.NoError(b, err)
-				require.Equal(b, 300, strings.Count(diff, "+++ "))
-				return 0
-			}, func() float64 { return run(b, second, "diff", "--server-side", "-n", "bench-k", "-f", "-") }},
-			{"diff, none change", func() float64 {
-				diff, err := c.Diff(ctx, release(first))
-				require.NoError(b, err)
-				require.Empty(b, diff)
-				return 0
-			}, func() float64 { return run(b, first, "diff", "--server-side", "-n", "bench-k", "-f", "-") }},
+			{"diff, none differ", diffOf(first, 0), func() float64 { return run(b, first, "diff", "--server-side", "-n", "bench-k", "-f", "-") }},
+			{"diff, 50 differ", diffOf(fifty, 50), func() float64 { return run(b, fifty, "diff", "--server-side", "-n", "bench-k", "-f", "-") }},
+			{"diff, all differ", diffOf(all, 500), func() float64 { return run(b, all, "diff", "--server-side", "-n", "bench-k", "-f", "-") }},
 		}
 		var table strings.Builder
 		fmt.Fprintf(&table, "\n%-20s %10s %10s %8s %14s %14s\n", "500 objects", "aksflow", "kubectl", "ratio", "aksflow alloc", "kubectl RSS")

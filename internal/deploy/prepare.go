@@ -85,8 +85,13 @@ func (c *Cluster) normalize(ctx context.Context, r *Release) ([]*unstructured.Un
 	return objects, report.Misuse(err)
 }
 
-// prepare finds out what to do to each object. Everything that the API server would refuse is found by a dry run and
-// returned together, before anything is applied.
+// tried is how many new objects of one kind in one namespace are tried by a dry run. An error in a manifest is nearly
+// always found by then, and so is a missing permission; if a later one is refused after all, what was applied is removed
+// again. Trying all would double the time of a first deploy of many objects.
+const tried = 10
+
+// prepare finds out what to do to each object. What the API server would refuse is found by a dry run and returned
+// together, before anything is applied.
 func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructured.Unstructured, l *live) ([]step, error) {
 	keepScaled(objects, l)
 	steps := make([]step, len(objects))
@@ -94,9 +99,19 @@ func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructur
 	var refused []error
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
+	created := map[place]int{}
 	for i, o := range objects {
+		now := l.objects[plan.RefOf(o)]
+		if now == nil {
+			at := place{o.GroupVersionKind(), o.GetNamespace()}
+			if created[at]++; created[at] > tried {
+				trace(o, r)
+				steps[i] = step{object: o, status: Created}
+				continue
+			}
+		}
 		group.Go(func() error {
-			s, err := c.prepareOne(ctx, r, o, l.objects[plan.RefOf(o)])
+			s, err := c.prepareOne(ctx, r, o, now)
 			steps[i] = s
 			if ctx.Err() != nil {
 				return context.Cause(ctx)

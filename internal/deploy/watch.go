@@ -80,6 +80,7 @@ type watched struct {
 	generation int64
 	seen       map[string]time.Time
 	status     status.Status
+	looked     string // the resource version that status is of
 	reported   string
 }
 
@@ -99,8 +100,7 @@ func (c *Cluster) watchFor(ctx context.Context, r *Release, objects []*unstructu
 		w.graces = status.AllGraces(r.Grace)
 	}
 	for _, o := range objects {
-		gvk := o.GroupVersionKind()
-		if status.Watched(gvk.Group, gvk.Kind) {
+		if status.Watched(o) {
 			w.objects = append(w.objects, &watched{ref: plan.RefOf(o), version: o.GetAPIVersion(), generation: o.GetGeneration(), seen: map[string]time.Time{}})
 		}
 	}
@@ -128,6 +128,9 @@ type watch struct {
 	informers sync.WaitGroup
 	stores    map[place]cache.SharedIndexInformer
 	changed   chan struct{}
+
+	// typed holds what was converted at the last look, by resource version.
+	typed map[string]any
 
 	mu      sync.Mutex
 	refused error // a watch that may not be opened
@@ -269,10 +272,18 @@ func (w *watch) run(ctx context.Context) error {
 			}
 			return w.failure(context.WithoutCancel(ctx), late, context.Cause(ctx))
 		case <-w.changed:
+			// Changes come in swarms.
+			select {
+			case <-ctx.Done():
+			case <-time.After(swarm):
+			}
 		case <-timer:
 		}
 	}
 }
+
+// swarm is how long changes are gathered before they are looked at.
+const swarm = 25 * time.Millisecond
 
 // look reads the status of every object. next is nil when all are ready, else how long until a grace ends (0: none is
 // running); failed are the objects that cannot become ready.
@@ -281,12 +292,14 @@ func (w *watch) look(ctx context.Context, now time.Time) (next *time.Duration, f
 	for _, o := range w.objects {
 		live := w.find(o)
 		switch {
+		case live != nil && o.status.Ready && live.GetResourceVersion() == o.looked:
+			continue // what is ready stays so until it changes
 		case live == nil:
 			o.status = status.Status{Message: "not there yet"}
 		case live.GetGeneration() < o.generation:
 			o.status = status.Status{Message: "not seen yet"}
 		default:
-			o.status = status.Of(live, world)
+			o.status, o.looked = status.Of(live, world), live.GetResourceVersion()
 		}
 	}
 	for _, o := range w.objects {
@@ -378,19 +391,18 @@ func (w *watch) find(o *watched) *unstructured.Unstructured {
 
 func (w *watch) world() *status.World {
 	world := &status.World{Graces: w.graces, Autoscaler: w.autoscaler}
+	typed := make(map[string]any, len(w.typed))
 	for at, informer := range w.stores {
-		for _, item := range informer.GetStore().List() {
-			o := item.(*unstructured.Unstructured)
-			switch at.kind {
-			case pods:
-				world.Pods = appendTyped(world.Pods, o)
-			case replicaSets:
-				world.ReplicaSets = appendTyped(world.ReplicaSets, o)
-			case eventKind:
-				world.Events = appendTyped(world.Events, o)
-			}
+		switch at.kind {
+		case pods:
+			world.Pods = convert(world.Pods, informer.GetStore(), w.typed, typed)
+		case replicaSets:
+			world.ReplicaSets = convert(world.ReplicaSets, informer.GetStore(), w.typed, typed)
+		case eventKind:
+			world.Events = convert(world.Events, informer.GetStore(), w.typed, typed)
 		}
 	}
+	w.typed = typed
 	// Clocks differ a little between this machine and the cluster.
 	from := w.since.Add(-5 * time.Second)
 	world.Events = slices.DeleteFunc(world.Events, func(e *corev1.Event) bool { return lastSeen(e).Before(from) })
@@ -408,12 +420,22 @@ func lastSeen(e *corev1.Event) time.Time {
 	return last
 }
 
-func appendTyped[T any](list []*T, o *unstructured.Unstructured) []*T {
-	into := new(T)
-	if runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, into) != nil {
-		return list
+// convert appends what is in store as the API's own type. What did not change since the last look is taken from there.
+func convert[T any](list []*T, store cache.Store, last, next map[string]any) []*T {
+	for _, item := range store.List() {
+		o := item.(*unstructured.Unstructured)
+		key := string(o.GetUID()) + o.GetResourceVersion()
+		into, ok := last[key].(*T)
+		if !ok {
+			into = new(T)
+			if runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, into) != nil {
+				continue
+			}
+		}
+		next[key] = into
+		list = append(list, into)
 	}
-	return append(list, into)
+	return list
 }
 
 // autoscaler finds out whether something adds nodes: the cluster autoscaler, which AKS runs out of sight, leaves a

@@ -106,12 +106,18 @@ func Of(object *unstructured.Unstructured, w *World) Status {
 	return custom(object)
 }
 
-// Watched says whether objects of a kind have a status worth waiting for. A ConfigMap is there or it is not.
-func Watched(group, name string) bool {
-	if _, ok := readers[kind{group, name}]; ok {
+// Watched says whether an object has a status worth waiting for. A ConfigMap is there or it is not, and so is a Service
+// that waits for no address.
+func Watched(object *unstructured.Unstructured) bool {
+	gvk := object.GroupVersionKind()
+	if gvk.Group == "" && gvk.Kind == "Service" {
+		kind, _, _ := unstructured.NestedString(object.Object, "spec", "type")
+		return kind == string(corev1.ServiceTypeLoadBalancer)
+	}
+	if _, ok := readers[kind{gvk.Group, gvk.Kind}]; ok {
 		return true
 	}
-	_, builtin := builtinGroups[group]
+	_, builtin := builtinGroups[gvk.Group]
 	return !builtin
 }
 
