@@ -138,13 +138,13 @@ func (a *api) watch(path string, f func(change string, object json.RawMessage) e
 	}
 }
 
-// create creates the objects of a YAML stream, in its order. Those that exist stay as they are.
-func (s *supervisor) create(ctx context.Context, stream []byte) error {
+// create creates the objects of YAML files, in their order. Those that exist stay as they are.
+func (s *supervisor) create(ctx context.Context, files [][]byte) error {
 	a, err := s.api()
 	if err != nil {
 		return err
 	}
-	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(stream)))
+	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(bytes.Join(files, []byte("\n---\n")))))
 	for {
 		document, err := documents.Read()
 		if errors.Is(err, io.EOF) {
@@ -152,6 +152,9 @@ func (s *supervisor) create(ctx context.Context, stream []byte) error {
 		}
 		if err != nil {
 			return fmt.Errorf("creating the cluster's objects: %w", err)
+		}
+		if len(bytes.TrimSpace(document)) == 0 { // a file that begins or ends with a marker
+			continue
 		}
 		path, err := collection(document)
 		if err != nil {

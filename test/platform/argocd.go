@@ -3,7 +3,6 @@
 package platform
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -35,33 +34,37 @@ const (
 //go:embed argocd.yaml
 var argocdObjects []byte
 
-// argocdCRDs is the directory of Argo CD's resource definitions, which `make setup` copies from its module beside the
-// program.
-func (c *config) argocdCRDs() string {
-	return filepath.Join(filepath.Dir(c.Programs["argocd"]), "argocd-crds")
+// definitions reads the resource definitions of an operator, which `make setup` copies from its module into a directory
+// beside its program.
+func (c *config) definitions(operator, program, dir string) ([][]byte, error) {
+	dir = filepath.Join(filepath.Dir(c.Programs[program]), dir)
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil || len(files) == 0 {
+		return nil, fmt.Errorf("no resource definitions of %s in %s: `make setup` puts them there", operator, dir)
+	}
+	var definitions [][]byte
+	for _, file := range files {
+		definition, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("starting %s: %w", operator, err)
+		}
+		definitions = append(definitions, definition)
+	}
+	return definitions, nil
 }
 
 // argocd is Argo CD without a user interface. Its servers run beside the cluster, not in it, since no registry has
 // their image; to the cluster they are what they always are.
 func (s *supervisor) argocd() ([]task, error) {
-	crds, err := filepath.Glob(filepath.Join(s.argocdCRDs(), "*.yaml"))
-	if err != nil || len(crds) == 0 {
-		return nil, fmt.Errorf("no resource definitions of Argo CD in %s: `make setup` puts them there", s.argocdCRDs())
-	}
-	objects, err := s.argocdSecrets()
+	definitions, err := s.definitions("Argo CD", "argocd", "argocd-crds")
 	if err != nil {
 		return nil, err
 	}
-	var definitions [][]byte
-	for _, crd := range crds {
-		definition, err := os.ReadFile(crd)
-		if err != nil {
-			return nil, fmt.Errorf("starting Argo CD: %w", err)
-		}
-		definitions = append(definitions, definition)
+	secrets, err := s.argocdSecrets()
+	if err != nil {
+		return nil, err
 	}
-	objects = append(append(definitions, argocdObjects), objects...)
-
+	objects := append(append(definitions, argocdObjects), secrets...)
 	for _, dir := range []string{"tls", "ssh", "gpg"} {
 		if err := os.MkdirAll(s.State.run("argocd", dir), 0o700); err != nil {
 			return nil, fmt.Errorf("starting Argo CD: %w", err)
@@ -93,7 +96,7 @@ func (s *supervisor) argocd() ([]task, error) {
 			"--metrics-address=127.0.0.1", "--metrics-port="+strconv.Itoa(argoRepoMetricsPort),
 		), argoRedisTask),
 		{name: argoObjectsTask, after: []string{apiTask}, quiet: true, run: func(ctx context.Context) error {
-			return s.create(ctx, bytes.Join(objects, []byte("\n---\n")))
+			return s.create(ctx, objects)
 		}},
 		s.serve(s.argo("application-controller",
 			controlplane.Answers(plainClient, fmt.Sprintf("http://127.0.0.1:%d/healthz", argoMetricsPort)),

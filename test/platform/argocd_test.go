@@ -28,17 +28,23 @@ spec:
     syncOptions: [CreateNamespace=true]
 `
 
-func TestArgoCD(t *testing.T) {
-	info := up(t, Options{Parts: []Part{ArgoCDServer}})
-	source := t.TempDir()
+// blue is a directory that has the directory deploy, which says that the colour is blue.
+func blue(t *testing.T) string {
+	t.Helper()
 	const kustomization = "configMapGenerator: [{name: settings, literals: [colour=blue]}]\ngeneratorOptions: {disableNameSuffixHash: true}\n"
+	source := t.TempDir()
 	if err := os.Mkdir(filepath.Join(source, "deploy"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(source, "deploy", "kustomization.yaml"), []byte(kustomization), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	commit, err := info.Seed(t.Context(), "team/app", "main", source)
+	return source
+}
+
+func TestArgoCD(t *testing.T) {
+	info := up(t, Options{Parts: []Part{ArgoCDServer}})
+	commit, err := info.Seed(t.Context(), "team/app", "main", blue(t))
 	if err != nil {
 		t.Fatal(err)
 	}

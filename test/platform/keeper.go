@@ -69,7 +69,8 @@ var wellKnown = map[string]int{
 var reserved = []int{
 	etcdPort, etcdPeerPort, controllerManagerPort, schedulerPort, kubeletPort, kubeletHealthPort, proxyHealthPort,
 	dnsReadyPort, argoRedisPort, argoRepoServerPort, argoMetricsPort, argoRepoMetricsPort, argoSetMetricsPort,
-	argoSetProbePort, argoSetWebhookPort, argoServerMetricsPort,
+	argoSetProbePort, argoSetWebhookPort, argoServerMetricsPort, fluxArtifactsPort, fluxSourceMetricsPort,
+	fluxSourceHealthPort, fluxKustomizeMetricsPort, fluxKustomizeHealthPort,
 }
 
 // keep is the platform's process on the host. It lives as long as the platform does.
@@ -293,6 +294,9 @@ func (c *config) info() *Info {
 	}
 	if c.has(ArgoCD) {
 		i.ArgoCDNamespace = argocdNamespace
+	}
+	if c.has(Flux) {
+		i.FluxNamespace = fluxNamespace
 	}
 	if c.has(ArgoCDServer) {
 		i.ArgoCD = "http://localhost:" + strconv.Itoa(c.Ports[argocdListener])

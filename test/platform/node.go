@@ -87,7 +87,7 @@ func (s *supervisor) kubernetes() ([]task, error) {
 			Ready: listens(fmt.Sprintf("127.0.0.1:%d", proxyHealthPort)),
 		}, api),
 		{name: "cluster objects", after: []string{api}, quiet: true, run: func(ctx context.Context) error {
-			return s.create(ctx, clusterObjects)
+			return s.create(ctx, [][]byte{clusterObjects})
 		}},
 		s.serve(process.Spec{
 			Name: "coredns", Path: s.Programs["coredns"], Args: []string{"-conf", s.State.run("Corefile")},

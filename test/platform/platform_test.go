@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -476,6 +477,42 @@ func TestSeed(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "git", "ls-remote", url, "refs/heads/main").Output()
 	if err != nil || !strings.HasPrefix(string(out), commit) {
 		t.Errorf("git ls-remote: %s %v", out, err)
+	}
+}
+
+func TestTakenPort(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.Addr().(*net.TCPAddr).Port
+	for _, free := range []bool{false, true} {
+		l, err := listen(port, free)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		if got := l.Addr().(*net.TCPAddr).Port; got == port || got == 0 {
+			t.Errorf("listen(%d, %v) is on port %d", port, free, got)
+		}
+	}
+	taken.Close()
+	l, err := listen(port, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if got := l.Addr().(*net.TCPAddr).Port; got != port {
+		t.Errorf("the port %d is free, but %d is listened on", port, got)
+	}
+}
+
+func TestAppName(t *testing.T) {
+	for _, host := range []string{"localhost", "localhost:80", "a.localhost", "a.b.c.localhost", "a.b.example", "10.0.0.1:80", ""} {
+		if u, err := target(t.Context(), nil, host); err == nil {
+			t.Errorf("%q means %s", host, u)
+		}
 	}
 }
 

@@ -98,7 +98,7 @@ func (s *supervisor) run() error {
 		Part
 		tasks func() ([]task, error)
 	}{
-		{Registry, s.registry}, {Git, s.git}, {Kubernetes, s.kubernetes}, {ArgoCD, s.argocd}, {ArgoCDServer, s.argocdServer},
+		{Registry, s.registry}, {Git, s.git}, {Kubernetes, s.kubernetes}, {ArgoCD, s.argocd}, {ArgoCDServer, s.argocdServer}, {Flux, s.flux},
 	} {
 		if !s.has(part.Part) {
 			continue
@@ -147,8 +147,10 @@ func (s *supervisor) start(ctx context.Context, tasks []task) <-chan struct{} {
 				s.fail(err)
 				return
 			}
+			elapsed := time.Since(began)
+			fmt.Fprintf(os.Stderr, "%6.2f s: %s is ready\n", elapsed.Seconds(), t.name)
 			if !t.quiet {
-				s.tell(event{Part: t.name, Elapsed: time.Since(began)})
+				s.tell(event{Part: t.name, Elapsed: elapsed})
 			}
 			close(done[t.name])
 		}()

@@ -107,6 +107,7 @@ func configure(s state, parts []Part, o Options) (*config, error) {
 			"containerd-shim-runc-v2": "containerd", "ctr": "containerd", "runc": "runc", "iptables": "iptables",
 		},
 		ArgoCD: {"argocd": "", "kustomize": "", "redis-server": "redis-server", "git": "git"},
+		Flux:   {"source-controller": "", "kustomize-controller": ""},
 	} {
 		if c.has(part) {
 			for name, debian := range needs {
