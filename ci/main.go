@@ -36,7 +36,7 @@ type AksFlow struct {
 }
 
 func New(
-	// The directory with the Dockerfile: build.context of aksflow.yaml. What its .dockerignore names is not built
+	// The directory with the Dockerfile, without what its .dockerignore names
 	// +defaultPath="/app"
 	// +ignore=["**/.git", "**/__pycache__", "**/.pytest_cache", "**/.venv", "**/node_modules"]
 	source *dagger.Directory,
@@ -49,15 +49,14 @@ func New(
 	// +optional
 	variables []string,
 
-	// Values of the Dockerfile's ARG instructions, instead of those in aksflow.yaml: NAME=VALUE. REVISION, the commit
-	// that the source is at, becomes a label of the image
+	// Values of the Dockerfile's ARG instructions, before those of aksflow.yaml: REVISION=$(git rev-parse HEAD)
 	// +optional
 	buildArgs []string,
 ) *AksFlow {
 	return &AksFlow{Source: source, Config: config, Variables: variables, BuildArgs: buildArgs}
 }
 
-// Let the build use a secret, as RUN --mount=type=secret,id=NAME
+// Let the build read a secret, as RUN --mount=type=secret,id=NAME does
 func (m *AksFlow) WithBuildSecret(
 	ctx context.Context,
 	// Its id in the Dockerfile

@@ -9,6 +9,7 @@ import (
 	"dagger.io/dagger"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 )
 
 // exec judges withExec and what can be asked of it.
@@ -185,6 +186,19 @@ func (r *rig) exec(t *testing.T) {
 		out, err := r.fresh().WithExec(bash("sleep 600 & echo started")).Stdout(within(t))
 		require.NoError(t, err)
 		assert.Equal(t, "started\n", out)
+	})
+
+	t.Run("ManyAtOnce", func(t *testing.T) {
+		t.Parallel()
+		var commands errgroup.Group
+		for i := range 20 {
+			commands.Go(func() error {
+				out, err := r.fresh().WithExec(bash(fmt.Sprintf("sleep 0.2; echo %d", i))).Stdout(within(t))
+				assert.Equal(t, fmt.Sprintln(i), out)
+				return err
+			})
+		}
+		require.NoError(t, commands.Wait())
 	})
 
 	t.Run("LeavesNothingBehind", func(t *testing.T) {

@@ -45,6 +45,22 @@ EOF
 		}
 	})
 
+	t.Run("BuildMounts", func(t *testing.T) {
+		t.Parallel()
+		c := r.dir(map[string]string{
+			"given": "given\n",
+			"Dockerfile": "FROM " + r.Base + " AS maker\nRUN echo made > /made\nFROM " + r.Base + `
+SHELL ["/bin/bash", "-euc"]
+RUN --mount=type=cache,target=/cache --mount=type=bind,target=/context --mount=type=bind,from=maker,source=/made,target=/made \
+    --mount=type=tmpfs,target=/scratch echo ` + nonce() + ` > /cache/f && touch /scratch/f && cat /context/given /made > /seen
+COPY --chown=nobody --chmod=640 given /owned
+RUN stat -c '%U %a' /owned >> /seen; test ! -e /cache -a ! -e /scratch -a ! -e /made -a ! -e /context
+`}).DockerBuild()
+		seen, err := c.File("/seen").Contents(within(t))
+		require.NoError(t, err)
+		assert.Equal(t, "given\nmade\nnobody 640\n", seen)
+	})
+
 	t.Run("BuildErrors", func(t *testing.T) {
 		t.Parallel()
 		ctx := within(t)
