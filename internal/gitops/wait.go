@@ -216,6 +216,10 @@ func (w *waiter) workloads(ctx context.Context, v verdict) ([]ObjectStatus, erro
 		w.tell(ctx, o.Ref, o.Message)
 		objects = append(objects, o)
 	}
+	if v.applied && unseen > 0 && unseen == len(v.workloads) && w.stays("workloads unseen", 10*time.Second) {
+		return nil, fmt.Errorf("%s applied the commit, and none of its workloads is in this cluster: if it deploys to another one, go through Argo CD's API, which sees it",
+			w.operator.title())
+	}
 	if v.applied && len(objects) == 0 && unseen == 0 {
 		slices.Sort(others)
 		err := fmt.Errorf("%s applied the commit, and no workload of it runs %s; they run %s: is it the right Application, and did the bump reach its path?",

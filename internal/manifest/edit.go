@@ -15,9 +15,8 @@ import (
 type editor struct {
 	*source
 	splices []splice
-	set     map[*yaml.Node]string // scalars that have been given a value
-	grown   map[*yaml.Node]bool   // sequences and mappings that have been added to
-	users   map[*yaml.Node][]*yaml.Node
+	set     map[*yaml.Node]string       // scalars that have been given a value
+	users   map[*yaml.Node][]*yaml.Node // the aliases of an anchored node; made when first asked for
 }
 
 // splice replaces content[start:end].
@@ -27,7 +26,7 @@ type splice struct {
 }
 
 func newEditor(s *source) *editor {
-	return &editor{source: s, set: map[*yaml.Node]string{}, grown: map[*yaml.Node]bool{}}
+	return &editor{source: s, set: map[*yaml.Node]string{}}
 }
 
 // apply plans ops and returns how many of them change something.
@@ -215,12 +214,12 @@ func (e *editor) insertKey(mapping *yaml.Node, name, value string) (bool, error)
 		indent := strings.Repeat(" ", mapping.Content[0].Column-1)
 		e.splices = append(e.splices, splice{end, end, e.newline() + indent + name + ": " + e.written(value)})
 	}
-	mapping.Content = append(mapping.Content, text0(name), text0(value))
+	mapping.Content = append(mapping.Content, newScalar(name), newScalar(value))
 	return true, nil
 }
 
-// text0 is a string scalar without a position.
-func text0(value string) *yaml.Node {
+// newScalar is a string scalar without a position.
+func newScalar(value string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value}
 }
 
@@ -252,35 +251,44 @@ func isPlainString(value string) bool {
 	return n.Kind == yaml.ScalarNode && n.Tag == "!!str" && n.Value == value
 }
 
-// addEntry adds an item to the sequence images: of a kustomization, which is made when there is none.
-func (e *editor) addEntry(fields [][2]string) error {
+// entryFields are the keys and values of an item of images:, in order.
+type entryFields [][2]string
+
+// addEntries adds items to the list images: of a kustomization, which is made when there is none.
+func (e *editor) addEntries(entries []entryFields) error {
+	if len(entries) == 0 {
+		return nil
+	}
 	if len(e.docs) == 0 || len(e.docs[0].Content) == 0 || e.docs[0].Content[0].Kind != yaml.MappingNode {
 		return fmt.Errorf("%s: a kustomization is wanted here", e.name)
 	}
 	root := e.docs[0].Content[0]
-	item := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-	for _, field := range fields {
-		item.Content = append(item.Content, text0(field[0]), text0(field[1]))
+	var items []*yaml.Node
+	for _, fields := range entries {
+		item := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+		for _, field := range fields {
+			item.Content = append(item.Content, newScalar(field[0]), newScalar(field[1]))
+		}
+		items = append(items, item)
 	}
 	images := at(root, "images")
 	switch {
 	case images == nil:
-		if err := e.addImages(root, fields); err != nil {
+		if err := e.addImages(root, entries); err != nil {
 			return err
 		}
-		root.Content = append(root.Content, text0("images"), &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{item}})
-		return nil
+		root.Content = append(root.Content, newScalar("images"), &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: items})
 	case images.Kind == yaml.ScalarNode && images.Tag == "!!null":
 		sp, err := e.scalar(images)
 		if err != nil {
 			return err
 		}
-		at := e.endOfLine(sp.end)
-		e.splices = append(e.splices, splice{at, at, e.newline() + e.blockItem(fields, root.Column-1)})
+		end := e.endOfLine(sp.end)
+		e.splices = append(e.splices, splice{end, end, e.newline() + e.blockItems(entries, root.Column-1)})
 		if sp.end > sp.start { // images: ~
 			e.splices = append(e.splices, splice{start: sp.start, end: sp.end})
 		}
-		*images = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Line: images.Line, Column: images.Column}
+		*images = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: items}
 	case images.Kind != yaml.SequenceNode:
 		return fmt.Errorf("%s:%d: images is no list", e.name, images.Line)
 	case images.Style&yaml.FlowStyle != 0:
@@ -291,34 +299,29 @@ func (e *editor) addEntry(fields [][2]string) error {
 		if open = e.skipProperties(open); open >= len(e.content) || e.content[open] != '[' {
 			return fmt.Errorf("%s:%d: cannot add to images: write it as a list with dashes", e.name, images.Line)
 		}
-		text := e.flowItem(fields, e.quotes(root))
+		text := e.flowItems(entries, e.quotes(root))
 		if len(images.Content) > 0 {
 			text += ", "
 		}
 		e.splices = append(e.splices, splice{open + 1, open + 1, text})
-		images.Content = slices.Insert(images.Content, 0, item)
-		return nil
+		images.Content = slices.Insert(images.Content, 0, items...)
 	default:
-		last := len(images.Content) - 1
-		for last > 0 && images.Content[last].Line == 0 {
-			last--
-		}
-		end, err := e.end(images.Content[last])
+		end, err := e.end(images)
 		if err != nil {
 			return err
 		}
 		end = e.endOfLine(end)
-		e.splices = append(e.splices, splice{end, end, e.newline() + e.blockItem(fields, images.Column-1)})
+		e.splices = append(e.splices, splice{end, end, e.newline() + e.blockItems(entries, images.Column-1)})
+		images.Content = append(images.Content, items...)
 	}
-	images.Content = append(images.Content, item)
 	return nil
 }
 
-// addImages adds the key images: with one item at the end of a kustomization.
-func (e *editor) addImages(root *yaml.Node, fields [][2]string) error {
+// addImages adds the key images: with its items at the end of a kustomization.
+func (e *editor) addImages(root *yaml.Node, entries []entryFields) error {
 	if root.Style&yaml.FlowStyle != 0 {
 		end := bytes.LastIndexByte(e.content, '}')
-		last, err := e.end(root.Content[len(root.Content)-1])
+		last, err := e.end(root)
 		if err != nil {
 			return err
 		}
@@ -333,7 +336,7 @@ func (e *editor) addImages(root *yaml.Node, fields [][2]string) error {
 		if e.quotes(root) {
 			key = `"images"`
 		}
-		e.splices = append(e.splices, splice{end, end, ", " + key + ": [" + e.flowItem(fields, e.quotes(root)) + "]"})
+		e.splices = append(e.splices, splice{end, end, ", " + key + ": [" + e.flowItems(entries, e.quotes(root)) + "]"})
 		return nil
 	}
 	indent := root.Column - 1
@@ -344,7 +347,7 @@ func (e *editor) addImages(root *yaml.Node, fields [][2]string) error {
 			break
 		}
 	}
-	text := strings.Repeat(" ", indent) + "images:" + e.newline() + e.blockItem(fields, items)
+	text := strings.Repeat(" ", indent) + "images:" + e.newline() + e.blockItems(entries, items)
 	at := e.documentEnd()
 	if at > 0 && e.content[at-1] != '\n' && e.content[at-1] != '\r' {
 		text = e.newline() + text
@@ -369,33 +372,34 @@ func (e *editor) documentEnd() int {
 	return len(e.content)
 }
 
-func (e *editor) blockItem(fields [][2]string, indent int) string {
-	var b strings.Builder
-	for i, field := range fields {
-		if i > 0 {
-			b.WriteString(e.newline())
+// blockItems writes entries as items with dashes, without a line break behind the last.
+func (e *editor) blockItems(entries []entryFields, indent int) string {
+	var lines []string
+	for _, fields := range entries {
+		mark := "- "
+		for _, field := range fields {
+			lines = append(lines, strings.Repeat(" ", indent)+mark+field[0]+": "+e.written(field[1]))
+			mark = "  "
 		}
-		b.WriteString(strings.Repeat(" ", indent))
-		if i == 0 {
-			b.WriteString("- ")
-		} else {
-			b.WriteString("  ")
-		}
-		b.WriteString(field[0] + ": " + e.written(field[1]))
 	}
-	return b.String()
+	return strings.Join(lines, e.newline())
 }
 
-func (e *editor) flowItem(fields [][2]string, quoted bool) string {
-	var parts []string
-	for _, field := range fields {
-		key := field[0]
-		if quoted {
-			key = `"` + key + `"`
+// flowItems writes entries as items in braces.
+func (e *editor) flowItems(entries []entryFields, quoted bool) string {
+	var items []string
+	for _, fields := range entries {
+		var parts []string
+		for _, field := range fields {
+			key := field[0]
+			if quoted {
+				key = `"` + key + `"`
+			}
+			parts = append(parts, key+": "+e.written(field[1]))
 		}
-		parts = append(parts, key+": "+e.written(field[1]))
+		items = append(items, "{"+strings.Join(parts, ", ")+"}")
 	}
-	return "{" + strings.Join(parts, ", ") + "}"
+	return strings.Join(items, ", ")
 }
 
 // finish splices the content, parses what came out, and refuses it unless it says what the edited documents say.

@@ -75,11 +75,13 @@ func set(name string, content []byte, w wanted, governed map[string]bool, pins [
 			changes = append(changes, p)
 		}
 	}
+	var entries []entryFields
 	for _, pin := range pins {
-		if err := e.addEntry(pinFields(pin, w.image)); err != nil {
-			return nil, err
-		}
+		entries = append(entries, pinFields(pin, w.image))
 		result.Matched++
+	}
+	if err := e.addEntries(entries); err != nil {
+		return nil, err
 	}
 	if len(e.splices) == 0 {
 		return result, nil
@@ -100,8 +102,8 @@ func set(name string, content []byte, w wanted, governed map[string]bool, pins [
 }
 
 // pinFields is the entry of a kustomization's images: that makes a base's image the one wanted.
-func pinFields(repository string, image reference) [][2]string {
-	fields := [][2]string{{"name", repository}}
+func pinFields(repository string, image reference) entryFields {
+	fields := entryFields{{"name", repository}}
 	if image.repository != repository {
 		fields = append(fields, [2]string{"newName", image.repository})
 	}
