@@ -7,6 +7,7 @@ package module
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,15 +57,17 @@ func TestModule(t *testing.T) {
 	m := &module{
 		binary:  compile(t, s.Client()),
 		session: serve(t, s.Client()),
-		source:  filepath.Join(root, "app"),
-		config:  filepath.Join(root, "aksflow.yaml"),
-		base:    "BASE=" + host + "/" + baseimage.Debian,
+		given: call{
+			Source:    filepath.Join(root, "app"),
+			Config:    filepath.Join(root, "aksflow.yaml"),
+			Variables: []string{"BASE=" + host + "/" + baseimage.Debian},
+		},
 	}
 	tarball := filepath.Join(t.TempDir(), "image.tar")
 	digest := ""
 
 	t.Run("Build", func(t *testing.T) {
-		m.call(t, "build", "-output="+tarball, "-build-args=REVISION=abc")
+		m.call(t, call{Function: "build", Output: tarball, BuildArgs: []string{"REVISION=abc"}})
 		built, err := image.Open(tarball)
 		require.NoError(t, err)
 		defer built.Close()
@@ -72,81 +75,93 @@ func TestModule(t *testing.T) {
 	})
 
 	t.Run("Test", func(t *testing.T) {
-		assert.Regexp(t, `^\d+ passed$`, m.call(t, "test", "-image="+tarball))
+		assert.Regexp(t, `^\d+ passed$`, m.call(t, call{Function: "test", Image: tarball}))
 	})
 
 	t.Run("TestReports", func(t *testing.T) {
 		dir := t.TempDir()
-		m.call(t, "test-reports", "-image="+tarball, "-output="+dir)
+		m.call(t, call{Function: "test-reports", Image: tarball, Output: dir})
 		assert.Equal(t, []string{"integration.xml", "unit.xml"}, list(t, dir))
 	})
 
 	t.Run("FailingTest", func(t *testing.T) {
-		broken := *m
-		broken.source = filepath.Join(t.TempDir(), "app")
-		require.NoError(t, os.CopyFS(broken.source, os.DirFS(m.source)))
-		require.NoError(t, os.WriteFile(filepath.Join(broken.source, "tests", "unit", "test_broken.py"),
+		broken := filepath.Join(t.TempDir(), "app")
+		require.NoError(t, os.CopyFS(broken, os.DirFS(m.given.Source)))
+		require.NoError(t, os.WriteFile(filepath.Join(broken, "tests", "unit", "test_broken.py"),
 			[]byte("def test_that_fails():\n    assert 1 == 2\n"), 0o644))
-		_, err := broken.try("test", "-image="+tarball)
+		_, err := m.try(call{Function: "test", Source: broken, Image: tarball})
 		assert.ErrorContains(t, err, "test_that_fails")
 		dir := t.TempDir()
-		broken.call(t, "test-reports", "-image="+tarball, "-output="+dir)
+		m.call(t, call{Function: "test-reports", Source: broken, Image: tarball, Output: dir})
 		assert.Equal(t, []string{"integration.xml", "unit.xml"}, list(t, dir))
 	})
 
 	t.Run("Publish", func(t *testing.T) {
 		server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 		defer server.Close()
-		u, err := url.Parse(server.URL)
-		require.NoError(t, err)
-		repository := u.Host + "/vote"
-		assert.Equal(t, repository+"@"+digest, m.call(t, "publish", "-image="+tarball, "-repository="+repository))
+		repository := strings.TrimPrefix(server.URL, "http://") + "/vote"
+		assert.Equal(t, repository+"@"+digest, m.call(t, call{Function: "publish", Image: tarball, Repository: repository}))
 		pushed, err := image.Resolve(t.Context(), repository+":v1", image.Registry{})
 		require.NoError(t, err)
 		assert.Equal(t, digest, pushed)
 	})
 
+	t.Run("PublishTestsFirst", func(t *testing.T) {
+		broken := filepath.Join(t.TempDir(), "app")
+		require.NoError(t, os.CopyFS(broken, os.DirFS(m.given.Source)))
+		require.NoError(t, os.WriteFile(filepath.Join(broken, "vote", "wsgi.py"), []byte("raise SystemExit('no')\n"), 0o644))
+		_, err := m.try(call{Function: "publish", Source: broken, Repository: "127.0.0.1:9/vote"})
+		assert.ErrorContains(t, err, "nothing was pushed")
+	})
+
 	t.Run("BuildSecret", func(t *testing.T) {
-		small := *m
-		small.source = t.TempDir()
-		require.NoError(t, os.WriteFile(filepath.Join(small.source, "Dockerfile"),
-			[]byte("ARG BASE\nFROM $BASE\nRUN --mount=type=secret,id=token wc -c < /run/secrets/token > /sum\n"), 0o600))
-		assert.Equal(t, "6", m.with(small.source).call(t, "build-with-secret"))
+		source := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(source, "Dockerfile"),
+			[]byte("ARG BASE\nFROM $BASE\nRUN --mount=type=secret,id=token grep -qx s3cr3t /run/secrets/token\n"), 0o600))
+		m.call(t, call{Function: "build", Source: source, SecretName: "token", SecretValue: "s3cr3t", Output: filepath.Join(source, "image.tar")})
 	})
 
 	t.Run("Misuse", func(t *testing.T) {
-		_, err := m.try("build", "-build-args=nonsense")
+		_, err := m.try(call{Function: "build", BuildArgs: []string{"nonsense"}})
 		assert.ErrorContains(t, err, `--build-args "nonsense": want NAME=VALUE`)
 	})
 }
 
-// module is the compiled module, and what its constructor gets.
+// module is the compiled module.
 type module struct {
-	binary               string
-	session              []string // environment
-	source, config, base string
+	binary  string
+	session []string // environment
+	given   call     // what a call has unless it says otherwise
 }
 
-func (m *module) with(source string) *module {
-	other := *m
-	other.source = source
-	return &other
+// call is a function of the module and its arguments: see the type of this name in testdata/standin.
+type call struct {
+	Function                string
+	Source, Config          string
+	Variables, BuildArgs    []string
+	Image, Repository       string
+	SecretName, SecretValue string
+	Output                  string
 }
 
-// call calls a function of the module and returns what it prints.
-func (m *module) call(t *testing.T, function string, flags ...string) string {
+// call makes a call and returns what it prints.
+func (m *module) call(t *testing.T, c call) string {
 	t.Helper()
-	out, err := m.try(function, flags...)
+	out, err := m.try(c)
 	require.NoError(t, err)
 	return out
 }
 
-func (m *module) try(function string, flags ...string) (string, error) {
+func (m *module) try(c call) (string, error) {
+	c.Source, c.Config = cmp.Or(c.Source, m.given.Source), cmp.Or(c.Config, m.given.Config)
+	c.Variables = append(c.Variables, m.given.Variables...)
+	text, err := json.Marshal(c)
+	if err != nil {
+		return "", err
+	}
 	var stdout, stderr bytes.Buffer
-	cmd := exec.Command(m.binary, append(append([]string{
-		"-source=" + m.source, "-config=" + m.config, "-variables=" + m.base,
-	}, flags...), function)...)
-	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), m.session...), &stdout, &stderr
+	cmd := exec.Command(m.binary)
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = append(os.Environ(), m.session...), bytes.NewReader(text), &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		return "", errors.New(stderr.String())
 	}

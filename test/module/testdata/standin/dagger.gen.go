@@ -2,10 +2,9 @@ package main
 
 import (
 	"context"
-	"flag"
+	"encoding/json"
 	"fmt"
 	"os"
-	"strings"
 
 	sdk "dagger.io/dagger"
 
@@ -15,62 +14,66 @@ import (
 // dag is the session that the environment names. Dagger generates it too.
 var dag *dagger.Client
 
-// main stands in for what Dagger generates to serve calls: it calls one function with what `dagger call` would give it,
-// and prints what that returns.
+// call is what `dagger call` would have on its command line: a function, its arguments and the constructor's.
+type call struct {
+	Function                string
+	Source, Config          string // on this machine
+	Variables, BuildArgs    []string
+	Image, Repository       string
+	SecretName, SecretValue string
+	Output                  string // where a file or directory that the function returns is exported to
+}
+
+// main stands in for what Dagger generates to serve calls: it reads one from standard input, makes it and prints what it
+// returns.
 func main() {
-	var list = func(name string) *string { return flag.String(name, "", "NAME=VALUE, separated by spaces") }
-	source, config := flag.String("source", "", ""), flag.String("config", "", "")
-	variables, buildArgs := list("variables"), list("build-args")
-	image, output, repository := flag.String("image", "", ""), flag.String("output", "", ""), flag.String("repository", "", "")
-	flag.Parse()
-	result, err := call(flag.Arg(0), *source, *config, strings.Fields(*variables), strings.Fields(*buildArgs), *image, *output, *repository)
+	var c call
+	err := json.NewDecoder(os.Stdin).Decode(&c)
+	if err == nil {
+		err = c.make(context.Background())
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Println(result)
 }
 
-func call(function, source, config string, variables, buildArgs []string, image, output, repository string) (string, error) {
-	ctx := context.Background()
-	var err error
+func (c call) make(ctx context.Context) (err error) {
 	if dag, err = sdk.Connect(ctx); err != nil {
-		return "", err
+		return err
 	}
 	defer dag.Close()
-	m := New(dag.Host().Directory(source), dag.Host().File(config), variables, buildArgs)
-	var tarball *dagger.File
-	if image != "" {
-		tarball = dag.Host().File(image)
+	m := New(dag.Host().Directory(c.Source), dag.Host().File(c.Config), c.Variables, c.BuildArgs)
+	if c.SecretName != "" {
+		if m, err = m.WithBuildSecret(ctx, c.SecretName, dag.SetSecret("given", c.SecretValue)); err != nil {
+			return err
+		}
 	}
-	switch function {
+	var image *dagger.File
+	if c.Image != "" {
+		image = dag.Host().File(c.Image)
+	}
+	var text string
+	switch c.Function {
 	case "build":
-		built, err := m.Build(ctx)
-		if err != nil {
-			return "", err
+		var built *dagger.Container
+		if built, err = m.Build(ctx); err == nil {
+			text, err = built.AsTarball().Export(ctx, c.Output)
 		}
-		return built.AsTarball().Export(ctx, output)
-	case "build-with-secret":
-		with, err := m.WithBuildSecret(ctx, "token", dag.SetSecret("given", "s3cr3t"))
-		if err != nil {
-			return "", err
-		}
-		built, err := with.Build(ctx)
-		if err != nil {
-			return "", err
-		}
-		return built.File("/sum").Contents(ctx)
 	case "test":
-		return m.Test(ctx, tarball, false)
+		text, err = m.Test(ctx, image, false)
 	case "test-reports":
-		reports, err := m.TestReports(ctx, tarball, false)
-		if err != nil {
-			return "", err
+		var reports *dagger.Directory
+		if reports, err = m.TestReports(ctx, image, false); err == nil {
+			text, err = reports.Export(ctx, c.Output)
 		}
-		return reports.Export(ctx, output)
 	case "publish":
-		return m.Publish(ctx, repository, []string{"v1"}, tarball, "", nil, nil)
+		text, err = m.Publish(ctx, c.Repository, []string{"v1"}, image, "", nil, nil)
 	default:
-		return "", fmt.Errorf("no function %q", function)
+		err = fmt.Errorf("no function %q", c.Function)
 	}
+	if err == nil {
+		fmt.Println(text)
+	}
+	return err
 }
