@@ -424,17 +424,21 @@ func TestCancelled(t *testing.T) {
 	}()
 	_, err := Up(ctx, Options{State: state, FreePorts: true, Parts: []Part{Kubernetes}})
 	<-started
-	if !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "ready so far: ") {
 		t.Errorf("Up: %v", err)
 	}
 	unchanged(t, state, before)
 }
 
 func TestSideBySide(t *testing.T) {
-	a := up(t, Options{Parts: []Part{Registry, Git}})
-	b := up(t, Options{Parts: []Part{Registry, Git}})
-	if a.Registry == b.Registry || a.Git == b.Git {
+	a := up(t, Options{Parts: []Part{Kubernetes}})
+	b := up(t, Options{Parts: []Part{Kubernetes, Git}})
+	if a.Registry == b.Registry || a.Apps == b.Apps || a.Kubeconfig == b.Kubeconfig {
 		t.Fatalf("they share: %+v %+v", a, b)
+	}
+	kubectl(t, a, "", "create", "namespace", "of-a")
+	if out := kubectl(t, b, "", "get", "namespaces", "--output=name"); strings.Contains(out, "of-a") {
+		t.Errorf("the other cluster has %s", out)
 	}
 	down(t, a.State)
 	if _, err := Load(b.State); err != nil {
@@ -443,6 +447,7 @@ func TestSideBySide(t *testing.T) {
 	if got := get(t, "http://"+b.Registry+"/v2/"); got != "{}" {
 		t.Errorf("the other registry answers %q", got)
 	}
+	kubectl(t, b, "", "get", "nodes")
 }
 
 func TestRegistryPassword(t *testing.T) {

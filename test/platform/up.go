@@ -45,6 +45,9 @@ func Up(ctx context.Context, o Options) (*Info, error) {
 	if err != nil {
 		return nil, report.Misuse(err)
 	}
+	if os.Getenv(roleVariable) != "" { // this is the keeper-to-be: another start would start another, and so on
+		return nil, errors.New("starting the local platform: the program that starts it must call platform.Main first thing")
+	}
 	if os.Geteuid() != 0 {
 		return nil, report.Misusef("starting the local platform: it makes namespaces and containers, which needs root: run it with sudo")
 	}
@@ -215,11 +218,13 @@ func start(ctx context.Context, c *config, o Options) (_ *Info, err error) {
 	if c.has(Registry) {
 		side.Go(func() error { return makeImages(work, c, o, registry) })
 	}
+	var ready []string
 	for events := json.NewDecoder(ours); ; {
 		var e event
 		if err := events.Decode(&e); err != nil {
 			if ctx.Err() != nil {
-				return nil, fmt.Errorf("starting the local platform: %w", ctx.Err())
+				return nil, fmt.Errorf("starting the local platform: %w; ready so far: %s; the others write to %s",
+					ctx.Err(), cmp.Or(strings.Join(ready, ", "), "nothing"), s.logs())
 			}
 			return nil, fmt.Errorf("starting the local platform: its keeper ended; see %s: %w", s.log(), err)
 		}
@@ -246,6 +251,7 @@ func start(ctx context.Context, c *config, o Options) (_ *Info, err error) {
 			report.Progressf(ctx, "platform", "ready after %.1f s", time.Since(began).Seconds())
 			return info, nil
 		default:
+			ready = append(ready, e.Part)
 			report.Progressf(ctx, e.Part, "ready after %.1f s", e.Elapsed.Seconds())
 			if e.Info != nil {
 				registry <- e.Info.Registry
@@ -285,6 +291,10 @@ func socketPair() (ours, theirs *os.File, err error) {
 // Load returns the platform that runs in state. When none does, the error says so; it is a [*CrashError] when the last
 // one was not ended by [Down].
 func Load(dir string) (*Info, error) {
+	none := func() error { return fmt.Errorf("no local platform runs in %s: `aksflow up` starts one", dir) }
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, none()
+	}
 	s, err := openState(dir)
 	if err != nil {
 		return nil, report.Misuse(err)
@@ -313,7 +323,7 @@ func Load(dir string) (*Info, error) {
 	if readJSON(s.infoFile(), info) == nil {
 		return nil, &CrashError{State: string(s), Reason: "it was killed"}
 	}
-	return nil, fmt.Errorf("no local platform runs in %s: `aksflow up` starts one", s)
+	return nil, none()
 }
 
 // running tells whether the keeper lives: whether its lock is held.
