@@ -20,6 +20,8 @@ const (
 	envAppKey            = "AKSFLOW_GITHUB_APP_KEY"     // file of its private key
 	envSigningKey        = "AKSFLOW_GIT_SIGNING_KEY"    // file of an OpenPGP or SSH private key
 	envSigningPassphrase = "AKSFLOW_GIT_SIGNING_PASSPHRASE"
+	envArgoCDServer      = "AKSFLOW_ARGOCD_SERVER" // address of Argo CD's API server
+	envArgoCDToken       = "AKSFLOW_ARGOCD_TOKEN"  // a project's token for it
 )
 
 // AuthFromEnvironment returns the GitHub App or the SSH key that AKSFLOW_GITHUB_APP_ID, …_INSTALL and …_KEY or

@@ -140,7 +140,7 @@ type WaitOptions struct {
 	Kubeconfig string
 	Context    string
 	// ArgoCDServer, with ArgoCDToken, goes through Argo CD's own API instead: https://HOST[/ROOT]. No cluster
-	// credential is needed then.
+	// credential is needed then. Empty means what AKSFLOW_ARGOCD_SERVER and AKSFLOW_ARGOCD_TOKEN say, if anything.
 	ArgoCDServer string
 	ArgoCDToken  string
 	CABundle     []byte

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,9 @@ var silence = 45 * time.Second
 func Wait(ctx context.Context, o WaitOptions) (*WaitResult, error) {
 	if o.Image == "" {
 		return nil, report.Misusef("wait needs the image that the pods must run: REPOSITORY@sha256:…")
+	}
+	if o.ArgoCDServer == "" && o.Operator != Flux {
+		o.ArgoCDServer, o.ArgoCDToken = os.Getenv(envArgoCDServer), os.Getenv(envArgoCDToken)
 	}
 	w := &waiter{
 		WaitOptions: o, began: time.Now(), graces: status.DefaultGraces,

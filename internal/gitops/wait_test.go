@@ -560,7 +560,11 @@ func TestWaitThroughArgoCDsAPI(t *testing.T) {
 	assert.Equal(t, []ObjectStatus{{"Deployment/" + b.namespace + "/vote", true, "2 of 2 pods run " + digest(1)}}, result.Objects)
 
 	o.Name = "vote"
-	_, err = b.wait(o, 30*time.Second)
+	t.Setenv("AKSFLOW_ARGOCD_SERVER", s.URL+"/argo")
+	t.Setenv("AKSFLOW_ARGOCD_TOKEN", serverToken)
+	named := o
+	named.ArgoCDServer, named.ArgoCDToken = "", ""
+	_, err = b.wait(named, 30*time.Second)
 	require.NoError(t, err)
 	o.Name = "other"
 	_, err = b.wait(o, 30*time.Second)
