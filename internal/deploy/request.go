@@ -69,14 +69,14 @@ func (c *Cluster) request(ctx context.Context, do func(context.Context) error) e
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		switch {
-		case isConnection(err):
+		if isConnection(err) {
 			c.connection.noteLost(ctx, err)
-		case isPassing(err) && time.Since(began) < passing:
-		case (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)) && c.connection.justBack():
-		default:
+		} else {
 			c.connection.noteAnswer(ctx)
-			return err
+			early := (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)) && c.connection.justBack()
+			if passes := isPassing(err) && time.Since(began) < passing; !passes && !early {
+				return err
+			}
 		}
 		if time.Since(began) > patience {
 			return fmt.Errorf("the API server %s was away for %s: %w", c.host, patience, rootCause(err))
