@@ -2,19 +2,15 @@ package engine
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
@@ -23,53 +19,7 @@ import (
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/aksflow/aksflow/internal/engine/shim/contract"
 )
-
-// tree is a file system that BuildKit makes on demand.
-type tree struct {
-	state llb.State
-	// steps are the commands that ran to make it.
-	steps []*step
-	// identity is what the content is known by, where that is known beforehand: an image's digest.
-	identity string
-}
-
-// step is a command that runs.
-type step struct {
-	// outputs are all file systems that it leaves: the container's, its mounts', its output. BuildKit remembers only
-	// those that somebody asked for, and would run the step again for another. So they are asked for together.
-	outputs []llb.State
-	// solved says that they were, in this session.
-	solved atomic.Bool
-	// services are those that it talks to.
-	services []*node
-	// before are the steps that its inputs come from.
-	before []*step
-}
-
-// walk visits the steps that made a tree, each once.
-func (t tree) walk(visit func(*step)) {
-	seen := map[*step]bool{}
-	var walk func([]*step)
-	walk = func(steps []*step) {
-		for _, s := range steps {
-			if !seen[s] {
-				seen[s] = true
-				walk(s.before)
-				visit(s)
-			}
-		}
-	}
-	walk(t.steps)
-}
-
-// needs are the services that the steps talk to which make a tree.
-func (t tree) needs() (services []*node) {
-	t.walk(func(s *step) { services = append(services, s.services...) })
-	return services
-}
 
 // container is what a Container stands for: a file system and how commands run in it.
 type container struct {
@@ -450,128 +400,6 @@ func withNewFile(ctx context.Context, b *build, c *container, a args) error {
 	return c.change(a.str("path"), func(t tree, inside string) tree { return t.withNewFile(inside, a) })
 }
 
-func withMountedDirectory(ctx context.Context, b *build, c *container, a args) error {
-	d, err := b.directory(ctx, b.engine.must(a.str("source")))
-	if err != nil {
-		return err
-	}
-	if a.str("owner") != "" {
-		if a, err = b.numericOwner(ctx, c, a); err != nil {
-			return err
-		}
-		// In a directory of its own, because that is the owner's too.
-		const inside = "/owned"
-		mkdir := llb.Mkdir(inside, 0o755, llb.WithUser(a.str("owner")))
-		empty := tree{state: llb.Scratch().File(mkdir, llb.WithCustomName(internalPrefix+"make "+inside))}
-		d = &directory{tree: empty.withDirectory(inside, d, args{"owner": a.str("owner")}), path: inside}
-	}
-	c.addMount(mount{path: c.abs(a.str("path")), source: &d.tree, dir: d.path, readOnly: a.flag("readOnly")})
-	return nil
-}
-
-// addMount adds a mount in place of those that it covers.
-func (c *container) addMount(m mount) {
-	c.mounts = slices.DeleteFunc(c.mounts, func(old mount) bool { _, covered := below(old.path, m.path); return covered })
-	c.mounts = append(c.mounts, m)
-}
-
-func withMountedCache(_ context.Context, b *build, c *container, a args) error {
-	sharing := map[string]llb.CacheMountSharingMode{
-		"SHARED": llb.CacheMountShared, "PRIVATE": llb.CacheMountPrivate, "LOCKED": llb.CacheMountLocked,
-	}
-	volume := b.engine.must(a.str("cache"))
-	c.addMount(mount{path: c.abs(a.str("path")), cache: volume.args.str("key"), sharing: sharing[a.str("sharing")]})
-	return nil
-}
-
-func withMountedSecret(ctx context.Context, b *build, c *container, a args) error {
-	secret, err := b.engine.secret(b.engine.must(a.str("source")))
-	if err != nil {
-		return err
-	}
-	mode, _ := a.num("mode")
-	m := mount{path: c.abs(a.str("path")), secret: secret, mode: mode}
-	if owner := a.str("owner"); owner != "" {
-		if m.uid, m.gid, err = b.owner(ctx, c, owner); err != nil {
-			return err
-		}
-	}
-	c.addMount(m)
-	return nil
-}
-
-// numericOwner returns the arguments with the owner in numbers: what is copied to may have no names.
-func (b *build) numericOwner(ctx context.Context, c *container, a args) (args, error) {
-	owner := a.str("owner")
-	if owner == "" {
-		return a, nil
-	}
-	uid, gid, err := b.owner(ctx, c, owner)
-	if err != nil {
-		return nil, err
-	}
-	a = maps.Clone(a)
-	a["owner"] = fmt.Sprintf("%d:%d", uid, gid)
-	return a, nil
-}
-
-// owner looks up USER[:GROUP], each a number or a name from the container's own files.
-func (b *build) owner(ctx context.Context, c *container, owner string) (uid, gid int, err error) {
-	user, group, hasGroup := strings.Cut(owner, ":")
-	if uid, err = strconv.Atoi(user); err != nil {
-		entry, err := b.lookup(ctx, c, "/etc/passwd", user)
-		if err != nil {
-			return 0, 0, err
-		}
-		if uid, err = strconv.Atoi(entry[2]); err != nil {
-			return 0, 0, fmt.Errorf("/etc/passwd: user %s: %w", user, err)
-		}
-		if gid, err = strconv.Atoi(entry[3]); err != nil {
-			return 0, 0, fmt.Errorf("/etc/passwd: user %s: %w", user, err)
-		}
-	} else {
-		gid = uid
-	}
-	if !hasGroup {
-		return uid, gid, nil
-	}
-	if gid, err = strconv.Atoi(group); err == nil {
-		return uid, gid, nil
-	}
-	entry, err := b.lookup(ctx, c, "/etc/group", group)
-	if err != nil {
-		return 0, 0, err
-	}
-	gid, err = strconv.Atoi(entry[2])
-	return uid, gid, err
-}
-
-// lookup returns the fields of a name in one of the files that passwd(5) and group(5) describe.
-func (b *build) lookup(ctx context.Context, c *container, file, name string) ([]string, error) {
-	text, err := b.read(ctx, c.root, c.platform, file)
-	if err != nil {
-		return nil, fmt.Errorf("owner %s: %w", name, err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Split(strings.TrimSpace(line), ":"); len(f) >= 4 && f[0] == name {
-			return f, nil
-		}
-	}
-	return nil, fmt.Errorf("owner %s: %s does not have it", name, file)
-}
-
-func withSecretVariable(_ context.Context, b *build, c *container, a args) error {
-	secret, err := b.engine.secret(b.engine.must(a.str("secret")))
-	if err != nil {
-		return err
-	}
-	name := a.str("name")
-	c.unsetEnv(name)
-	c.secretEnv = slices.DeleteFunc(c.secretEnv, func(s secretEnv) bool { return s.name == name })
-	c.secretEnv = append(c.secretEnv, secretEnv{name, secret})
-	return nil
-}
-
 func withServiceBinding(_ context.Context, b *build, c *container, a args) error {
 	alias := a.str("alias")
 	c.bindings = slices.DeleteFunc(c.bindings, func(b binding) bool { return b.alias == alias })
@@ -606,156 +434,4 @@ func (c *container) allPorts() []port {
 		}
 	}
 	return all
-}
-
-var errNoCommand = errors.New("no command has been set")
-
-// withExec runs a command under the shim.
-func withExec(ctx context.Context, b *build, c *container, a args) error {
-	cmd := a.list("args")
-	if len(cmd) == 0 {
-		cmd = c.config.Config.Cmd
-	}
-	if a.flag("useEntrypoint") {
-		cmd = slices.Concat(c.config.Config.Entrypoint, cmd)
-	}
-	if len(cmd) == 0 {
-		return errNoCommand
-	}
-
-	shim := []string{contract.Shim, "exec", "-out", contract.Out, "-expect", a.str("expect")}
-	key, err := b.hiddenKey(ctx, c)
-	if err != nil {
-		return err
-	}
-	if key != "" {
-		shim = append(shim, "-key", key)
-	}
-	if len(c.bindings) > 0 {
-		shim = append(shim, "-services")
-	}
-	opts := []llb.RunOption{
-		llb.Args(slices.Concat(shim, []string{"--"}, cmd)),
-		llb.WithCustomName(strings.Join(cmd, " ")), // as the reader knows it, without the shim
-		llb.Platform(c.platform),
-		llb.AddMount(contract.Shim, shimState(b.engine), llb.SourcePath(shimName), llb.Readonly),
-		llb.Dir(c.abs(".")),
-	}
-	if c.config.Config.User != "" {
-		opts = append(opts, llb.User(c.config.Config.User))
-	}
-	for _, v := range c.config.Config.Env {
-		name, value, _ := strings.Cut(v, "=")
-		opts = append(opts, llb.AddEnv(name, value))
-	}
-	for _, s := range c.secretEnv {
-		opts = append(opts, llb.AddSecret(s.name, llb.SecretID(s.secret), llb.SecretAsEnv(true)))
-	}
-	this := &step{before: c.steps()}
-	for _, bound := range c.bindings {
-		this.services = append(this.services, bound.service)
-	}
-	for _, h := range b.hosts(c.bindings) {
-		opts = append(opts, llb.AddExtraHost(h.name, h.ip))
-	}
-	for _, m := range c.mounts {
-		switch {
-		case m.secret != "":
-			opts = append(opts, llb.AddSecret(m.path, llb.SecretID(m.secret), llb.SecretFileOpt(m.uid, m.gid, m.mode)))
-		case m.cache != "":
-			opts = append(opts, llb.AddMount(m.path, llb.Scratch(), llb.AsPersistentCacheDir(cacheID(m.cache), m.sharing)))
-		}
-	}
-	run := bare(c.root.state).Run(opts...)
-	leaves := func(s llb.State) tree {
-		s = bare(s)
-		this.outputs = append(this.outputs, s)
-		return tree{state: s, steps: []*step{this}}
-	}
-	for i, m := range c.mounts {
-		if m.source == nil {
-			continue
-		}
-		mountOpts := []llb.MountOption{llb.SourcePath(m.dir)}
-		if m.readOnly {
-			mountOpts = append(mountOpts, llb.Readonly)
-		}
-		after := run.AddMount(m.path, m.source.state, mountOpts...)
-		if !m.readOnly {
-			changed := leaves(after)
-			c.mounts[i].source = &changed
-		}
-	}
-	output := leaves(run.AddMount(contract.Out, outState, llb.SourcePath(outDir)))
-	c.output = &output
-	c.root = leaves(run.Root())
-	return nil
-}
-
-// bare drops what a state says about later commands: the container's configuration says it.
-func bare(s llb.State) llb.State { return llb.NewState(s.Output()) }
-
-const outDir = "/out"
-
-// outState holds an empty directory that any user may write to.
-var outState = llb.Scratch().File(llb.Mkdir(outDir, 0o777), llb.WithCustomName(internalPrefix+"output"))
-
-// cacheID keeps the volumes of the API apart from those that Dockerfiles name.
-func cacheID(key string) string { return "volume/" + key }
-
-// hiddenKey stands for what a command sees and BuildKit leaves out of its cache key: the services that it talks to, and
-// the names of its cache volumes.
-func (b *build) hiddenKey(ctx context.Context, c *container) (string, error) {
-	var parts []string
-	for _, bound := range c.bindings {
-		content, err := b.engine.services.content(ctx, bound.service)
-		if err != nil {
-			return "", err
-		}
-		parts = append(parts, "service", bound.alias, content)
-	}
-	for _, m := range c.mounts {
-		if m.cache != "" {
-			parts = append(parts, "cache", m.path, m.cache)
-		}
-	}
-	if parts == nil {
-		return "", nil
-	}
-	return hash(parts), nil
-}
-
-// hash is a short name for a value.
-func hash(v any) string {
-	data, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // strings and numbers always marshal
-	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:16])
-}
-
-type hostEntry struct {
-	name string
-	ip   net.IP
-}
-
-// hosts are the entries for a container's services, and for the shim the mark that says whether all of them run.
-func (b *build) hosts(bindings []binding) []hostEntry {
-	if len(bindings) == 0 {
-		return nil
-	}
-	var entries []hostEntry
-	mark := net.IPv4(127, 0, 0, 1)
-	for _, bound := range bindings {
-		ip, runs := b.host(bound.service)
-		if !runs {
-			mark = ip
-		}
-		entries = append(entries, hostEntry{bound.alias, ip})
-		if name := hostname(bound.service); !slices.ContainsFunc(entries, func(e hostEntry) bool { return e.name == name }) {
-			entries = append(entries, hostEntry{name, ip})
-		}
-	}
-	return append(entries, hostEntry{contract.ServicesHost, mark})
 }

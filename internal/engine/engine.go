@@ -1,9 +1,10 @@
 // Package engine is the embedded engine: the part of Dagger's API that aksflow's pipeline uses, answered by BuildKit.
 // The SDK connects to it with dagger.WithConn.
 //
-// A query is a chain of fields. Objects (node.go) are what the chain says and nothing more; the fields that ask for
-// something (leaves.go) work out what BuildKit is to do (container.go, directory.go, file.go, secret.go) and have it
-// done (build.go). BuildKit pulls, caches, runs and exports. schema.graphql lists what is served.
+// A query (graphql.go, schema.graphql) is a chain of fields. Objects (node.go) are what the chain says and nothing more.
+// The fields that ask for something (leaves.go) work out what BuildKit is to do (container.go, exec.go, mount.go,
+// directory.go, file.go, secret.go) and have it done (build.go). Services (services.go) run beside that, and images come
+// in and go out by way of a store (store.go). BuildKit pulls, caches, runs and exports.
 package engine
 
 import (
