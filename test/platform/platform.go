@@ -6,6 +6,8 @@
 // first process dies, by whatever cause, the kernel ends the rest and takes mounts and interfaces with it; what is left
 // then, control groups and a lock file, is found by name and removed by the next [Up] or [Down].
 //
+// Linux's control groups may be of version 1 or 2.
+//
 // A listener's address means the same inside and outside: `localhost:5000/vote` is one registry for the developer's
 // push, for the kubelet's pull and for Argo CD.
 //
@@ -26,7 +28,9 @@ const (
 	Registry Part = "registry"
 	// Git is a git server over smart HTTP that asks for a password.
 	Git Part = "git"
-	// Kubernetes is a cluster of one node. Brings Registry.
+	// Kubernetes is a cluster of one node. Brings Registry. RBAC, Pod Security admission, volumes and DNS work as in any
+	// cluster; NetworkPolicy objects are taken and not enforced; pods reach nothing outside. Images of Docker Hub come
+	// from the registry, which has debian:trixie-slim and redis:8.
 	Kubernetes Part = "kubernetes"
 	// ArgoCD is the application controller, the ApplicationSet controller and the repository server. Brings Kubernetes
 	// and Git.
