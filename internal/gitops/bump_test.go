@@ -329,3 +329,30 @@ func TestKilledBump(t *testing.T) {
 	}
 	r.run(r.bare, "fsck", "--strict")
 }
+
+// BenchmarkBump bumps one of 2,500 apps in a repository of 10,000 manifests, the whole of which is searched.
+func BenchmarkBump(b *testing.B) {
+	r := newServer(b).repo(b, "config", map[string]string{"README.md": "x\n"})
+	var stream strings.Builder
+	stream.WriteString("commit refs/heads/main\ncommitter a <a@b> 1700000000 +0000\ndata 1\nx\n")
+	add := func(name, content string) {
+		fmt.Fprintf(&stream, "M 100644 inline %s\ndata %d\n%s\n", name, len(content), content)
+	}
+	for i := range 2500 {
+		dir := fmt.Sprintf("team%d/app%d/", i/50, i)
+		add(dir+"deployment.yaml", deployment("app", fmt.Sprintf("shop/app%d:1", i)))
+		add(dir+"service.yaml", fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: app%d}\n", i))
+		add(dir+"configmap.yaml", fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\ndata:\n  app: %q\n  settings: |\n%s", fmt.Sprint(i), strings.Repeat("    key = value\n", 30)))
+		add(dir+"kustomization.yaml", "resources: [deployment.yaml, service.yaml, configmap.yaml]\n")
+	}
+	load := exec.Command("git", "fast-import", "--quiet", "--force")
+	load.Dir, load.Stdin = r.bare, strings.NewReader(stream.String())
+	out, err := load.CombinedOutput()
+	require.NoError(b, err, string(out))
+	version := 1
+	for b.Loop() {
+		version++
+		_, err := Bump(b.Context(), BumpOptions{Remote: r.remote(), Branch: "main", Target: manifest.Target{Image: fmt.Sprintf("shop/app7:%d", version)}})
+		require.NoError(b, err)
+	}
+}

@@ -21,7 +21,7 @@ import (
 )
 
 // DefaultMessage is the template of a commit's message.
-const DefaultMessage = `Deliver {{.Name}}{{with .Tag}} {{.}}{{end}} to {{.Path}}
+const DefaultMessage = `Deliver {{.Name}} {{.Version}}{{if ne .Path "."}} to {{.Path}}{{end}}
 
 {{range .Changes}}{{.File}}:{{.Line}}: {{with .From}}{{.}}{{else}}(not set){{end}} -> {{.To}}
 {{end}}`
@@ -60,8 +60,12 @@ func (o BumpOptions) data(changes []manifest.Change) MessageData {
 	if colon := strings.LastIndexByte(repository, ':'); colon > strings.LastIndexByte(repository, '/') {
 		repository, tag = repository[:colon], repository[colon+1:]
 	}
+	version := tag
+	if _, hex, found := strings.Cut(digest, ":"); version == "" && found {
+		version = hex[:12]
+	}
 	return MessageData{
-		Name: repository[strings.LastIndexByte(repository, '/')+1:], Image: o.Target.Image, Tag: tag, Digest: digest,
+		Name: repository[strings.LastIndexByte(repository, '/')+1:], Image: o.Target.Image, Tag: tag, Digest: digest, Version: version,
 		Path: pathOrRoot(o.Path), Branch: o.Branch, Changes: changes, SourceRevision: o.SourceRevision, PipelineRun: o.PipelineRun,
 	}
 }

@@ -88,6 +88,7 @@ type MessageData struct {
 	Image          string // the whole reference
 	Tag            string // may be empty
 	Digest         string // sha256:…; may be empty
+	Version        string // the tag; without one, the first 12 digits of the digest
 	Path           string // as in BumpOptions; "." for the root
 	Branch         string
 	Changes        []manifest.Change

@@ -14,7 +14,7 @@ import (
 	"github.com/aksflow/aksflow/internal/report"
 )
 
-const rollbackMessage = `Roll back {{.Name}} in {{.Path}}
+const rollbackMessage = `Roll back {{.Name}}{{if ne .Path "."}} in {{.Path}}{{end}}
 
 {{range .Changes}}{{.File}}:{{.Line}}: {{.From}} -> {{.To}}
 {{end}}`

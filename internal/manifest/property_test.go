@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -181,6 +182,44 @@ func FuzzSet(f *testing.F) {
 			return
 		}
 		assertOnlyImagesChange(t, names[(name%len(names)+len(names))%len(names)], content)
+	})
+}
+
+// FuzzPin adds an image to a kustomization: whatever else stands there must be what it was.
+func FuzzPin(f *testing.F) {
+	for file, content := range corpus(f) {
+		if isKustomization(file) {
+			f.Add(content)
+		}
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		w, err := propertyTarget.wanted()
+		require.NoError(t, err)
+		r, err := set("kustomization.yaml", content, w, nil, []string{"pinned/vote", "pinned/other"})
+		if err != nil {
+			return // refused: nothing was changed
+		}
+		var after map[string]any
+		if yaml.Unmarshal(r.Content, &after) != nil {
+			return // keys that stand twice, which kustomize refuses as well
+		}
+		list, _ := after["images"].([]any)
+		names := map[string]any{}
+		for _, item := range list {
+			if entry, ok := item.(map[string]any); ok {
+				names[fmt.Sprint(entry["name"])] = entry["newName"]
+			}
+		}
+		for _, name := range []string{"pinned/vote", "pinned/other"} {
+			require.Equal(t, w.image.repository, names[name])
+		}
+		before, now := decode(t, content), decode(t, r.Content)
+		require.Len(t, now, len(before))
+		for i, key := range before[0].Content[0].Content {
+			if i%2 == 0 && key.Value != "images" {
+				assertSameBut(t, before[0].Content[0].Content[i+1], value(now[0].Content[0], key.Value), true)
+			}
+		}
 	})
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/aksflow/aksflow/internal/report"
 )
 
 // Set sets every reference in content that target names. Name is the file's: its base tells a kustomization, Helm
@@ -15,7 +17,7 @@ import (
 func Set(name string, content []byte, target Target) (*Result, error) {
 	w, err := target.wanted()
 	if err != nil {
-		return nil, err
+		return nil, report.Misuse(err)
 	}
 	return set(name, content, w, nil, nil)
 }
