@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,7 +64,8 @@ func (a *api) do(ctx context.Context, method, path, contentType string, body []b
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	req.Header.Set("Content-Type", contentType)
-	req.Header.Set("Accept", "application/json")
+	// Of discovery it is the form that has everything in one answer; other things know only the second.
+	req.Header.Set("Accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json")
 	resp, err := a.client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
@@ -138,17 +140,19 @@ func (a *api) watch(path string, f func(change string, object json.RawMessage) e
 	}
 }
 
-// create creates the objects of YAML files, in their order. Those that exist stay as they are.
+// create creates the objects of YAML files, in their order, and waits until the kinds that they define are known to
+// clients. Objects that exist stay as they are.
 func (s *supervisor) create(ctx context.Context, files [][]byte) error {
 	a, err := s.api()
 	if err != nil {
 		return err
 	}
 	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(bytes.Join(files, []byte("\n---\n")))))
+	var defined []definition
 	for {
 		document, err := documents.Read()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return a.awaitKinds(ctx, defined)
 		}
 		if err != nil {
 			return fmt.Errorf("creating the cluster's objects: %w", err)
@@ -171,7 +175,56 @@ func (s *supervisor) create(ctx context.Context, files [][]byte) error {
 		if err != nil {
 			return fmt.Errorf("creating the cluster's objects: %w", err)
 		}
+		var d definition
+		if err := yaml.Unmarshal(document, &d); err == nil && d.Kind == "CustomResourceDefinition" {
+			defined = append(defined, d)
+		}
 	}
+}
+
+// definition is what matters here of a CustomResourceDefinition.
+type definition struct {
+	Kind string
+	Spec struct {
+		Group string
+		Names struct{ Plural string }
+	}
+}
+
+// awaitKinds waits until discovery, by which clients find out what there is, lists every definition.
+func (a *api) awaitKinds(ctx context.Context, definitions []definition) error {
+	for len(definitions) > 0 {
+		var discovery struct {
+			Items []struct {
+				Metadata struct{ Name string }
+				Versions []struct {
+					Resources []struct{ Resource string }
+				}
+			}
+		}
+		if err := a.get(ctx, "/apis", &discovery); err != nil {
+			return fmt.Errorf("waiting for the resource definitions: %w", err)
+		}
+		known := map[string]bool{}
+		for _, group := range discovery.Items {
+			for _, version := range group.Versions {
+				for _, r := range version.Resources {
+					known[group.Metadata.Name+"/"+r.Resource] = true
+				}
+			}
+		}
+		definitions = slices.DeleteFunc(definitions, func(d definition) bool { return known[d.Spec.Group+"/"+d.Spec.Names.Plural] })
+		if len(definitions) == 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the resource definition %s.%s: %w",
+				definitions[0].Spec.Names.Plural, definitions[0].Spec.Group, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // collection is the path that an object is posted to.
