@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/mail"
 
 	"github.com/spf13/cobra"
 
@@ -97,6 +98,8 @@ type bumpFlags struct {
 	skipCI      bool
 	signOff     bool
 	message     string
+	author      string
+	request     gitops.PullRequest
 }
 
 func (b *bumpFlags) register(cmd *cobra.Command) {
@@ -114,6 +117,9 @@ func (b *bumpFlags) register(cmd *cobra.Command) {
 	f.BoolVar(&b.skipCI, "skip-ci", false, "mark the commit so that it starts no workflow")
 	f.BoolVar(&b.signOff, "sign-off", false, "add Signed-off-by to the commit")
 	f.StringVar(&b.message, "message", "", "the commit's message, a Go template")
+	f.StringVar(&b.author, "author", "", "the commit's author, NAME <EMAIL> (default: GIT_AUTHOR_NAME and GIT_AUTHOR_EMAIL)")
+	f.StringArrayVar(&b.request.Labels, "label", nil, "with --pull-request: a label (may be repeated)")
+	f.StringVar(&b.request.AutoMerge, "auto-merge", "", "with --pull-request: merge, squash or rebase it when the branch's rules are met")
 	cmd.MarkFlagsMutuallyExclusive("manifests", "repo", "env")
 }
 
@@ -156,8 +162,15 @@ func (p *place) bumper(ctx context.Context, b *bumpFlags) (func(context.Context)
 		}
 	}
 	o.Target, o.Force, o.SkipCI, o.SignOff, o.Message = b.target, b.force, b.skipCI, b.signOff, b.message
-	if b.pullRequest && o.PullRequest == nil {
-		o.PullRequest = &gitops.PullRequest{}
+	if b.pullRequest || o.PullRequest != nil {
+		o.PullRequest = &b.request
+	}
+	if b.author != "" {
+		address, err := mail.ParseAddress(b.author)
+		if err != nil {
+			return nil, done, report.Misusef("--author %q: want NAME <EMAIL>", b.author)
+		}
+		o.Author = gitops.Author{Name: address.Name, Email: address.Address}
 	}
 	return func(ctx context.Context) (bumpResult, error) {
 		r, err := gitops.Bump(ctx, o)
