@@ -73,7 +73,9 @@ func (m *AksFlow) tested(ctx context.Context) (*dagger.File, error) {
 }
 
 // registryOptions says how to reach the registry, and as whom.
-func registryOptions(ctx context.Context, username string, password *dagger.Secret, registry *dagger.Service) (image.Registry, error) {
+func registryOptions(
+	ctx context.Context, username string, password *dagger.Secret, registry *dagger.Service,
+) (image.Registry, error) {
 	options := image.Registry{Username: username}
 	if (username == "") != (password == nil) {
 		return options, errors.New("--username and --password go together")

@@ -118,7 +118,10 @@ func TestModule(t *testing.T) {
 		source := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(source, "Dockerfile"),
 			[]byte("ARG BASE\nFROM $BASE\nRUN --mount=type=secret,id=token grep -qx s3cr3t /run/secrets/token\n"), 0o600))
-		m.call(t, call{Function: "build", Source: source, SecretName: "token", SecretValue: "s3cr3t", Output: filepath.Join(source, "image.tar")})
+		m.call(t, call{
+			Function: "build", Source: source, SecretName: "token", SecretValue: "s3cr3t",
+			Output: filepath.Join(t.TempDir(), "image.tar"),
+		})
 	})
 
 	t.Run("Misuse", func(t *testing.T) {

@@ -66,7 +66,7 @@ func (r *rig) fresh() *dagger.Container { return r.base().WithEnvVariable("NONCE
 // bash is the command line that runs a script.
 func bash(script string) []string { return []string{"bash", "-euc", script} }
 
-// dir is a directory that holds these files.
+// dir is a directory that holds these files, made in random order: what counts is the content.
 func (r *rig) dir(files map[string]string) *dagger.Directory {
 	d := r.Directory()
 	for name, text := range files {

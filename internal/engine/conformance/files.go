@@ -101,7 +101,8 @@ func (r *rig) files(t *testing.T) {
 			tree(r.Directory().WithDirectory("x", source, dagger.DirectoryWithDirectoryOpts{Exclude: []string{"**/*.log"}})))
 		assert.Equal(t, "./sub/b.log ./sub/b.py",
 			tree(r.Directory().WithDirectory("/", source, dagger.DirectoryWithDirectoryOpts{Include: []string{"sub"}})))
-		out, err := r.base().WithDirectory("/d", source, dagger.ContainerWithDirectoryOpts{Owner: "nobody", Exclude: []string{"other"}}).
+		opts := dagger.ContainerWithDirectoryOpts{Owner: "nobody", Exclude: []string{"other"}}
+		out, err := r.base().WithDirectory("/d", source, opts).
 			WithExec(bash("stat -c '%U %n' /d/*")).Stdout(ctx)
 		require.NoError(t, err)
 		assert.Equal(t, "nobody /d/a.log\nnobody /d/a.py\nnobody /d/sub\n", out)
@@ -110,7 +111,8 @@ func (r *rig) files(t *testing.T) {
 	t.Run("LinksLeadOn", func(t *testing.T) {
 		t.Parallel()
 		ctx := within(t)
-		c := r.base().WithExec(bash("mkdir -p '/real/with space'; echo found > '/real/with space/ünï'; ln -s /real /absolute; ln -s '../real/with space' /absolute/../real/relative"))
+		c := r.base().WithExec(bash(`mkdir -p "/real/with space"; echo found > "/real/with space/ünï"
+			ln -s /real /absolute; ln -s "../real/with space" /real/relative`))
 		for _, path := range []string{"/real/with space/ünï", "/absolute/with space/ünï", "/real/relative/ünï"} {
 			out, err := c.File(path).Contents(ctx)
 			require.NoError(t, err, path)
@@ -189,7 +191,8 @@ func (r *rig) files(t *testing.T) {
 			r, done := r.with(t) // a session may keep what it has read
 			defer done()
 			source := r.Host().Directory(dir, dagger.HostDirectoryOpts{Exclude: []string{"ignored"}})
-			out, err := r.base().WithMountedDirectory("/d", source).WithExec(bash("cat /d/f; " + printRun + "; : " + key)).Stdout(ctx)
+			out, err := r.base().WithMountedDirectory("/d", source).
+				WithExec(bash("cat /d/f; " + printRun + "; : " + key)).Stdout(ctx)
 			require.NoError(t, err)
 			return out
 		}
@@ -207,8 +210,8 @@ func (r *rig) files(t *testing.T) {
 	t.Run("ExportDirectory", func(t *testing.T) {
 		t.Parallel()
 		ctx := within(t)
-		d := r.base().WithExec(bash("mkdir -p /x/sub; echo new > /x/file; echo '#!' > /x/sub/run; chmod 755 /x/sub/run; ln -s file /x/link")).
-			Directory("/x")
+		d := r.base().WithExec(bash(`mkdir -p /x/sub; echo new > /x/file; ln -s file /x/link
+			echo '#!' > /x/sub/run; chmod 755 /x/sub/run`)).Directory("/x")
 		dest := filepath.Join(writeTree(t, map[string]string{"dest/file": "old", "dest/mine": "kept"}), "dest")
 		_, err := d.Export(ctx, dest)
 		require.NoError(t, err)

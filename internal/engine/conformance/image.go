@@ -68,7 +68,7 @@ RUN stat -c '%U %a' /owned >> /seen; test ! -e /cache -a ! -e /scratch -a ! -e /
 			dockerfile, target string
 			want               []string
 		}{
-			"a step fails":    {dockerfile: "FROM " + r.Base + "\nRUN echo to-stdout; echo to-stderr >&2; exit 7\n", want: []string{"exit code: 7"}},
+			"a step fails":    {dockerfile: "FROM " + r.Base + "\nRUN exit 7\n", want: []string{"exit code: 7"}},
 			"no such target":  {dockerfile: "FROM " + r.Base + " AS real\n", target: "unreal", want: []string{"unreal"}},
 			"no such command": {dockerfile: "FROM " + r.Base + "\nRAN true\n", want: []string{"RAN"}},
 			"nothing to copy": {dockerfile: "FROM " + r.Base + "\nCOPY no-such-file /\n", want: []string{"no-such-file"}},

@@ -97,8 +97,9 @@ CMD ["default"]
 	t.Run("DefaultCommandIsTheService", func(t *testing.T) {
 		t.Parallel()
 		image := r.dir(map[string]string{
-			"serve.pl":   serve,
-			"Dockerfile": "FROM " + r.Base + "\nCOPY serve.pl /\nEXPOSE 8080\nCMD [\"perl\", \"/serve.pl\", \"8080\", \"" + nonce() + "\"]\n",
+			"serve.pl": serve,
+			"Dockerfile": "FROM " + r.Base + "\nCOPY serve.pl /\nEXPOSE 8080\nCMD [\"perl\", \"/serve.pl\", \"8080\", \"" +
+				nonce() + "\"]\n",
 		}).DockerBuild()
 		for _, opts := range []dagger.ContainerAsServiceOpts{{}, {UseEntrypoint: true}} {
 			out, err := r.base().WithServiceBinding("srv", image.AsService(opts)).WithExec(asking("srv", 8080)).Stdout(within(t))
