@@ -102,7 +102,10 @@ func (a *api) post(ctx context.Context, path string, object []byte) error {
 	if err != nil {
 		return err
 	}
-	return resp.Body.Close()
+	defer resp.Body.Close()
+	// To close it half read would cancel a request that was carried out.
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
 }
 
 // watch calls f with each object of a collection and with each change, as long as the process lives. The server ends

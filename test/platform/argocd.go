@@ -23,10 +23,19 @@ const argocdNamespace = "argocd"
 
 // Ports inside the namespaces.
 const (
-	argoRedisPort, argoRepoServerPort, argoRepoMetricsPort              = 6379, 8081, 8084
-	argoMetricsPort, argoServerMetricsPort                              = 8082, 8083
-	argoSetMetricsPort, argoSetProbePort, argoSetWebhookPort            = 8085, 8086, 7000
-	argoRedisTask, argoObjectsTask, argoRepoServerTask, argoMachineTask = "argocd-redis", "argocd objects", "argocd-repo-server", "argocd-application-controller"
+	argoRedisPort, argoRepoServerPort, argoRepoMetricsPort   = 6379, 8081, 8084
+	argoMetricsPort, argoServerMetricsPort                   = 8082, 8083
+	argoSetMetricsPort, argoSetProbePort, argoSetWebhookPort = 8085, 8086, 7000
+)
+
+// Tasks that others wait for.
+const (
+	argoRedisTask      = "argocd-redis"
+	argoRepoServerTask = "argocd-repo-server"
+	argoObjectsTask    = "argocd objects"
+	argoSetObjectsTask = "argocd-applicationset objects"
+	argoControllerTask = "argocd-application-controller"
+	argoSetTask        = "argocd-applicationset-controller"
 )
 
 // argocdObjects are Argo CD's own objects that are the same everywhere.
@@ -34,21 +43,23 @@ const (
 //go:embed argocd.yaml
 var argocdObjects []byte
 
-// definitions reads the resource definitions of an operator, which `make setup` copies from its module into a directory
-// beside its program.
-func (c *config) definitions(operator, program, dir string) ([][]byte, error) {
+// definitions reads resource definitions of an operator, which `make setup` copies from its module into a directory
+// beside its program: the files that patterns match, by their order.
+func (c *config) definitions(operator, program, dir string, patterns ...string) ([][]byte, error) {
 	dir = filepath.Join(filepath.Dir(c.Programs[program]), dir)
-	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
-	if err != nil || len(files) == 0 {
-		return nil, fmt.Errorf("no resource definitions of %s in %s: `make setup` puts them there", operator, dir)
-	}
 	var definitions [][]byte
-	for _, file := range files {
-		definition, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("starting %s: %w", operator, err)
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil || len(files) == 0 {
+			return nil, fmt.Errorf("no resource definitions %s of %s in %s: `make setup` puts them there", pattern, operator, dir)
 		}
-		definitions = append(definitions, definition)
+		for _, file := range files {
+			definition, err := os.ReadFile(file)
+			if err != nil {
+				return nil, fmt.Errorf("starting %s: %w", operator, err)
+			}
+			definitions = append(definitions, definition)
+		}
 	}
 	return definitions, nil
 }
@@ -56,7 +67,13 @@ func (c *config) definitions(operator, program, dir string) ([][]byte, error) {
 // argocd is Argo CD without a user interface. Its servers run beside the cluster, not in it, since no registry has
 // their image; to the cluster they are what they always are.
 func (s *supervisor) argocd() ([]task, error) {
-	definitions, err := s.definitions("Argo CD", "argocd", "argocd-crds")
+	const crds = "argocd-crds"
+	definitions, err := s.definitions("Argo CD", "argocd", crds, "application-crd.yaml", "appproject-crd.yaml")
+	if err != nil {
+		return nil, err
+	}
+	// A megabyte that takes the API server seconds, and only one controller waits for it.
+	setDefinition, err := s.definitions("Argo CD", "argocd", crds, "applicationset-crd.yaml")
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +115,9 @@ func (s *supervisor) argocd() ([]task, error) {
 		{name: argoObjectsTask, after: []string{apiTask}, quiet: true, run: func(ctx context.Context) error {
 			return s.create(ctx, objects)
 		}},
+		{name: argoSetObjectsTask, after: []string{argoObjectsTask}, quiet: true, run: func(ctx context.Context) error {
+			return s.create(ctx, setDefinition)
+		}},
 		s.serve(s.argo("application-controller",
 			controlplane.Answers(plainClient, fmt.Sprintf("http://127.0.0.1:%d/healthz", argoMetricsPort)),
 			append(controller, s.argoClient()...)...,
@@ -108,8 +128,8 @@ func (s *supervisor) argocd() ([]task, error) {
 			fmt.Sprintf("--webhook-addr=127.0.0.1:%d", argoSetWebhookPort),
 			"--namespace="+argocdNamespace, "--kubeconfig="+s.controlPlane().Admin(), "--loglevel=warn",
 			fmt.Sprintf("--argocd-repo-server=127.0.0.1:%d", argoRepoServerPort), "--repo-server-plaintext",
-		), append(ready, argoMachineTask)...), // last, since nothing waits for it
-		{name: string(ArgoCD), after: []string{argoMachineTask, "argocd-applicationset-controller"},
+		), append(ready, argoSetObjectsTask)...),
+		{name: string(ArgoCD), after: []string{argoControllerTask, argoSetTask},
 			run: func(context.Context) error { return nil }},
 	}, nil
 }

@@ -18,8 +18,9 @@ const fluxNamespace = "flux-system"
 const (
 	fluxArtifactsPort, fluxSourceMetricsPort, fluxSourceHealthPort = 9790, 9791, 9792
 	fluxKustomizeMetricsPort, fluxKustomizeHealthPort              = 9793, 9794
-	fluxObjectsTask                                                = "flux objects"
 )
+
+const fluxObjectsTask = "flux objects"
 
 // fluxObjects are Flux's own objects.
 //
@@ -28,7 +29,7 @@ var fluxObjects []byte
 
 // flux is Flux's source controller and kustomize controller, beside the cluster as Argo CD is.
 func (s *supervisor) flux() ([]task, error) {
-	definitions, err := s.definitions("Flux", "source-controller", "flux-crds")
+	definitions, err := s.definitions("Flux", "source-controller", "flux-crds", "*.yaml")
 	if err != nil {
 		return nil, err
 	}

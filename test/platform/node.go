@@ -25,9 +25,18 @@ const (
 	controllerManagerPort, schedulerPort = 10257, 10259
 	kubeletPort, kubeletHealthPort       = 10250, 10248
 	proxyHealthPort, dnsReadyPort        = 10256, 8181
-	containerdSocket                     = "/run/containerd/containerd.sock"
-	apiTask, nodeTask                    = "kubernetes API", "node"
-	pauseImage                           = "aksflow/pause:1"
+)
+
+const (
+	containerdSocket = "/run/containerd/containerd.sock"
+	// pauseImage is the repository and tag of the image that holds a pod's namespaces.
+	pauseImage = "aksflow/pause:1"
+)
+
+// Tasks that others wait for.
+const (
+	apiTask     = "kubernetes API"
+	objectsTask = "cluster objects"
 )
 
 func (c *config) controlPlane() *controlplane.Config {
@@ -86,16 +95,16 @@ func (s *supervisor) kubernetes() ([]task, error) {
 			Args:  []string{"kube-proxy", "--config=" + s.State.run("kube-proxy.yaml")},
 			Ready: listens(fmt.Sprintf("127.0.0.1:%d", proxyHealthPort)),
 		}, api),
-		{name: "cluster objects", after: []string{api}, quiet: true, run: func(ctx context.Context) error {
+		{name: objectsTask, after: []string{api}, quiet: true, run: func(ctx context.Context) error {
 			return s.create(ctx, [][]byte{clusterObjects})
 		}},
 		s.serve(process.Spec{
 			Name: "coredns", Path: s.Programs["coredns"], Args: []string{"-conf", s.State.run("Corefile")},
 			Ready: controlplane.Answers(plainClient, fmt.Sprintf("http://127.0.0.1:%d/ready", dnsReadyPort)),
-		}, "cluster objects"),
+		}, objectsTask),
 		{name: "volumes", after: []string{api}, quiet: true, run: s.provisionVolumes},
 		{name: "apps", after: []string{api}, quiet: true, run: s.serveApps},
-		{name: nodeTask, after: []string{"kubelet", "kube-proxy", "coredns", "kube-controller-manager", "kube-scheduler"}, run: s.awaitNode},
+		{name: "node", after: []string{"kubelet", "kube-proxy", "coredns", "kube-controller-manager", "kube-scheduler"}, run: s.awaitNode},
 	}, nil
 }
 
