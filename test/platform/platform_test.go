@@ -275,6 +275,41 @@ spec:
   publishNotReadyAddresses: true # the probe asks through it
   selector: {app: redis}
   ports: [{port: 6379}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+  namespace: app
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+        - name: web
+          image: debian:trixie-slim
+          args:
+            - perl
+            - -MIO::Socket::INET
+            - -e
+            - |
+              my $s = IO::Socket::INET->new(LocalPort => 8080, Listen => 9, ReuseAddr => 1) or die $!;
+              while (my $c = $s->accept) {
+                my $host;
+                while (my $line = <$c>) { $host = $1 if $line =~ /^Host: (\S+)/i; last if $line =~ /^\r?$/ }
+                print $c "HTTP/1.0 200 OK\r\n\r\nthis is $host";
+              }
+          readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: web
+  namespace: app
+spec:
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080}]
 `
 
 func TestKubernetes(t *testing.T) {
@@ -287,7 +322,9 @@ func TestKubernetes(t *testing.T) {
 	if out := kubectl(t, info, "", "exec", "redis-0", "--namespace=app", "--", "redis-cli", "-h", "redis", "ping"); out != "PONG\n" {
 		t.Errorf("a pod reaches the Service: %q", out)
 	}
+	kubectl(t, info, "", "rollout", "status", "deployment/web", "--namespace=app", "--timeout=90s")
 	for url, want := range map[string]string{
+		info.AppURL("web", "app"):                      fmt.Sprintf("this is web.app.localhost:%d", info.Apps),
 		info.AppURL("other", "app"):                    "the cluster has no Service other in the namespace app\n",
 		fmt.Sprintf("http://localhost:%d/", info.Apps): "\"localhost\" names no app: open http://SERVICE.NAMESPACE.localhost:PORT/\n",
 	} {
