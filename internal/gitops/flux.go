@@ -69,15 +69,19 @@ func (k *fluxKustomization) judge(w world, accepts func(string) bool) verdict {
 	if v, ready := k.judgeSource(source, accepts); !ready {
 		return v
 	}
+	fetched := commitOf(field(source, "status", "artifact", "revision"))
 	attempted, applied := commitOf(field(kustomization, "status", "lastAttemptedRevision")), commitOf(field(kustomization, "status", "lastAppliedRevision"))
 	v := verdict{revision: cmp.Or(attempted, applied), workloads: inventory(kustomization)}
 	ready, _ := condition(kustomization, "Ready")
+	doing, busy := condition(kustomization, "Reconciling")
 	switch {
-	case accepts(applied):
+	case applied == fetched:
 		v.applied, v.revision, v.message = true, applied, fmt.Sprintf("revision %.10s is applied", applied)
-	case !accepts(attempted):
-		v.message = fmt.Sprintf("is at revision %.10s, which has not the commit", cmp.Or(v.revision, "(none)"))
-		if time.Since(k.requested) > silence && field(kustomization, "status", "lastHandledReconcileAt") != k.token {
+	case attempted != fetched:
+		v.message = fmt.Sprintf("revision %.10s is fetched; it is at %.10s", fetched, cmp.Or(v.revision, "none"))
+		if busy && doing.Message != "" {
+			v.message += ": " + doing.Message // such as the health checks of the revision before
+		} else if time.Since(k.requested) > silence && field(kustomization, "status", "lastHandledReconcileAt") != k.token {
 			v.err = fmt.Errorf("Flux has not looked at it for %s: is its kustomize-controller running?", silence)
 		}
 	case ready.Status == "False" && ready.Reason == "BuildFailed":
