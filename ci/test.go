@@ -16,6 +16,7 @@ import (
 //
 // Fails with the names of the tests that failed.
 //
+// +check
 // +cache="session"
 func (m *AksFlow) Test(
 	ctx context.Context,
