@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -274,6 +276,45 @@ func (c realCluster) refusingRegistry(t *testing.T, namespace string) string {
 	_, err := c.Deploy(progress(t, time.Now()), deploy.Release{App: "registry", Namespace: namespace + "-registry", Objects: manifests(t, yaml, namespace)})
 	require.NoError(t, err)
 	return "localhost:18401"
+}
+
+func TestOnClusterNetworkCut(t *testing.T) {
+	c := onCluster(t)
+	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
+	require.NoError(t, err)
+	u, err := url.Parse(config.Host)
+	require.NoError(t, err)
+	for name, changes := range map[string][]string{
+		"finishes": nil,
+		"restores": {"- perl\n", "- sh\n        - -c\n        - exit 3\n        - perl\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			namespace := "cut-" + name
+			c.drop(t, namespace)
+			_, err := c.Deploy(progress(t, time.Now()), c.release(t, namespace, "one"))
+			require.NoError(t, err)
+			network := &cuttable{target: u.Host, open: map[net.Conn]bool{}}
+			through, err := deploy.Connect(context.Background(), deploy.Options{Kubeconfig: c.kubeconfig, Dial: network.dial})
+			require.NoError(t, err)
+			stop := c.load(t, namespace)
+			time.AfterFunc(500*time.Millisecond, func() { network.set(true) })
+			time.AfterFunc(20500*time.Millisecond, func() { network.set(false) })
+			began := time.Now()
+			result, err := through.Deploy(progress(t, began), c.release(t, namespace, "two", changes...))
+			took := time.Since(began)
+			answers, failed := stop()
+			t.Logf("%s: %.1f s, %d requests, %d failed: %v", name, took.Seconds(), answers, len(failed), err)
+			assert.Empty(t, failed)
+			assert.Greater(t, took, 20*time.Second)
+			if changes == nil {
+				require.NoError(t, err)
+				assert.Equal(t, 2, result.Revision)
+			} else {
+				require.ErrorContains(t, err, "it ended with exit code 3")
+				assert.True(t, result.RolledBack)
+			}
+		})
+	}
 }
 
 func TestOnClusterNoRequestFails(t *testing.T) {

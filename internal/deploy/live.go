@@ -52,7 +52,12 @@ type place struct {
 func (c *Cluster) readLive(ctx context.Context, objects []*unstructured.Unstructured, set *applySet) (*live, error) {
 	l := &live{objects: map[plan.Ref]*unstructured.Unstructured{}, members: map[plan.Ref]bool{}}
 
-	places := map[place][]*unstructured.Unstructured{}
+	places := map[place][]*unstructured.Unstructured{} // none for a place that is only searched for members
+	search := func(at place) {
+		if _, ok := places[at]; !ok {
+			places[at] = nil
+		}
+	}
 	versions := map[schema.GroupKind]string{}
 	for _, o := range objects {
 		gvk := o.GroupVersionKind()
@@ -68,11 +73,11 @@ func (c *Cluster) readLive(ctx context.Context, objects []*unstructured.Unstruct
 		}
 		gvk = mapping.GroupVersionKind
 		if mapping.Scope.Name() != "namespace" {
-			places[place{gvk, ""}] = places[place{gvk, ""}]
+			search(place{gvk, ""})
 			continue
 		}
 		for namespace := range set.namespaces {
-			places[place{gvk, namespace}] = places[place{gvk, namespace}]
+			search(place{gvk, namespace})
 		}
 	}
 

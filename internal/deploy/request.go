@@ -51,6 +51,23 @@ func (c *connection) noteAnswer(ctx context.Context) {
 	}
 }
 
+// away is how long the API server has been out of reach.
+func (c *connection) away() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost.IsZero() {
+		return 0
+	}
+	return time.Since(c.lost)
+}
+
+// backSince says that the API server was away and came back after t.
+func (c *connection) backSince(t time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lost.IsZero() && c.found.After(t)
+}
+
 // justBack says that the API server may have been restarted a moment ago. It then refuses what its authorizer has not
 // read yet, and does not know what its CustomResourceDefinitions define.
 func (c *connection) justBack() bool {
@@ -79,7 +96,7 @@ func (c *Cluster) request(ctx context.Context, do func(context.Context) error) e
 			}
 		}
 		if time.Since(began) > patience {
-			return fmt.Errorf("the API server %s was away for %s: %w", c.host, patience, rootCause(err))
+			return fmt.Errorf("%w: %w", c.gone(), rootCause(err))
 		}
 		select {
 		case <-ctx.Done():
@@ -87,6 +104,11 @@ func (c *Cluster) request(ctx context.Context, do func(context.Context) error) e
 		case <-time.After(wait/2 + rand.N(wait)):
 		}
 	}
+}
+
+// gone is the error of an API server that did not come back.
+func (c *Cluster) gone() error {
+	return fmt.Errorf("the API server %s was out of reach for %s", c.host, patience)
 }
 
 // resource is the client for objects of a kind in a namespace.

@@ -107,8 +107,7 @@ func (c *Cluster) watchFor(ctx context.Context, r *Release, objects []*unstructu
 	if len(w.objects) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer func() { cancel(); w.informers.Wait() }()
+	defer func() { w.stop() }()
 	if err := w.start(ctx); err != nil {
 		return err
 	}
@@ -126,6 +125,8 @@ type watch struct {
 	autoscaler status.Autoscaler
 
 	informers sync.WaitGroup
+	started   time.Time
+	cancel    context.CancelFunc
 	stores    map[place]cache.SharedIndexInformer
 	changed   chan struct{}
 
@@ -136,8 +137,18 @@ type watch struct {
 	refused error // a watch that may not be opened
 }
 
+// stop ends every watch.
+func (w *watch) stop() {
+	if w.cancel != nil {
+		w.cancel()
+		w.informers.Wait()
+	}
+}
+
 // start opens a watch for every kind in every namespace that matters.
 func (w *watch) start(ctx context.Context) error {
+	ctx, w.cancel = context.WithCancel(ctx)
+	w.started = time.Now()
 	w.stores = map[place]cache.SharedIndexInformer{}
 	wanted := map[place]string{} // with a field selector, when one name is enough
 	namespaces := map[string]bool{}
@@ -198,10 +209,14 @@ func (w *watch) inform(ctx context.Context, at place, selector string) error {
 	informer := dynamicinformer.NewFilteredDynamicInformer(w.cluster.dynamic, mapping.Resource, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
 		o.FieldSelector = selector
 	}).Informer()
+	changed := func() {
+		w.cluster.connection.noteAnswer(ctx)
+		w.signal()
+	}
 	_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { w.signal() },
-		UpdateFunc: func(any, any) { w.signal() },
-		DeleteFunc: func(any) { w.signal() },
+		AddFunc:    func(any) { changed() },
+		UpdateFunc: func(any, any) { changed() },
+		DeleteFunc: func(any) { changed() },
 	})
 	if err != nil {
 		return err
@@ -240,6 +255,8 @@ func (w *watch) signal() {
 
 // run looks at everything after every change, and when a grace ends.
 func (w *watch) run(ctx context.Context) error {
+	pulse := time.NewTicker(time.Second)
+	defer pulse.Stop()
 	for {
 		if err := w.isRefused(); err != nil {
 			return err
@@ -278,6 +295,17 @@ func (w *watch) run(ctx context.Context) error {
 			case <-time.After(swarm):
 			}
 		case <-timer:
+		case <-pulse.C:
+			if w.cluster.connection.away() > patience {
+				return w.cluster.gone()
+			}
+			// The watches would find that out by themselves, half a minute later.
+			if w.cluster.connection.backSince(w.started) {
+				w.stop()
+				if err := w.start(ctx); err != nil {
+					return err
+				}
+			}
 		}
 	}
 }

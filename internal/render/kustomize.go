@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -86,26 +87,27 @@ func (l *localOnly) directory(dir string) error {
 		return fmt.Errorf("%s inflates Helm charts, for which kustomize runs the helm command: give the chart's own directory instead, or commit its rendered output", path)
 	}
 
-	//nolint:staticcheck // Bases is deprecated, and still in people's repositories.
-	for _, entry := range append(append(append([]string{}, k.Resources...), k.Bases...), k.Components...) {
+	//lint:ignore SA1019 Bases is deprecated, and still in people's repositories.
+	bases := k.Bases
+	for _, entry := range slices.Concat(k.Resources, bases, k.Components) {
 		if err := l.entry(path, entry, true); err != nil {
 			return err
 		}
 	}
-	files := append(append([]string{}, k.Configurations...), k.Crds...)
+	files := slices.Concat(k.Configurations, k.Crds, k.Generators, k.Transformers, k.Validators)
 	files = append(files, k.OpenAPI["path"])
-	//nolint:staticcheck // As above.
+	//lint:ignore SA1019 As above.
 	for _, patch := range k.PatchesStrategicMerge {
 		files = append(files, string(patch))
 	}
-	//nolint:staticcheck // As above.
-	for _, patch := range append(append([]types.Patch{}, k.Patches...), k.PatchesJson6902...) {
+	//lint:ignore SA1019 As above.
+	old := k.PatchesJson6902
+	for _, patch := range slices.Concat(k.Patches, old) {
 		files = append(files, patch.Path)
 	}
 	for _, replacement := range k.Replacements {
 		files = append(files, replacement.Path)
 	}
-	files = append(append(append(files, k.Generators...), k.Transformers...), k.Validators...)
 	for _, entry := range files {
 		if entry == "" || strings.Contains(entry, "\n") { // written in place
 			continue
@@ -115,12 +117,12 @@ func (l *localOnly) directory(dir string) error {
 		}
 	}
 	for _, generated := range k.ConfigMapGenerator {
-		if err := noURL(path, append(append([]string{}, generated.FileSources...), generated.EnvSources...)); err != nil {
+		if err := noURL(path, slices.Concat(generated.FileSources, generated.EnvSources)); err != nil {
 			return err
 		}
 	}
 	for _, generated := range k.SecretGenerator {
-		if err := noURL(path, append(append([]string{}, generated.FileSources...), generated.EnvSources...)); err != nil {
+		if err := noURL(path, slices.Concat(generated.FileSources, generated.EnvSources)); err != nil {
 			return err
 		}
 	}

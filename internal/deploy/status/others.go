@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -46,12 +47,8 @@ func service(s *corev1.Service, w *World) Status {
 	if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		return Status{Ready: true}
 	}
-	for _, ingress := range s.Status.LoadBalancer.Ingress {
-		address := ingress.IP
-		if address == "" {
-			address = ingress.Hostname
-		}
-		return Status{Ready: true, Message: "at " + address}
+	if ingress := s.Status.LoadBalancer.Ingress; len(ingress) > 0 {
+		return Status{Ready: true, Message: "at " + cmp.Or(ingress[0].IP, ingress[0].Hostname)}
 	}
 	status := Status{Message: "waits for an address"}
 	for _, event := range w.eventsOf(s.UID) {
