@@ -21,7 +21,9 @@ func claim(c *corev1.PersistentVolumeClaim, w *World) Status {
 	case corev1.ClaimLost:
 		return Status{Message: "lost", Problems: []Problem{{Reason: "Lost", Message: "its volume is gone"}}}
 	}
-	status := Status{Message: "waits for a volume"}
+	status := Status{Message: "waits for a volume", Problems: []Problem{{
+		Reason: "Pending", Message: "nothing has given it a volume: look at its storage class", Heals: Perhaps, Grace: w.cloudGrace(),
+	}}}
 	for _, event := range w.eventsOf(c.UID) {
 		switch event.Reason {
 		case "WaitForFirstConsumer", "WaitForPodScheduled":
@@ -50,7 +52,9 @@ func service(s *corev1.Service, w *World) Status {
 	if ingress := s.Status.LoadBalancer.Ingress; len(ingress) > 0 {
 		return Status{Ready: true, Message: "at " + cmp.Or(ingress[0].IP, ingress[0].Hostname)}
 	}
-	status := Status{Message: "waits for an address"}
+	status := Status{Message: "waits for an address", Problems: []Problem{{
+		Reason: "Pending", Message: "nothing has given it an address: does the cluster have a load balancer?", Heals: Perhaps, Grace: w.cloudGrace(),
+	}}}
 	for _, event := range w.eventsOf(s.UID) {
 		if event.Reason == "SyncLoadBalancerFailed" {
 			status.Problems = []Problem{{Reason: event.Reason, Message: "the cloud gives it no address: " + event.Message, Heals: Perhaps, Grace: w.Graces.Place}}

@@ -95,6 +95,15 @@ func placement(pod *corev1.Pod, events []*corev1.Event, w *World) []Problem {
 			continue
 		}
 		problem := Problem{Reason: condition.Reason, Message: "no node takes the pod: " + firstSentences(condition.Message)}
+		switch {
+		case containsAny(condition.Message, "unbound immediate PersistentVolumeClaims", "waiting for ephemeral volume controller"):
+			problem.Heals, problem.Grace = Perhaps, w.cloudGrace()
+			return []Problem{problem}
+		case containsAny(condition.Message, "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable", "node.cloudprovider.kubernetes.io/uninitialized", "no nodes available"):
+			// A node that is starting.
+			problem.Heals, problem.Grace = Perhaps, w.Graces.Place
+			return []Problem{problem}
+		}
 		scaler := w.Autoscaler
 		for _, event := range events {
 			switch event.Reason {
@@ -140,7 +149,7 @@ func mounts(pod *corev1.Pod, events []*corev1.Event, w *World) []Problem {
 		if missing := missingObject(event.Message); missing != "" {
 			return []Problem{{Reason: event.Reason, Message: missing + " is missing: create it, or add it to the manifests", Heals: Perhaps, Grace: w.Graces.Config}}
 		}
-		return []Problem{{Reason: event.Reason, Message: event.Message, Heals: Perhaps, Grace: w.Graces.Place}}
+		return []Problem{{Reason: event.Reason, Message: event.Message, Heals: Perhaps, Grace: w.cloudGrace()}}
 	}
 	return nil
 }

@@ -75,6 +75,11 @@ var DefaultGraces = Graces{
 	Refused: 20 * time.Second,
 }
 
+// cloudGrace is the least that what a cloud does behind the scenes gets: an address, a disk that moves to another node.
+const cloudGrace = 5 * time.Minute
+
+func (w *World) cloudGrace() time.Duration { return max(w.Graces.Place, cloudGrace) }
+
 // AllGraces is the same grace for every reason.
 func AllGraces(d time.Duration) Graces { return Graces{d, d, d, d, d} }
 

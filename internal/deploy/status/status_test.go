@@ -91,7 +91,10 @@ func TestReadiness(t *testing.T) {
 			s := status.Of(object(t, test.yaml), world(t, ""))
 			assert.Equal(t, test.ready, s.Ready)
 			assert.Contains(t, s.Message, test.message)
-			assert.Empty(t, s.Problems)
+			for _, p := range s.Problems {
+				assert.Equal(t, status.Perhaps, p.Heals)
+				assert.Equal(t, 5*time.Minute, p.Grace)
+			}
 		})
 	}
 }
@@ -199,6 +202,18 @@ func TestWhyNot(t *testing.T) {
 		"no room, unknown": {
 			pod:    `  conditions: [{type: PodScheduled, status: "False", reason: Unschedulable, message: "0/1"}]`,
 			reason: "Unschedulable", heals: status.Perhaps, grace: 30 * time.Second,
+		},
+		"volume coming": {
+			pod: `  conditions: [{type: PodScheduled, status: "False", reason: Unschedulable, message: "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."}]`, autoscaler: status.Absent,
+			reason: "Unschedulable", heals: status.Perhaps, grace: 5 * time.Minute,
+		},
+		"node starting": {
+			pod: `  conditions: [{type: PodScheduled, status: "False", reason: Unschedulable, message: "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }."}]`, autoscaler: status.Absent,
+			reason: "Unschedulable", heals: status.Perhaps, grace: 30 * time.Second,
+		},
+		"disk moving": {
+			pod:    event("p", "FailedAttachVolume", "Multi-Attach error for volume"),
+			reason: "FailedAttachVolume", heals: status.Perhaps, grace: 5 * time.Minute,
 		},
 		"node coming": {
 			pod:    `  conditions: [{type: PodScheduled, status: "False", reason: Unschedulable, message: "0/1"}]` + event("p", "TriggeredScaleUp", "pod triggered scale-up"),
