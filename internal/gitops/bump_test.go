@@ -118,6 +118,43 @@ func TestBumpReappliesOnAMovedBranch(t *testing.T) {
 	assert.Equal(t, "3", r.run(r.bare, "rev-list", "--count", "main"))
 }
 
+// What another writer did in between may leave nothing to apply the edit to.
+func TestBumpThatCannotBeReapplied(t *testing.T) {
+	r := voteRepo(t)
+	r.run(r.work, "rm", "-q", "-r", "apps/vote")
+	theirs := r.commit("theirs", nil)
+	r.run(r.bare, "branch", "theirs", "main")
+	r.run(r.bare, "update-ref", "refs/heads/main", "main~")
+	r.hook("pre-receive", `[ -e moved ] && exit 0; touch moved; unset GIT_QUARANTINE_PATH; git update-ref refs/heads/main theirs`)
+	_, err := Bump(t.Context(), options(r, "shop/vote:2"))
+	require.ErrorContains(t, err, "cannot read apps/vote: file does not exist")
+	assert.Equal(t, theirs, r.run(r.bare, "rev-parse", "main"))
+}
+
+func TestRollbackThatCannotBeApplied(t *testing.T) {
+	kustomization := "resources: [../../base]\nimages:\n- {name: redis, newTag: '8'}\n"
+	r := newServer(t).repo(t, "config", map[string]string{
+		"base/kustomization.yaml": "resources: [deployment.yaml]\n", "base/deployment.yaml": deployment("vote", "shop/vote:1"),
+		"apps/vote/kustomization.yaml": kustomization,
+	})
+	_, err := Bump(t.Context(), options(r, "shop/vote:2"))
+	require.NoError(t, err)
+	bumped := r.show("main", "apps/vote/kustomization.yaml")
+	assert.Contains(t, bumped, "- name: shop/vote\n  newTag: \"2\"")
+	_, err = Rollback(t.Context(), RollbackOptions{BumpOptions: options(r, "shop/vote")})
+	require.NoError(t, err)
+	assert.Equal(t, kustomization, r.show("main", "apps/vote/kustomization.yaml")+"\n", "the base's image comes back")
+
+	_, err = Bump(t.Context(), options(r, "shop/vote:3"))
+	require.NoError(t, err)
+	bumped = r.show("main", "apps/vote/kustomization.yaml")
+	r.pull()
+	tip := r.commit("edit", map[string]string{"apps/vote/kustomization.yaml": "# edited\n" + bumped + "\n"})
+	_, err = Rollback(t.Context(), RollbackOptions{BumpOptions: options(r, "shop/vote")})
+	require.ErrorContains(t, err, "apps/vote/kustomization.yaml was changed after commit")
+	assert.Equal(t, tip, r.run(r.bare, "rev-parse", "main"))
+}
+
 func TestBumpRefusals(t *testing.T) {
 	s := newServer(t)
 	r := s.repo(t, "config", map[string]string{

@@ -338,8 +338,8 @@ func (c *clone) push(ctx context.Context, branch string, old, commit plumbing.Ha
 // refused tells a lost race from a refusal that stays.
 func (c *clone) refused(branch, status string, remarks remoteLines) error {
 	for _, race := range []string{
-		"fetch first", "non-fast-forward", "cannot lock ref", "failed to update ref", "failed to lock", "stale info",
-		"reference already exists", "incorrect old value", "is at", "lock",
+		"fetch first", "non-fast-forward", "cannot lock ref", "failed to update ref", "failed to lock", "unable to lock",
+		"stale info", "reference already exists", "incorrect old value",
 	} {
 		if strings.Contains(strings.ToLower(status), race) {
 			return errRaced

@@ -1,6 +1,7 @@
 package gitops
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 
 const rollbackMessage = `Roll back {{.Name}}{{if ne .Path "."}} in {{.Path}}{{end}}
 
-{{range .Changes}}{{.File}}:{{.Line}}: {{.From}} -> {{.To}}
+{{range .Changes}}{{.File}}:{{.Line}}: {{.From}} -> {{with .To}}{{.}}{{else}}(not set){{end}}
 {{end}}`
 
 // Rollback reverts the commit that set the image which the branch has now, as a new commit. With To, the images of that
@@ -97,7 +98,7 @@ func (o RollbackOptions) revert(ctx context.Context, c *clone, base *object.Comm
 	case before == nil:
 		return nil, fmt.Errorf("the last %d commits of the branch set no image of %s in %s: name the commit to go back to", len(history), o.Target.Image, pathOrRoot(o.Path))
 	}
-	if o.To == "" && len(earlier) == 0 {
+	if o.To == "" && !o.existed(c, before, present) {
 		return nil, fmt.Errorf("commit %.10s brought the image to %s: there is nothing before it to go back to", bump.Hash, pathOrRoot(o.Path))
 	}
 
@@ -111,7 +112,7 @@ func (o RollbackOptions) revert(ctx context.Context, c *clone, base *object.Comm
 			return nil, err
 		}
 		e.files = append(e.files, manifest.File{Path: file, Content: content})
-		from, to := distinct(seen), distinct(earlier[file])
+		from, to := distinct(seen), distinct(earlier[file]) // none where the base's image comes back
 		e.changes = append(e.changes, manifest.Change{File: file, Line: seen[0].Line, From: strings.Join(from, ", "), To: strings.Join(to, ", ")})
 	}
 	if len(e.files) == 0 {
@@ -125,9 +126,20 @@ func (o RollbackOptions) revert(ctx context.Context, c *clone, base *object.Comm
 	}
 	reverts := "\n\n" + revertsSentence + bump.Hash.String() + "."
 	restored := o.BumpOptions
-	restored.Target.Image = e.changes[0].To
+	restored.Target.Image = cmp.Or(e.changes[0].To, repositoryOf(o.Target.Image))
 	e.message, err = restored.message(text+reverts, e.changes)
 	return e, err
+}
+
+// existed tells whether one of the files was there at a commit, with the image or, as a kustomization that pinned none
+// yet, without.
+func (o RollbackOptions) existed(c *clone, commit *object.Commit, files images) bool {
+	for file := range files {
+		if _, err := blobAt(c, commit, file); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // reverted is a file's content with its earlier images. If nothing else touched the file since, it is the earlier file;
