@@ -327,13 +327,15 @@ func TestOnClusterNoRequestFails(t *testing.T) {
 		t.Run(string(s.Kind), func(t *testing.T) {
 			namespace := "load-" + string(s.Kind)
 			c.drop(t, namespace)
-			_, err := c.Deploy(progress(t, time.Now()), c.release(t, namespace, "one"))
+			newNamespace(t, testCluster{c.kubeconfig, c.client}, namespace)
+			deployer := asDeployer(t, testCluster{c.kubeconfig, c.client}, namespace, "")
+			_, err := deployer.Deploy(progress(t, time.Now()), c.release(t, namespace, "one"))
 			require.NoError(t, err)
 			stop := c.load(t, namespace)
 			began := time.Now()
 			r := c.release(t, namespace, "two")
 			r.Strategy = s
-			_, err = c.Deploy(progress(t, began), r)
+			_, err = deployer.Deploy(progress(t, began), r)
 			took := time.Since(began)
 			time.Sleep(4 * time.Second) // the pods that were replaced end
 			answers, failed := stop()

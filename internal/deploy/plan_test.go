@@ -350,13 +350,13 @@ func TestTwoDeploysTakeTurns(t *testing.T) {
 
 // asDeployer is a cluster seen with the rights of manifests/rbac/deployer.yaml, less those that without names, as
 // "verb resource".
-func asDeployer(t *testing.T, namespace string, without string) *deploy.Cluster {
+func asDeployer(t *testing.T, s testCluster, namespace, without string) *deploy.Cluster {
 	t.Helper()
-	s := testServer(t)
 	ctx := context.Background()
 	objects, err := render.Render(ctx, filepath.Join("..", "..", "manifests", "rbac", "deployer.yaml"), render.Options{})
 	require.NoError(t, err)
-	admin := connect(t)
+	admin, err := deploy.Connect(ctx, deploy.Options{Kubeconfig: s.Kubeconfig})
+	require.NoError(t, err)
 	for _, o := range objects {
 		o.SetNamespace(namespace)
 	}
@@ -414,7 +414,7 @@ func TestLeastPrivilege(t *testing.T) {
 	s := testServer(t)
 	ctx, log := events(t)
 	newNamespace(t, s, "least")
-	c := asDeployer(t, "least", "")
+	c := asDeployer(t, s, "least", "")
 	_, err := c.Deploy(ctx, vote(t, "least", "v1"))
 	require.NoError(t, err, log)
 	_, err = c.Deploy(ctx, vote(t, "least", "missing"))
@@ -439,7 +439,7 @@ func TestMissingPermissionNamesTheRule(t *testing.T) {
 		t.Run(without, func(t *testing.T) {
 			namespace := "without-" + strings.ReplaceAll(without, " ", "-")
 			newNamespace(t, s, namespace)
-			c := asDeployer(t, namespace, without)
+			c := asDeployer(t, s, namespace, without)
 			_, err := c.Deploy(ctx, vote(t, namespace, "v1"))
 			require.ErrorContains(t, err, strings.ReplaceAll(says, "NAMESPACE", namespace))
 			_, err = s.Client.CoreV1().Services(namespace).Get(ctx, "vote", metav1.GetOptions{})

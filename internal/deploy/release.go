@@ -47,8 +47,8 @@ type Release struct {
 	PruneNamespaces, PruneVolumes bool
 
 	// Grace is how long a reason that may heal is watched before it fails the deploy. Zero means the default of each
-	// reason: seconds for a missing ConfigMap or Secret, half a minute for a registry that does not answer, as long as
-	// it takes while an autoscaler adds a node.
+	// reason: seconds for a missing ConfigMap or Secret, half a minute for a registry that does not answer, for a probe
+	// what its period and threshold allow, as long as it takes while an autoscaler adds a node.
 	Grace time.Duration
 	// History is how many revisions are kept; default 10.
 	History int

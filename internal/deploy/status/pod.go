@@ -202,7 +202,7 @@ func containerProblems(pod *corev1.Pod, c corev1.ContainerStatus, events []*core
 			problem.Heals, problem.Grace = Perhaps, w.Graces.Crash
 		}
 	case c.State.Running != nil && !c.Ready:
-		if !probing(&problem, pod, c, events) {
+		if !probing(&problem, pod, c, events, w) {
 			return nil
 		}
 	default:
@@ -337,7 +337,7 @@ func exitSentence(ended *corev1.ContainerStateTerminated) string {
 
 // probing fills in a container that runs and is not ready, once its probe has said so. Its grace is what the probe
 // itself allows: a container that is slow to start has a startupProbe, or a budget, that says how slow.
-func probing(problem *Problem, pod *corev1.Pod, c corev1.ContainerStatus, events []*corev1.Event) bool {
+func probing(problem *Problem, pod *corev1.Pod, c corev1.ContainerStatus, events []*corev1.Event, w *World) bool {
 	spec := containerSpec(pod, c.Name)
 	if spec == nil {
 		return false

@@ -61,7 +61,8 @@ func (p Problem) Key() string { return p.Container + "\x00" + p.Reason }
 type Graces struct {
 	Config  time.Duration // a ConfigMap or Secret that is missing
 	Pull    time.Duration // a registry that does not answer
-	Crash   time.Duration // a container that crashed once, or is killed by its probe
+	Crash   time.Duration // a container that crashed once
+	Probe   time.Duration // a probe that fails, when longer than what the probe itself allows
 	Place   time.Duration // a pod that no node has room for
 	Refused time.Duration // a webhook or a quota's controller that cannot be asked
 }
@@ -81,7 +82,7 @@ const cloudGrace = 5 * time.Minute
 func (w *World) cloudGrace() time.Duration { return max(w.Graces.Place, cloudGrace) }
 
 // AllGraces is the same grace for every reason.
-func AllGraces(d time.Duration) Graces { return Graces{d, d, d, d, d} }
+func AllGraces(d time.Duration) Graces { return Graces{d, d, d, d, d, d} }
 
 // Autoscaler says whether something adds nodes.
 type Autoscaler int
