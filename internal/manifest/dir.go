@@ -77,7 +77,12 @@ func (e *NoMatchError) Error() string {
 //
 // Files and Changes are relative to fsys. fsys should be an [fs.ReadLinkFS] if it has symbolic links.
 func Plan(ctx context.Context, fsys fs.FS, dir string, target Target) (*Edit, error) {
-	p, err := newPlanner(ctx, fsys, dir, target)
+	return plan(ctx, fsys, dir, target, func(name string) string { return name })
+}
+
+// plan is Plan with names for messages and changes.
+func plan(ctx context.Context, fsys fs.FS, dir string, target Target, shown func(string) string) (*Edit, error) {
+	p, err := newPlanner(ctx, fsys, dir, target, shown)
 	if err != nil {
 		return nil, err
 	}
@@ -86,13 +91,13 @@ func Plan(ctx context.Context, fsys fs.FS, dir string, target Target) (*Edit, er
 
 // Find returns the references under dir that target names, by file and line. Finding none is no error.
 func Find(ctx context.Context, fsys fs.FS, dir string, target Target) ([]Seen, error) {
-	p, err := newPlanner(ctx, fsys, dir, target)
+	p, err := newPlanner(ctx, fsys, dir, target, func(name string) string { return name })
 	if err != nil {
 		return nil, err
 	}
 	var out []Seen
 	for _, h := range p.held {
-		r, err := set(h.path, h.content, p.want, nil, nil)
+		r, err := set(h.path, p.shown(h.path), h.content, p.want, nil, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -106,12 +111,12 @@ func Find(ctx context.Context, fsys fs.FS, dir string, target Target) ([]Seen, e
 }
 
 // newPlanner reads the manifests under dir and keeps those that may hold the image.
-func newPlanner(ctx context.Context, fsys fs.FS, dir string, target Target) (*planner, error) {
+func newPlanner(ctx context.Context, fsys fs.FS, dir string, target Target, shown func(string) string) (*planner, error) {
 	w, err := target.wanted()
 	if err != nil {
 		return nil, report.Misuse(err)
 	}
-	p := &planner{fsys: fsys, want: w, traces: w.traces()}
+	p := &planner{fsys: fsys, shown: shown, want: w, traces: w.traces()}
 	if p.dir, err = clean(dir); err != nil {
 		return nil, err
 	}
@@ -120,7 +125,7 @@ func newPlanner(ctx context.Context, fsys fs.FS, dir string, target Target) (*pl
 	}
 	info, err := fs.Stat(fsys, p.dir)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", p.dir, pathReason(err))
+		return nil, fmt.Errorf("cannot read %s: %w", shown(p.dir), pathReason(err))
 	}
 	if err := p.collect(ctx, info.IsDir()); err != nil {
 		return nil, err
@@ -157,6 +162,7 @@ func pathReason(err error) error {
 type planner struct {
 	fsys   fs.FS
 	dir    string
+	shown  func(name string) string // a file's name for people
 	want   wanted
 	traces [][]byte
 
@@ -190,7 +196,7 @@ func (p *planner) collect(ctx context.Context, isDir bool) error {
 	chartDirs := map[string]bool{}
 	return fs.WalkDir(p.fsys, p.dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return fmt.Errorf("cannot read %s: %w", name, pathReason(err))
+			return fmt.Errorf("cannot read %s: %w", p.shown(name), pathReason(err))
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -252,22 +258,22 @@ func (p *planner) resolve(name string) (string, error) {
 			return at, nil // a dangling link is for who reads through it
 		}
 		if err != nil {
-			return "", fmt.Errorf("cannot read %s: %w", at, pathReason(err))
+			return "", fmt.Errorf("cannot read %s: %w", p.shown(at), pathReason(err))
 		}
 		if info.Mode()&fs.ModeSymlink == 0 {
 			return at, nil
 		}
 		target, err := links.ReadLink(at)
 		if err != nil {
-			return "", fmt.Errorf("cannot read the link %s: %w", at, pathReason(err))
+			return "", fmt.Errorf("cannot read the link %s: %w", p.shown(at), pathReason(err))
 		}
 		next := path.Join(path.Dir(at), target)
 		if path.IsAbs(target) || !fs.ValidPath(next) {
-			return "", fmt.Errorf("%s is a symbolic link that leaves the repository (to %s): remove it, or bump another path", name, target)
+			return "", fmt.Errorf("%s is a symbolic link that leaves the repository (to %s): remove it, or bump another path", p.shown(name), target)
 		}
 		at = next
 	}
-	return "", fmt.Errorf("%s is a symbolic link that leads in a circle: remove it", name)
+	return "", fmt.Errorf("%s is a symbolic link that leads in a circle: remove it", p.shown(name))
 }
 
 // scan reads every own file once, in parallel, and keeps those that may hold the image.
@@ -325,11 +331,11 @@ func (p *planner) each(ctx context.Context, names []string, visit func(name stri
 func (p *planner) read(name string, into *bytes.Buffer) error {
 	f, err := p.fsys.Open(name)
 	if err != nil {
-		return fmt.Errorf("cannot read %s: %w", name, pathReason(err))
+		return fmt.Errorf("cannot read %s: %w", p.shown(name), pathReason(err))
 	}
 	defer f.Close()
 	if _, err := io.Copy(into, f); err != nil {
-		return fmt.Errorf("cannot read %s: %w", name, pathReason(err))
+		return fmt.Errorf("cannot read %s: %w", p.shown(name), pathReason(err))
 	}
 	return nil
 }
@@ -347,7 +353,7 @@ func (p *planner) finish(ctx context.Context) (*Edit, error) {
 	}
 	edit := &Edit{}
 	for _, h := range p.held {
-		r, err := set(h.path, h.content, p.want, governed[h.path], pins[h.path])
+		r, err := set(h.path, p.shown(h.path), h.content, p.want, governed[h.path], pins[h.path])
 		if err != nil {
 			return nil, err
 		}
@@ -383,7 +389,7 @@ func (p *planner) checkNeighbours(ctx context.Context, edit *Edit) error {
 		}
 	}
 	return p.each(ctx, neighbours, func(name string, content []byte) error {
-		_, err := parse(name, content)
+		_, err := parse(p.shown(name), content)
 		return err
 	})
 }
@@ -395,17 +401,17 @@ func (p *planner) noMatch(ctx context.Context) error {
 		if err := p.read(to, &content); err != nil {
 			continue
 		}
-		if r, err := set(to, content.Bytes(), p.want, nil, nil); err == nil && r.Matched > 0 {
-			return fmt.Errorf("the image stands in %s, to which %s is a link: bump %s", to, name, path.Dir(to))
+		if r, err := set(to, p.shown(to), content.Bytes(), p.want, nil, nil); err == nil && r.Matched > 0 {
+			return fmt.Errorf("the image stands in %s, to which %s is a link: bump %s", p.shown(to), p.shown(name), p.shown(path.Dir(to)))
 		}
 	}
-	e := &NoMatchError{Path: p.dir}
+	e := &NoMatchError{Path: p.shown(p.dir)}
 	for _, name := range p.want.names {
 		e.Names = append(e.Names, name.repository)
 	}
 	e.Names = slices.Compact(e.Names)
 	err := p.each(ctx, p.own, func(name string, content []byte) error {
-		s, err := parse(name, content)
+		s, err := parse(p.shown(name), content)
 		if err != nil {
 			return nil // the image is not in it; that it does not parse is not what went wrong
 		}
@@ -413,7 +419,7 @@ func (p *planner) noMatch(ctx context.Context) error {
 		defer p.mu.Unlock()
 		for _, doc := range s.docs {
 			for _, site := range find(name, doc).sites {
-				e.Seen = append(e.Seen, Seen{File: name, Line: site.nodes()[0].Line, Image: site.image().String()})
+				e.Seen = append(e.Seen, Seen{File: p.shown(name), Line: site.nodes()[0].Line, Image: site.image().String()})
 			}
 		}
 		return nil
@@ -427,7 +433,7 @@ func (p *planner) noMatch(ctx context.Context) error {
 			return err
 		}
 		for _, image := range images {
-			e.Seen = append(e.Seen, Seen{File: k, Line: 1, Image: image})
+			e.Seen = append(e.Seen, Seen{File: p.shown(k), Line: 1, Image: image})
 		}
 	}
 	slices.SortFunc(e.Seen, func(a, b Seen) int {

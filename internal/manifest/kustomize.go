@@ -140,7 +140,7 @@ func (p *planner) govern(name string, root *yaml.Node, repositories []string, go
 // sees, and what its inline patches bring.
 func (p *planner) images(name string, above []string) ([]string, error) {
 	if slices.Contains(above, name) {
-		return nil, fmt.Errorf("%s: the kustomizations use each other in a circle: %s", name, strings.Join(append(above, name), " -> "))
+		return nil, fmt.Errorf("%s: the kustomizations use each other in a circle: %s", p.shown(name), strings.Join(append(above, name), " -> "))
 	}
 	if known, found := p.bases[name]; found {
 		return known, nil
@@ -193,7 +193,7 @@ func (p *planner) imagesOf(name string) ([]string, error) {
 		return nil, err
 	}
 	var images []string
-	s, err := parse(name, content.Bytes())
+	s, err := parse(p.shown(name), content.Bytes())
 	if err != nil {
 		return nil, err
 	}
@@ -317,7 +317,7 @@ func (p *planner) load(name string) (*yaml.Node, error) {
 	if err := p.read(name, &content); err != nil {
 		return nil, err
 	}
-	s, err := parse(name, content.Bytes())
+	s, err := parse(p.shown(name), content.Bytes())
 	if err != nil {
 		return nil, err
 	}

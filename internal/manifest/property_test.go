@@ -195,7 +195,7 @@ func FuzzPin(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte) {
 		w, err := propertyTarget.wanted()
 		require.NoError(t, err)
-		r, err := set("kustomization.yaml", content, w, nil, []string{"pinned/vote", "pinned/other"})
+		r, err := set("kustomization.yaml", "kustomization.yaml", content, w, nil, []string{"pinned/vote", "pinned/other"})
 		if err != nil {
 			return // refused: nothing was changed
 		}

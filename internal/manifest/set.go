@@ -19,13 +19,13 @@ func Set(name string, content []byte, target Target) (*Result, error) {
 	if err != nil {
 		return nil, report.Misuse(err)
 	}
-	return set(name, content, w, nil, nil)
+	return set(name, name, content, w, nil, nil)
 }
 
-// set is Set for a target made ready. Governed are repositories that a kustomization's images: sets for this file:
+// set is Set for a target made ready, with another name for messages and changes. Governed are repositories that a kustomization's images: sets for this file:
 // where they stand, they stay. Pins are repositories to add to this kustomization's images:.
-func set(name string, content []byte, w wanted, governed map[string]bool, pins []string) (*Result, error) {
-	s, err := parse(name, content)
+func set(name, shown string, content []byte, w wanted, governed map[string]bool, pins []string) (*Result, error) {
+	s, err := parse(shown, content)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func set(name string, content []byte, w wanted, governed map[string]bool, pins [
 		f := find(name, doc)
 		meant := f.meant(w)
 		for _, site := range f.sites {
-			result.Seen = append(result.Seen, Seen{name, site.nodes()[0].Line, site.image().String(), slices.Contains(meant, site)})
+			result.Seen = append(result.Seen, Seen{shown, site.nodes()[0].Line, site.image().String(), slices.Contains(meant, site)})
 		}
 		for _, site := range meant {
 			result.Matched++
@@ -51,7 +51,7 @@ func set(name string, content []byte, w wanted, governed map[string]bool, pins [
 			}
 			ops, err := site.set(w.image)
 			if err != nil {
-				return nil, fmt.Errorf("%s:%d: %w", name, site.nodes()[0].Line, err)
+				return nil, fmt.Errorf("%s:%d: %w", shown, site.nodes()[0].Line, err)
 			}
 			for _, o := range ops {
 				if o.node != nil {
@@ -91,14 +91,14 @@ func set(name string, content []byte, w wanted, governed map[string]bool, pins [
 	if result.Content, err = e.finish(); err != nil {
 		return nil, err
 	}
-	after := &source{name: name, content: result.Content}
+	after := &source{name: shown, content: result.Content}
 	for _, p := range changes {
 		result.Changes = append(result.Changes, Change{
-			File: name, Line: after.lineAt(e.moved(p.at)), From: p.from.String(), To: w.image.String(),
+			File: shown, Line: after.lineAt(e.moved(p.at)), From: p.from.String(), To: w.image.String(),
 		})
 	}
 	for _, pin := range pins {
-		result.Changes = append(result.Changes, Change{File: name, Line: after.lineOfPin(pin), From: "", To: w.image.String()})
+		result.Changes = append(result.Changes, Change{File: shown, Line: after.lineOfPin(pin), From: "", To: w.image.String()})
 	}
 	return result, nil
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 )
 
 // SetDir is Plan and Write for a directory, or file, on disk. Links may not leave the git work tree that it stands in;
@@ -32,22 +31,32 @@ func SetDir(ctx context.Context, dir string, target Target) (*Edit, error) {
 		return nil, err
 	}
 	relative = filepath.ToSlash(relative)
-	edit, err := Plan(ctx, root.FS(), relative, target)
+	info, err := os.Stat(absolute)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", dir, pathReason(err))
+	}
+	from := relative // what names are relative to
+	if !info.IsDir() {
+		from = path.Dir(relative)
+	}
+	shown := func(name string) string {
+		if name == relative && info.IsDir() {
+			return dir
+		}
+		if near, err := filepath.Rel(filepath.FromSlash(from), filepath.FromSlash(name)); err == nil {
+			return filepath.ToSlash(near)
+		}
+		return name
+	}
+	edit, err := plan(ctx, root.FS(), relative, target, shown)
 	if err != nil {
 		return nil, err
 	}
 	if err := edit.Write(root); err != nil {
 		return nil, err
 	}
-	prefix := relative + "/"
-	if info, err := os.Stat(absolute); err == nil && !info.IsDir() {
-		prefix = strings.TrimSuffix(path.Dir(relative)+"/", "./")
-	}
 	for i := range edit.Files {
-		edit.Files[i].Path = strings.TrimPrefix(edit.Files[i].Path, prefix)
-	}
-	for i := range edit.Changes {
-		edit.Changes[i].File = strings.TrimPrefix(edit.Changes[i].File, prefix)
+		edit.Files[i].Path = shown(edit.Files[i].Path)
 	}
 	return edit, nil
 }

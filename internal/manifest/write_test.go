@@ -80,10 +80,10 @@ func TestLinks(t *testing.T) {
 		{"to a directory in the directory", "env", map[string]string{"env/pod.yaml": pod, "env/deeper/x.txt": "", "env/again": "->deeper"}, ""},
 		{"dangling", "env", map[string]string{"env/pod.yaml": pod, "env/again.yaml": "->nowhere.yaml"}, ""},
 		{"the directory itself", "link", map[string]string{"env/pod.yaml": pod, "link": "->env"}, ""},
-		{"to a shared file", "env", map[string]string{"base/pod.yaml": pod, "env/pod.yaml": "->../base/pod.yaml"}, "the image stands in base/pod.yaml, to which env/pod.yaml is a link: bump base"},
-		{"out of the repository", "env", map[string]string{"env/pod.yaml": "->" + outside}, "env/pod.yaml is a symbolic link that leaves the repository"},
+		{"to a shared file", "env", map[string]string{"base/pod.yaml": pod, "env/pod.yaml": "->../base/pod.yaml"}, "the image stands in ../base/pod.yaml, to which pod.yaml is a link: bump ../base"},
+		{"out of the repository", "env", map[string]string{"env/pod.yaml": "->" + outside}, "pod.yaml is a symbolic link that leaves the repository"},
 		{"out by steps", "env", map[string]string{"env/pod.yaml": pod, "env/a.yaml": "->b.yaml", "env/b.yaml": "->../../x.yaml"}, "is a symbolic link that leaves the repository"},
-		{"out to a directory", "env", map[string]string{"env/pod.yaml": pod, "env/d": "->/etc"}, "env/d is a symbolic link that leaves the repository (to /etc)"},
+		{"out to a directory", "env", map[string]string{"env/pod.yaml": pod, "env/d": "->/etc"}, "d is a symbolic link that leaves the repository (to /etc)"},
 		{"in a circle", "env", map[string]string{"env/pod.yaml": pod, "env/a.yaml": "->b.yaml", "env/b.yaml": "->a.yaml"}, "leads in a circle"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
