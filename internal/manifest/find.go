@@ -67,6 +67,9 @@ func find(name string, doc *yaml.Node) *finder {
 	case parameters:
 		f.applicationSource(root)
 	case object:
+		if _, kind := groupKind(root); kind == "" {
+			f.repositories(root)
+		}
 		f.object(root)
 	}
 	f.fluxSetters(root)
@@ -266,17 +269,32 @@ func (f *finder) values(n *yaml.Node) {
 			f.values(item)
 		}
 	case yaml.MappingNode:
-		if repository := scalarAt(n, "repository"); repository != nil {
-			f.keys(&keys{
-				registry: scalarAt(n, "registry"), repository: at(n, "repository"), tag: tagAt(n, "tag"), digest: tagAt(n, "digest"),
-			})
-		}
+		f.repository(n)
 		if image := scalarAt(n, "image"); image != nil {
 			f.keys(&keys{repository: at(n, "image"), tag: tagAt(n, "tag"), digest: tagAt(n, "digest")})
 		}
 		for i := 1; i < len(n.Content); i += 2 {
 			f.values(n.Content[i])
 		}
+	}
+}
+
+// repositories walks what may be Helm values, by another name than values, for the shape that is nothing else:
+// repository with tag or digest beside it.
+func (f *finder) repositories(n *yaml.Node) {
+	if n.Kind == yaml.MappingNode && (tagAt(n, "tag") != nil || tagAt(n, "digest") != nil) {
+		f.repository(n)
+	}
+	for _, child := range n.Content {
+		f.repositories(child)
+	}
+}
+
+func (f *finder) repository(n *yaml.Node) {
+	if scalarAt(n, "repository") != nil {
+		f.keys(&keys{
+			registry: scalarAt(n, "registry"), repository: at(n, "repository"), tag: tagAt(n, "tag"), digest: tagAt(n, "digest"),
+		})
 	}
 }
 
