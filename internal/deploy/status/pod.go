@@ -357,8 +357,8 @@ func probing(problem *Problem, pod *corev1.Pod, c corev1.ContainerStatus, events
 			continue
 		}
 		problem.Reason, problem.Logs = reasonNotReady, true
-		problem.Message = strings.TrimSpace(event.Message)
-		problem.Heals, problem.Grace, problem.Depends = Perhaps, budget(probe), true
+		problem.Heals, problem.Grace, problem.Depends = Perhaps, max(budget(probe), w.Graces.Probe), true
+		problem.Message = fmt.Sprintf("%s (%s is its time for that; a slow start wants a startupProbe, or --grace)", strings.TrimSpace(event.Message), problem.Grace)
 		return true
 	}
 	return false
