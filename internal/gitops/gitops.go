@@ -162,7 +162,8 @@ type WaitOptions struct {
 	// Contains tells whether revision has Commit in its history; it lets a later commit pass. nil means that the pods'
 	// digest decides. [Remote.Contains] answers it.
 	Contains func(ctx context.Context, revision, commit string) (bool, error)
-	// Grace is how long a pod may stay in a state that may heal (a first failed pull, one crash); 0 means 30 s.
+	// Grace is how long what may heal may stay broken: a first failed pull, one crash, a registry or a repository that
+	// does not answer. 0 means what package deploy allows each of them.
 	Grace time.Duration
 }
 
