@@ -91,6 +91,9 @@ func (c *Cluster) Promote(ctx context.Context, of Delivery) (*Result, error) {
 	d.release.Strategy = held.Strategy
 	d.release.Strategy.Hold = false
 	err = d.exclusively(ctx, func(ctx context.Context, objects []*unstructured.Unstructured) error {
+		if err := d.stillHeld(held); err != nil {
+			return err
+		}
 		d.revision = *held
 		steps, err := d.survey(ctx, objects)
 		if err != nil {
@@ -136,6 +139,9 @@ func (c *Cluster) Reject(ctx context.Context, of Delivery) (*Result, error) {
 	}
 	d.release.Image = now.Image
 	err = d.exclusively(ctx, func(ctx context.Context, objects []*unstructured.Unstructured) error {
+		if err := d.stillHeld(held); err != nil {
+			return err
+		}
 		steps, err := d.survey(ctx, objects)
 		if err != nil {
 			return err
@@ -184,6 +190,14 @@ func (c *Cluster) held(ctx context.Context, of Delivery) (*delivery, *Revision, 
 	d := c.delivery(held.release(of, objects))
 	d.revisions = revisions
 	return d, held, nil
+}
+
+// stillHeld looks, under the Lease, whether somebody else decided in the meantime.
+func (d *delivery) stillHeld(revision *Revision) error {
+	if now := latest(d.revisions, RevisionHeld); now == nil || now.Number != revision.Number {
+		return fmt.Errorf("somebody else has decided about revision %d of %s by now: its revisions are %s", revision.Number, d.release.App, numbers(d.revisions))
+	}
+	return nil
 }
 
 // survey reads what the cluster has and finds out what to do to each object.

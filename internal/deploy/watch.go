@@ -383,6 +383,10 @@ func (w *watch) underWay(than *watched) bool {
 			earlier = false
 			continue
 		}
+		switch plan.StageOf(o.ref.GroupKind()) {
+		case plan.Services, plan.Rest: // an address is nothing that a container waits for
+			continue
+		}
 		if !o.status.Ready && (earlier || len(o.status.Problems) == 0) {
 			return true
 		}
