@@ -45,8 +45,10 @@ type cluster struct {
 	client dynamic.Interface
 	host   string
 	signal chan struct{}
-	stop   context.CancelFunc
-	wait   sync.WaitGroup
+
+	watching context.Context // of all watches
+	stop     context.CancelFunc
+	watches  sync.WaitGroup
 
 	mu      sync.Mutex
 	stores  map[watchKey]cache.SharedIndexInformer
@@ -80,7 +82,7 @@ func openCluster(ctx context.Context, o WaitOptions) (operator, world, error) {
 	if err != nil {
 		return nil, nil, report.Misusef("the kubeconfig cannot be used: %w", err)
 	}
-	c := &cluster{client: client, host: config.Host, signal: make(chan struct{}, 1), stores: map[watchKey]cache.SharedIndexInformer{}, stop: func() {}}
+	c := &cluster{client: client, host: config.Host, signal: make(chan struct{}, 1), stores: map[watchKey]cache.SharedIndexInformer{}}
 	found, err := c.find(ctx, o)
 	if err != nil {
 		return nil, nil, err
@@ -92,10 +94,9 @@ func openCluster(ctx context.Context, o WaitOptions) (operator, world, error) {
 	case *fluxKustomization:
 		own = []ref{op.ref, op.source}
 	}
-	var watching context.Context
-	watching, c.stop = context.WithCancel(ctx)
+	c.watching, c.stop = context.WithCancel(ctx)
 	for _, r := range own {
-		if err := c.watch(watching, watchKey{r.gvk(), r.namespace, r.name}); err != nil {
+		if err := c.watch(ctx, watchKey{r.gvk(), r.namespace, r.name}); err != nil {
 			c.close()
 			return nil, nil, err
 		}
@@ -356,7 +357,7 @@ func (c *cluster) watch(ctx context.Context, key watchKey) error {
 	c.mu.Lock()
 	c.stores[key] = informer
 	c.mu.Unlock()
-	c.wait.Go(func() { informer.RunWithContext(ctx) })
+	c.watches.Go(func() { informer.RunWithContext(c.watching) })
 	if key.kind == eventKind {
 		return nil // only some reasons are lost without them
 	}
@@ -381,7 +382,10 @@ func (c *cluster) failed() error {
 	return c.refused
 }
 
-func (c *cluster) close() { c.stop() }
+func (c *cluster) close() {
+	c.stop()
+	c.watches.Wait()
+}
 
 func (c *cluster) object(r ref) *unstructured.Unstructured {
 	c.mu.Lock()
