@@ -466,7 +466,7 @@ func argoAPI(t *testing.T, b *testbed) *httptest.Server {
 	var mu sync.Mutex
 	answer := func(w http.ResponseWriter, v any) {
 		w.Header().Set("Content-Type", "application/json")
-		assert.NoError(t, json.NewEncoder(w).Encode(v))
+		_ = json.NewEncoder(w).Encode(v) // a client of a stream goes when it likes
 	}
 	app := func(w http.ResponseWriter, name string) *unstructured.Unstructured {
 		o, err := b.of(applicationKind).Get(t.Context(), name, metav1.GetOptions{})
@@ -494,7 +494,7 @@ func argoAPI(t *testing.T, b *testbed) *httptest.Server {
 	})
 	mux.HandleFunc("GET /argo/api/v1/stream/applications", func(w http.ResponseWriter, r *http.Request) {
 		watcher, err := b.of(applicationKind).Watch(r.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + r.FormValue("name")})
-		if !assert.NoError(t, err) {
+		if err != nil {
 			return
 		}
 		defer watcher.Stop()
@@ -516,7 +516,7 @@ func argoAPI(t *testing.T, b *testbed) *httptest.Server {
 	mux.HandleFunc("GET /argo/api/v1/applications/{name}/resource-tree", func(w http.ResponseWriter, r *http.Request) { answer(w, tree(r)) })
 	mux.HandleFunc("GET /argo/api/v1/stream/applications/{name}/resource-tree", func(w http.ResponseWriter, r *http.Request) {
 		watcher, err := b.client.CoreV1().Pods(b.namespace).Watch(r.Context(), metav1.ListOptions{})
-		if !assert.NoError(t, err) {
+		if err != nil {
 			return
 		}
 		defer watcher.Stop()
