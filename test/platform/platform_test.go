@@ -64,8 +64,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// up starts a platform on free ports, which ends with the test.
-func up(t *testing.T, o Options) *Info {
+// need skips a test that cannot have a platform.
+func need(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("a platform needs root")
@@ -73,6 +73,12 @@ func up(t *testing.T, o Options) *Info {
 	if _, err := tool.Find("kubernetes", ""); err != nil {
 		t.Skipf("no platform for this test: %v", err)
 	}
+}
+
+// up starts a platform on free ports, which ends with the test.
+func up(t *testing.T, o Options) *Info {
+	t.Helper()
+	need(t)
 	if o.State == "" {
 		o.State = filepath.Join(t.TempDir(), "platform")
 	}
@@ -97,6 +103,7 @@ func down(t *testing.T, state string) {
 // machine is what a platform could leave on the host that has its state in a directory.
 func machine(t *testing.T, state string) string {
 	t.Helper()
+	need(t)
 	var b strings.Builder
 	for _, command := range [][]string{
 		{"ip", "-brief", "link"}, {"ip", "route", "show", "table", "all"}, {"ip", "netns"}, {"iptables-save"},
