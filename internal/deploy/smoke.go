@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -24,6 +25,9 @@ func (d *delivery) smoke(ctx context.Context, requests []Smoke, service string) 
 	for _, request := range requests {
 		if request.Service == "" {
 			request.Service = service
+		}
+		if request.Service == "" {
+			return report.Misusef("the smoke test of %s names no Service, and none of the manifests is in front of a Deployment: name one", cmp.Or(request.Path, "/"))
 		}
 		if request.Path == "" {
 			request.Path = "/"
