@@ -208,6 +208,7 @@ func start(ctx context.Context, dir string, idle time.Duration, lock *os.File) e
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(),
 		"PATH="+programs.path(),
+		"TMPDIR="+filepath.Join(dir, tmpDir),
 		// All of a step's output, as fast as it comes: failing tests are read, not skimmed.
 		"BUILDKIT_STEP_LOG_MAX_SIZE=-1", "BUILDKIT_STEP_LOG_MAX_SPEED=-1",
 		"OTEL_TRACES_EXPORTER=", "OTEL_EXPORTER_OTLP_ENDPOINT=",
@@ -313,6 +314,9 @@ const (
 	networkFile = "network.conflist"
 )
 
+// tmpDir is the daemon's own directory for temporary files: it leaves an empty one for each file that it has mounted.
+const tmpDir = "tmp"
+
 // config is what the daemon reads: the content of configFile, and of networkFile for the CNI plugins.
 type config struct{ toml, network string }
 
@@ -366,12 +370,13 @@ root = %q
 
 // write writes the files, and removes what a killed daemon left in its directory.
 func (c config) write(dir string) error {
-	for _, stale := range []string{"buildkitd.sock", "ipam", filepath.Join("cache", "net")} {
+	for _, stale := range []string{"buildkitd.sock", "ipam", tmpDir, filepath.Join("cache", "net")} {
 		if err := os.RemoveAll(filepath.Join(dir, stale)); err != nil {
 			return err
 		}
 	}
 	return errors.Join(
+		os.Mkdir(filepath.Join(dir, tmpDir), 0o700),
 		os.WriteFile(filepath.Join(dir, networkFile), []byte(c.network), 0o600),
 		os.WriteFile(filepath.Join(dir, configFile), []byte(c.toml), 0o600),
 	)
