@@ -147,6 +147,16 @@ func (c *Cluster) Reject(ctx context.Context, of Delivery) (*Result, error) {
 			return err
 		}
 		began := time.Now()
+		var routes []step
+		for _, s := range steps {
+			if traffic.IsRoute(s.object) {
+				routes = append(routes, s)
+			}
+		}
+		// No request may be on its way to the new version's pods when they go.
+		if err := d.apply(ctx, routes); err != nil {
+			return err
+		}
 		for ref, o := range d.live.objects {
 			if o.GetLabels()[traffic.Label] == "" || !d.live.members[ref] || ref.GroupKind() != deploymentKind {
 				continue

@@ -11,6 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/aksflow/aksflow/internal/deploy"
 )
@@ -162,4 +165,67 @@ func TestCanaryThatFailsIsRemoved(t *testing.T) {
 	assert.True(t, result.RolledBack)
 	assert.Equal(t, "vote v1 3", deploymentNames(t, "canary-bad"))
 	assert.Equal(t, before.Generation, getDeployment(t, "canary-bad").Generation)
+}
+
+const gateway = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: httproutes.gateway.networking.k8s.io
+  annotations: {api-approved.kubernetes.io: "https://github.com/kubernetes-sigs/gateway-api/pull/1"}
+spec:
+  group: gateway.networking.k8s.io
+  scope: Namespaced
+  names: {kind: HTTPRoute, plural: httproutes, singular: httproute, listKind: HTTPRouteList}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
+`
+
+func TestCanaryByWeight(t *testing.T) {
+	c := connect(t)
+	ctx, log := events(t)
+	_, err := c.Apply(ctx, "default", manifests(t, gateway, "default"))
+	require.NoError(t, err)
+	routed := func(tag string) deploy.Release {
+		r := vote(t, "weights", tag)
+		r.Objects = append(r.Objects, manifests(t, "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: vote}\nspec: {rules: [{backendRefs: [{name: vote, port: 80}]}]}\n", "weights")...)
+		return r
+	}
+	weights := func() string {
+		config, err := clientcmd.BuildConfigFromFlags("", testServer(t).Kubeconfig)
+		require.NoError(t, err)
+		client, err := dynamic.NewForConfig(config)
+		require.NoError(t, err)
+		route, err := client.Resource(schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "httproutes"}).Namespace("weights").Get(ctx, "vote", metav1.GetOptions{})
+		require.NoError(t, err)
+		var out []string
+		for _, backend := range route.Object["spec"].(map[string]any)["rules"].([]any)[0].(map[string]any)["backendRefs"].([]any) {
+			out = append(out, fmt.Sprint(backend.(map[string]any)["name"], " ", backend.(map[string]any)["weight"]))
+		}
+		return strings.Join(out, ", ")
+	}
+	_, err = c.Deploy(ctx, routed("v1"))
+	require.NoError(t, err, log)
+	assert.Equal(t, "vote <nil>", weights())
+
+	r := routed("v2")
+	r.Strategy = deploy.Strategy{Kind: deploy.Canary, Percent: []int{10, 40}, Hold: true}
+	_, err = c.Deploy(ctx, r)
+	require.NoError(t, err, log)
+	assert.Equal(t, "vote 90, vote-canary 10", weights())
+	assert.Equal(t, "vote v1 3, vote-canary v2 1", deploymentNames(t, "weights"))
+
+	of := deploy.Delivery{App: "vote", Namespace: "weights"}
+	_, err = c.Reject(ctx, of)
+	require.NoError(t, err, log)
+	assert.Equal(t, "vote <nil>", weights())
+	assert.Equal(t, "vote v1 3", deploymentNames(t, "weights"))
+
+	_, err = c.Deploy(ctx, r)
+	require.NoError(t, err, log)
+	_, err = c.Promote(ctx, of)
+	require.NoError(t, err, log)
+	assert.Contains(t, log.String(), "40% of the requests, by the route's weights")
+	assert.Equal(t, "vote <nil>", weights())
+	assert.Equal(t, "vote v2 3", deploymentNames(t, "weights"))
 }

@@ -117,6 +117,11 @@ func Share(second, stable int64) int {
 	return int(math.Round(100 * float64(second) / float64(second+stable)))
 }
 
+// IsRoute says whether an object is a Gateway API route whose backends have weights.
+func IsRoute(o *unstructured.Unstructured) bool {
+	return o.GetKind() == "HTTPRoute" || o.GetKind() == "GRPCRoute"
+}
+
 // Routes says whether a Gateway API route sends requests to a Service.
 func Routes(route *unstructured.Unstructured, service string) bool {
 	_, n := weigh(route, service, "", 0)
@@ -130,7 +135,7 @@ func Weigh(route *unstructured.Unstructured, service, second string, percent int
 }
 
 func weigh(route *unstructured.Unstructured, service, second string, percent int) (*unstructured.Unstructured, int) {
-	if route.GetKind() != "HTTPRoute" && route.GetKind() != "GRPCRoute" {
+	if !IsRoute(route) {
 		return nil, 0
 	}
 	route = route.DeepCopy()
