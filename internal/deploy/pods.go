@@ -44,7 +44,7 @@ func (c *Cluster) verifyImage(ctx context.Context, r *Release, objects []*unstru
 		if len(names) == 0 {
 			continue
 		}
-		pods, err := c.podsOf(ctx, o)
+		pods, err := c.newPodsOf(ctx, o)
 		if err != nil {
 			return explain("the pods of "+plan.RefOf(o).In(r.Namespace), err)
 		}
@@ -58,6 +58,39 @@ func (c *Cluster) verifyImage(ctx context.Context, r *Release, objects []*unstru
 		}
 	}
 	return nil
+}
+
+// newPodsOf lists the pods that a workload has made of its present template. Those of an earlier one may be on their way
+// out, or stay, as a StatefulSet's partition wants it.
+func (c *Cluster) newPodsOf(ctx context.Context, workload *unstructured.Unstructured) ([]corev1.Pod, error) {
+	pods, err := c.podsOf(ctx, workload)
+	if err != nil {
+		return nil, err
+	}
+	now, err := c.current(ctx, []*unstructured.Unstructured{workload})
+	if err != nil || len(now) == 0 {
+		return nil, err
+	}
+	label, template := "", ""
+	switch workload.GetKind() {
+	case "Deployment":
+		label = appsv1.DefaultDeploymentUniqueLabelKey
+		sets, err := c.replicaSetsOf(ctx, workload)
+		if err != nil {
+			return nil, err
+		}
+		for _, rs := range sets {
+			if rs.Annotations[deploymentRevision] == now[0].GetAnnotations()[deploymentRevision] {
+				template = rs.Labels[label]
+			}
+		}
+	case "StatefulSet":
+		label = appsv1.ControllerRevisionHashLabelKey
+		template, _, _ = unstructured.NestedString(now[0].Object, "status", "updateRevision")
+	case "DaemonSet":
+		label, template = "pod-template-generation", now[0].GetAnnotations()[appsv1.DeprecatedTemplateGeneration]
+	}
+	return slices.DeleteFunc(pods, func(p corev1.Pod) bool { return p.Labels[label] != template }), nil
 }
 
 // podsOf lists the pods that a workload selects and that are not on their way out.
@@ -139,7 +172,8 @@ func (c *Cluster) forgetRollout(ctx context.Context, ch change) error {
 	}
 	client := c.client.AppsV1().ReplicaSets(ch.ref.Namespace)
 	for uid, rs := range now {
-		if _, old := ch.replicaSets[uid]; old || value(rs.Spec.Replicas) > 0 || rs.Status.Replicas > 0 {
+		// One that is still to be scaled down keeps its place in the history. The count in its status may lag.
+		if _, old := ch.replicaSets[uid]; old || value(rs.Spec.Replicas) > 0 {
 			continue
 		}
 		err := c.request(ctx, func(ctx context.Context) error {

@@ -2,7 +2,6 @@ package status
 
 import (
 	"fmt"
-	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +11,8 @@ import (
 //
 //	metadata:
 //	  generation: 2
+//	  annotations:
+//	    deprecated.daemonset.template.generation: "2"   # the label pod-template-generation of the new pods
 //	spec:
 //	  updateStrategy:
 //	    type: RollingUpdate
@@ -34,7 +35,7 @@ func daemonSet(d *appsv1.DaemonSet, w *World) Status {
 		return Status{Ready: true, Message: message}
 	}
 	// The pods carry the generation of the template that made them.
-	newest := strconv.FormatInt(d.Generation, 10)
+	newest := d.Annotations[appsv1.DeprecatedTemplateGeneration]
 	var pods []*corev1.Pod
 	for _, pod := range w.podsOf(d.UID) {
 		if pod.Labels["pod-template-generation"] == newest || d.Status.UpdatedNumberScheduled >= want {
