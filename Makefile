@@ -26,10 +26,19 @@ TOOLS := kubernetes=tools/kubernetes:. \
          kustomize-controller=tools/flux:github.com/fluxcd/kustomize-controller \
          staticcheck=tools/lint:honnef.co/go/tools/cmd/staticcheck \
          actionlint=tools/lint:github.com/rhysd/actionlint/cmd/actionlint
+# What only a benchmark stands beside.
+BENCH_TOOLS := yq=tools/yq:github.com/mikefarah/yq/v4
+
+# Modules below tools/ with Go code of their own; the others only name what to build.
+TOOL_MODULES := tools/coredns tools/flux/artifact tools/kubernetes tools/pause tools/registry
 
 # Packages whose tests run under the race detector. The rest drive containers and a cluster from outside.
 RACE := ./internal/command/... ./internal/config/... ./internal/deliver/... ./internal/deploy/... ./internal/gitflow/... \
         ./internal/gitops/... ./internal/image/... ./internal/manifest/... ./internal/render/... ./internal/report/...
+
+# Tests have an engine and a platform of their own, beside those of a demo. The path is short: sockets stand below it.
+TEST_STATE := $(or $(XDG_STATE_HOME),$(HOME)/.local/state)/aksflow-test
+TEST_ENV   := $(SUDO) env AKSFLOW_STATE=$(TEST_STATE) AKSFLOW_BIN=$(BIN) PATH="$(BIN):$$PATH"
 
 # One way to compile for building, vetting and testing, so that each package is compiled once; the race detector needs cgo.
 export CGO_ENABLED := 0
@@ -66,7 +75,7 @@ $(BIN)/$(1): $$(wildcard $(2)/go.mod $(2)/go.sum $(2)/*.go)
 	$$(say) 'building $(1) (minutes the first time, seconds from the cache)'
 	@cd $(2) && go build -ldflags '-s -w $(LDFLAGS_$(1))' -o $(BIN)/$(1) $(3)
 endef
-$(foreach t,$(TOOLS),$(eval $(call tool,$(firstword $(subst =, ,$(t))),$(firstword $(subst :, ,$(lastword $(subst =, ,$(t))))),$(lastword $(subst :, ,$(t))))))
+$(foreach t,$(TOOLS) $(BENCH_TOOLS),$(eval $(call tool,$(firstword $(subst =, ,$(t))),$(firstword $(subst :, ,$(lastword $(subst =, ,$(t))))),$(lastword $(subst :, ,$(t))))))
 
 # The resource definitions of the operators, from the modules that their programs are built from.
 $(BIN)/argocd-crds: tools/argocd/go.mod | $(BIN)/argocd
@@ -95,11 +104,11 @@ down: ## stop what the demo left running
 
 .PHONY: test
 test: setup lint ## every test there is, the end-to-end ones on a cluster of their own included
-	$(say) 'tests under the race detector'
-	@$(SUDO) env AKSFLOW_BIN=$(BIN) PATH="$(BIN):$$PATH" CGO_ENABLED=1 go test -race $(RACE)
-	$(say) 'tests with containers and a cluster'
-	@$(SUDO) env AKSFLOW_BIN=$(BIN) PATH="$(BIN):$$PATH" go test -p 1 -timeout 40m \
-	  $$(go list ./... | grep -vxF -f <(go list $(RACE)))
+	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
+	printf '\033[36m==>\033[0m tests under the race detector\n'; \
+	$(TEST_ENV) CGO_ENABLED=1 go test -race $(RACE); \
+	printf '\033[36m==>\033[0m tests with containers and a cluster\n'; \
+	$(TEST_ENV) go test -p 1 -timeout 40m $$(go list ./... | grep -vxF -f <(go list $(RACE)))
 
 .PHONY: lint
 lint: $(BIN)/staticcheck $(BIN)/actionlint ## format, vet, staticcheck
@@ -107,12 +116,13 @@ lint: $(BIN)/staticcheck $(BIN)/actionlint ## format, vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	if [ -n "$$unformatted" ]; then printf 'gofmt -w these:\n%s\n' "$$unformatted"; exit 1; fi
 	@go vet ./... && $(BIN)/staticcheck ./...
-	@# Not tools/: to check those few lines is to read all of Kubernetes.
+	@# staticcheck does not look at tools/: to check those few lines it reads all of Kubernetes.
+	@for module in $(TOOL_MODULES); do (cd $$module && go vet ./...); done
 	@if ls .github/workflows/*.yml >/dev/null 2>&1; then $(BIN)/actionlint; fi
 
 .PHONY: bench
-bench: setup ## the figures that the README quotes
-	@$(SUDO) env AKSFLOW_BIN=$(BIN) PATH="$(BIN):$$PATH" go test -run '^$$' -bench . -benchtime 5x ./internal/...
+bench: setup $(BIN)/yq ## the figures that the README quotes
+	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; $(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime 5x ./internal/...
 
 .PHONY: clean
 clean: ## stop the platform and remove what was built; caches of Go and of images stay

@@ -46,7 +46,9 @@ func run(m *testing.M) int {
 		bin = filepath.Join(root, "bin")
 	}
 	aksflow = filepath.Join(bin, "aksflow")
-	state = filepath.Join(root, ".aksflow", "e2e")
+	if state = os.Getenv("AKSFLOW_STATE"); state == "" {
+		state = filepath.Join(root, ".aksflow")
+	}
 	defer func() {
 		if out, err := command(context.Background(), "down").CombinedOutput(); err != nil {
 			fmt.Printf("down: %v\n%s", err, out)
