@@ -81,6 +81,18 @@ func TestDeliver(t *testing.T) {
 			if tc.changes == "bump" {
 				assert.Contains(t, inGit(t, tc.environment), digest(third.Image))
 			}
+
+			// What went wrong with it is seen in production: back, and it stays back.
+			var back struct{ Commit string }
+			w.succeed(&back, "rollback", "--env", tc.environment)
+			if tc.changes == "bump" {
+				w.succeed(&struct{}{}, "wait", "--env", tc.environment, "--image", first.Image, "--commit", back.Commit, "--timeout", "3m")
+				r := w.aksflow("deliver", "--env", tc.environment)
+				assert.Equal(t, 1, r.code)
+				assert.Contains(t, r.stderr, "--force")
+				assert.Contains(t, inGit(t, tc.environment), digest(first.Image))
+			}
+			assertRuns(t, "vote-"+tc.environment, first.Image)
 		})
 	}
 }
