@@ -102,16 +102,19 @@ demo: setup ## deliver the sample app to a real cluster: by push, then by pull w
 down: ## stop what the demo left running
 	@$(SUDO) $(BIN)/aksflow down
 
+# Tests of internal/deploy that want pods: starts a cluster, and takes the tests' names behind it.
+ON_CLUSTER = $(TEST_ENV) $(BIN)/aksflow up --free-ports kubernetes >/dev/null; \
+	registry=$$($(SUDO) sed -n 's/^ *"registry": "\(.*\)",*$$/\1/p' $(TEST_STATE)/platform/info.json); \
+	$(TEST_ENV) AKSFLOW_TEST_KUBECONFIG=$(TEST_STATE)/platform/kubeconfig AKSFLOW_TEST_REGISTRY=$$registry \
+	  go test -count=1 ./internal/deploy -run
+
 .PHONY: test
 test: setup lint ## every test there is, the end-to-end ones on a cluster of their own included
 	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
 	printf '\033[36m==>\033[0m tests under the race detector\n'; \
 	$(TEST_ENV) CGO_ENABLED=1 go test -race $(RACE); \
 	printf '\033[36m==>\033[0m rollouts that fail, strategies under load, a network that is cut: on a cluster\n'; \
-	$(TEST_ENV) $(BIN)/aksflow up --free-ports kubernetes >/dev/null; \
-	registry=$$($(SUDO) sed -n 's/^ *"registry": "\(.*\)",*$$/\1/p' $(TEST_STATE)/platform/info.json); \
-	$(TEST_ENV) AKSFLOW_TEST_KUBECONFIG=$(TEST_STATE)/platform/kubeconfig AKSFLOW_TEST_REGISTRY=$$registry \
-	  go test -count=1 -run OnCluster ./internal/deploy; \
+	$(ON_CLUSTER) OnCluster; \
 	printf '\033[36m==>\033[0m tests with containers and a cluster\n'; \
 	$(TEST_ENV) go test -p 1 -timeout 40m $$(go list ./... | grep -vxF -f <(go list $(RACE)))
 
@@ -128,7 +131,9 @@ lint: $(BIN)/staticcheck $(BIN)/actionlint ## format, vet, staticcheck
 BENCHTIME ?= 1x
 .PHONY: bench
 bench: setup $(BIN)/yq ## the figures that the README quotes
-	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; $(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) ./internal/...
+	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
+	$(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) ./internal/...; \
+	$(ON_CLUSTER) OnClusterTimeToRed -v | sed -n '/what is wrong/,/^ *$$/p'
 
 .PHONY: clean
 clean: ## stop the platform and remove what was built; caches of Go and of images stay
