@@ -1,18 +1,15 @@
 package command
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"strings"
 
-	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/aksflow/aksflow/internal/deploy/diff"
 	"github.com/aksflow/aksflow/internal/report"
 )
 
@@ -26,25 +23,11 @@ type diffResult struct {
 
 // Text prints the diff, coloured on a terminal.
 func (r diffResult) Text(w io.Writer) {
-	file, ok := w.(*os.File)
-	if !ok || !isatty.IsTerminal(file.Fd()) {
-		_, _ = io.WriteString(w, r.Diff)
-		return
+	out := r.Diff
+	if file, ok := w.(*os.File); ok && isatty.IsTerminal(file.Fd()) {
+		out = diff.Colour(out)
 	}
-	for lines := bufio.NewScanner(strings.NewReader(r.Diff)); lines.Scan(); {
-		line := lines.Text()
-		switch {
-		case strings.HasPrefix(line, "+++"), strings.HasPrefix(line, "---"):
-			line = text.Bold.Sprint(line)
-		case strings.HasPrefix(line, "@@"):
-			line = text.FgCyan.Sprint(line)
-		case strings.HasPrefix(line, "+"):
-			line = text.FgGreen.Sprint(line)
-		case strings.HasPrefix(line, "-"):
-			line = text.FgRed.Sprint(line)
-		}
-		fmt.Fprintln(w, line)
-	}
+	_, _ = io.WriteString(w, out)
 }
 
 func diffCommand(g *globals) *cobra.Command {
@@ -88,6 +71,6 @@ func (t *target) diff(ctx context.Context) (diffResult, error) {
 	if err != nil {
 		return diffResult{}, err
 	}
-	diff, err := cluster.Diff(ctx, release)
-	return diffResult{Diff: diff, Changed: diff != ""}, err
+	unified, err := cluster.Diff(ctx, release)
+	return diffResult{Diff: unified, Changed: unified != ""}, err
 }

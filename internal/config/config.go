@@ -118,10 +118,8 @@ type Environment struct {
 	// Manifests is what is deployed: a kustomization, a Helm chart or a directory of manifests, relative to aksflow.yaml.
 	Manifests string `yaml:"manifests"`
 	// Namespace is where the app's objects are.
-	Namespace string `yaml:"namespace"`
-	// Service is the app's Service in Namespace. Empty: the app's name.
-	Service string  `yaml:"service"`
-	Cluster Cluster `yaml:"cluster"`
+	Namespace string  `yaml:"namespace"`
+	Cluster   Cluster `yaml:"cluster"`
 	// Rollout is how the new version takes over from the old one; push target only.
 	Rollout Rollout `yaml:"rollout"`
 	GitOps  GitOps  `yaml:"gitops"`
@@ -247,7 +245,6 @@ func (c *Config) setDefaults() {
 		}
 		e.Name = name
 		empty(&e.Target, Push)
-		empty(&e.Service, c.App)
 		empty(&e.Rollout.Strategy, Rolling)
 		empty(&e.GitOps.Branch, "main")
 		empty(&e.GitOps.Path, filepath.ToSlash(e.Manifests))
