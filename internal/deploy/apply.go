@@ -81,7 +81,8 @@ func (c *Cluster) recreate(ctx context.Context, live, o *unstructured.Unstructur
 
 // putBack writes an object as it was before, field by field, and gives the fields back to their owners. It is not an
 // apply: that could only put back what aksflow itself had applied, and not what was taken over from others by force.
-func (c *Cluster) putBack(ctx context.Context, before *unstructured.Unstructured) error {
+// An autoscaled workload keeps the number of pods that it has by now.
+func (c *Cluster) putBack(ctx context.Context, before *unstructured.Unstructured, autoscaled bool) error {
 	client, err := c.resource(ctx, before.GroupVersionKind(), before.GetNamespace())
 	if err != nil {
 		return err
@@ -96,6 +97,9 @@ func (c *Cluster) putBack(ctx context.Context, before *unstructured.Unstructured
 	now, err = c.rewrite(ctx, client, now, func(now *unstructured.Unstructured) *unstructured.Unstructured {
 		restored := before.DeepCopy()
 		restored.SetManagedFields(nil)
+		if autoscaled && plan.ScaledByController(now) {
+			_ = unstructured.SetNestedField(restored.Object, plan.Replicas(now), "spec", "replicas")
+		}
 		return restored
 	})
 	if err != nil {

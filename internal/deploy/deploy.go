@@ -132,6 +132,8 @@ type change struct {
 	ref    plan.Ref
 	object *unstructured.Unstructured // enough of it to find it again
 	before *unstructured.Unstructured // nil: it was not there
+	// autoscaled says that the number of its pods is not to be put back.
+	autoscaled bool
 	// replicaSets are those that a Deployment had, by their uid.
 	replicaSets map[types.UID]appsv1.ReplicaSet
 }
@@ -407,7 +409,7 @@ func (d *delivery) apply(ctx context.Context, steps []step) error {
 
 func (d *delivery) applyOne(ctx context.Context, s step) error {
 	c, options := d.cluster, applyOptions{force: d.release.ForceConflicts}
-	touched := change{ref: s.ref(), object: s.object, before: s.live}
+	touched := change{ref: s.ref(), object: s.object, before: s.live, autoscaled: s.autoscaled}
 	if s.live != nil && s.ref().GroupKind() == deploymentKind && !d.release.NoRollback {
 		var err error
 		if touched.replicaSets, err = c.replicaSetsOf(ctx, s.live); err != nil {
@@ -426,6 +428,11 @@ func (d *delivery) applyOne(ctx context.Context, s step) error {
 		return c.apply(ctx, o, options)
 	}
 	applied, err := apply(s.object)
+	if s.autoscaled && scaledMeanwhile(err) {
+		s.object = s.object.DeepCopy()
+		unstructured.RemoveNestedField(s.object.Object, "spec", "replicas")
+		applied, err = apply(s.object)
+	}
 	if err != nil && refusesAnnotations(err) {
 		bare := s.object.DeepCopy()
 		untrace(bare)

@@ -48,6 +48,8 @@ type step struct {
 	status string                     // Created, Configured, Unchanged
 
 	recreate bool
+	// autoscaled says that an autoscaler, which is there already, sets the number of its pods.
+	autoscaled bool
 }
 
 func (s step) ref() plan.Ref { return plan.RefOf(s.object) }
@@ -93,7 +95,10 @@ const tried = 10
 // prepare finds out what to do to each object. What the API server would refuse is found by a dry run and returned
 // together, before anything is applied.
 func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructured.Unstructured, l *live) ([]step, error) {
-	keepScaled(objects, l)
+	scaled, err := c.leaveToAutoscalers(ctx, r, objects, l)
+	if err != nil {
+		return nil, err
+	}
 	steps := make([]step, len(objects))
 	var mu sync.Mutex
 	var refused []error
@@ -112,6 +117,7 @@ func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructur
 		}
 		group.Go(func() error {
 			s, err := c.prepareOne(ctx, r, o, now)
+			s.autoscaled = scaled[plan.RefOf(o)]
 			steps[i] = s
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -152,6 +158,11 @@ func (c *Cluster) prepareOne(ctx context.Context, r *Release, o, now *unstructur
 		}
 	case now != nil && needsRecreation(err) && (r.Recreate || finishedJob(now)):
 		s.recreate = true
+		if _, stays, _ := unstructured.NestedFieldNoCopy(o.Object, "spec", "replicas"); !stays {
+			if replicas, found, _ := unstructured.NestedInt64(now.Object, "spec", "replicas"); found {
+				_ = unstructured.SetNestedField(o.Object, replicas, "spec", "replicas") // nobody else remembers it
+			}
+		}
 	case now == nil && isNotYet(err):
 		// Its namespace or its kind comes with this deploy.
 	default:
@@ -210,29 +221,6 @@ func keepAnnotations(o, now *unstructured.Unstructured) {
 	}
 	if annotations != nil {
 		o.SetAnnotations(annotations)
-	}
-}
-
-// keepScaled leaves the number of pods to a HorizontalPodAutoscaler among the objects: where there is one, the number
-// that runs now is applied, whatever the manifest says. Leaving the field out would give it back to its default, 1.
-func keepScaled(objects []*unstructured.Unstructured, l *live) {
-	type target struct{ kind, namespace, name string }
-	scaled := map[target]bool{}
-	for _, o := range objects {
-		if o.GetKind() == "HorizontalPodAutoscaler" {
-			kind, _, _ := unstructured.NestedString(o.Object, "spec", "scaleTargetRef", "kind")
-			name, _, _ := unstructured.NestedString(o.Object, "spec", "scaleTargetRef", "name")
-			scaled[target{kind, o.GetNamespace(), name}] = true
-		}
-	}
-	for _, o := range objects {
-		now := l.objects[plan.RefOf(o)]
-		if now == nil || !scaled[target{o.GetKind(), o.GetNamespace(), o.GetName()}] {
-			continue
-		}
-		if replicas, found, _ := unstructured.NestedInt64(now.Object, "spec", "replicas"); found && replicas > 0 {
-			_ = unstructured.SetNestedField(o.Object, replicas, "spec", "replicas")
-		}
 	}
 }
 

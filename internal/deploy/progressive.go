@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -41,15 +42,17 @@ type progressive struct {
 	track    traffic.Track
 
 	deployment step                         // the one in the manifests
-	stable     int64                        // how many pods it has
 	hash       string                       // of the pods that it has
-	second     *unstructured.Unstructured   // the one beside it
 	services   []step                       // in front of it
 	routes     []step                       // that send requests to one of the services
 	early      []step                       // what both versions need
 	late       []step                       // what the new version's Deployment goes with
 	seconds    []*unstructured.Unstructured // what is removed in the end
 	began      time.Time
+
+	sizing  sync.Mutex // held while the second Deployment is applied
+	stable  int64      // how many pods the first one has
+	percent int        // of a canary's stage; 0 before the first one
 }
 
 // progressive prepares a release by stages, or is nil when there is nothing to be careful with: no Deployment that runs
@@ -79,10 +82,7 @@ func (d *delivery) progressive(ctx context.Context, steps []step, began time.Tim
 		report.Info(ctx, "no Deployment that runs gets new pods, so there is nothing to split requests between: deploying at once")
 		return nil, nil
 	}
-	p.stable = 1
-	if n, ok, _ := unstructured.NestedInt64(p.deployment.live.Object, "spec", "replicas"); ok {
-		p.stable = n
-	}
+	p.stable = plan.Replicas(p.deployment.live)
 	sets, err := d.cluster.replicaSetsOf(ctx, p.deployment.live)
 	if err != nil {
 		return nil, explain("the ReplicaSets of "+p.deployment.ref().String(), err)
@@ -140,16 +140,23 @@ func (p *progressive) run(ctx context.Context, from int) error {
 	if err := p.apply(ctx, p.early); err != nil {
 		return err
 	}
-	var err error
-	if p.strategy.Kind == BlueGreen {
-		err = p.blueGreen(ctx, from)
-	} else {
-		err = p.canary(ctx, from)
-	}
+	err := p.following(ctx, func(ctx context.Context) error {
+		stages := p.canary
+		if p.strategy.Kind == BlueGreen {
+			stages = p.blueGreen
+		}
+		if err := stages(ctx, from); err != nil || p.result.Held {
+			return err
+		}
+		return p.finish(ctx)
+	})
 	if err != nil || p.result.Held {
 		return err
 	}
-	return p.finish(ctx)
+	if err := p.cluster.verifyImage(ctx, &p.release, p.appliedObjects()); err != nil {
+		return err
+	}
+	return p.removeSeconds(ctx)
 }
 
 func (p *progressive) canary(ctx context.Context, from int) error {
@@ -163,8 +170,7 @@ func (p *progressive) canary(ctx context.Context, from int) error {
 		if i < from {
 			continue
 		}
-		replicas := traffic.Replicas(p.stable, percent, weighted)
-		if err := p.startSecond(ctx, replicas); err != nil {
+		if err := p.startSecond(ctx, percent); err != nil {
 			return err
 		}
 		if err := p.smoke(ctx, p.strategy.Smoke, p.secondService()); err != nil {
@@ -181,7 +187,7 @@ func (p *progressive) canary(ctx context.Context, from int) error {
 				return err
 			}
 		}
-		report.Info(ctx, "the canary of %s gets %s", p.deployment.ref(), traffic.Describe(percent, weighted, replicas, p.stable))
+		report.Info(ctx, "the canary of %s gets %s", p.deployment.ref(), p.share())
 		if p.strategy.Hold && i == 0 {
 			return p.hold(ctx, fmt.Sprintf("the canary gets %d%%", percent))
 		}
@@ -199,7 +205,7 @@ func (p *progressive) blueGreen(ctx context.Context, from int) error {
 			return err
 		}
 	}
-	if err := p.startSecond(ctx, max(p.stable, 1)); err != nil {
+	if err := p.startSecond(ctx, 100); err != nil {
 		return err
 	}
 	if err := p.smoke(ctx, p.strategy.Smoke, p.secondService()); err != nil {
@@ -216,7 +222,7 @@ func (p *progressive) blueGreen(ctx context.Context, from int) error {
 	return p.soak(ctx)
 }
 
-// finish makes the manifests' own objects the new version, and only then removes the second ones.
+// finish makes the manifests' own objects the new version. The second ones may go then.
 func (p *progressive) finish(ctx context.Context) error {
 	services, routes := slices.Clone(p.services), slices.Clone(p.routes)
 	if p.strategy.Kind == BlueGreen || len(routes) > 0 { // they were turned
@@ -235,19 +241,14 @@ func (p *progressive) finish(ctx context.Context) error {
 		if err := p.apply(ctx, services); err != nil {
 			return err
 		}
-	} else if err := p.applyAndAwait(ctx, append(append(services, late...), routes...), p.began); err != nil {
-		return err
+		return nil
 	}
-	if err := p.cluster.verifyImage(ctx, &p.release, p.appliedObjects()); err != nil {
-		return err
-	}
-	return p.removeSeconds(ctx)
+	return p.applyAndAwait(ctx, append(append(services, late...), routes...), p.began)
 }
 
-// startSecond runs that many pods of the new version beside the old one, behind a Service of their own.
-func (p *progressive) startSecond(ctx context.Context, replicas int64) error {
-	p.second = traffic.Second(p.deployment.object, p.track, replicas)
-	if err := p.applySecond(ctx, p.second); err != nil {
+// startSecond runs the new version beside the old one, for that part of the requests, behind Services of its own.
+func (p *progressive) startSecond(ctx context.Context, percent int) error {
+	if err := p.resize(ctx, percent); err != nil {
 		return err
 	}
 	for _, service := range p.services {
@@ -256,6 +257,87 @@ func (p *progressive) startSecond(ctx context.Context, replicas int64) error {
 		}
 	}
 	return p.watchSecond(ctx, 0)
+}
+
+// resize gives the second Deployment the pods that it needs for that part of the requests.
+func (p *progressive) resize(ctx context.Context, percent int) error {
+	p.sizing.Lock()
+	defer p.sizing.Unlock()
+	p.percent = percent
+	return p.applySecond(ctx, traffic.Second(p.deployment.object, p.track, p.replicas()))
+}
+
+// replicas is how many pods the second Deployment has at this stage.
+func (p *progressive) replicas() int64 {
+	if p.strategy.Kind == BlueGreen {
+		return max(1, p.stable)
+	}
+	return traffic.Replicas(p.stable, p.percent, len(p.routes) > 0)
+}
+
+func (p *progressive) share() string {
+	p.sizing.Lock()
+	defer p.sizing.Unlock()
+	return traffic.Describe(p.percent, len(p.routes) > 0, p.replicas(), p.stable)
+}
+
+// following runs do, and meanwhile lets the second version grow and shrink as the autoscaler of the first one wants it.
+// That one counts the pods of both, since both have the labels that it selects, so that the first one has at any time
+// the pods that all of the requests need.
+func (p *progressive) following(ctx context.Context, do func(context.Context) error) error {
+	if !p.deployment.autoscaled {
+		return do(ctx)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := p.follow(ctx); err != nil {
+			cancel(err)
+		}
+	}()
+	err := do(ctx)
+	cancel(nil)
+	<-done // it must not bring back what is about to be removed
+	return err
+}
+
+// follow returns when ctx ends, or when the second version cannot be scaled.
+func (p *progressive) follow(ctx context.Context) error {
+	first := p.deployment.live
+	client, err := p.cluster.resource(ctx, first.GroupVersionKind(), first.GetNamespace())
+	if err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		now, err := p.cluster.get(ctx, client, first.GetName())
+		if err == nil && now == nil {
+			err = errors.New("it was deleted by someone else")
+		}
+		if err == nil {
+			err = p.resizeFor(ctx, plan.Replicas(now))
+		}
+		if err == nil {
+			err = p.cluster.awaitEvent(ctx, client, now)
+		}
+		if err != nil && !errors.Is(err, errWatchEnded) && ctx.Err() == nil {
+			return explain("following the pods of "+p.deployment.ref().String(), err)
+		}
+	}
+	return nil
+}
+
+// resizeFor gives the second Deployment the pods that go with so many of the first one.
+func (p *progressive) resizeFor(ctx context.Context, stable int64) error {
+	p.sizing.Lock()
+	defer p.sizing.Unlock()
+	was := p.replicas()
+	p.stable = stable
+	if p.percent == 0 || p.replicas() == was {
+		return nil
+	}
+	report.Info(ctx, "%s has %d pods now, and the new version beside it %d", p.deployment.ref(), stable, p.replicas())
+	return p.applySecond(ctx, traffic.Second(p.deployment.object, p.track, p.replicas()))
 }
 
 // applySecond applies an object that is there for the length of the release only.
@@ -267,16 +349,18 @@ func (p *progressive) applySecond(ctx context.Context, o *unstructured.Unstructu
 	if p.applied[ref] != nil || before != nil {
 		status = Configured
 	}
-	p.mu.Unlock()
 	if !slices.ContainsFunc(p.seconds, func(s *unstructured.Unstructured) bool { return plan.RefOf(s) == ref }) {
 		p.seconds = append(p.seconds, o)
 	}
+	p.mu.Unlock()
 	return p.applyOne(ctx, step{object: o, live: before, status: status})
 }
 
 func (p *progressive) watchSecond(ctx context.Context, keep time.Duration) error {
 	p.mu.Lock()
-	applied := p.applied[plan.RefOf(p.second)]
+	second := p.deployment.ref()
+	second.Name = traffic.Name(second.Name, p.track)
+	applied := p.applied[second]
 	p.mu.Unlock()
 	return p.cluster.watchFor(ctx, &p.release, []*unstructured.Unstructured{applied}, p.began, keep)
 }

@@ -87,7 +87,7 @@ func (d *delivery) restore(ctx context.Context) error {
 			report.Warn(ctx, "what %s did is not undone", ch.ref.In(d.release.Namespace))
 			return nil
 		}
-		if err := d.cluster.putBack(ctx, ch.before); err != nil {
+		if err := d.cluster.putBack(ctx, ch.before, ch.autoscaled); err != nil {
 			d.note(ch.ref, Failed, "not put back: "+err.Error())
 			return explain("putting back "+ch.ref.In(d.release.Namespace), err)
 		}

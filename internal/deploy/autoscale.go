@@ -1,0 +1,91 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/aksflow/aksflow/internal/deploy/plan"
+)
+
+// autoscaled are the objects whose number of pods an autoscaler sets that is in the cluster already.
+type autoscaled map[plan.Ref]bool
+
+// leaveToAutoscalers takes the number of pods out of the objects that an autoscaler scales, whatever the manifests say.
+// The field is left out where its owner is the autoscaler, so that one who scales at this moment is not undone. Where it
+// is still ours, leaving it out would give it back to its default, 1: there the number that runs now is applied.
+//
+// An autoscaler of the manifests counts before it is there.
+func (c *Cluster) leaveToAutoscalers(ctx context.Context, r *Release, objects []*unstructured.Unstructured, l *live) (autoscaled, error) {
+	present := autoscaled{}
+	listed := map[string][]*unstructured.Unstructured{} // by namespace
+	for _, o := range objects {
+		ref := plan.RefOf(o)
+		now := l.objects[ref]
+		if now == nil {
+			continue
+		}
+		byController := plan.ScaledByController(now)
+		scaled := false
+		for _, autoscaler := range objects {
+			if plan.Scales(autoscaler, o) {
+				scaled = true
+				present[ref] = l.objects[plan.RefOf(autoscaler)] != nil
+			}
+		}
+		if !scaled && byController {
+			// Something has scaled it that is not in the manifests: is it still there, and does it stay?
+			if _, ok := listed[o.GetNamespace()]; !ok {
+				all, err := c.autoscalers(ctx, o.GetNamespace())
+				if err != nil {
+					return nil, err
+				}
+				listed[o.GetNamespace()] = slices.DeleteFunc(all, func(a *unstructured.Unstructured) bool {
+					return l.members[plan.RefOf(a)] && !r.NoPrune
+				})
+			}
+			for _, autoscaler := range listed[o.GetNamespace()] {
+				if plan.Scales(autoscaler, o) {
+					scaled, present[ref] = true, true
+				}
+			}
+		}
+		switch replicas := plan.Replicas(now); {
+		case !scaled || replicas == 0: // 0 is how a person turns an autoscaler off
+			delete(present, ref)
+		case byController:
+			unstructured.RemoveNestedField(o.Object, "spec", "replicas")
+		default:
+			_ = unstructured.SetNestedField(o.Object, replicas, "spec", "replicas")
+		}
+	}
+	return present, nil
+}
+
+// autoscalers lists those of a namespace. They need not be seen by whoever has none in the manifests.
+func (c *Cluster) autoscalers(ctx context.Context, namespace string) ([]*unstructured.Unstructured, error) {
+	client, err := c.resource(ctx, plan.Autoscaler.WithVersion(""), namespace)
+	if err != nil {
+		return nil, err
+	}
+	var found []*unstructured.Unstructured
+	err = c.list(ctx, client, "", func(o *unstructured.Unstructured) { found = append(found, o) })
+	if apierrors.IsForbidden(err) {
+		return nil, nil
+	}
+	return found, explain(plan.Autoscaler.Kind, err)
+}
+
+// scaledMeanwhile says that an apply was refused since the number of pods has become an autoscaler's.
+func scaledMeanwhile(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || !apierrors.IsConflict(err) || status.Status().Details == nil {
+		return false
+	}
+	causes := status.Status().Details.Causes
+	return len(causes) == 1 && causes[0].Type == metav1.CauseTypeFieldManagerConflict && causes[0].Field == ".spec.replicas"
+}
