@@ -120,9 +120,15 @@ func (c realCluster) drop(t *testing.T, namespace string) {
 	})
 }
 
-// load asks for / all the time until stop is called, which returns how many answers there were and every one that was
-// not 200.
+// load asks the Service web for / all the time until stop is called, which returns how many answers there were and every
+// one that was not 200.
 func (c realCluster) load(t *testing.T, namespace string) (stop func() (int64, []string)) {
+	t.Helper()
+	return c.loadOn(t, namespace, "web", "/", func(string) {})
+}
+
+// loadOn is load on any Service, and hands every answer to note.
+func (c realCluster) loadOn(t *testing.T, namespace, service, path string, note func(body string)) (stop func() (int64, []string)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var answers atomic.Int64
@@ -132,11 +138,12 @@ func (c realCluster) load(t *testing.T, namespace string) (stop func() (int64, [
 	for range 4 {
 		workers.Go(func() {
 			for ctx.Err() == nil {
-				status, body, err := c.ServiceProxy(ctx, namespace, "web", "80", http.MethodGet, "/", nil)
+				status, body, err := c.ServiceProxy(ctx, namespace, service, "80", http.MethodGet, path, nil)
 				if ctx.Err() != nil {
 					return
 				}
 				answers.Add(1)
+				note(string(body))
 				if err != nil || status != http.StatusOK {
 					mu.Lock()
 					failed = append(failed, fmt.Sprintf("%d %s %v", status, body, err))
@@ -337,7 +344,7 @@ func TestOnClusterNoRequestFails(t *testing.T) {
 			r.Strategy = s
 			_, err = deployer.Deploy(progress(t, began), r)
 			took := time.Since(began)
-			time.Sleep(4 * time.Second) // the pods that were replaced end
+			c.awaitPods(t, namespace, 2) // those that were replaced have ended
 			answers, failed := stop()
 			require.NoError(t, err)
 			assert.Empty(t, failed)

@@ -20,7 +20,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/aksflow/aksflow/internal/deploy"
@@ -231,23 +230,6 @@ func TestMigrationRunsFirstAndAnew(t *testing.T) {
 	assert.Equal(t, generation, getDeployment(t, "migrate").Generation, "the workloads were not reached")
 	_, err = s.Client.BatchV1().Jobs("migrate").Get(ctx, "migrate", metav1.GetOptions{})
 	require.NoError(t, err)
-}
-
-func TestAutoscalerKeepsItsReplicas(t *testing.T) {
-	c, s := connect(t), testServer(t)
-	ctx, log := events(t)
-	scaled := func(tag string) deploy.Release {
-		r := vote(t, "scaled", tag)
-		r.Objects = append(r.Objects, manifests(t, "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: vote}\nspec: {minReplicas: 2, maxReplicas: 9, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: vote}, metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]}\n", "scaled")...)
-		return r
-	}
-	_, err := c.Deploy(ctx, scaled("v1"))
-	require.NoError(t, err, log)
-	_, err = s.Client.AppsV1().Deployments("scaled").Patch(ctx, "vote", types.MergePatchType, []byte(`{"spec":{"replicas":5}}`), metav1.PatchOptions{FieldManager: "kube-controller-manager"}, "scale")
-	require.NoError(t, err)
-	_, err = c.Deploy(ctx, scaled("v2"))
-	require.NoError(t, err, log)
-	assert.EqualValues(t, 5, *getDeployment(t, "scaled").Spec.Replicas)
 }
 
 func TestDiff(t *testing.T) {

@@ -87,10 +87,14 @@ func (c *Cluster) normalize(ctx context.Context, r *Release) ([]*unstructured.Un
 	return objects, report.Misuse(err)
 }
 
-// tried is how many new objects of one kind in one namespace are tried by a dry run. An error in a manifest is nearly
-// always found by then, and so is a missing permission; if a later one is refused after all, what was applied is removed
-// again. Trying all would double the time of a first deploy of many objects.
-const tried = 10
+// A dry run takes as long as the apply it stands for. Of up to tryAll new objects each one is tried, so that nothing is
+// applied when one is refused. Of more of them, tried of each kind in each namespace are: an error in a manifest, or a
+// missing permission, is nearly always found by then, and if a later one is refused after all, what was applied is
+// removed again.
+const (
+	tryAll = 200
+	tried  = 10
+)
 
 // prepare finds out what to do to each object. What the API server would refuse is found by a dry run and returned
 // together, before anything is applied.
@@ -104,12 +108,18 @@ func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructur
 	var refused []error
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
+	fresh := 0
+	for _, o := range objects {
+		if l.objects[plan.RefOf(o)] == nil {
+			fresh++
+		}
+	}
 	created := map[place]int{}
 	for i, o := range objects {
 		now := l.objects[plan.RefOf(o)]
 		if now == nil {
 			at := place{o.GroupVersionKind(), o.GetNamespace()}
-			if created[at]++; created[at] > tried {
+			if created[at]++; fresh > tryAll && created[at] > tried {
 				trace(o, r)
 				steps[i] = step{object: o, status: Created}
 				continue

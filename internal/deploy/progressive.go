@@ -45,6 +45,7 @@ type progressive struct {
 	hash       string                       // of the pods that it has
 	services   []step                       // in front of it
 	routes     []step                       // that send requests to one of the services
+	budgets    []step                       // that count its pods, when the two versions serve apart
 	early      []step                       // what both versions need
 	late       []step                       // what the new version's Deployment goes with
 	seconds    []*unstructured.Unstructured // what is removed in the end
@@ -106,14 +107,22 @@ func (d *delivery) progressive(ctx context.Context, steps []step, began time.Tim
 		case slices.ContainsFunc(p.services, func(s step) bool { return s.ref() == ref }):
 		case slices.ContainsFunc(p.services, func(s step) bool { return traffic.Routes(st.object, s.object.GetName()) }):
 			p.routes = append(p.routes, st)
+		case traffic.Guards(st.object, p.deployment.object):
+			p.budgets = append(p.budgets, st)
 		case plan.StageOf(ref.GroupKind()) < plan.Workloads:
 			p.early = append(p.early, st)
 		default:
 			p.late = append(p.late, st)
 		}
 	}
+	if !p.apart() {
+		p.late, p.budgets = append(p.late, p.budgets...), nil
+	}
 	return p, nil
 }
+
+// apart says that no Service sends requests to both versions.
+func (p *progressive) apart() bool { return p.strategy.Kind == BlueGreen || len(p.routes) > 0 }
 
 // isShifted says that a step gives new pods to a Deployment that the strategy is meant for.
 func (d *delivery) isShifted(s step) bool {
@@ -160,9 +169,8 @@ func (p *progressive) run(ctx context.Context, from int) error {
 }
 
 func (p *progressive) canary(ctx context.Context, from int) error {
-	weighted := len(p.routes) > 0
-	if weighted {
-		if err := p.turn(ctx, func(s *unstructured.Unstructured) *unstructured.Unstructured { return traffic.ToHash(s, p.hash) }); err != nil {
+	if p.apart() {
+		if err := p.separate(ctx); err != nil {
 			return err
 		}
 	}
@@ -189,7 +197,7 @@ func (p *progressive) canary(ctx context.Context, from int) error {
 		}
 		report.Info(ctx, "the canary of %s gets %s", p.deployment.ref(), p.share())
 		if p.strategy.Hold && i == 0 {
-			return p.hold(ctx, fmt.Sprintf("the canary gets %d%%", percent))
+			return p.hold(ctx, "the canary gets "+p.share())
 		}
 		if err := p.soak(ctx); err != nil {
 			return err
@@ -200,8 +208,7 @@ func (p *progressive) canary(ctx context.Context, from int) error {
 
 func (p *progressive) blueGreen(ctx context.Context, from int) error {
 	if from == 0 {
-		err := p.turn(ctx, func(s *unstructured.Unstructured) *unstructured.Unstructured { return traffic.ToHash(s, p.hash) })
-		if err != nil {
+		if err := p.separate(ctx); err != nil {
 			return err
 		}
 	}
@@ -214,7 +221,7 @@ func (p *progressive) blueGreen(ctx context.Context, from int) error {
 	if p.strategy.Hold && from == 0 {
 		return p.hold(ctx, "the new version is ready, and gets no requests yet")
 	}
-	err := p.turn(ctx, func(s *unstructured.Unstructured) *unstructured.Unstructured { return traffic.ToTrack(s, p.track) })
+	err := p.turn(ctx, p.services, func(s *unstructured.Unstructured) *unstructured.Unstructured { return traffic.ToTrack(s, p.track) })
 	if err != nil {
 		return err
 	}
@@ -224,9 +231,9 @@ func (p *progressive) blueGreen(ctx context.Context, from int) error {
 
 // finish makes the manifests' own objects the new version. The second ones may go then.
 func (p *progressive) finish(ctx context.Context) error {
-	services, routes := slices.Clone(p.services), slices.Clone(p.routes)
-	if p.strategy.Kind == BlueGreen || len(routes) > 0 { // they were turned
-		for _, steps := range [][]step{services, routes} {
+	services, routes, budgets := slices.Clone(p.services), slices.Clone(p.routes), slices.Clone(p.budgets)
+	if p.apart() { // they were turned
+		for _, steps := range [][]step{services, routes, budgets} {
 			for i := range steps {
 				steps[i] = changedStep(steps[i])
 			}
@@ -238,10 +245,11 @@ func (p *progressive) finish(ctx context.Context) error {
 		if err := p.applyAndAwait(ctx, late, p.began); err != nil {
 			return err
 		}
-		if err := p.apply(ctx, services); err != nil {
-			return err
-		}
-		return nil
+		return p.apply(ctx, append(services, budgets...))
+	}
+	// From now on the first one's pods are of both versions, and both serve.
+	if err := p.apply(ctx, budgets); err != nil {
+		return err
 	}
 	return p.applyAndAwait(ctx, append(append(services, late...), routes...), p.began)
 }
@@ -264,7 +272,18 @@ func (p *progressive) resize(ctx context.Context, percent int) error {
 	p.sizing.Lock()
 	defer p.sizing.Unlock()
 	p.percent = percent
-	return p.applySecond(ctx, traffic.Second(p.deployment.object, p.track, p.replicas()))
+	return p.applySized(ctx)
+}
+
+// applySized applies those second objects that depend on how many pods there are.
+func (p *progressive) applySized(ctx context.Context) error {
+	replicas := p.replicas()
+	for _, budget := range p.budgets {
+		if err := p.applySecond(ctx, traffic.SecondBudget(budget.object, p.track, replicas)); err != nil {
+			return err
+		}
+	}
+	return p.applySecond(ctx, traffic.Second(p.deployment.object, p.track, replicas))
 }
 
 // replicas is how many pods the second Deployment has at this stage.
@@ -337,7 +356,7 @@ func (p *progressive) resizeFor(ctx context.Context, stable int64) error {
 		return nil
 	}
 	report.Info(ctx, "%s has %d pods now, and the new version beside it %d", p.deployment.ref(), stable, p.replicas())
-	return p.applySecond(ctx, traffic.Second(p.deployment.object, p.track, p.replicas()))
+	return p.applySized(ctx)
 }
 
 // applySecond applies an object that is there for the length of the release only.
@@ -377,11 +396,18 @@ func (p *progressive) soak(ctx context.Context) error {
 	return p.smoke(ctx, p.strategy.Smoke, p.secondService())
 }
 
-// turn applies the Services with another selector.
-func (p *progressive) turn(ctx context.Context, to func(*unstructured.Unstructured) *unstructured.Unstructured) error {
-	for _, service := range p.services {
-		turned := changedStep(service)
-		turned.object = to(service.object)
+// separate turns the Services, and the budgets with them, to the pods that run now.
+func (p *progressive) separate(ctx context.Context) error {
+	return p.turn(ctx, slices.Concat(p.services, p.budgets), func(o *unstructured.Unstructured) *unstructured.Unstructured {
+		return traffic.ToHash(o, p.hash)
+	})
+}
+
+// turn applies objects with another selector.
+func (p *progressive) turn(ctx context.Context, steps []step, to func(*unstructured.Unstructured) *unstructured.Unstructured) error {
+	for _, s := range steps {
+		turned := changedStep(s)
+		turned.object = to(s.object)
 		if err := p.applyOne(ctx, turned); err != nil {
 			return err
 		}

@@ -3,15 +3,20 @@
 //
 // The manifests' own Deployment stays the stable version until the end and then becomes the new one, so that its name,
 // its HorizontalPodAutoscaler and its PodDisruptionBudget are the same at rest whatever the strategy was. The pods of
-// the second Deployment carry all labels of the first one's, so that network policies, budgets and spread constraints
-// hold for them too, and one more.
+// the second Deployment carry all labels of the first one's, so that network policies and spread constraints hold for
+// them too, and one more. Where the two serve apart, budgets count them apart.
 package traffic
 
 import (
 	"fmt"
 	"math"
 
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // Label tells the second version's pods from those of the first. Its value is a Track.
@@ -72,11 +77,15 @@ func SecondService(service *unstructured.Unstructured, track Track) *unstructure
 	return second
 }
 
-// ToHash is the Service turned to the pods of one pod template of the first Deployment. The pods carry that label
-// already, so that no pod is replaced for it and no request notices.
-func ToHash(service *unstructured.Unstructured, hash string) *unstructured.Unstructured {
-	turned := service.DeepCopy()
-	_ = unstructured.SetNestedField(turned.Object, hash, "spec", "selector", hashLabel)
+// ToHash is the Service or PodDisruptionBudget turned to the pods of one pod template of the first Deployment. The pods
+// carry that label already, so that no pod is replaced for it and no request notices.
+func ToHash(o *unstructured.Unstructured, hash string) *unstructured.Unstructured {
+	turned := o.DeepCopy()
+	selector := []string{"spec", "selector"}
+	if isBudget(o) {
+		selector = append(selector, "matchLabels")
+	}
+	_ = unstructured.SetNestedField(turned.Object, hash, append(selector, hashLabel)...)
 	return turned
 }
 
@@ -93,13 +102,53 @@ func Selects(service, deployment *unstructured.Unstructured) bool {
 	if !found || len(selector) == 0 || service.GetKind() != "Service" || service.GetNamespace() != deployment.GetNamespace() {
 		return false
 	}
-	labels, _, _ := unstructured.NestedStringMap(deployment.Object, "spec", "template", "metadata", "labels")
+	template, _, _ := unstructured.NestedStringMap(deployment.Object, "spec", "template", "metadata", "labels")
 	for key, value := range selector {
-		if labels[key] != value {
+		if template[key] != value {
 			return false
 		}
 	}
 	return true
+}
+
+func isBudget(o *unstructured.Unstructured) bool { return o.GetKind() == "PodDisruptionBudget" }
+
+// Guards says whether a PodDisruptionBudget counts the pods of a Deployment.
+func Guards(budget, deployment *unstructured.Unstructured) bool {
+	if !isBudget(budget) || budget.GetNamespace() != deployment.GetNamespace() {
+		return false
+	}
+	fields, found, _ := unstructured.NestedMap(budget.Object, "spec", "selector")
+	if !found {
+		return false
+	}
+	var selector metav1.LabelSelector
+	if runtime.DefaultUnstructuredConverter.FromUnstructured(fields, &selector) != nil {
+		return false
+	}
+	matches, err := metav1.LabelSelectorAsSelector(&selector)
+	template, _, _ := unstructured.NestedStringMap(deployment.Object, "spec", "template", "metadata", "labels")
+	return err == nil && matches.Matches(labels.Set(template))
+}
+
+// SecondBudget is a PodDisruptionBudget of the new version's pods alone, of which there are replicas. One that counted
+// the pods of both versions would let every pod that serves be evicted while those of the other version stand by. It
+// lets at least one pod go, for a number that is meant for all pods would keep a node with one of few from being drained.
+func SecondBudget(budget *unstructured.Unstructured, track Track, replicas int64) *unstructured.Unstructured {
+	second := budget.DeepCopy()
+	second.SetName(Name(budget.GetName(), track))
+	second.SetAnnotations(nil)
+	addLabel(second.Object, track, "metadata", "labels")
+	addLabel(second.Object, track, "spec", "selector", "matchLabels")
+	var spec policyv1.PodDisruptionBudgetSpec
+	fields, _, _ := unstructured.NestedMap(budget.Object, "spec")
+	if runtime.DefaultUnstructuredConverter.FromUnstructured(fields, &spec) != nil || spec.MinAvailable == nil {
+		return second
+	}
+	if least, err := intstr.GetScaledValueFromIntOrPercent(spec.MinAvailable, int(replicas), true); err == nil && int64(least) >= replicas {
+		_ = unstructured.SetNestedField(second.Object, replicas-1, "spec", "minAvailable")
+	}
+	return second
 }
 
 // Replicas is how many pods of the new version make up percent of the requests beside stable pods of the old one, all

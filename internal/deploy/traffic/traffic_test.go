@@ -66,6 +66,49 @@ template:
 	assert.Equal(t, "ports:\n- port: 80\nselector:\n  aksflow.dev/track: canary\n  app: vote\ntype: ClusterIP\n", text(t, own))
 }
 
+func TestBudgets(t *testing.T) {
+	d := object(t, deployment)
+	budget := object(t, `{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: vote}, spec: {minAvailable: 2, selector: {matchExpressions: [{key: app, operator: In, values: [vote]}]}}}`)
+	assert.True(t, traffic.Guards(budget, d))
+	other := object(t, `{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: vote}, spec: {minAvailable: 2, selector: {matchLabels: {app: redis}}}}`)
+	assert.False(t, traffic.Guards(other, d))
+	assert.False(t, traffic.Guards(object(t, service), d))
+
+	assert.Equal(t, `minAvailable: 2
+selector:
+  matchExpressions:
+  - key: app
+    operator: In
+    values:
+    - vote
+  matchLabels:
+    pod-template-hash: abc
+`, text(t, traffic.ToHash(budget, "abc")))
+
+	for _, test := range []struct {
+		limit    string
+		replicas int64
+		want     string
+	}{
+		{"minAvailable: 2", 3, "minAvailable: 2"},
+		{"minAvailable: 2", 2, "minAvailable: 1"},
+		{"minAvailable: 2", 1, "minAvailable: 0"},
+		{"minAvailable: 50%", 4, "minAvailable: 50%"},
+		{"minAvailable: 50%", 1, "minAvailable: 0"},
+		{"maxUnavailable: 1", 1, "maxUnavailable: 1"},
+	} {
+		budget := object(t, "{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: vote}, spec: {"+test.limit+", selector: {matchLabels: {app: vote}}}}")
+		second := traffic.SecondBudget(budget, traffic.Next, test.replicas)
+		assert.Equal(t, "vote-next", second.GetName())
+		assert.Equal(t, test.want+`
+selector:
+  matchLabels:
+    aksflow.dev/track: next
+    app: vote
+`, text(t, second))
+	}
+}
+
 func TestReplicas(t *testing.T) {
 	for _, test := range []struct {
 		stable   int64
