@@ -3,17 +3,23 @@ package deploy_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +28,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -130,6 +138,38 @@ func (c realCluster) load(t *testing.T, namespace string) (stop func() (int64, [
 // loadOn is load on any Service, and hands every answer to note.
 func (c realCluster) loadOn(t *testing.T, namespace, service, path string, note func(body string)) (stop func() (int64, []string)) {
 	t.Helper()
+	return load(func(ctx context.Context) (int, []byte, error) {
+		return c.ServiceProxy(ctx, namespace, service, "80", http.MethodGet, path, nil)
+	}, note)
+}
+
+// loadApart is load past the API server, by the local platform's port for apps.
+func (c realCluster) loadApart(t *testing.T, namespace string) (stop func() (int64, []string)) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	url := fmt.Sprintf("http://127.0.0.1:%d/", c.platform(t).Apps)
+	ask := func(ctx context.Context) (int, []byte, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return 0, nil, err
+		}
+		request.Host = "web." + namespace + ".localhost"
+		answer, err := client.Do(request)
+		if err != nil {
+			return 0, nil, err
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		return answer.StatusCode, body, err
+	}
+	require.Eventually(t, func() bool {
+		status, _, err := ask(context.Background())
+		return err == nil && status == http.StatusOK
+	}, waitFor, tick)
+	return load(ask, func(string) {})
+}
+
+func load(ask func(context.Context) (int, []byte, error), note func(body string)) (stop func() (int64, []string)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var answers atomic.Int64
 	var mu sync.Mutex
@@ -138,7 +178,7 @@ func (c realCluster) loadOn(t *testing.T, namespace, service, path string, note 
 	for range 4 {
 		workers.Go(func() {
 			for ctx.Err() == nil {
-				status, body, err := c.ServiceProxy(ctx, namespace, service, "80", http.MethodGet, path, nil)
+				status, body, err := ask(ctx)
 				if ctx.Err() != nil {
 					return
 				}
@@ -161,6 +201,77 @@ func (c realCluster) loadOn(t *testing.T, namespace, service, path string, note 
 		workers.Wait()
 		return answers.Load(), failed
 	}
+}
+
+// platform is what the local platform says of itself. Another cluster has none.
+func (c realCluster) platform(t *testing.T) (info struct{ Apps int }) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(filepath.Dir(c.kubeconfig), "info.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("this wants the local platform's cluster")
+	}
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &info))
+	return info
+}
+
+// apiServer is the process of the local platform's API server, or 0 when it does not run.
+func (c realCluster) apiServer(t *testing.T) (pid int) {
+	t.Helper()
+	state := filepath.Dir(c.kubeconfig)
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	require.NoError(t, err)
+	for _, line := range lines {
+		text, err := os.ReadFile(line)
+		if err == nil && strings.Contains(string(text), "\x00kube-apiserver\x00") && strings.Contains(string(text), state+"/") {
+			pid, err = strconv.Atoi(filepath.Base(filepath.Dir(line)))
+			require.NoError(t, err)
+		}
+	}
+	return pid
+}
+
+// objects is what users see as the state of a namespace: of every object in it all but the status, the metadata that the
+// server keeps, and the records of deploys. What controllers make is left out.
+func (c realCluster) objects(t *testing.T, namespace string) map[string]any {
+	t.Helper()
+	ctx := context.Background()
+	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
+	require.NoError(t, err)
+	config.QPS = -1
+	client, err := dynamic.NewForConfig(config)
+	require.NoError(t, err)
+	lists, err := c.client.Discovery().ServerPreferredNamespacedResources()
+	require.NoError(t, err)
+	state := map[string]any{}
+	for _, list := range lists {
+		group, err := schema.ParseGroupVersion(list.GroupVersion)
+		require.NoError(t, err)
+		for _, resource := range list.APIResources {
+			switch resource.Name {
+			case "pods", "replicasets", "events", "endpoints", "endpointslices", "leases", "controllerrevisions":
+				continue
+			}
+			if !slices.Contains(resource.Verbs, "list") {
+				continue
+			}
+			found, err := client.Resource(group.WithResource(resource.Name)).Namespace(namespace).List(ctx, metav1.ListOptions{})
+			require.NoError(t, err, resource.Name)
+			for _, o := range found.Items {
+				if strings.HasPrefix(o.GetName(), "aksflow-") {
+					continue
+				}
+				kept := map[string]any{"labels": o.GetLabels(), "annotations": o.GetAnnotations()}
+				for field, value := range o.Object {
+					if field != "metadata" && field != "status" {
+						kept[field] = value
+					}
+				}
+				state[o.GetKind()+"/"+o.GetName()] = kept
+			}
+		}
+	}
+	return state
 }
 
 func progress(t *testing.T, began time.Time) context.Context {
@@ -200,8 +311,6 @@ func TestOnClusterTimeToRed(t *testing.T) {
 			first := c.release(t, namespace, "one")
 			_, err := c.Deploy(progress(t, time.Now()), first)
 			require.NoError(t, err)
-			before, err := c.client.AppsV1().Deployments(namespace).Get(context.Background(), "web", metav1.GetOptions{})
-			require.NoError(t, err)
 			switch s.name {
 			case "quota":
 				c.kubectl(t, kubectl, "create", "quota", "pods", "--hard=pods=2", "-n", namespace)
@@ -209,6 +318,9 @@ func TestOnClusterTimeToRed(t *testing.T) {
 				s.changes = []string{"IMAGE", c.refusingRegistry(t, namespace) + "/vote@sha256:" + strings.Repeat("0", 64)}
 			}
 
+			before := c.objects(t, namespace)
+			require.Contains(t, before, "Deployment/web")
+			require.Contains(t, before, "Service/web")
 			stop := c.load(t, namespace)
 			bad := c.release(t, namespace, "two", s.changes...)
 			status := c.kubectlStatus(kubectl, namespace)
@@ -221,10 +333,7 @@ func TestOnClusterTimeToRed(t *testing.T) {
 			assert.True(t, result.RolledBack)
 			assert.Empty(t, failed, "requests failed, of %d", answers)
 			assert.Greater(t, answers, int64(10))
-			assert.Eventually(t, func() bool {
-				after, err := c.client.AppsV1().Deployments(namespace).Get(context.Background(), "web", metav1.GetOptions{})
-				return err == nil && assert.ObjectsAreEqual(before.Spec, after.Spec) && assert.ObjectsAreEqual(before.Labels, after.Labels) && assert.ObjectsAreEqual(before.Annotations, after.Annotations)
-			}, waitFor, tick)
+			assert.Eventually(t, func() bool { return assert.ObjectsAreEqual(before, c.objects(t, namespace)) }, waitFor, tick)
 			fmt.Fprintf(&table, "%-24s %10.1f s   %s\n", s.name, took.Seconds(), status(bad, c))
 		})
 	}
@@ -320,6 +429,49 @@ func TestOnClusterNetworkCut(t *testing.T) {
 				require.ErrorContains(t, err, "it ended with exit code 3")
 				assert.True(t, result.RolledBack)
 			}
+		})
+	}
+}
+
+// The API server is killed in mid-deploy, and whoever keeps the control plane starts it again.
+func TestOnClusterAPIServerKilled(t *testing.T) {
+	c := onCluster(t)
+	for name, changes := range map[string][]string{
+		"finishes": nil,
+		"restores": {"- perl\n", "- sh\n        - -c\n        - exit 3\n        - perl\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.platform(t)
+			server := c.apiServer(t)
+			require.NotZero(t, server)
+			namespace := "killed-" + name
+			c.drop(t, namespace)
+			_, err := c.Deploy(progress(t, time.Now()), c.release(t, namespace, "one"))
+			require.NoError(t, err)
+			before := c.objects(t, namespace)
+			stop := c.loadApart(t, namespace)
+			began := time.Now()
+			var once sync.Once
+			ctx := report.With(progress(t, began), report.SinkFunc(func(e report.Event) {
+				t.Logf("%6.2f %s %s", time.Since(began).Seconds(), e.Object, e.Message)
+				if e.Object == "Deployment/web" && e.Message == deploy.Configured {
+					once.Do(func() { assert.NoError(t, syscall.Kill(server, syscall.SIGKILL)) })
+				}
+			}))
+			result, err := c.Deploy(ctx, c.release(t, namespace, "two", changes...))
+			took := time.Since(began)
+			answers, failed := stop()
+			t.Logf("%s: %.1f s, %d requests, %d failed: %v", name, took.Seconds(), answers, len(failed), err)
+			assert.Empty(t, failed)
+			assert.NotEqual(t, server, c.apiServer(t), "another one serves")
+			if changes == nil {
+				require.NoError(t, err)
+				assert.Equal(t, 2, result.Revision)
+				return
+			}
+			require.ErrorContains(t, err, "it ended with exit code 3")
+			assert.True(t, result.RolledBack)
+			assert.Eventually(t, func() bool { return assert.ObjectsAreEqual(before, c.objects(t, namespace)) }, waitFor, tick)
 		})
 	}
 }

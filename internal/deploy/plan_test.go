@@ -179,6 +179,28 @@ func TestBadInputChangesNothing(t *testing.T) {
 	require.ErrorContains(t, err, "there is no namespace no-such-namespace: add a Namespace to the manifests, or create it first")
 }
 
+// Whether each new object is tried first or, of very many, some of each kind are.
+func TestLateBadObjectLeavesNothing(t *testing.T) {
+	c, s := connect(t), testServer(t)
+	for name, good := range map[string]int{"all-tried": 60, "some-tried": 240} {
+		t.Run(name, func(t *testing.T) {
+			ctx, log := events(t)
+			newNamespace(t, s, name)
+			var yaml strings.Builder
+			for i := range good {
+				fmt.Fprintf(&yaml, "apiVersion: v1\nkind: Service\nmetadata: {name: s%d}\nspec: {ports: [{port: 80}]}\n---\n", i)
+			}
+			result, err := c.Deploy(ctx, release(t, name, yaml.String()+"apiVersion: v1\nkind: Service\nmetadata: {name: zz}\nspec: {ports: [{port: 99999}]}\n"))
+			require.ErrorContains(t, err, "Service/zz is not valid: spec.ports[0].port")
+			assert.Equal(t, good > 200, strings.Contains(log.String(), "created"), "anything applied")
+			assert.Equal(t, good > 200, result.RolledBack)
+			list, err := s.Client.CoreV1().Services(name).List(ctx, metav1.ListOptions{})
+			require.NoError(t, err)
+			assert.Empty(t, list.Items)
+		})
+	}
+}
+
 func TestRecreate(t *testing.T) {
 	c := connect(t)
 	ctx, log := events(t)

@@ -69,7 +69,7 @@ func (s *supervisor) kubernetes() ([]task, error) {
 	}
 	forward(s.inherited[apiListener], "127.0.0.1:"+strconv.Itoa(cp.APIPort))
 
-	apiServer := s.serve(cp.APIServerSpec(), "etcd")
+	apiServer := s.keep(cp.APIServerSpec(), "etcd")
 	api := apiServer.name
 	return []task{
 		s.serve(cp.EtcdSpec()),

@@ -180,6 +180,38 @@ func (s *supervisor) serve(spec process.Spec, after ...string) task {
 	}}
 }
 
+// keep is serve for a server that is started again when it ends, as a node does with the parts of its control plane. One
+// that ends before it has answered would end so again.
+func (s *supervisor) keep(spec process.Spec, after ...string) task {
+	return task{name: spec.Name, after: after, quiet: true, run: func(ctx context.Context) error {
+		start := func(ctx context.Context) (*process.Process, error) {
+			p, err := process.Start(spec, s.State.logs())
+			if err != nil {
+				return nil, err
+			}
+			return p, p.AwaitReady(ctx)
+		}
+		p, err := start(ctx)
+		if err != nil {
+			return err
+		}
+		go func() {
+			for {
+				<-p.Done()
+				fmt.Fprintf(os.Stderr, "%v\n%s is started again\n", p.Err(), spec.Name)
+				ctx, cancel := context.WithTimeout(context.Background(), startTime)
+				p, err = start(ctx)
+				cancel()
+				if err != nil {
+					s.fail(err)
+					return
+				}
+			}
+		}()
+		return nil
+	}}
+}
+
 // registry is the image registry: a process on loopback inside, reached from the host through the inherited listener.
 func (s *supervisor) registry() ([]task, error) {
 	type object = map[string]any
