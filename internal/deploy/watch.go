@@ -351,25 +351,29 @@ func (w *watch) look(ctx context.Context, now time.Time) (next *time.Duration, f
 // The grace of a container that may be waiting for something else starts when nothing else is under way.
 func (o *watched) judge(now time.Time, underWay bool) (red bool, ends time.Duration) {
 	seen := make(map[string]time.Time, len(o.status.Problems))
+	forgiven := len(o.status.Problems) > 0
 	for _, p := range o.status.Problems {
 		began, ok := o.seen[p.Key()]
 		if !ok || p.Depends && underWay {
 			began = now
 		}
 		seen[p.Key()] = began
+		left := p.Grace - now.Sub(began)
+		forgiven = forgiven && p.Heals == status.Forgiven && left <= 0
 		switch p.Heals {
 		case status.Never:
 			red = true
-		case status.Perhaps:
-			left := p.Grace - now.Sub(began)
-			if left <= 0 {
-				red = true
-			} else if ends == 0 || left < ends {
+		case status.Perhaps, status.Forgiven:
+			if left > 0 && (ends == 0 || left < ends) {
 				ends = left
 			}
+			red = red || left <= 0 && p.Heals == status.Perhaps
 		}
 	}
 	o.seen = seen
+	if forgiven {
+		o.status = status.Status{Ready: true, Message: o.status.Problems[0].Message}
+	}
 	return red, ends
 }
 

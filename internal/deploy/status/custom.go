@@ -63,15 +63,27 @@ func custom(o *unstructured.Unstructured) Status {
 	return Status{Ready: true}
 }
 
-type condition struct{ status, reason, message string }
+type condition struct {
+	status, reason, message string
+	observed                int64 // 0 where it is not said
+}
+
+// outdated says that the condition is about an older spec.
+func (c condition) outdated(generation int64) bool { return c.observed > 0 && c.observed < generation }
 
 func conditionsOf(o *unstructured.Unstructured) map[string]condition {
-	list, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
+	status, _, _ := unstructured.NestedMap(o.Object, "status")
+	return conditionsIn(status)
+}
+
+func conditionsIn(status map[string]any) map[string]condition {
+	list, _, _ := unstructured.NestedSlice(status, "conditions")
 	conditions := make(map[string]condition, len(list))
 	for _, item := range list {
 		fields, _ := item.(map[string]any)
 		value := func(name string) string { s, _ := fields[name].(string); return s }
-		conditions[value("type")] = condition{value("status"), value("reason"), value("message")}
+		observed, _ := fields["observedGeneration"].(int64)
+		conditions[value("type")] = condition{value("status"), value("reason"), value("message"), observed}
 	}
 	return conditions
 }

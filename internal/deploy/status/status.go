@@ -52,6 +52,8 @@ const (
 	Perhaps
 	// Expected: something is at work on it, as an autoscaler is; only the deploy's own time limit ends the wait.
 	Expected
+	// Forgiven: after the Problem's Grace the object counts as ready all the same.
+	Forgiven
 )
 
 // Key identifies a problem from one look to the next, though its message changes and its pod is replaced by another.
@@ -64,7 +66,8 @@ type Graces struct {
 	Crash   time.Duration // a container that crashed once
 	Probe   time.Duration // a probe that fails, when longer than what the probe itself allows
 	Place   time.Duration // a pod that no node has room for
-	Refused time.Duration // a webhook or a quota's controller that cannot be asked
+	Refused time.Duration // a webhook or a quota's controller that cannot be asked, a Gateway that refuses a route
+	Route   time.Duration // a route that no Gateway answers for
 }
 
 // DefaultGraces are used when the user sets no --grace.
@@ -74,6 +77,7 @@ var DefaultGraces = Graces{
 	Crash:   60 * time.Second,
 	Place:   30 * time.Second,
 	Refused: 20 * time.Second,
+	Route:   10 * time.Second,
 }
 
 // cloudGrace is the least that what a cloud does behind the scenes gets: an address, a disk that moves to another node.
@@ -82,7 +86,7 @@ const cloudGrace = 5 * time.Minute
 func (w *World) cloudGrace() time.Duration { return max(w.Graces.Place, cloudGrace) }
 
 // AllGraces is the same grace for every reason.
-func AllGraces(d time.Duration) Graces { return Graces{d, d, d, d, d, d} }
+func AllGraces(d time.Duration) Graces { return Graces{d, d, d, d, d, d, d} }
 
 // Autoscaler says whether something adds nodes.
 type Autoscaler int
@@ -132,14 +136,16 @@ type kind struct{ group, name string }
 type reader func(*unstructured.Unstructured, *World) Status
 
 var readers = map[kind]reader{
-	{"apps", "Deployment"}:                     typed(deployment),
-	{"apps", "StatefulSet"}:                    typed(statefulSet),
-	{"apps", "DaemonSet"}:                      typed(daemonSet),
-	{"batch", "Job"}:                           typed(job),
-	{"", "Pod"}:                                typed(barePod),
-	{"", "PersistentVolumeClaim"}:              typed(claim),
-	{"", "Service"}:                            typed(service),
-	{"autoscaling", "HorizontalPodAutoscaler"}: typed(autoscaler),
+	{"apps", "Deployment"}:                               typed(deployment),
+	{"apps", "StatefulSet"}:                              typed(statefulSet),
+	{"apps", "DaemonSet"}:                                typed(daemonSet),
+	{"batch", "Job"}:                                     typed(job),
+	{"", "Pod"}:                                          typed(barePod),
+	{"", "PersistentVolumeClaim"}:                        typed(claim),
+	{"", "Service"}:                                      typed(service),
+	{"autoscaling", "HorizontalPodAutoscaler"}:           typed(autoscaler),
+	{"gateway.networking.k8s.io", "HTTPRoute"}:           route,
+	{"gateway.networking.k8s.io", "GRPCRoute"}:           route,
 	{"apiextensions.k8s.io", "CustomResourceDefinition"}: func(o *unstructured.Unstructured, _ *World) Status { return definition(o) },
 }
 

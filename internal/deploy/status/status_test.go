@@ -267,3 +267,48 @@ func TestProgressDeadline(t *testing.T) {
 	require.Len(t, s.Problems, 1)
 	assert.Contains(t, s.Problems[0].Message, "no progress within its progressDeadlineSeconds (10m0s)")
 }
+
+func TestRoute(t *testing.T) {
+	const route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a, namespace: web, generation: 3}\nspec: {parentRefs: [{name: gw, namespace: infra}]}\n"
+	answer := func(conditions string) string {
+		return "{parentRef: {group: gateway.networking.k8s.io, kind: Gateway, name: gw, namespace: infra}, controllerName: x, conditions: [" + conditions + "]}"
+	}
+	const accepted = `{type: Accepted, status: "True", observedGeneration: 3, reason: Accepted}`
+	for name, test := range map[string]struct {
+		parents string
+		message string // "": it is ready
+		heals   status.Healing
+		grace   time.Duration
+	}{
+		"silence":               {"", "no Gateway has taken it: nothing answers for Gateway infra/gw", status.Forgiven, 10 * time.Second},
+		"about another Gateway": {`{parentRef: {name: gw}, conditions: [` + accepted + `]}`, "no Gateway has taken it", status.Forgiven, 10 * time.Second},
+		"taken":                 {answer(accepted + `, {type: ResolvedRefs, status: "True", observedGeneration: 3}`), "", 0, 0},
+		"generation untold":     {answer(`{type: Accepted, status: "True"}`), "", 0, 0},
+		"before":                {answer(`{type: Accepted, status: "True", observedGeneration: 2}`), "is its controller running", status.Perhaps, 5 * time.Minute},
+		"refused before":        {answer(`{type: Accepted, status: "False", observedGeneration: 2, reason: UnsupportedValue}`), "is its controller running", status.Perhaps, 5 * time.Minute},
+		"half":                  {answer(accepted + `, {type: ResolvedRefs, status: "True", observedGeneration: 2}`), "is its controller running", status.Perhaps, 5 * time.Minute},
+		"pending":               {answer(`{type: Accepted, status: "False", observedGeneration: 3, reason: Pending}`), "is its controller running", status.Perhaps, 5 * time.Minute},
+		"not programmed":        {answer(accepted + `, {type: Programmed, status: "False", observedGeneration: 3, reason: Invalid}`), "is its controller running", status.Perhaps, 5 * time.Minute},
+		"no listener":           {answer(`{type: Accepted, status: "False", observedGeneration: 3, reason: NotAllowedByListeners}`), "Gateway infra/gw refuses it: NotAllowedByListeners", status.Perhaps, 20 * time.Second},
+		"no backend":            {answer(accepted + `, {type: ResolvedRefs, status: "False", observedGeneration: 3, reason: BackendNotFound, message: no Service web}`), "BackendNotFound: no Service web", status.Perhaps, 20 * time.Second},
+		"unsupported":           {answer(`{type: Accepted, status: "False", observedGeneration: 3, reason: UnsupportedValue, message: bad filter}`), "UnsupportedValue: bad filter", status.Never, 0},
+		"taken by one of two":   {answer(`{type: Accepted, status: "False", observedGeneration: 3, reason: NoMatchingParent}`) + ", " + answer(accepted), "", 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := status.Of(object(t, route+"status: {parents: ["+test.parents+"]}"), world(t, ""))
+			if test.message == "" {
+				assert.True(t, s.Ready)
+				assert.Equal(t, "taken by Gateway infra/gw", s.Message)
+				assert.Empty(t, s.Problems)
+				return
+			}
+			assert.False(t, s.Ready)
+			require.Len(t, s.Problems, 1)
+			assert.Contains(t, s.Problems[0].Message, test.message)
+			assert.Equal(t, test.heals, s.Problems[0].Heals)
+			assert.Equal(t, test.grace, s.Problems[0].Grace)
+		})
+	}
+	assert.True(t, status.Watched(object(t, route)))
+	assert.True(t, status.Of(object(t, strings.Replace(route, "parentRefs", "rules", 1)), world(t, "")).Ready, "it is in front of nothing")
+}
