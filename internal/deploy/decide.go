@@ -149,7 +149,7 @@ func (c *Cluster) Reject(ctx context.Context, of Delivery) (*Result, error) {
 		began := time.Now()
 		var routes []step
 		for _, s := range steps {
-			if traffic.IsRoute(s.object) {
+			if traffic.IsRoute(s.object) && s.status != Unchanged {
 				routes = append(routes, s)
 			}
 		}
@@ -157,6 +157,7 @@ func (c *Cluster) Reject(ctx context.Context, of Delivery) (*Result, error) {
 		if err := d.apply(ctx, routes); err != nil {
 			return err
 		}
+		d.drain(ctx, objectsOf(routes))
 		for ref, o := range d.live.objects {
 			if o.GetLabels()[traffic.Label] == "" || !d.live.members[ref] || ref.GroupKind() != deploymentKind {
 				continue

@@ -44,7 +44,7 @@ type progressive struct {
 	deployment step                         // the one in the manifests
 	hash       string                       // of the pods that it has
 	services   []step                       // in front of it
-	routes     []step                       // that send requests to one of the services
+	routes     []step                       // of a canary, that send requests to one of the services
 	budgets    []step                       // that count its pods, when the two versions serve apart
 	early      []step                       // what both versions need
 	late       []step                       // what the new version's Deployment goes with
@@ -105,7 +105,7 @@ func (d *delivery) progressive(ctx context.Context, steps []step, began time.Tim
 		ref := st.ref()
 		switch {
 		case slices.ContainsFunc(p.services, func(s step) bool { return s.ref() == ref }):
-		case slices.ContainsFunc(p.services, func(s step) bool { return traffic.Routes(st.object, s.object.GetName()) }):
+		case s.Kind == Canary && slices.ContainsFunc(p.services, func(s step) bool { return traffic.Routes(st.object, s.object.GetName()) }):
 			p.routes = append(p.routes, st)
 		case traffic.Guards(st.object, p.deployment.object):
 			p.budgets = append(p.budgets, st)
@@ -165,6 +165,8 @@ func (p *progressive) run(ctx context.Context, from int) error {
 	if err := p.cluster.verifyImage(ctx, &p.release, p.appliedObjects()); err != nil {
 		return err
 	}
+	// A Gateway that still has the weights must find the second Service.
+	p.drain(ctx, objectsOf(p.routes))
 	return p.removeSeconds(ctx)
 }
 
@@ -194,6 +196,9 @@ func (p *progressive) canary(ctx context.Context, from int) error {
 			if err := p.applyOne(ctx, changedStep(route)); err != nil {
 				return err
 			}
+		}
+		if err := p.taken(ctx, p.routes); err != nil {
+			return err
 		}
 		report.Info(ctx, "the canary of %s gets %s", p.deployment.ref(), p.share())
 		if p.strategy.Hold && i == 0 {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/deploy/plan"
 	"github.com/aksflow/aksflow/internal/deploy/status"
+	"github.com/aksflow/aksflow/internal/deploy/traffic"
 	"github.com/aksflow/aksflow/internal/report"
 )
 
@@ -56,7 +57,7 @@ func (d *delivery) removedNamespace() bool {
 }
 
 // restore puts back everything that the journal holds: first what was there before, in the order of a deploy, then it
-// removes what was not, in the opposite order. It goes on over errors, and returns them.
+// removes what was not, in the opposite order, but for a canary behind a Gateway. It goes on over errors, and returns them.
 func (d *delivery) restore(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoring)
 	defer cancel()
@@ -80,36 +81,77 @@ func (d *delivery) restore(ctx context.Context) error {
 	slices.SortStableFunc(changed, byStage)
 	slices.SortStableFunc(created, func(a, b change) int { return byStage(b, a) })
 
-	var errs []error
-	errs = append(errs, d.inStages(ctx, changed, func(ctx context.Context, ch change) error {
-		if ch.ref.GroupKind() == jobKind {
-			// Putting a Job back would run it once more.
-			report.Warn(ctx, "what %s did is not undone", ch.ref.In(d.release.Namespace))
-			return nil
-		}
-		if err := d.cluster.putBack(ctx, ch.before, ch.autoscaled); err != nil {
-			d.note(ch.ref, Failed, "not put back: "+err.Error())
-			return explain("putting back "+ch.ref.In(d.release.Namespace), err)
-		}
-		d.note(ch.ref, Restored, "")
-		return nil
-	})...)
-	errs = append(errs, d.inStages(ctx, created, func(ctx context.Context, ch change) error {
-		if ch.ref.GroupKind() == jobKind {
-			report.Warn(ctx, "what %s did is not undone", ch.ref.In(d.release.Namespace))
-		}
-		if err := d.cluster.removeCreated(ctx, ch.object); err != nil {
-			d.note(ch.ref, Failed, "not removed: "+err.Error())
-			return explain("removing "+ch.ref.In(d.release.Namespace), err)
-		}
-		d.note(ch.ref, Removed, "")
-		return nil
-	})...)
+	errs := d.restoreRoutes(ctx, &changed, &created)
+	errs = append(errs, d.inStages(ctx, changed, d.putBackOne)...)
+	errs = append(errs, d.inStages(ctx, created, d.removeOne)...)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("not everything could be put back: %w", err)
 	}
 	d.result.RolledBack = true
 	return d.settleDown(ctx, changed, began)
+}
+
+// restoreRoutes ends a canary that gets its requests by the weights of routes: they are put back first, and its pods go
+// next, before a Service is put back that selects them too. What is done is taken out of changed and created.
+func (d *delivery) restoreRoutes(ctx context.Context, changed, created *[]change) []error {
+	isRoute := func(ch change) bool { return traffic.IsRoute(ch.object) }
+	isCanary := func(ch change) bool {
+		return ch.ref.GroupKind() == deploymentKind && ch.object.GetLabels()[traffic.Label] == string(traffic.Canary)
+	}
+	if !slices.ContainsFunc(*changed, isRoute) || !slices.ContainsFunc(*created, isCanary) {
+		return nil
+	}
+	var routes []*unstructured.Unstructured
+	var errs []error
+	*changed = slices.DeleteFunc(*changed, func(ch change) bool {
+		if !isRoute(ch) {
+			return false
+		}
+		errs = append(errs, d.putBackOne(ctx, ch))
+		routes = append(routes, ch.before)
+		return true
+	})
+	d.drain(ctx, routes)
+	*created = slices.DeleteFunc(*created, func(ch change) bool {
+		if !isCanary(ch) {
+			return false
+		}
+		// Its pods must be gone before a Service may select them. When they take too long it is removed with the rest.
+		wait, cancel := context.WithTimeout(ctx, answering)
+		defer cancel()
+		if d.cluster.removeCreated(wait, ch.object, true) != nil {
+			return false
+		}
+		d.note(ch.ref, Removed, "")
+		return true
+	})
+	return errs
+}
+
+func (d *delivery) putBackOne(ctx context.Context, ch change) error {
+	if ch.ref.GroupKind() == jobKind {
+		// Putting a Job back would run it once more.
+		report.Warn(ctx, "what %s did is not undone", ch.ref.In(d.release.Namespace))
+		return nil
+	}
+	if err := d.cluster.putBack(ctx, ch.before, ch.autoscaled); err != nil {
+		d.note(ch.ref, Failed, "not put back: "+err.Error())
+		return explain("putting back "+ch.ref.In(d.release.Namespace), err)
+	}
+	d.note(ch.ref, Restored, "")
+	return nil
+}
+
+func (d *delivery) removeOne(ctx context.Context, ch change) error {
+	if ch.ref.GroupKind() == jobKind {
+		report.Warn(ctx, "what %s did is not undone", ch.ref.In(d.release.Namespace))
+	}
+	if err := d.cluster.removeCreated(ctx, ch.object, false); err != nil {
+		d.note(ch.ref, Failed, "not removed: "+err.Error())
+		return explain("removing "+ch.ref.In(d.release.Namespace), err)
+	}
+	d.note(ch.ref, Removed, "")
+	return nil
 }
 
 // inStages calls do for each change, those of one stage side by side.
@@ -135,8 +177,8 @@ func (d *delivery) inStages(ctx context.Context, changes []change, do func(conte
 }
 
 // removeCreated deletes an object that this deploy had created. Its uid is not known when the answer was lost, so it is
-// looked up.
-func (c *Cluster) removeCreated(ctx context.Context, o *unstructured.Unstructured) error {
+// looked up. With wait it returns when its pods are gone too.
+func (c *Cluster) removeCreated(ctx context.Context, o *unstructured.Unstructured, wait bool) error {
 	client, err := c.resource(ctx, o.GroupVersionKind(), o.GetNamespace())
 	if err != nil {
 		return nil //nolint:nilerr // its kind was not created either
@@ -145,7 +187,7 @@ func (c *Cluster) removeCreated(ctx context.Context, o *unstructured.Unstructure
 	if err != nil || now == nil {
 		return err
 	}
-	return c.remove(ctx, now, false)
+	return c.remove(ctx, now, wait)
 }
 
 // settleDown waits until what was ready before is ready again, and removes what the failed rollout left behind.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,31 +28,48 @@ func watchService(t *testing.T, namespace string) func() []string {
 	require.NoError(t, err)
 	w, err := services.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=vote", ResourceVersion: list.ResourceVersion})
 	require.NoError(t, err)
+	var mu sync.Mutex
 	var seen []string
+	var last string // resource version
+	for _, s := range list.Items {
+		if s.Name == "vote" {
+			last = s.ResourceVersion
+		}
+	}
 	done := make(chan struct{})
+	see := func(s *corev1.Service) {
+		mu.Lock()
+		defer mu.Unlock()
+		last = s.ResourceVersion
+		text := ""
+		switch {
+		case s.Spec.Selector["aksflow.dev/track"] != "":
+			text = "track " + s.Spec.Selector["aksflow.dev/track"]
+		case s.Spec.Selector["pod-template-hash"] != "":
+			text = "hash"
+		default:
+			text = "all"
+		}
+		if len(seen) == 0 || seen[len(seen)-1] != text {
+			seen = append(seen, text)
+		}
+	}
 	go func() {
 		defer close(done)
 		for event := range w.ResultChan() {
-			s, ok := event.Object.(*corev1.Service)
-			if !ok {
-				continue
-			}
-			text := ""
-			switch {
-			case s.Spec.Selector["aksflow.dev/track"] != "":
-				text = "track " + s.Spec.Selector["aksflow.dev/track"]
-			case s.Spec.Selector["pod-template-hash"] != "":
-				text = "hash"
-			default:
-				text = "all"
-			}
-			if len(seen) == 0 || seen[len(seen)-1] != text {
-				seen = append(seen, text)
+			if s, ok := event.Object.(*corev1.Service); ok {
+				see(s)
 			}
 		}
 	}()
 	return func() []string {
-		time.Sleep(200 * time.Millisecond) // the last event may be on its way
+		now, err := services.Get(context.Background(), "vote", metav1.GetOptions{})
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { // the last event may be on its way
+			mu.Lock()
+			defer mu.Unlock()
+			return last == now.ResourceVersion
+		}, waitFor, tick)
 		cancel()
 		w.Stop()
 		<-done
@@ -228,4 +246,11 @@ func TestCanaryByWeight(t *testing.T) {
 	assert.Contains(t, log.String(), "40% of the requests, by the route's weights")
 	assert.Equal(t, "vote <nil>", weights())
 	assert.Equal(t, "vote v2 3", deploymentNames(t, "weights"))
+
+	r = routed("v3")
+	r.Objects[len(r.Objects)-1].SetLabels(map[string]string{"new": "yes"})
+	r.Strategy = deploy.Strategy{Kind: deploy.BlueGreen}
+	result, err := c.Deploy(ctx, r)
+	require.NoError(t, err, log)
+	assert.Contains(t, result.Objects, deploy.ObjectResult{Ref: "HTTPRoute/vote", Status: deploy.Configured}, "a blue-green release has no use for weights")
 }
