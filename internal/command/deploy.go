@@ -34,7 +34,7 @@ func (r deployResult) summary() string {
 	case !r.Changed():
 		return "nothing to change: the cluster runs it"
 	default:
-		return fmt.Sprintf("revision %d, %d objects", r.Revision, len(r.Objects))
+		return fmt.Sprintf("revision %d, %s", r.Revision, report.Count(len(r.Objects), "object"))
 	}
 }
 

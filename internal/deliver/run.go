@@ -168,7 +168,7 @@ func (r *run) deploy(ctx context.Context) (outcome, error) {
 	case err == nil && !deployed.Changed():
 		return outcome{message: "nothing to change: the cluster runs it", unchanged: true}, nil
 	}
-	return outcome{message: fmt.Sprintf("revision %d, %d objects", deployed.Revision, len(deployed.Objects))}, err
+	return outcome{message: fmt.Sprintf("revision %d, %s", deployed.Revision, report.Count(len(deployed.Objects), "object"))}, err
 }
 
 func (r *run) bump(ctx context.Context) (outcome, error) {
@@ -199,5 +199,5 @@ func (r *run) wait(ctx context.Context) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	return outcome{message: fmt.Sprintf("%s runs it, %d objects", state.Name, len(state.Objects))}, nil
+	return outcome{message: fmt.Sprintf("%s runs it, %s", state.Name, report.Count(len(state.Objects), "object"))}, nil
 }

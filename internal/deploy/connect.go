@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -129,11 +130,22 @@ func restConfig(o Options) (*rest.Config, error) {
 	return config, nil
 }
 
-// explainConfig adds the remedy to what goes wrong before anything is sent.
+// exec: executable kubelogin not found, exec: executable kubelogin failed with exit code 1
+var pluginPattern = regexp.MustCompile(`exec: executable (\S+) (not found|failed with exit code \d+)`)
+
+// explainConfig names the remedy for what goes wrong before anything is sent. What client-go says of a credential plugin
+// is a page long.
 func explainConfig(err error) error {
+	const aks = "AKS uses kubelogin, which `az aks install-cli` installs"
+	plugin := pluginPattern.FindStringSubmatch(err.Error())
 	var missing *exec.Error
-	if errors.As(err, &missing) || strings.Contains(err.Error(), "executable file not found") || strings.Contains(err.Error(), "getting credentials: exec") {
-		return fmt.Errorf("the kubeconfig's credential plugin does not work (%w): install it and put it on PATH; AKS uses kubelogin, which `az aks install-cli` installs", err)
+	switch {
+	case plugin != nil && plugin[2] == "not found":
+		return fmt.Errorf("the kubeconfig's credential plugin %s is not installed: put it on PATH; %s", plugin[1], aks)
+	case plugin != nil:
+		return fmt.Errorf("the kubeconfig's credential plugin %s %s: run it by itself to see why", plugin[1], plugin[2])
+	case errors.As(err, &missing), strings.Contains(err.Error(), "getting credentials: exec"):
+		return fmt.Errorf("the kubeconfig's credential plugin does not work (%w): install it and put it on PATH; %s", rootCause(err), aks)
 	}
 	return err
 }

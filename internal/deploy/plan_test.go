@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -394,9 +396,22 @@ func asDeployer(t *testing.T, s testCluster, namespace, without string) *deploy.
 				role.Rules = append(role.Rules[:i], role.Rules[i+1:]...)
 			}
 		}
+		group := ""
+		for _, rule := range role.Rules {
+			if slices.Contains(rule.Resources, resource) {
+				group = rule.APIGroups[0]
+			}
+		}
 		_, err = s.Client.RbacV1().Roles(namespace).Update(ctx, role, metav1.UpdateOptions{})
 		require.NoError(t, err)
-		time.Sleep(300 * time.Millisecond) // the authorizer reads roles by a watch
+		name, sub, _ := strings.Cut(resource, "/")
+		require.Eventually(t, func() bool { // the authorizer reads roles by a watch
+			review, err := s.Client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+				User:               "system:serviceaccount:" + namespace + ":deployer",
+				ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: verb, Group: group, Resource: name, Subresource: sub},
+			}}, metav1.CreateOptions{})
+			return err == nil && !review.Status.Allowed
+		}, waitFor, tick)
 	}
 	token, err := s.Client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, "deployer", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	require.NoError(t, err)
@@ -549,7 +564,7 @@ func TestConnect(t *testing.T) {
 		"no context": {deploy.Options{Kubeconfig: kubeconfig("https://127.0.0.1:1", "{}"), Context: "b"}, `has no context "b"`, 2},
 		"nowhere":    {deploy.Options{Kubeconfig: kubeconfig("https://127.0.0.1:1", "{}")}, "the API server https://127.0.0.1:1 cannot be reached", 1},
 		"silent":     {deploy.Options{Kubeconfig: kubeconfig("http://"+listener.Addr().String(), "{}"), FirstAnswer: 300 * time.Millisecond}, "did not answer within 300ms", 1},
-		"plugin":     {deploy.Options{Kubeconfig: kubeconfig("https://127.0.0.1:1", "{exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-kubelogin, interactiveMode: Never}}")}, "credential plugin does not work", 2},
+		"plugin":     {deploy.Options{Kubeconfig: kubeconfig("https://127.0.0.1:1", "{exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-kubelogin, interactiveMode: Never}}")}, "credential plugin no-such-kubelogin is not installed: put it on PATH", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()

@@ -274,3 +274,11 @@ func (t *Terminal) live() []string {
 	}
 	return lines
 }
+
+// Count is a number of things: "1 object", "3 objects".
+func Count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

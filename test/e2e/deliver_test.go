@@ -17,8 +17,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 )
 
 type delivery struct {
@@ -54,8 +52,13 @@ func TestDeliver(t *testing.T) {
 			w := newWorktree(t)
 			w.succeed(&struct{}{}, "up", "--free-ports", "argocd", "flux")
 
+			to := []string{"--env", tc.environment}
+			if tc.changes == "deploy" {
+				to = append(to, "--kubeconfig", deployer(t, "vote-local"))
+			}
+			deliver := append([]string{"deliver"}, to...)
 			var first delivery
-			w.succeed(&first, "deliver", "--env", tc.environment)
+			w.succeed(&first, deliver...)
 			require.Regexp(t, `^sha256:[0-9a-f]{64}$`, digest(first.Image))
 			assertRuns(t, "vote-"+tc.environment, first.Image)
 			if tc.changes == "bump" {
@@ -64,7 +67,7 @@ func TestDeliver(t *testing.T) {
 			assert.Equal(t, "Cats - 3 | Dogs - 1", vote(t, tc.environment))
 
 			var second delivery
-			r := w.succeed(&second, "deliver", "--env", tc.environment)
+			r := w.succeed(&second, deliver...)
 			assert.Equal(t, first.Image, second.Image, "the same source is the same image")
 			assert.Equal(t, "unchanged", second.status("publish"))
 			assert.Equal(t, "unchanged", second.status(tc.changes))
@@ -75,7 +78,7 @@ func TestDeliver(t *testing.T) {
 			w.write("app/vote/changed.py", "# "+tc.environment+"\n")
 			w.commit("Change the app")
 			var third delivery
-			w.succeed(&third, "deliver", "--env", tc.environment)
+			w.succeed(&third, deliver...)
 			assert.NotEqual(t, digest(first.Image), digest(third.Image))
 			assertRuns(t, "vote-"+tc.environment, third.Image)
 			if tc.changes == "bump" {
@@ -84,10 +87,10 @@ func TestDeliver(t *testing.T) {
 
 			// What went wrong with it is seen in production: back, and it stays back.
 			var back struct{ Commit string }
-			w.succeed(&back, "rollback", "--env", tc.environment)
+			w.succeed(&back, append([]string{"rollback"}, to...)...)
 			if tc.changes == "bump" {
 				w.succeed(&struct{}{}, "wait", "--env", tc.environment, "--image", first.Image, "--commit", back.Commit, "--timeout", "3m")
-				r := w.aksflow("deliver", "--env", tc.environment)
+				r := w.aksflow(deliver...)
 				assert.Equal(t, 1, r.code)
 				assert.Contains(t, r.stderr, "--force")
 				assert.Contains(t, inGit(t, tc.environment), digest(first.Image))
@@ -100,11 +103,7 @@ func TestDeliver(t *testing.T) {
 // assertRuns checks that all pods of the app that are not on their way out run the digest and are ready.
 func assertRuns(t *testing.T, namespace, image string) {
 	t.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", local.Kubeconfig)
-	require.NoError(t, err)
-	client, err := kubernetes.NewForConfig(config)
-	require.NoError(t, err)
-	pods, err := client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=vote"})
+	pods, err := admin(t).CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=vote"})
 	require.NoError(t, err)
 	running := 0
 	for _, pod := range pods.Items {
