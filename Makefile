@@ -26,6 +26,8 @@ TOOLS := kubernetes=tools/kubernetes:. \
          kustomize-controller=tools/flux:github.com/fluxcd/kustomize-controller \
          staticcheck=tools/lint:honnef.co/go/tools/cmd/staticcheck \
          actionlint=tools/lint:github.com/rhysd/actionlint/cmd/actionlint
+# What only tests run: a Gateway.
+TEST_TOOLS := traefik=tools/traefik:github.com/traefik/traefik/v3/cmd/traefik
 # What only a benchmark stands beside.
 BENCH_TOOLS := yq=tools/yq:github.com/mikefarah/yq/v4
 
@@ -75,7 +77,7 @@ $(BIN)/$(1): $$(wildcard $(2)/go.mod $(2)/go.sum $(2)/*.go)
 	$$(say) 'building $(1) (minutes the first time, seconds from the cache)'
 	@cd $(2) && go build -ldflags '-s -w $(LDFLAGS_$(1))' -o $(BIN)/$(1) $(3)
 endef
-$(foreach t,$(TOOLS) $(BENCH_TOOLS),$(eval $(call tool,$(firstword $(subst =, ,$(t))),$(firstword $(subst :, ,$(lastword $(subst =, ,$(t))))),$(lastword $(subst :, ,$(t))))))
+$(foreach t,$(TOOLS) $(TEST_TOOLS) $(BENCH_TOOLS),$(eval $(call tool,$(firstword $(subst =, ,$(t))),$(firstword $(subst :, ,$(lastword $(subst =, ,$(t))))),$(lastword $(subst :, ,$(t))))))
 
 # The resource definitions of the operators, from the modules that their programs are built from.
 $(BIN)/argocd-crds: tools/argocd/go.mod | $(BIN)/argocd
@@ -86,6 +88,10 @@ $(BIN)/flux-crds: tools/flux/go.mod | $(BIN)/source-controller $(BIN)/kustomize-
 	@cd tools/flux && for dir in $$(go list -m -f '{{.Dir}}' github.com/fluxcd/source-controller github.com/fluxcd/kustomize-controller); do \
 	  install -D -m 644 -t $@ $$dir/config/crd/bases/*.yaml; \
 	done
+	@touch $@
+
+$(BIN)/gateway-crds: tools/traefik/go.mod | $(BIN)/traefik
+	@cd tools/traefik && install -D -m 644 -t $@ $$(go list -m -f '{{.Dir}}' sigs.k8s.io/gateway-api)/config/crd/standard/*.yaml
 	@touch $@
 
 .PHONY: aksflow
@@ -106,10 +112,10 @@ down: ## stop what the demo left running
 ON_CLUSTER = $(TEST_ENV) $(BIN)/aksflow up --free-ports kubernetes >/dev/null; \
 	registry=$$($(SUDO) sed -n 's/^ *"registry": "\(.*\)",*$$/\1/p' $(TEST_STATE)/platform/info.json); \
 	$(TEST_ENV) AKSFLOW_TEST_KUBECONFIG=$(TEST_STATE)/platform/kubeconfig AKSFLOW_TEST_REGISTRY=$$registry \
-	  go test -count=1 ./internal/deploy -run
+	  go test -count=1 -timeout 20m ./internal/deploy -run
 
 .PHONY: test
-test: setup lint ## every test there is, the end-to-end ones on a cluster of their own included
+test: setup $(BIN)/gateway-crds lint ## every test there is, the end-to-end ones on a cluster of their own included
 	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
 	printf '\033[36m==>\033[0m tests under the race detector\n'; \
 	$(TEST_ENV) CGO_ENABLED=1 go test -race $(RACE); \

@@ -134,7 +134,7 @@ func withGateway(t *testing.T) behindGateway {
 	bin := os.Getenv("AKSFLOW_BIN")
 	program := filepath.Join(bin, "traefik")
 	if _, err := os.Stat(program); bin == "" || err != nil {
-		t.Skip("build Traefik and set AKSFLOW_BIN to its directory to test with a Gateway: make tools")
+		t.Skip("set AKSFLOW_BIN to the directory of Traefik, which make test builds, to test with a Gateway")
 	}
 	definitions, err := filepath.Glob(filepath.Join(bin, "gateway-crds", "*.yaml"))
 	require.NoError(t, err)
