@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -197,4 +199,67 @@ func TestDeployRefuses(t *testing.T) {
 	now, err := admin(t).AppsV1().Deployments("refuses").Get(t.Context(), "web", metav1.GetOptions{})
 	require.NoError(t, err)
 	assert.Equal(t, "other", now.Spec.Selector.MatchLabels["app"])
+}
+
+const sleeper = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {a: VALUE}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: web
+        image: IMAGE
+        command: [sleep, infinity]
+        readinessProbe: {exec: {command: [test, -e, VALUE]}, failureThreshold: 1000}
+`
+
+// Ctrl-C in the middle of a rollout puts back what was there.
+func TestInterrupt(t *testing.T) {
+	w := newWorktree(t)
+	as := deployer(t, "interrupted")
+	args := []string{"deploy", "--app", "app", "--namespace", "interrupted", "--manifests", "m", "--kubeconfig", as}
+	write := func(value string) {
+		w.write("m/all.yaml", strings.NewReplacer("VALUE", value, "IMAGE", local.Registry+"/library/debian:trixie-slim").Replace(sleeper))
+	}
+	write("/etc/hostname")
+	r := w.aksflow(args...)
+	require.Zero(t, r.code, r.stderr)
+	before, err := admin(t).AppsV1().Deployments("interrupted").Get(t.Context(), "web", metav1.GetOptions{})
+	require.NoError(t, err)
+
+	write("/nowhere")
+	cmd := command(t.Context(), args...)
+	cmd.Dir = w.dir
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	lines := bufio.NewScanner(stderr)
+	var said strings.Builder
+	for interrupted := false; lines.Scan(); {
+		said.WriteString(lines.Text() + "\n")
+		if !interrupted && strings.Contains(lines.Text(), "Readiness probe failed") {
+			interrupted = true
+			require.NoError(t, cmd.Process.Signal(os.Interrupt))
+		}
+	}
+	err = cmd.Wait()
+	assert.Equal(t, 130, cmd.ProcessState.ExitCode(), "%v\n%s", err, said.String())
+	assert.Contains(t, said.String(), "putting back what was there before")
+	settings, err := admin(t).CoreV1().ConfigMaps("interrupted").Get(t.Context(), "settings", metav1.GetOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, "/etc/hostname", settings.Data["a"])
+	now, err := admin(t).AppsV1().Deployments("interrupted").Get(t.Context(), "web", metav1.GetOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, before.Spec, now.Spec)
+	assert.EqualValues(t, 1, now.Status.ReadyReplicas)
 }

@@ -46,7 +46,7 @@ func deployment(d *appsv1.Deployment, w *World) Status {
 	case s.UpdatedReplicas < want:
 		return notReady(d, w, fmt.Sprintf("%d of %d pods are new", s.UpdatedReplicas, want))
 	case s.Replicas > s.UpdatedReplicas:
-		return notReady(d, w, fmt.Sprintf("%d old pods are still there", s.Replicas-s.UpdatedReplicas))
+		return notReady(d, w, fmt.Sprintf("old pods still there: %d", s.Replicas-s.UpdatedReplicas))
 	case s.AvailableReplicas < want:
 		return notReady(d, w, fmt.Sprintf("%d of %d pods are available", s.AvailableReplicas, want))
 	}

@@ -61,7 +61,7 @@ func TestReadiness(t *testing.T) {
 	}{
 		"deployment, spec not seen": {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, generation: 2}\nstatus: {observedGeneration: 1, replicas: 1, updatedReplicas: 1, availableReplicas: 1}", false, "not looked at yet"},
 		"deployment, half new":      {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 2}\nstatus: {replicas: 3, updatedReplicas: 1, availableReplicas: 2}", false, "1 of 2 pods are new"},
-		"deployment, old left":      {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 2}\nstatus: {replicas: 3, updatedReplicas: 2, availableReplicas: 2}", false, "1 old pods are still there"},
+		"deployment, old left":      {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 2}\nstatus: {replicas: 3, updatedReplicas: 2, availableReplicas: 2}", false, "old pods still there: 1"},
 		"deployment, unavailable":   {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 2}\nstatus: {replicas: 2, updatedReplicas: 2, availableReplicas: 1}", false, "1 of 2 pods are available"},
 		"deployment":                {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 2}\nstatus: {replicas: 2, updatedReplicas: 2, availableReplicas: 2}", true, "2 of 2 pods are available"},
 		"deployment of none":        {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 0}\nstatus: {}", true, "0 of 0 pods are available"},
