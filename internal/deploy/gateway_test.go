@@ -347,3 +347,32 @@ func TestOnClusterGateway(t *testing.T) {
 		})
 	}
 }
+
+func TestOnClusterGatewayRefuses(t *testing.T) {
+	c := withGateway(t)
+	c.drop(t, "gateway-refuses")
+	r := c.release(t, "gateway-refuses", "one")
+	_, err := c.Deploy(progress(t, time.Now()), r)
+	require.NoError(t, err)
+	before := c.route(t, "gateway-refuses")
+
+	r.Objects = append(r.Objects[:len(r.Objects)-1], manifests(t, strings.Replace(routeManifest, "name: web, port", "name: nowhere, port", 1), "gateway-refuses")...)
+	r.Grace = 2 * time.Second
+	result, err := c.Deploy(progress(t, time.Now()), r)
+	require.ErrorContains(t, err, "HTTPRoute/web: Gateway gateway/gateway refuses it: BackendNotFound")
+	assert.True(t, result.RolledBack)
+	assert.Equal(t, before, c.route(t, "gateway-refuses"))
+}
+
+func TestRouteThatNoGatewayTakes(t *testing.T) {
+	c := connect(t)
+	ctx, log := events(t)
+	_, err := c.Apply(ctx, "default", manifests(t, gateway, "default"))
+	require.NoError(t, err)
+	r := vote(t, "no-gateway", "v1")
+	r.Objects = append(r.Objects, manifests(t, routeManifest, "no-gateway")...)
+	r.Grace = 500 * time.Millisecond
+	_, err = c.Deploy(ctx, r)
+	require.NoError(t, err, log)
+	assert.Contains(t, log.String(), "HTTPRoute/web no Gateway has taken it: nothing answers for Gateway gateway/gateway")
+}
