@@ -64,7 +64,7 @@ func (t *target) imageFlag(f *pflag.FlagSet) {
 func (t *target) open(ctx context.Context) (*deliver.Delivery, func(), error) {
 	var d *deliver.Delivery
 	done := func() {}
-	if t.env == "" && t.manifests != "" && t.app != "" {
+	if t.env == "" && t.app != "" && (t.manifests != "" || t.namespace != "") {
 		d = &deliver.Delivery{
 			Config: &config.Config{App: t.app}, Environment: &config.Environment{Target: config.Push}, RunURL: runURL(),
 		}

@@ -170,6 +170,9 @@ func (d *Delivery) Release(ctx context.Context, ref string, source gitops.Source
 	if ref != "" {
 		options.Images = []render.Image{{Ref: ref}}
 	}
+	if d.Environment.Manifests == "" {
+		return release, report.Misusef("no manifests are named: say where they are with --manifests, or in aksflow.yaml")
+	}
 	objects, err := render.Render(ctx, d.Config.Abs(d.Environment.Manifests), options)
 	release.Objects = objects
 	return release, err

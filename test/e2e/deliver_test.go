@@ -94,6 +94,18 @@ func TestDeliver(t *testing.T) {
 				assert.Equal(t, 1, r.code)
 				assert.Contains(t, r.stderr, "--force")
 				assert.Contains(t, inGit(t, tc.environment), digest(first.Image))
+			} else {
+				var history []struct {
+					Number                        int
+					Status, Image, SourceRevision string
+				}
+				w.succeed(&history, append([]string{"history"}, to...)...)
+				require.Len(t, history, 3)
+				assert.Equal(t, "deployed", history[0].Status)
+				assert.Equal(t, first.Image, history[0].Image)
+				assert.Equal(t, "superseded", history[1].Status)
+				assert.Equal(t, third.Image, history[1].Image)
+				assert.Regexp(t, "^[0-9a-f]{40}$", history[1].SourceRevision)
 			}
 			assertRuns(t, "vote-"+tc.environment, first.Image)
 		})
