@@ -113,7 +113,7 @@ func Of(object *unstructured.Unstructured, w *World) Status {
 	if read, ok := readers[kind{gvk.Group, gvk.Kind}]; ok {
 		return read(object, w)
 	}
-	return custom(object)
+	return custom(object, w)
 }
 
 // Watched says whether an object has a status worth waiting for. A ConfigMap is there or it is not, and so is a Service

@@ -83,7 +83,8 @@ func TestReadiness(t *testing.T) {
 		"definition":                {"apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: a}\nstatus: {conditions: [{type: Established, status: \"True\"}]}", true, "established"},
 		"definition, new":           {"apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: a}", false, "not established yet"},
 		"custom":                    {"apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: a}\nstatus: {conditions: [{type: Ready, status: \"True\"}]}", true, "is Ready"},
-		"custom, not ready":         {"apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: a}\nstatus: {conditions: [{type: Ready, status: \"False\", message: no disk}]}", false, "no disk"},
+		"custom, not ready":         {"apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: a}\nstatus: {conditions: [{type: Ready, status: \"False\", message: no disk}]}", false, "not Ready yet"},
+		"custom, not seen by one":   {"apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: a, generation: 3}\nstatus: {conditions: [{type: Ready, status: \"True\", observedGeneration: 2}]}", false, "not looked at yet"},
 		"custom, not seen":          {"apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: a, generation: 3}\nstatus: {observedGeneration: 2, conditions: [{type: Ready, status: \"True\"}]}", false, "not looked at yet"},
 		"custom, silent":            {"apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: a}", true, ""},
 	} {
@@ -96,6 +97,23 @@ func TestReadiness(t *testing.T) {
 				assert.Equal(t, 5*time.Minute, p.Grace)
 			}
 		})
+	}
+}
+
+// What is not ready may heal, is being worked on, or will not heal.
+func TestCustomResourceProblems(t *testing.T) {
+	for conditions, want := range map[string]status.Healing{
+		"{type: Ready, status: \"False\", reason: Waiting}":                              status.Perhaps,
+		"{type: Ready, status: \"False\", reason: Reconciling, severity: Info}":          status.Expected,
+		"{type: Ready, status: \"False\", reason: ReferenceNotFound, severity: Warning}": status.Perhaps,
+		"{type: Ready, status: \"False\", reason: BadRequest, severity: Error}":          status.Never,
+		"{type: Reconciling, status: \"True\"}":                                          status.Expected,
+		"{type: Stalled, status: \"True\", reason: BadSpec}":                             status.Never,
+	} {
+		s := status.Of(object(t, "apiVersion: dbforpostgresql.azure.com/v1\nkind: FlexibleServer\nmetadata: {name: a}\nstatus: {conditions: ["+conditions+"]}"), world(t, ""))
+		require.Len(t, s.Problems, 1, conditions)
+		assert.Equal(t, want, s.Problems[0].Heals, conditions)
+		assert.False(t, s.Ready)
 	}
 }
 
