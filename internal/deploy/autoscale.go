@@ -15,9 +15,9 @@ import (
 // autoscaled are the objects whose number of pods an autoscaler sets that is in the cluster already.
 type autoscaled map[plan.Ref]bool
 
-// leaveToAutoscalers takes the number of pods out of the objects that an autoscaler scales, whatever the manifests say.
-// The field is left out where its owner is the autoscaler, so that one who scales at this moment is not undone. Where it
-// is still ours, leaving it out would give it back to its default, 1: there the number that runs now is applied.
+// leaveToAutoscalers takes the number of pods out of the objects that an autoscaler scales, whatever the manifests say:
+// one who scales at this moment is not undone. Where the field is still ours, leaving it out would give it back to its
+// default, 1: there the number that runs now is applied.
 //
 // An autoscaler of the manifests counts before it is there.
 func (c *Cluster) leaveToAutoscalers(ctx context.Context, r *Release, objects []*unstructured.Unstructured, l *live) (autoscaled, error) {
@@ -57,7 +57,7 @@ func (c *Cluster) leaveToAutoscalers(ctx context.Context, r *Release, objects []
 		switch replicas := plan.Replicas(now); {
 		case !scaled || replicas == 0: // 0 is how a person turns an autoscaler off
 			delete(present, ref)
-		case byController:
+		case byController, !plan.AppliedReplicas(now, Manager):
 			unstructured.RemoveNestedField(o.Object, "spec", "replicas")
 		default:
 			_ = unstructured.SetNestedField(o.Object, replicas, "spec", "replicas")

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/aksflow/aksflow/internal/deploy"
+	"github.com/aksflow/aksflow/internal/render"
 	"github.com/aksflow/aksflow/internal/report"
 )
 
@@ -162,6 +163,30 @@ func TestRestoreLeavesReplicasToTheAutoscaler(t *testing.T) {
 	_, err = c.Deploy(ctx, r)
 	require.Error(t, err)
 	assert.Equal(t, "vote v1 3", deploymentNames(t, "scaled-new"))
+}
+
+// Manifests that leave the number out, as they should, and those of an app that kubectl deployed until now.
+func TestReplicasThatNobodyApplied(t *testing.T) {
+	c, s := connect(t), testServer(t)
+	ctx, log := events(t)
+	newNamespace(t, s, "unowned")
+	all := strings.ReplaceAll(voteManifests, "  replicas: 3\n", "") + "---\n" + autoscaler("vote", 1)
+	release := func(tag, yaml string) deploy.Release {
+		r := vote(t, "unowned", tag)
+		r.Objects = manifests(t, yaml, "unowned")
+		_, err := render.SetImages(r.Objects, []render.Image{{Ref: r.Image}})
+		require.NoError(t, err)
+		return r
+	}
+	_, err := c.Deploy(ctx, release("v1", all))
+	require.NoError(t, err, log)
+	_, err = s.Client.AppsV1().Deployments("unowned").Patch(ctx, "vote", types.MergePatchType, []byte(`{"spec":{"replicas":4}}`), metav1.PatchOptions{FieldManager: "kubectl"})
+	require.NoError(t, err)
+	for _, yaml := range []string{all, voteManifests + "---\n" + autoscaler("vote", 1)} {
+		_, err = c.Deploy(ctx, release("v2", yaml))
+		require.NoError(t, err, log)
+		assert.Equal(t, "vote v2 4", deploymentNames(t, "unowned"))
+	}
 }
 
 // KEDA's ScaledObject makes a HorizontalPodAutoscaler that no manifest holds.

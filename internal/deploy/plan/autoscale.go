@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -29,11 +30,24 @@ func Replicas(workload *unstructured.Unstructured) int64 {
 }
 
 // ScaledByController says whether the number of a workload's pods is what the controllers of the cluster last wrote
-// through its scale subresource, as the autoscalers do. A server-side apply that leaves the field out leaves it alone
-// then.
+// through its scale subresource, as the autoscalers do.
 func ScaledByController(live *unstructured.Unstructured) bool {
+	return ownsReplicas(live, func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Manager == "kube-controller-manager" && entry.Subresource == "scale"
+	})
+}
+
+// AppliedReplicas says whether manager has applied the number of a workload's pods. If so an apply that leaves the field
+// out gives it back to its default, 1, unless another owns it too. If not, that leaves it alone.
+func AppliedReplicas(live *unstructured.Unstructured, manager string) bool {
+	return ownsReplicas(live, func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Manager == manager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == ""
+	})
+}
+
+func ownsReplicas(live *unstructured.Unstructured, is func(metav1.ManagedFieldsEntry) bool) bool {
 	for _, entry := range live.GetManagedFields() {
-		if entry.Manager != "kube-controller-manager" || entry.Subresource != "scale" || entry.FieldsV1 == nil {
+		if !is(entry) || entry.FieldsV1 == nil {
 			continue
 		}
 		var owned struct {
