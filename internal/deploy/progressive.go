@@ -305,65 +305,6 @@ func (p *progressive) share() string {
 	return traffic.Describe(p.percent, len(p.routes) > 0, p.replicas(), p.stable)
 }
 
-// following runs do, and meanwhile lets the second version grow and shrink as the autoscaler of the first one wants it.
-// That one counts the pods of both, since both have the labels that it selects, so that the first one has at any time
-// the pods that all of the requests need.
-func (p *progressive) following(ctx context.Context, do func(context.Context) error) error {
-	if !p.deployment.autoscaled {
-		return do(ctx)
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := p.follow(ctx); err != nil {
-			cancel(err)
-		}
-	}()
-	err := do(ctx)
-	cancel(nil)
-	<-done // it must not bring back what is about to be removed
-	return err
-}
-
-// follow returns when ctx ends, or when the second version cannot be scaled.
-func (p *progressive) follow(ctx context.Context) error {
-	first := p.deployment.live
-	client, err := p.cluster.resource(ctx, first.GroupVersionKind(), first.GetNamespace())
-	if err != nil {
-		return err
-	}
-	for ctx.Err() == nil {
-		now, err := p.cluster.get(ctx, client, first.GetName())
-		if err == nil && now == nil {
-			err = errors.New("it was deleted by someone else")
-		}
-		if err == nil {
-			err = p.resizeFor(ctx, plan.Replicas(now))
-		}
-		if err == nil {
-			err = p.cluster.awaitEvent(ctx, client, now)
-		}
-		if err != nil && !errors.Is(err, errWatchEnded) && ctx.Err() == nil {
-			return explain("following the pods of "+p.deployment.ref().String(), err)
-		}
-	}
-	return nil
-}
-
-// resizeFor gives the second Deployment the pods that go with so many of the first one.
-func (p *progressive) resizeFor(ctx context.Context, stable int64) error {
-	p.sizing.Lock()
-	defer p.sizing.Unlock()
-	was := p.replicas()
-	p.stable = stable
-	if p.percent == 0 || p.replicas() == was {
-		return nil
-	}
-	report.Info(ctx, "%s has %d pods now, and the new version beside it %d", p.deployment.ref(), stable, p.replicas())
-	return p.applySized(ctx)
-}
-
 // applySecond applies an object that is there for the length of the release only.
 func (p *progressive) applySecond(ctx context.Context, o *unstructured.Unstructured) error {
 	ref := plan.RefOf(o)
