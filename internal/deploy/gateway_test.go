@@ -322,7 +322,7 @@ func TestOnClusterGateway(t *testing.T) {
 				require.NoError(t, err)
 				require.True(t, result.Held)
 				measure()
-				time.Sleep(2 * lag)
+				require.Eventually(t, func() bool { return len(shares) == 1 }, waitFor, tick)
 				_, err = test.decide(deployer, ctx, deploy.Delivery{App: "web", Namespace: namespace})
 			}
 			if test.fails != "" {
