@@ -26,8 +26,9 @@ TOOLS := kubernetes=tools/kubernetes:. \
          kustomize-controller=tools/flux:github.com/fluxcd/kustomize-controller \
          staticcheck=tools/lint:honnef.co/go/tools/cmd/staticcheck \
          actionlint=tools/lint:github.com/rhysd/actionlint/cmd/actionlint
-# What only tests run: a Gateway.
-TEST_TOOLS := traefik=tools/traefik:github.com/traefik/traefik/v3/cmd/traefik
+# What only tests run: a Gateway, and GitHub Actions on this machine.
+TEST_TOOLS := traefik=tools/traefik:github.com/traefik/traefik/v3/cmd/traefik \
+              act=tools/act:github.com/nektos/act
 # What only a benchmark stands beside.
 BENCH_TOOLS := yq=tools/yq:github.com/mikefarah/yq/v4
 
@@ -54,15 +55,29 @@ help: ## list the targets
 .PHONY: setup
 setup: packages tools aksflow ## install what the engine and the platform need, build the tools and aksflow itself
 
-.PHONY: packages
-packages:
-	@missing=$$(dpkg-query -W -f '$${Package} $${Status}\n' $(PACKAGES) 2>/dev/null | awk '/ install ok installed$$/ {print $$1}' \
-	  | sort | comm -13 - <(printf '%s\n' $(PACKAGES) | sort)); \
-	if [ -n "$$missing" ]; then \
+# The end of a recipe: installs the packages that the shell's variable missing holds.
+INSTALL = if [ -n "$$missing" ]; then \
 	  printf '\033[36m==>\033[0m installing from Debian: %s\n' "$$(echo $$missing)"; \
 	  $(SUDO) apt-get update -qq; \
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
+
+.PHONY: packages
+packages:
+	@missing=$$(dpkg-query -W -f '$${Package} $${Status}\n' $(PACKAGES) 2>/dev/null | awk '/ install ok installed$$/ {print $$1}' \
+	  | sort | comm -13 - <(printf '%s\n' $(PACKAGES) | sort)); \
+	$(INSTALL)
+
+.PHONY: engine
+engine: engine-packages $(BIN)/buildkitd aksflow ## build aksflow and the embedded engine only, as the GitHub Action does
+
+# By program, not by package: where Docker is, runc came with it, and Debian's own package would push Docker out.
+.PHONY: engine-packages
+engine-packages:
+	@missing=$$(PATH="$$PATH:/usr/sbin:/sbin"; \
+	  for program in runc iptables; do command -v $$program >/dev/null || echo $$program; done; \
+	  [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || [ -x /usr/libexec/cni/bridge ] || echo containernetworking-plugins); \
+	$(INSTALL)
 
 .PHONY: tools
 tools: $(foreach t,$(TOOLS),$(BIN)/$(firstword $(subst =, ,$(t)))) $(BIN)/argocd-crds $(BIN)/flux-crds
@@ -115,7 +130,7 @@ ON_CLUSTER = $(TEST_ENV) $(BIN)/aksflow up --free-ports kubernetes >/dev/null; \
 	  go test -count=1 -timeout 20m ./internal/deploy -run
 
 .PHONY: test
-test: setup $(BIN)/gateway-crds lint ## every test there is, the end-to-end ones on a cluster of their own included
+test: setup $(BIN)/gateway-crds $(BIN)/act lint ## every test there is, the end-to-end ones on a cluster of their own included
 	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
 	printf '\033[36m==>\033[0m tests under the race detector\n'; \
 	$(TEST_ENV) CGO_ENABLED=1 go test -race $(RACE); \

@@ -15,6 +15,11 @@ import (
 type deliverResult struct{ *deliver.Result }
 
 func (r deliverResult) Text(w io.Writer) {
+	report.Table(w, []string{"step", "status", "seconds", ""}, r.rows())
+}
+
+// rows are the lines of the summary: step, status, seconds, message.
+func (r deliverResult) rows() [][]string {
 	var rows [][]string
 	for _, s := range r.Steps {
 		seconds := fmt.Sprintf("%.1f", s.Seconds)
@@ -23,7 +28,7 @@ func (r deliverResult) Text(w io.Writer) {
 		}
 		rows = append(rows, []string{s.Name, s.Status, seconds, s.Message})
 	}
-	report.Table(w, []string{"step", "status", "seconds", ""}, rows)
+	return rows
 }
 
 func deliverCommand(g *globals) *cobra.Command {

@@ -33,7 +33,8 @@ type globals struct {
 	version string
 	stdout  io.Writer
 	stderr  *os.File
-	started bool // a verb's own code was reached
+	github  *report.GitHub // the log of a GitHub Actions step; nil elsewhere
+	started bool           // a verb's own code was reached
 }
 
 // result is what a verb found out. It goes to stdout: as a JSON document, or as its own text.
@@ -50,6 +51,9 @@ func Execute(args []string, version string) int {
 	context.AfterFunc(ctx, stop)
 
 	g := &globals{version: version, stdout: os.Stdout, stderr: os.Stderr}
+	if os.Getenv("GITHUB_ACTIONS") == "true" {
+		g.github = report.NewGitHub(g.stderr)
+	}
 	root := newRoot(g)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -132,7 +136,9 @@ func (g *globals) run(verb func(ctx context.Context, cmd *cobra.Command, args []
 			defer cancel()
 		}
 		sink, closeSink := g.sink()
-		res, err := verb(report.With(ctx, sink), cmd, args)
+		ctx = report.With(ctx, sink)
+		res, err := verb(ctx, cmd, args)
+		tellWorkflow(ctx, res, err)
 		closeSink()
 		if res != nil {
 			if printErr := g.print(res); err == nil && printErr != nil {
@@ -145,8 +151,8 @@ func (g *globals) run(verb func(ctx context.Context, cmd *cobra.Command, args []
 
 func (g *globals) sink() (report.Sink, func()) {
 	switch {
-	case os.Getenv("GITHUB_ACTIONS") == "true":
-		return report.NewGitHub(g.stderr), func() {}
+	case g.github != nil:
+		return g.github, func() {}
 	case isatty.IsTerminal(g.stderr.Fd()) && os.Getenv("TERM") != "dumb":
 		t := report.NewTerminal(g.stderr, g.verbose, func() int {
 			if w, _, err := term.GetSize(int(g.stderr.Fd())); err == nil && w > 0 {
@@ -177,4 +183,7 @@ func (g *globals) printError(err error) {
 		message = "interrupted: " + message
 	}
 	fmt.Fprintln(g.stderr, "aksflow: "+message)
+	if g.github != nil {
+		g.github.Fail(err)
+	}
 }

@@ -89,10 +89,13 @@ func Seconds(d time.Duration) string {
 // GitHub writes what Plain writes and, beside it, the workflow commands that fold a step's lines into a group and pin
 // warnings and errors to a file.
 // https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
-type GitHub struct{ plain *Plain }
+type GitHub struct {
+	plain  *Plain
+	failed bool // a step said why
+}
 
 // NewGitHub returns a sink for the log of a GitHub Actions step.
-func NewGitHub(out io.Writer) *GitHub { return &GitHub{NewPlain(out, true)} }
+func NewGitHub(out io.Writer) *GitHub { return &GitHub{plain: NewPlain(out, true)} }
 
 // Event implements Sink.
 func (g *GitHub) Event(e Event) {
@@ -112,7 +115,17 @@ func (g *GitHub) Event(e Event) {
 		fmt.Fprintln(g.plain.out, line)
 	}
 	if e.Kind == StepFailed {
+		g.failed = true
 		fmt.Fprintf(g.plain.out, "::error%s::%s\n", properties(e, "aksflow "+e.Step), commandData(e.Err.Error()))
+	}
+}
+
+// Fail annotates the run with the error that ended it, unless it is that of a step.
+func (g *GitHub) Fail(err error) {
+	g.plain.mu.Lock()
+	defer g.plain.mu.Unlock()
+	if !g.failed {
+		fmt.Fprintf(g.plain.out, "::error title=aksflow::%s\n", commandData(err.Error()))
 	}
 }
 

@@ -1,0 +1,69 @@
+package report
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+)
+
+// Output is a value that a step of a GitHub Actions workflow hands to the steps after it.
+type Output struct{ Name, Value string }
+
+// FormatOutputs writes outputs in the format of the file that GITHUB_OUTPUT names. Those without a value are left out: to
+// a workflow they are the empty string anyhow.
+// https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#setting-an-output-parameter
+func FormatOutputs(outputs []Output) string {
+	var b strings.Builder
+	for _, o := range outputs {
+		switch {
+		case o.Value == "":
+		case strings.ContainsAny(o.Value, "\r\n"):
+			// No line of a value may be its delimiter; a value cannot hold its own hash.
+			delimiter := fmt.Sprintf("aksflow-%x", sha256.Sum256([]byte(o.Value)))
+			fmt.Fprintf(&b, "%s<<%s\n%s\n%s\n", o.Name, delimiter, o.Value, delimiter)
+		default:
+			fmt.Fprintf(&b, "%s=%s\n", o.Name, o.Value)
+		}
+	}
+	return b.String()
+}
+
+// MarkdownTable is Table for GitHub's Markdown.
+func MarkdownTable(header []string, rows [][]string) string {
+	w := table.NewWriter()
+	w.AppendHeader(row(header))
+	for _, r := range rows {
+		w.AppendRow(row(r))
+	}
+	return w.RenderMarkdown() + "\n"
+}
+
+// MarkdownBlock shows text as it is, whatever it holds.
+func MarkdownBlock(text string) string {
+	fence := "```"
+	for _, run := range backticks.FindAllString(text, -1) {
+		if len(run) >= len(fence) {
+			fence = run + "`"
+		}
+	}
+	return fence + "text\n" + strings.TrimRight(text, "\n") + "\n" + fence + "\n"
+}
+
+var backticks = regexp.MustCompile("`+")
+
+// AppendFile adds text to the end of one of the files that a step of a workflow is given; others write there, too.
+func AppendFile(path, text string) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteString(text); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}

@@ -1,0 +1,302 @@
+// Package action runs workflows that use this repository's GitHub Action, on this machine, with act.
+package action
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/session"
+	"github.com/aksflow/aksflow/test/platform/baseimage"
+)
+
+// source is what the action is built from: action.yml says the same where it tells one source from another.
+var source = []string{"action.yml", "Makefile", "go.mod", "go.sum", "main.go", "internal", "test/platform", "tools/buildkit"}
+
+// runner is a machine that runs workflows.
+type runner struct {
+	act      string // the program
+	actions  string // this repository's action, as GitHub hands it to a runner: no bin/
+	cache    string // where the stand-in of GitHub's cache keeps things
+	state    string // AKSFLOW_STATE
+	registry string // host
+	result   string // the file that RESULT names to the steps of a run
+}
+
+func newRunner(t *testing.T) *runner {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs containers")
+	}
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		t.Skip("the embedded engine needs Linux and root")
+	}
+	root, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	bin := os.Getenv("AKSFLOW_BIN")
+	if bin == "" {
+		bin = filepath.Join(root, "bin")
+	}
+	r := &runner{act: filepath.Join(bin, "act"), actions: t.TempDir(), cache: t.TempDir(), state: os.Getenv("AKSFLOW_STATE")}
+	if _, err := os.Stat(r.act); err != nil {
+		t.Skip("act is not there: `make bin/act` builds it")
+	}
+	for _, path := range source {
+		copyTo(t, filepath.Join(r.actions, path), filepath.Join(root, path))
+	}
+	if r.state == "" {
+		r.state, err = os.MkdirTemp("", "aksflow-") // short: a socket is below it
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = os.RemoveAll(r.state) })
+	}
+	t.Cleanup(func() {
+		if err := session.Down(context.Background(), r.state); err != nil {
+			t.Errorf("stopping the engine: %v", err)
+		}
+	})
+	host, stop, err := baseimage.Serve(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(stop)
+	r.registry = host
+	return r
+}
+
+func copyTo(t *testing.T, to, from string) {
+	t.Helper()
+	info, err := os.Stat(from)
+	require.NoError(t, err)
+	if info.IsDir() {
+		require.NoError(t, os.CopyFS(to, os.DirFS(from)))
+		return
+	}
+	data, err := os.ReadFile(from)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(to, data, 0o644))
+}
+
+// repository is a team's: the sample app in the folder service, and one workflow.
+func repository(t *testing.T, workflow string, change func(service string)) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	service := filepath.Join(dir, "service")
+	copyTo(t, filepath.Join(service, "app"), "../../app")
+	config, err := os.ReadFile("../../aksflow.yaml")
+	require.NoError(t, err)
+	build, _, found := strings.Cut(string(config), "environments:\n")
+	require.True(t, found)
+	write(t, filepath.Join(service, "aksflow.yaml"), build+`environments:
+  ci:
+    branches: [main]
+    registry: ${REGISTRY}
+    manifests: app
+    namespace: vote
+`)
+	write(t, filepath.Join(dir, ".github/workflows/vote.yml"), workflow)
+	if change != nil {
+		change(service)
+	}
+	repository, err := git.PlainInitWithOptions(dir, &git.PlainInitOptions{InitOptions: git.InitOptions{DefaultBranch: "refs/heads/main"}})
+	require.NoError(t, err)
+	tree, err := repository.Worktree()
+	require.NoError(t, err)
+	require.NoError(t, tree.AddWithOptions(&git.AddOptions{All: true}))
+	author := &object.Signature{Name: "Ada", Email: "ada@example.com", When: time.Unix(1_700_000_000, 0)}
+	_, err = tree.Commit("The app", &git.CommitOptions{Author: author})
+	require.NoError(t, err)
+	return dir
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+}
+
+// cacheAction is the commit of actions/cache that action.yml names.
+var cacheAction = regexp.MustCompile(`actions/cache/\w+@([0-9a-f]{40})`)
+
+// run runs the repository's workflow for a push. The log of the run is returned, and what its steps wrote to $RESULT.
+func (r *runner) run(t *testing.T, dir string) (log, result string, err error) {
+	t.Helper()
+	definition, err := os.ReadFile("../../action.yml")
+	require.NoError(t, err)
+	pinned := cacheAction.FindSubmatch(definition)
+	require.NotNil(t, pinned)
+	standIn, err := filepath.Abs("testdata/cache")
+	require.NoError(t, err)
+	r.result = filepath.Join(t.TempDir(), "result")
+	cmd := exec.CommandContext(t.Context(), r.act, "push",
+		"--directory", dir,
+		"--platform", "ubuntu-latest=-self-hosted", // on this machine, without Docker
+		"--container-daemon-socket", "-",
+		"--action-cache-path", t.TempDir(), // each run is a new machine
+		"--no-cache-server",
+		"--secret", "GITHUB_TOKEN=none",
+		"--local-repository", "aksflow/aksflow@v1="+r.actions,
+		"--local-repository", fmt.Sprintf("actions/cache@%s=%s", pinned[1], standIn),
+	)
+	cmd.Env = append(os.Environ(),
+		"XDG_CONFIG_HOME="+t.TempDir(), // no settings of whoever runs the test
+		"AKSFLOW_STATE="+r.state, "AKSFLOW_BIN=", "AKSFLOW_ENGINE=embedded",
+		"CACHE_SERVICE="+r.cache, "RESULT="+r.result,
+		"REGISTRY="+r.registry, "BASE="+r.registry+"/"+baseimage.Debian,
+	)
+	cmd.WaitDelay = 30 * time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err = cmd.Run()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("act's log:\n%s", out.String())
+		}
+	})
+	data, readErr := os.ReadFile(r.result)
+	require.NoError(t, readErr, "no step wrote a result")
+	return out.String(), string(data), err
+}
+
+const publishing = `
+on: push
+jobs:
+  vote:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v6 # act answers it with the repository that it was called for
+      - uses: aksflow/aksflow@v1
+        id: build
+        with: {working-directory: service, run: build -o vote.tar}
+      - uses: aksflow/aksflow@v1
+        with: {working-directory: service, run: test --image vote.tar --report reports}
+      - uses: aksflow/aksflow@v1
+        id: publish
+        with:
+          working-directory: service
+          run: >-
+            publish --image 'vote.tar'
+            --env ci --tag "v1"
+      - env:
+          BUILT: ${{ steps.build.outputs.digest }}
+          IMAGE: ${{ steps.publish.outputs.image }}
+          DIGEST: ${{ steps.publish.outputs.digest }}
+        run: printf '%s\n' "$BUILT" "$IMAGE" "$DIGEST" service/reports/* >"$RESULT"
+`
+
+const delivering = `
+on: push
+jobs:
+  vote:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v6 # act answers it with the repository that it was called for
+      - uses: aksflow/aksflow@v1
+        id: deliver
+        with: {working-directory: service}
+      - if: always()
+        env:
+          OUTCOME: ${{ steps.deliver.outcome }}
+          ENVIRONMENT: ${{ steps.deliver.outputs.environment }}
+          TARGET: ${{ steps.deliver.outputs.target }}
+          IMAGE: ${{ steps.deliver.outputs.image }}
+        run: printf '%s\n' "$OUTCOME" "$ENVIRONMENT" "$TARGET" "image=$IMAGE" >"$RESULT"
+`
+
+// injecting has what an attacker would put into a branch's name or a commit's message, which a workflow then passes on.
+const injecting = `
+on: push
+jobs:
+  vote:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v6
+      - uses: aksflow/aksflow@v1
+        id: metacharacters
+        continue-on-error: true
+        with:
+          working-directory: service
+          run: |
+            build --build-arg "X=$(touch $RESULT.substitution)"; touch $RESULT.semicolon && touch $RESULT.and
+            %[1]stouch $RESULT.backticks%[1]s | touch $RESULT.pipe > $RESULT.redirect #
+      - uses: aksflow/aksflow@v1
+        id: quote
+        continue-on-error: true
+        with: {working-directory: service, run: "build 'no end"}
+      - uses: aksflow/aksflow@v1
+        id: empty
+        continue-on-error: true
+        with: {working-directory: service, run: ""}
+      - env:
+          OUTCOMES: ${{ steps.metacharacters.outcome }} ${{ steps.quote.outcome }} ${{ steps.empty.outcome }}
+        run: echo "$OUTCOMES" >"$RESULT"
+`
+
+// TestAction: the runs share a cache, as the runs of a repository do. The first builds the programs.
+func TestAction(t *testing.T) {
+	r := newRunner(t)
+
+	t.Run("publish", func(t *testing.T) {
+		log, result, err := r.run(t, repository(t, publishing, nil))
+		require.NoError(t, err)
+		lines := strings.Split(strings.TrimSpace(result), "\n")
+		require.GreaterOrEqual(t, len(lines), 4, "the outputs reach a later step: %s", result)
+		digest := lines[0]
+		assert.Regexp(t, `^sha256:[0-9a-f]{64}$`, digest)
+		assert.Equal(t, r.registry+"/vote@"+digest, lines[1])
+		assert.Equal(t, digest, lines[2])
+		assert.Contains(t, lines[3:], "service/reports/unit.xml")
+		for _, tag := range []string{"@" + digest, ":v1"} {
+			ref, err := name.ParseReference(r.registry + "/vote" + tag)
+			require.NoError(t, err)
+			pushed, err := remote.Head(ref)
+			require.NoError(t, err)
+			assert.Equal(t, digest, pushed.Digest.String())
+		}
+		assert.Equal(t, 1, strings.Count(log, "| cache miss: "), "the first step looks, the others find the programs in place")
+		assert.Equal(t, 1, strings.Count(log, "| cache save: "))
+	})
+
+	t.Run("failing test", func(t *testing.T) {
+		dir := repository(t, delivering, func(service string) {
+			write(t, filepath.Join(service, "app/tests/unit/test_broken.py"), "def test_broken():\n    assert 6 * 7 == 41\n")
+		})
+		log, result, err := r.run(t, dir)
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit)
+		assert.Equal(t, "failure\nci\npush\nimage=\n", result)
+		assert.Contains(t, log, "] exit status 1\n")
+		assert.Regexp(t, `::error title=aksflow test::.*test_broken`, log)
+		assert.Contains(t, log, "### ✘ Not delivered to ci (push)")
+		assert.Regexp(t, `\| build \| done \| [0-9.]+ \| sha256:`, log)
+		assert.Regexp(t, `\| test \| failed \| [0-9.]+ \| 42 passed, 1 failed \|`, log)
+		assert.Contains(t, log, "| publish | skipped |  |  |")
+		assert.Equal(t, 1, strings.Count(log, "| cache hit: "))
+		assert.NotContains(t, log, "building aksflow", "the programs come from the cache")
+	})
+
+	t.Run("injection", func(t *testing.T) {
+		dir := repository(t, fmt.Sprintf(injecting, "`"), nil)
+		log, result, err := r.run(t, dir)
+		require.NoError(t, err)
+		assert.Equal(t, "failure failure failure\n", result)
+		made, err := filepath.Glob(r.result + ".*")
+		require.NoError(t, err)
+		assert.Empty(t, made, "nothing of the input was run")
+		assert.Equal(t, 2, strings.Count(log, "] exit status 2\n"), "of aksflow, and of the empty input")
+		assert.Contains(t, log, "::error title=aksflow::accepts 0 arg(s), received 13", "words, whatever they hold")
+		assert.Contains(t, log, "unmatched single quote")
+	})
+}
