@@ -64,7 +64,8 @@ INSTALL = if [ -n "$$missing" ]; then \
 
 .PHONY: packages
 packages:
-	@missing=$$(dpkg-query -W -f '$${Package} $${Status}\n' $(PACKAGES) 2>/dev/null | awk '/ install ok installed$$/ {print $$1}' \
+	@# dpkg-query fails when it has never heard of one of them.
+	@missing=$$({ dpkg-query -W -f '$${Package} $${Status}\n' $(PACKAGES) 2>/dev/null || true; } | awk '/ install ok installed$$/ {print $$1}' \
 	  | sort | comm -13 - <(printf '%s\n' $(PACKAGES) | sort)); \
 	$(INSTALL)
 
