@@ -37,6 +37,10 @@ func tellWorkflow(ctx context.Context, res result, err error) {
 	}
 }
 
+func (r planResult) outputs() []report.Output {
+	return []report.Output{{Name: "environment", Value: r.Environment}, {Name: "target", Value: r.Target}}
+}
+
 func (r buildResult) outputs() []report.Output {
 	return []report.Output{{Name: "digest", Value: r.Digest}}
 }

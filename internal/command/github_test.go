@@ -21,6 +21,7 @@ func TestOutputs(t *testing.T) {
 		result withOutputs
 		want   string
 	}{
+		"plan":              {planResult{Environment: "dev", Target: "push", Image: "vote"}, "environment=dev\ntarget=push\n"},
 		"build into a file": {buildResult{Tarball: "vote.tar", Digest: "sha256:abc", Revision: "1a2b"}, "digest=sha256:abc\n"},
 		"build":             {buildResult{Revision: "1a2b"}, ""},
 		"publish": {

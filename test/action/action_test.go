@@ -223,7 +223,7 @@ jobs:
     runs-on: ubuntu-latest
     steps:
       - uses: actions/checkout@v6
-      - uses: aksflow/aksflow@v1
+      - uses: ./aksflow
         id: metacharacters
         continue-on-error: true
         with:
@@ -231,11 +231,11 @@ jobs:
           run: |
             build --build-arg "X=$(touch $RESULT.substitution)"; touch $RESULT.semicolon && touch $RESULT.and
             %[1]stouch $RESULT.backticks%[1]s | touch $RESULT.pipe > $RESULT.redirect #
-      - uses: aksflow/aksflow@v1
+      - uses: ./aksflow
         id: quote
         continue-on-error: true
         with: {working-directory: service, run: "build 'no end"}
-      - uses: aksflow/aksflow@v1
+      - uses: ./aksflow
         id: empty
         continue-on-error: true
         with: {working-directory: service, run: ""}
@@ -265,8 +265,8 @@ func TestAction(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, digest, pushed.Digest.String())
 		}
-		assert.Equal(t, 1, strings.Count(log, "| cache miss: "), "the first step looks, the others find the programs in place")
-		assert.Equal(t, 1, strings.Count(log, "| cache save: "))
+		assert.Equal(t, 1, strings.Count(log, "| cache miss: "))
+		assert.Equal(t, 1, strings.Count(log, "| cache save: "), "what the first step builds is for all that follow")
 	})
 
 	t.Run("failing test", func(t *testing.T) {
@@ -288,7 +288,9 @@ func TestAction(t *testing.T) {
 	})
 
 	t.Run("injection", func(t *testing.T) {
-		dir := repository(t, fmt.Sprintf(injecting, "`"), nil)
+		dir := repository(t, fmt.Sprintf(injecting, "`"), func(service string) {
+			copyTo(t, filepath.Join(service, "../aksflow"), r.actions) // the action as a part of the repository
+		})
 		log, result, err := r.run(t, dir)
 		require.NoError(t, err)
 		assert.Equal(t, "failure failure failure\n", result)
@@ -298,5 +300,6 @@ func TestAction(t *testing.T) {
 		assert.Equal(t, 2, strings.Count(log, "] exit status 2\n"), "of aksflow, and of the empty input")
 		assert.Contains(t, log, "::error title=aksflow::accepts 0 arg(s), received 13", "words, whatever they hold")
 		assert.Contains(t, log, "unmatched single quote")
+		assert.Equal(t, 1, strings.Count(log, "| cache hit: "), "the later steps find the programs in place")
 	})
 }
