@@ -52,7 +52,7 @@ func Execute(args []string, version string) int {
 
 	g := &globals{version: version, stdout: os.Stdout, stderr: os.Stderr}
 	if os.Getenv("GITHUB_ACTIONS") == "true" {
-		g.github = report.NewGitHub(g.stderr)
+		g.github = report.NewGitHub(g.stderr, os.Getenv("GITHUB_WORKSPACE"))
 	}
 	root := newRoot(g)
 	root.SetArgs(args)

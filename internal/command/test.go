@@ -60,9 +60,6 @@ func testCommand(g *globals) *cobra.Command {
 				out := testResult{Summary: results.Summary(), Reports: []string{}}
 				for _, c := range results.Cases() {
 					out.Tests = append(out.Tests, testCase{c.Suite, pipeline.Case.String(c), string(c.Status), c.Elapsed.Seconds(), c.Message})
-					if c.Status == pipeline.Failed || c.Status == pipeline.Error {
-						report.Emit(ctx, report.Event{Kind: report.Log, Object: c.String(), Message: c.Message})
-					}
 				}
 				if reports != "" {
 					paths, writing := results.Write(reports)

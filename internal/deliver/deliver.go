@@ -114,7 +114,25 @@ func (d *Delivery) Test(ctx context.Context, tarball string) (*pipeline.Results,
 		}
 		img = client.Host().File(tarball)
 	}
-	return pipeline.Test(ctx, client, app, img, tests)
+	results, err := pipeline.Test(ctx, client, app, img, tests)
+	if results != nil {
+		for _, c := range results.Failed() {
+			report.Emit(ctx, report.Event{Kind: report.Fault, Object: c.String(), Message: c.Message, File: d.sourceFile(c.File), Line: c.Line})
+		}
+	}
+	return results, err
+}
+
+// sourceFile is the file that a test names relative to where it ran, if the source has such a one; else "".
+func (d *Delivery) sourceFile(name string) string {
+	if name == "" {
+		return ""
+	}
+	path := filepath.Join(d.Config.Abs(d.Config.Build.Context), name)
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
 }
 
 // Publish pushes the image in tarball to the environment's registry.

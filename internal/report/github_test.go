@@ -79,7 +79,7 @@ func TestAppendFileKeepsWhatIsThere(t *testing.T) {
 
 func TestGitHubFail(t *testing.T) {
 	var out bytes.Buffer
-	g := report.NewGitHub(&out)
+	g := report.NewGitHub(&out, "")
 	g.Fail(errors.New("aksflow.yaml:3: unknown key\nmore"))
 	assert.Equal(t, "::error title=aksflow::aksflow.yaml:3: unknown key%0Amore\n", out.String())
 
@@ -88,4 +88,24 @@ func TestGitHubFail(t *testing.T) {
 	said := out.Len()
 	g.Fail(errors.New("test: 1 test failed"))
 	assert.Equal(t, said, out.Len(), "the step that failed has said it")
+}
+
+func TestGitHubPointsAtFaults(t *testing.T) {
+	here, err := os.Getwd()
+	require.NoError(t, err)
+	fault := report.Event{Kind: report.Fault, Step: "test", Object: "unit: test_page", Message: "assert 1 == 2", File: "app/test_page.py", Line: 7}
+	for name, tt := range map[string]struct{ root, want string }{
+		"from below the root": {filepath.Dir(here), "report/app/test_page.py"},
+		"outside the root":    {filepath.Join(here, "elsewhere"), "app/test_page.py"},
+		"no root":             {"", "app/test_page.py"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			report.NewGitHub(&out, tt.root).Event(fault)
+			assert.Equal(t, "::error title=unit%3A test_page,file="+tt.want+",line=7::assert 1 == 2\n", out.String())
+		})
+	}
+	var out bytes.Buffer
+	report.NewPlain(&out, false).Event(fault)
+	assert.Empty(t, out.String(), "the error that follows says it")
 }

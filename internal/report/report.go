@@ -31,6 +31,8 @@ const (
 	Information
 	// Warning is a sentence for the reader that wants an answer, now or later.
 	Warning
+	// Fault is one of the things that an error to come sums up, such as a test that failed: for sinks that can point at it.
+	Fault
 )
 
 // Event is one thing that happened.

@@ -63,7 +63,7 @@ test      ✘ failed after T
 
 func TestGitHub(t *testing.T) {
 	var out bytes.Buffer
-	play(report.NewGitHub(&out))
+	play(report.NewGitHub(&out, ""))
 	assert.Equal(t, `::group::build
 build     | app/Dockerfile: RUN apt-get update
 build     · layer: 50%
@@ -79,7 +79,7 @@ test      ✘ failed after T
 
 func TestGitHubEscapesProperties(t *testing.T) {
 	var out bytes.Buffer
-	report.NewGitHub(&out).Event(report.Event{Kind: report.Warning, Message: "50% done\nreally", File: "a,b:c.yaml", Line: 7})
+	report.NewGitHub(&out, "").Event(report.Event{Kind: report.Warning, Message: "50% done\nreally", File: "a,b:c.yaml", Line: 7})
 	assert.Equal(t, "::warning title=aksflow,file=a%2Cb%3Ac.yaml,line=7::50%25 done%0Areally\n", out.String())
 }
 

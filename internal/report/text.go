@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -57,7 +58,7 @@ func (p *Plain) line(e Event) (string, bool) {
 		}
 		p.last[key] = e.Message
 		return said("· ", about(e))
-	case Log:
+	case Log, Fault:
 		if !p.Verbose {
 			return "", false
 		}
@@ -91,11 +92,15 @@ func Seconds(d time.Duration) string {
 // https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
 type GitHub struct {
 	plain  *Plain
-	failed bool // a step said why
+	root   string // the repository's folder, "" when it is not known
+	failed bool   // a step said why
 }
 
-// NewGitHub returns a sink for the log of a GitHub Actions step.
-func NewGitHub(out io.Writer) *GitHub { return &GitHub{plain: NewPlain(out, true)} }
+// NewGitHub returns a sink for the log of a GitHub Actions step. Root is the folder of the repository, GITHUB_WORKSPACE: an
+// annotation names its file relative to that. Without one, files are named as the events name them.
+func NewGitHub(out io.Writer, root string) *GitHub {
+	return &GitHub{plain: NewPlain(out, true), root: root}
+}
 
 // Event implements Sink.
 func (g *GitHub) Event(e Event) {
@@ -108,7 +113,10 @@ func (g *GitHub) Event(e Event) {
 	case StepDone, StepFailed:
 		fmt.Fprintln(g.plain.out, "::endgroup::")
 	case Warning:
-		fmt.Fprintf(g.plain.out, "::warning%s::%s\n", properties(e, "aksflow"), commandData(about(e)))
+		fmt.Fprintf(g.plain.out, "::warning%s::%s\n", g.properties(e, "aksflow"), commandData(about(e)))
+		return
+	case Fault:
+		fmt.Fprintf(g.plain.out, "::error%s::%s\n", g.properties(e, e.Object), commandData(e.Message))
 		return
 	}
 	if line, ok := g.plain.line(e); ok {
@@ -116,7 +124,7 @@ func (g *GitHub) Event(e Event) {
 	}
 	if e.Kind == StepFailed {
 		g.failed = true
-		fmt.Fprintf(g.plain.out, "::error%s::%s\n", properties(e, "aksflow "+e.Step), commandData(e.Err.Error()))
+		fmt.Fprintf(g.plain.out, "::error%s::%s\n", g.properties(e, "aksflow "+e.Step), commandData(e.Err.Error()))
 	}
 }
 
@@ -129,15 +137,30 @@ func (g *GitHub) Fail(err error) {
 	}
 }
 
-func properties(e Event, title string) string {
+func (g *GitHub) properties(e Event, title string) string {
 	out := " title=" + commandProperty(title)
 	if e.File != "" {
-		out += ",file=" + commandProperty(e.File)
+		out += ",file=" + commandProperty(g.inRepository(e.File))
 		if e.Line > 0 {
 			out += fmt.Sprintf(",line=%d", e.Line)
 		}
 	}
 	return out
+}
+
+// inRepository is a file's path from the root of the repository; as it is where that cannot be told.
+func (g *GitHub) inRepository(file string) string {
+	if g.root == "" {
+		return file
+	}
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return file
+	}
+	if rel, err := filepath.Rel(g.root, abs); err == nil && filepath.IsLocal(rel) {
+		return filepath.ToSlash(rel)
+	}
+	return file
 }
 
 // commandData and commandProperty escape as actions/toolkit's command.ts does: a raw newline would end the command.
@@ -219,7 +242,7 @@ func (t *Terminal) Event(e Event) {
 		t.end(e, text.FgRed.Sprint("✘"), text.FgRed.Sprint("failed"))
 	case Progress:
 		t.progress(e)
-	case Log:
+	case Log, Fault:
 		if t.Verbose {
 			t.redraw(text.Faint.Sprint("  " + about(e)))
 		}
