@@ -4,17 +4,21 @@ package action
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -110,7 +114,14 @@ func repository(t *testing.T, workflow string, change func(service string)) (dir
 	if change != nil {
 		change(service)
 	}
-	repository, err := git.PlainInitWithOptions(dir, &git.PlainInitOptions{InitOptions: git.InitOptions{DefaultBranch: "refs/heads/main"}})
+	commit(t, dir, "main")
+	return dir
+}
+
+// commit makes dir a git repository of one commit.
+func commit(t *testing.T, dir, branch string) {
+	t.Helper()
+	repository, err := git.PlainInitWithOptions(dir, &git.PlainInitOptions{InitOptions: git.InitOptions{DefaultBranch: plumbing.NewBranchReferenceName(branch)}})
 	require.NoError(t, err)
 	tree, err := repository.Worktree()
 	require.NoError(t, err)
@@ -118,7 +129,6 @@ func repository(t *testing.T, workflow string, change func(service string)) (dir
 	author := &object.Signature{Name: "Ada", Email: "ada@example.com", When: time.Unix(1_700_000_000, 0)}
 	_, err = tree.Commit("The app", &git.CommitOptions{Author: author})
 	require.NoError(t, err)
-	return dir
 }
 
 func write(t *testing.T, path, text string) {
@@ -127,29 +137,46 @@ func write(t *testing.T, path, text string) {
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 }
 
-// cacheAction is the commit of actions/cache that action.yml names.
-var cacheAction = regexp.MustCompile(`actions/cache/\w+@([0-9a-f]{40})`)
+// pinned are the actions of others that a file uses, by their commits.
+var pinned = regexp.MustCompile(`uses: (actions/cache|azure/[\w-]+)(?:/\w+)?@([0-9a-f]{40})`)
 
-// run runs the repository's workflow for a push. The log of the run is returned, and what its steps wrote to $RESULT.
-func (r *runner) run(t *testing.T, dir string) (log, result string, err error) {
+// standIns are the arguments by which act takes the actions of others from testdata.
+func standIns(t *testing.T) (args []string) {
 	t.Helper()
-	definition, err := os.ReadFile("../../action.yml")
-	require.NoError(t, err)
-	pinned := cacheAction.FindSubmatch(definition)
-	require.NotNil(t, pinned)
-	standIn, err := filepath.Abs("testdata/cache")
-	require.NoError(t, err)
+	for _, file := range []string{"../../action.yml", "../../.github/workflows/deliver.yml"} {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		uses := pinned.FindAllStringSubmatch(string(text), -1)
+		require.NotEmpty(t, uses, file)
+		for _, m := range uses {
+			action, sha := m[1], m[2]
+			standIn := "testdata/azure"
+			if action == "actions/cache" {
+				standIn = "testdata/cache"
+			}
+			dir, err := filepath.Abs(standIn)
+			require.NoError(t, err)
+			args = append(args, "--local-repository", fmt.Sprintf("%s@%s=%s", action, sha, dir))
+		}
+	}
+	return args
+}
+
+// run runs the repository's workflow for a push, with more arguments for act. The log of the run is returned, and what its
+// steps wrote to $RESULT.
+func (r *runner) run(t *testing.T, dir string, args ...string) (log, result string, err error) {
+	t.Helper()
 	r.result = filepath.Join(t.TempDir(), "result")
-	cmd := exec.CommandContext(t.Context(), r.act, "push",
+	cmd := exec.CommandContext(t.Context(), r.act, slices.Concat([]string{
+		"push",
 		"--directory", dir,
 		"--platform", "ubuntu-latest=-self-hosted", // on this machine, without Docker
 		"--container-daemon-socket", "-",
 		"--action-cache-path", t.TempDir(), // each run is a new machine
 		"--no-cache-server",
 		"--secret", "GITHUB_TOKEN=none",
-		"--local-repository", "aksflow/aksflow@v1="+r.actions,
-		"--local-repository", fmt.Sprintf("actions/cache@%s=%s", pinned[1], standIn),
-	)
+		"--local-repository", "aksflow/aksflow@v1=" + r.actions,
+	}, standIns(t), args)...)
 	cmd.Env = append(os.Environ(),
 		"XDG_CONFIG_HOME="+t.TempDir(), // no settings of whoever runs the test
 		"AKSFLOW_STATE="+r.state, "AKSFLOW_BIN=", "AKSFLOW_ENGINE=embedded",
@@ -166,7 +193,9 @@ func (r *runner) run(t *testing.T, dir string) (log, result string, err error) {
 		}
 	})
 	data, readErr := os.ReadFile(r.result)
-	require.NoError(t, readErr, "no step wrote a result")
+	if !errors.Is(readErr, fs.ErrNotExist) {
+		require.NoError(t, readErr)
+	}
 	return out.String(), string(data), err
 }
 
@@ -302,5 +331,43 @@ func TestAction(t *testing.T) {
 		assert.Contains(t, log, "::error title=aksflow::accepts 0 arg(s), received 13", "words, whatever they hold")
 		assert.Contains(t, log, "unmatched single quote")
 		assert.Equal(t, 1, strings.Count(log, "| cache hit: "), "the later steps find the programs in place")
+	})
+
+	// The workflow of this repository, without Azure: az and kubelogin say how they were called, and the registry of the
+	// test stands where ACR's would. There is no cluster, so it ends with the deploy.
+	t.Run("deliver.yml", func(t *testing.T) {
+		dir := t.TempDir()
+		for _, path := range append(source, "app", "manifests", "aksflow.yaml", ".github") {
+			copyTo(t, filepath.Join(dir, path), filepath.Join("../..", path))
+		}
+		commit(t, dir, "develop")
+		programs := t.TempDir()
+		for _, name := range []string{"az", "kubelogin"} {
+			write(t, filepath.Join(programs, name), "#!/bin/sh\necho called: "+name+" $*\n")
+			require.NoError(t, os.Chmod(filepath.Join(programs, name), 0o755))
+		}
+		t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+		t.Setenv("KUBECONFIG", filepath.Join(programs, "config"))
+
+		log, _, err := r.run(t, dir)
+		require.NoError(t, err)
+		assert.NotContains(t, log, "aksflow", "without Azure's variables, as in a fork, nothing runs")
+
+		log, _, err = r.run(t, dir, "--var", "AZURE_CLIENT_ID=id", "--var", "AKS_RESOURCE_GROUP=vote", "--var", "AKS_DEV=vote-dev",
+			"--var", "ACR_NAME="+r.registry+"/vote")
+		require.Error(t, err)
+		for _, want := range []string{
+			"| because       branch develop matches develop of the environment dev\n",
+			"| called: az acr login --name " + r.registry + "/vote\n",
+			"| called: az aks get-credentials --resource-group vote --name vote-dev\n",
+			"| called: kubelogin convert-kubeconfig -l azurecli\n",
+			"| test | done | ",
+			"| publish | done | ",
+			"| deploy | failed | ",
+			"vote-dev",
+		} {
+			assert.Contains(t, log, want)
+		}
+		assert.NotContains(t, log, "What runs now")
 	})
 }
