@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -458,13 +457,8 @@ func lastSeen(e *corev1.Event) time.Time {
 }
 
 // convert appends what is in store as the API's own type. What did not change since the last look is taken from there.
-// The order is that of the names, so that of two pods with a problem the same one is told of at each look.
 func convert[T any](list []*T, store cache.Store, last, next map[string]any) []*T {
-	items := store.List()
-	slices.SortFunc(items, func(a, b any) int {
-		return cmp.Compare(a.(*unstructured.Unstructured).GetName(), b.(*unstructured.Unstructured).GetName())
-	})
-	for _, item := range items {
+	for _, item := range store.List() {
 		o := item.(*unstructured.Unstructured)
 		key := string(o.GetUID()) + o.GetResourceVersion()
 		into, ok := last[key].(*T)

@@ -104,7 +104,7 @@ func (a *application) judge(w world, accepts func(string) bool) verdict {
 		v.message = fmt.Sprintf("still syncing revision %.10s: %s (`argocd app terminate-op %s` ends it)",
 			operated, field(app, "status", "operationState", "message"), a.ref.name)
 	case phase == "Running":
-		v.message = "syncing: " + field(app, "status", "operationState", "message")
+		v.message = strings.TrimSuffix("syncing: "+field(app, "status", "operationState", "message"), ": ")
 		if failed := failedResources(app); len(failed) > 0 {
 			v.err, v.heals = said(strings.Join(failed, "; ")), true // it is tried again
 		}

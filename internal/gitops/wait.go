@@ -250,7 +250,7 @@ func (w *waiter) workload(r ref, object *unstructured.Unstructured, images []str
 	around.Graces = w.graces
 	s := status.Of(object, around)
 	o.Message = s.Message
-	for _, p := range s.Problems {
+	for i, p := range s.Problems {
 		where := ""
 		if p.Pod != "" {
 			where = "pod " + p.Pod + ": "
@@ -258,10 +258,13 @@ func (w *waiter) workload(r ref, object *unstructured.Unstructured, images []str
 				where = fmt.Sprintf("container %s of pod %s: ", p.Container, p.Pod)
 			}
 		}
-		o.Message = where + p.Message
+		if i == 0 {
+			o.Message = where + p.Message
+		}
 		switch {
 		case p.Heals == status.Never, p.Heals == status.Perhaps && w.stays(o.Ref+p.Key(), p.Grace):
-			return o, fmt.Errorf("%s: %s%s", o.Ref, where, p.Message)
+			o.Message = where + p.Message
+			return o, fmt.Errorf("%s: %s", o.Ref, o.Message)
 		}
 	}
 	if !s.Ready {

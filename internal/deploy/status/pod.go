@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -67,10 +68,12 @@ func isReady(p *corev1.Pod) bool {
 //	    lastState:
 //	      terminated: {exitCode: 1, reason: OOMKilled}
 //
-// and what only events tell: a volume that cannot be mounted, what a probe answered, what the autoscaler does.
+// and what only events tell: a volume that cannot be mounted, what a probe answered, what the autoscaler does. The problems
+// come in the order of the pods' names, so that the first one is that of the same pod at each look.
 func podProblems(pods []*corev1.Pod, w *World) []Problem {
+	byName := func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) }
 	var problems []Problem
-	for _, pod := range pods {
+	for _, pod := range slices.SortedFunc(slices.Values(pods), byName) {
 		if isReady(pod) || pod.Status.Phase == corev1.PodSucceeded {
 			continue
 		}
