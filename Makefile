@@ -26,9 +26,10 @@ TOOLS := kubernetes=tools/kubernetes:. \
          kustomize-controller=tools/flux:github.com/fluxcd/kustomize-controller \
          staticcheck=tools/lint:honnef.co/go/tools/cmd/staticcheck \
          actionlint=tools/lint:github.com/rhysd/actionlint/cmd/actionlint
-# What only tests run: a Gateway, and GitHub Actions on this machine.
+# What only tests run: a Gateway, a runner of workflows, and what tells how far the tests are.
 TEST_TOOLS := traefik=tools/traefik:github.com/traefik/traefik/v3/cmd/traefik \
-              act=tools/act:github.com/nektos/act
+              act=tools/act:github.com/nektos/act \
+              gotestsum=tools/gotestsum:gotest.tools/gotestsum
 # What only a benchmark stands beside.
 BENCH_TOOLS := yq=tools/yq:github.com/mikefarah/yq/v4
 
@@ -124,21 +125,20 @@ demo: setup ## deliver the sample app to a real cluster: by push, then by pull w
 down: ## stop what the demo left running
 	@$(SUDO) $(BIN)/aksflow down
 
-# Tests of internal/deploy that want pods: starts a cluster, and takes the tests' names behind it.
+# For tests of internal/deploy that want pods: starts a cluster, and takes the command that runs them behind it.
 ON_CLUSTER = $(TEST_ENV) $(BIN)/aksflow up --free-ports kubernetes >/dev/null; \
 	registry=$$($(SUDO) sed -n 's/^ *"registry": "\(.*\)",*$$/\1/p' $(TEST_STATE)/platform/info.json); \
-	$(TEST_ENV) AKSFLOW_TEST_KUBECONFIG=$(TEST_STATE)/platform/kubeconfig AKSFLOW_TEST_REGISTRY=$$registry \
-	  go test -count=1 -timeout 20m ./internal/deploy -run
+	$(TEST_ENV) AKSFLOW_TEST_KUBECONFIG=$(TEST_STATE)/platform/kubeconfig AKSFLOW_TEST_REGISTRY=$$registry
 
 .PHONY: test
-test: setup $(BIN)/gateway-crds $(BIN)/act lint ## every test there is, the end-to-end ones on a cluster of their own included
+test: setup $(BIN)/gateway-crds $(BIN)/act $(BIN)/gotestsum lint ## every test there is, the end-to-end ones on a cluster of their own included
 	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
 	printf '\033[36m==>\033[0m tests under the race detector\n'; \
-	$(TEST_ENV) CGO_ENABLED=1 go test -race $(RACE); \
+	$(TEST_ENV) CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --hide-summary skipped -- -race $(RACE); \
 	printf '\033[36m==>\033[0m rollouts that fail, strategies under load, a network that is cut: on a cluster\n'; \
-	$(ON_CLUSTER) OnCluster; \
+	$(ON_CLUSTER) $(BIN)/gotestsum --format testname -- -count=1 -timeout 20m ./internal/deploy -run OnCluster; \
 	printf '\033[36m==>\033[0m tests with containers and a cluster\n'; \
-	$(TEST_ENV) go test -p 1 -timeout 40m $$(go list ./... | grep -vxF -f <(go list $(RACE)))
+	$(TEST_ENV) $(BIN)/gotestsum --format testname --hide-summary skipped -- -p 1 -timeout 40m $$(go list ./... | grep -vxF -f <(go list $(RACE)))
 
 .PHONY: lint
 lint: $(BIN)/staticcheck $(BIN)/actionlint ## format, vet, staticcheck
@@ -155,7 +155,7 @@ BENCHTIME ?= 1x
 bench: setup $(BIN)/yq ## the figures that the README quotes
 	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
 	$(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) ./internal/...; \
-	$(ON_CLUSTER) OnClusterTimeToRed -v | sed -n '/what is wrong/,/^ *$$/p'
+	$(ON_CLUSTER) go test -count=1 ./internal/deploy -run OnClusterTimeToRed -v | sed -n '/what is wrong/,/^ *$$/p'
 
 .PHONY: clean
 clean: ## stop the platform and remove what was built; caches of Go and of images stay
