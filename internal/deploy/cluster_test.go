@@ -348,7 +348,7 @@ func (c realCluster) kubectl(t *testing.T, kubectl string, args ...string) {
 	require.NoError(t, err, string(out))
 }
 
-// kubectlStatus returns a function that applies the same objects with kubectl and waits with it for half a minute. It is
+// kubectlStatus returns a function that applies the same objects with kubectl and waits with it for ten seconds. It is
 // called after the deploy, since the two would be in each other's way.
 func (c realCluster) kubectlStatus(kubectl, namespace string) func(deploy.Release, realCluster) string {
 	return func(r deploy.Release, c realCluster) string {
@@ -372,7 +372,7 @@ func (c realCluster) kubectlStatus(kubectl, namespace string) func(deploy.Releas
 			return string(out)
 		}
 		began := time.Now()
-		out, err := exec.CommandContext(ctx, kubectl, "kubectl", "--kubeconfig", c.kubeconfig, "rollout", "status", "deployment/web", "-n", namespace, "--timeout=20s").CombinedOutput()
+		out, err := exec.CommandContext(ctx, kubectl, "kubectl", "--kubeconfig", c.kubeconfig, "rollout", "status", "deployment/web", "-n", namespace, "--timeout=10s").CombinedOutput()
 		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {
