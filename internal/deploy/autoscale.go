@@ -23,6 +23,7 @@ type autoscaled map[plan.Ref]bool
 // An autoscaler of the manifests counts before it is there.
 func (c *Cluster) leaveToAutoscalers(ctx context.Context, r *Release, objects []*unstructured.Unstructured, l *live) (autoscaled, error) {
 	present := autoscaled{}
+	ours := slices.DeleteFunc(slices.Clone(objects), func(o *unstructured.Unstructured) bool { return !plan.IsAutoscaler(o) })
 	listed := map[string][]*unstructured.Unstructured{} // by namespace
 	for _, o := range objects {
 		ref := plan.RefOf(o)
@@ -30,15 +31,14 @@ func (c *Cluster) leaveToAutoscalers(ctx context.Context, r *Release, objects []
 		if now == nil {
 			continue
 		}
-		byController := plan.ScaledByController(now)
-		scaled := false
-		for _, autoscaler := range objects {
-			if plan.Scales(autoscaler, o) {
-				scaled = true
-				present[ref] = l.objects[plan.RefOf(autoscaler)] != nil
-			}
+		replicas, found, _ := unstructured.NestedInt64(now.Object, "spec", "replicas")
+		if !found || replicas == 0 { // 0 is how a person turns an autoscaler off
+			continue
 		}
-		if !scaled && byController {
+		byController := plan.ScaledByController(now)
+		autoscaler := scalerOf(o, ours)
+		there := autoscaler != nil && l.objects[plan.RefOf(autoscaler)] != nil
+		if autoscaler == nil && byController {
 			// Something has scaled it that is not in the manifests: is it still there, and does it stay?
 			if _, ok := listed[o.GetNamespace()]; !ok {
 				all, err := c.autoscalers(ctx, o.GetNamespace())
@@ -49,22 +49,30 @@ func (c *Cluster) leaveToAutoscalers(ctx context.Context, r *Release, objects []
 					return l.members[plan.RefOf(a)] && !r.NoPrune
 				})
 			}
-			for _, autoscaler := range listed[o.GetNamespace()] {
-				if plan.Scales(autoscaler, o) {
-					scaled, present[ref] = true, true
-				}
-			}
+			autoscaler = scalerOf(o, listed[o.GetNamespace()])
+			there = autoscaler != nil
 		}
-		switch replicas := plan.Replicas(now); {
-		case !scaled || replicas == 0: // 0 is how a person turns an autoscaler off
-			delete(present, ref)
-		case byController, !plan.AppliedReplicas(now, Manager):
+		if autoscaler == nil {
+			continue
+		}
+		present[ref] = there
+		if byController || !plan.AppliedReplicas(now, Manager) {
 			unstructured.RemoveNestedField(o.Object, "spec", "replicas")
-		default:
+		} else {
 			_ = unstructured.SetNestedField(o.Object, replicas, "spec", "replicas")
 		}
 	}
 	return present, nil
+}
+
+// scalerOf is the one among autoscalers that sets the number of o's pods, or nil.
+func scalerOf(o *unstructured.Unstructured, autoscalers []*unstructured.Unstructured) *unstructured.Unstructured {
+	for _, autoscaler := range autoscalers {
+		if plan.Scales(autoscaler, o) {
+			return autoscaler
+		}
+	}
+	return nil
 }
 
 // autoscalers lists those of a namespace. They need not be seen by whoever has none in the manifests.

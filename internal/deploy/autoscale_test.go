@@ -30,6 +30,14 @@ func autoscaler(name string, least int) string {
 		"metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]}\n"
 }
 
+// scaledVote is vote with an autoscaler that wants at least so many pods.
+func scaledVote(t *testing.T, namespace, tag string, least int) deploy.Release {
+	t.Helper()
+	r := vote(t, namespace, tag)
+	r.Objects = append(r.Objects, manifests(t, autoscaler("vote", least), namespace)...)
+	return r
+}
+
 // scale does what the autoscaler's controller does.
 func scale(t *testing.T, namespace string, replicas int) {
 	t.Helper()
@@ -64,11 +72,7 @@ func replicasOf(t *testing.T, client kubernetes.Interface, namespace, name strin
 func TestAutoscalerKeepsItsReplicas(t *testing.T) {
 	c, s := connect(t), testServer(t)
 	ctx, log := events(t)
-	scaled := func(tag string) deploy.Release {
-		r := vote(t, "scaled", tag)
-		r.Objects = append(r.Objects, manifests(t, autoscaler("vote", 2), "scaled")...)
-		return r
-	}
+	scaled := func(tag string) deploy.Release { return scaledVote(t, "scaled", tag, 2) }
 	_, err := c.Deploy(ctx, scaled("v1"))
 	require.NoError(t, err, log)
 	scale(t, "scaled", 5)
@@ -106,11 +110,7 @@ func TestSecondVersionFollowsTheAutoscaler(t *testing.T) {
 		t.Run(string(strategy.Kind), func(t *testing.T) {
 			ctx, log := events(t)
 			namespace := "follows-" + string(strategy.Kind)
-			scaled := func(tag string) deploy.Release {
-				r := vote(t, namespace, tag)
-				r.Objects = append(r.Objects, manifests(t, autoscaler("vote", 2), namespace)...)
-				return r
-			}
+			scaled := func(tag string) deploy.Release { return scaledVote(t, namespace, tag, 2) }
 			_, err := c.Deploy(ctx, scaled("v1"))
 			require.NoError(t, err, log)
 			second := map[deploy.Kind]string{deploy.BlueGreen: "vote-next", deploy.Canary: "vote-canary"}[strategy.Kind]
@@ -136,11 +136,7 @@ func TestSecondVersionFollowsTheAutoscaler(t *testing.T) {
 func TestRestoreLeavesReplicasToTheAutoscaler(t *testing.T) {
 	c := connect(t)
 	ctx, log := events(t)
-	scaled := func(tag string) deploy.Release {
-		r := vote(t, "scaled-back", tag)
-		r.Objects = append(r.Objects, manifests(t, autoscaler("vote", 2), "scaled-back")...)
-		return r
-	}
+	scaled := func(tag string) deploy.Release { return scaledVote(t, "scaled-back", tag, 2) }
 	_, err := c.Deploy(ctx, scaled("v1"))
 	require.NoError(t, err, log)
 	var once sync.Once
@@ -158,9 +154,7 @@ func TestRestoreLeavesReplicasToTheAutoscaler(t *testing.T) {
 	ctx, log = events(t)
 	_, err = c.Deploy(ctx, vote(t, "scaled-new", "v1"))
 	require.NoError(t, err, log)
-	r := vote(t, "scaled-new", "missing")
-	r.Objects = append(r.Objects, manifests(t, autoscaler("vote", 4), "scaled-new")...)
-	_, err = c.Deploy(ctx, r)
+	_, err = c.Deploy(ctx, scaledVote(t, "scaled-new", "missing", 4))
 	require.Error(t, err)
 	assert.Equal(t, "vote v1 3", deploymentNames(t, "scaled-new"))
 }

@@ -11,14 +11,15 @@ import (
 // Autoscaler is the kind of what sets the number of a workload's pods: KEDA's ScaledObjects make such objects, too.
 var Autoscaler = schema.GroupKind{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}
 
-// Scales says whether autoscaler, an object of any kind, sets the number of o's pods.
+// IsAutoscaler says whether o is of that kind.
+func IsAutoscaler(o *unstructured.Unstructured) bool {
+	return o.GroupVersionKind().GroupKind() == Autoscaler
+}
+
+// Scales says whether an autoscaler sets the number of o's pods.
 func Scales(autoscaler, o *unstructured.Unstructured) bool {
-	if autoscaler.GroupVersionKind().GroupKind() != Autoscaler || autoscaler.GetNamespace() != o.GetNamespace() {
-		return false
-	}
 	target, _, _ := unstructured.NestedMap(autoscaler.Object, "spec", "scaleTargetRef")
-	kind, name := o.GetKind(), o.GetName()
-	return target["kind"] == kind && target["name"] == name
+	return autoscaler.GetNamespace() == o.GetNamespace() && target["kind"] == o.GetKind() && target["name"] == o.GetName()
 }
 
 // Replicas is the number of pods that a workload is to have. Without the field it is the API's default.
