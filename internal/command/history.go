@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -38,14 +39,11 @@ func (r historyResult) Text(w io.Writer) {
 		message, _, _ := strings.Cut(one.Message, "\n")
 		rows = append(rows, []string{
 			strconv.Itoa(one.Number), string(one.Status), one.Time.Local().Format(time.DateTime), one.User,
-			short(one.SourceRevision), imageAndDigest(one.Image), message,
+			fmt.Sprintf("%.12s", one.SourceRevision), imageAndDigest(one.Image), message,
 		})
 	}
 	report.Table(w, []string{"revision", "status", "when", "who", "source", "image", ""}, rows)
 }
-
-// short is as much of a commit as people write.
-func short(commit string) string { return commit[:min(len(commit), 12)] }
 
 // imageAndDigest is an image's last path element with as much of its digest as tells it from others.
 func imageAndDigest(ref string) string {

@@ -144,7 +144,7 @@ func explainConfig(err error) error {
 		return fmt.Errorf("the kubeconfig's credential plugin %s is not installed: put it on PATH; %s", plugin[1], aks)
 	case plugin != nil:
 		return fmt.Errorf("the kubeconfig's credential plugin %s %s: run it by itself to see why", plugin[1], plugin[2])
-	case errors.As(err, &missing), strings.Contains(err.Error(), "getting credentials: exec"):
+	case errors.As(err, &missing), strings.Contains(err.Error(), "executable file not found"), strings.Contains(err.Error(), "getting credentials: exec"):
 		return fmt.Errorf("the kubeconfig's credential plugin does not work (%w): install it and put it on PATH; %s", rootCause(err), aks)
 	}
 	return err

@@ -250,13 +250,13 @@ func (p *progressive) finish(ctx context.Context) error {
 		if err := p.applyAndAwait(ctx, late, p.began); err != nil {
 			return err
 		}
-		return p.apply(ctx, append(services, budgets...))
+		return p.apply(ctx, slices.Concat(services, budgets))
 	}
 	// From now on the first one's pods are of both versions, and both serve.
 	if err := p.apply(ctx, budgets); err != nil {
 		return err
 	}
-	return p.applyAndAwait(ctx, append(append(services, late...), routes...), p.began)
+	return p.applyAndAwait(ctx, slices.Concat(services, late, routes), p.began)
 }
 
 // startSecond runs the new version beside the old one, for that part of the requests, behind Services of its own.
@@ -322,9 +322,9 @@ func (p *progressive) applySecond(ctx context.Context, o *unstructured.Unstructu
 }
 
 func (p *progressive) watchSecond(ctx context.Context, keep time.Duration) error {
-	p.mu.Lock()
 	second := p.deployment.ref()
 	second.Name = traffic.Name(second.Name, p.track)
+	p.mu.Lock()
 	applied := p.applied[second]
 	p.mu.Unlock()
 	return p.cluster.watchFor(ctx, &p.release, []*unstructured.Unstructured{applied}, p.began, keep)

@@ -63,14 +63,7 @@ func (d *delivery) restore(ctx context.Context) error {
 	defer cancel()
 	began := time.Now()
 
-	var changed, created []change
-	for _, ch := range d.journal {
-		if ch.before == nil {
-			created = append(created, ch)
-		} else {
-			changed = append(changed, ch)
-		}
-	}
+	created, changed := split(d.journal, func(ch change) bool { return ch.before == nil })
 	if len(changed)+len(created) == 0 {
 		return nil
 	}
@@ -78,10 +71,9 @@ func (d *delivery) restore(ctx context.Context) error {
 	byStage := func(a, b change) int {
 		return cmp.Compare(plan.StageOf(a.ref.GroupKind()), plan.StageOf(b.ref.GroupKind()))
 	}
+	changed, created, errs := d.restoreRoutes(ctx, changed, created)
 	slices.SortStableFunc(changed, byStage)
 	slices.SortStableFunc(created, func(a, b change) int { return byStage(b, a) })
-
-	errs := d.restoreRoutes(ctx, &changed, &created)
 	errs = append(errs, d.inStages(ctx, changed, d.putBackOne)...)
 	errs = append(errs, d.inStages(ctx, created, d.removeOne)...)
 	if err := errors.Join(errs...); err != nil {
@@ -92,40 +84,45 @@ func (d *delivery) restore(ctx context.Context) error {
 }
 
 // restoreRoutes ends a canary that gets its requests by the weights of routes: they are put back first, and its pods go
-// next, before a Service is put back that selects them too. What is done is taken out of changed and created.
-func (d *delivery) restoreRoutes(ctx context.Context, changed, created *[]change) []error {
-	isRoute := func(ch change) bool { return traffic.IsRoute(ch.object) }
-	isCanary := func(ch change) bool {
+// next, before a Service is put back that selects them too. It returns what is left to do.
+func (d *delivery) restoreRoutes(ctx context.Context, changed, created []change) (toPutBack, toRemove []change, errs []error) {
+	routes, toPutBack := split(changed, func(ch change) bool { return traffic.IsRoute(ch.object) })
+	canaries, toRemove := split(created, func(ch change) bool {
 		return ch.ref.GroupKind() == deploymentKind && ch.object.GetLabels()[traffic.Label] == string(traffic.Canary)
-	}
-	if !slices.ContainsFunc(*changed, isRoute) || !slices.ContainsFunc(*created, isCanary) {
-		return nil
-	}
-	var routes []*unstructured.Unstructured
-	var errs []error
-	*changed = slices.DeleteFunc(*changed, func(ch change) bool {
-		if !isRoute(ch) {
-			return false
-		}
-		errs = append(errs, d.putBackOne(ctx, ch))
-		routes = append(routes, ch.before)
-		return true
 	})
-	d.drain(ctx, routes)
-	*created = slices.DeleteFunc(*created, func(ch change) bool {
-		if !isCanary(ch) {
-			return false
-		}
+	if len(routes) == 0 || len(canaries) == 0 {
+		return changed, created, nil
+	}
+	var before []*unstructured.Unstructured
+	for _, ch := range routes {
+		errs = append(errs, d.putBackOne(ctx, ch))
+		before = append(before, ch.before)
+	}
+	d.drain(ctx, before)
+	for _, ch := range canaries {
 		// Its pods must be gone before a Service may select them. When they take too long it is removed with the rest.
 		wait, cancel := context.WithTimeout(ctx, answering)
-		defer cancel()
-		if d.cluster.removeCreated(wait, ch.object, true) != nil {
-			return false
+		err := d.cluster.removeCreated(wait, ch.object, true)
+		cancel()
+		if err != nil {
+			toRemove = append(toRemove, ch)
+			continue
 		}
 		d.note(ch.ref, Removed, "")
-		return true
-	})
-	return errs
+	}
+	return toPutBack, toRemove, errs
+}
+
+// split parts the changes that are so from the others.
+func split(changes []change, is func(change) bool) (those, others []change) {
+	for _, ch := range changes {
+		if is(ch) {
+			those = append(those, ch)
+		} else {
+			others = append(others, ch)
+		}
+	}
+	return those, others
 }
 
 func (d *delivery) putBackOne(ctx context.Context, ch change) error {
