@@ -36,9 +36,13 @@ BENCH_TOOLS := yq=tools/yq:github.com/mikefarah/yq/v4
 # Modules below tools/ with Go code of their own; the others only name what to build.
 TOOL_MODULES := tools/coredns tools/flux/artifact tools/kubernetes tools/pause tools/registry
 
+# The import path of this module. Patterns that begin with it reach internal/core too, which is a module of its own:
+# a pattern such as ./... ends at its go.mod.
+MODULE := github.com/aksflow/aksflow
+
 # Packages whose tests run under the race detector. The rest drive containers and a cluster from outside.
-RACE := ./internal/command/... ./internal/config/... ./internal/deliver/... ./internal/deploy/... ./internal/gitflow/... \
-        ./internal/gitops/... ./internal/image/... ./internal/manifest/... ./internal/render/... ./internal/report/...
+RACE := ./internal/cli/... ./internal/flow/... ./internal/kube/... ./internal/render/... ./internal/target/... \
+        $(MODULE)/internal/core/...
 
 # Tests have an engine and a platform of their own, beside those of a demo. The path is short: sockets stand below it.
 TEST_STATE := $(or $(XDG_STATE_HOME),$(HOME)/.local/state)/aksflow-test
@@ -115,7 +119,7 @@ $(BIN)/gateway-crds: tools/traefik/go.mod | $(BIN)/traefik
 aksflow: ## build bin/aksflow
 	$(say) 'building aksflow'
 	@go build -ldflags '-X main.version=$(VERSION)' -o $(BIN)/aksflow .
-	@go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BIN)/aksflow-shim ./internal/engine/shim
+	@go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BIN)/aksflow-shim ./internal/engine/embedded/shim
 
 .PHONY: demo
 demo: setup ## deliver the sample app to a real cluster: by push, then by pull with Argo CD
@@ -125,7 +129,7 @@ demo: setup ## deliver the sample app to a real cluster: by push, then by pull w
 down: ## stop what the demo left running
 	@$(SUDO) $(BIN)/aksflow down
 
-# For tests of internal/deploy that want pods: starts a cluster, and takes the command that runs them behind it.
+# For tests of internal/target/cluster that want pods: starts a cluster, and takes the command that runs them behind it.
 ON_CLUSTER = $(TEST_ENV) $(BIN)/aksflow up --free-ports kubernetes >/dev/null; \
 	registry=$$($(SUDO) sed -n 's/^ *"registry": "\(.*\)",*$$/\1/p' $(TEST_STATE)/platform/info.json); \
 	$(TEST_ENV) AKSFLOW_TEST_KUBECONFIG=$(TEST_STATE)/platform/kubeconfig AKSFLOW_TEST_REGISTRY=$$registry
@@ -136,16 +140,16 @@ test: setup $(BIN)/gateway-crds $(BIN)/act $(BIN)/gotestsum lint ## every test t
 	printf '\033[36m==>\033[0m tests under the race detector\n'; \
 	$(TEST_ENV) CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --hide-summary skipped -- -race $(RACE); \
 	printf '\033[36m==>\033[0m rollouts that fail, strategies under load, a network that is cut: on a cluster\n'; \
-	$(ON_CLUSTER) $(BIN)/gotestsum --format testname -- -count=1 -timeout 20m ./internal/deploy -run OnCluster; \
+	$(ON_CLUSTER) $(BIN)/gotestsum --format testname -- -count=1 -timeout 20m ./internal/target/cluster -run OnCluster; \
 	printf '\033[36m==>\033[0m tests with containers and a cluster\n'; \
-	$(TEST_ENV) $(BIN)/gotestsum --format testname --hide-summary skipped -- -p 1 -timeout 40m $$(go list ./... | grep -vxF -f <(go list $(RACE)))
+	$(TEST_ENV) $(BIN)/gotestsum --format testname --hide-summary skipped -- -p 1 -timeout 40m $$(go list $(MODULE)/... | grep -vxF -f <(go list $(RACE)))
 
 .PHONY: lint
 lint: $(BIN)/staticcheck $(BIN)/actionlint ## format, vet, staticcheck
 	$(say) 'gofmt, go vet, staticcheck'
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	if [ -n "$$unformatted" ]; then printf 'gofmt -w these:\n%s\n' "$$unformatted"; exit 1; fi
-	@go vet ./... && $(BIN)/staticcheck ./...
+	@go vet $(MODULE)/... && $(BIN)/staticcheck $(MODULE)/...
 	@# staticcheck does not look at tools/: to check those few lines it reads all of Kubernetes.
 	@for module in $(TOOL_MODULES); do (cd $$module && go vet ./...); done
 	@if ls .github/workflows/*.yml >/dev/null 2>&1; then $(BIN)/actionlint; fi
@@ -154,8 +158,8 @@ BENCHTIME ?= 1x
 .PHONY: bench
 bench: setup $(BIN)/yq ## the figures that the README quotes
 	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
-	$(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) ./internal/...; \
-	$(ON_CLUSTER) go test -count=1 ./internal/deploy -run OnClusterTimeToRed -v | sed -n '/what is wrong/,/^ *$$/p'
+	$(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) $(MODULE)/internal/...; \
+	$(ON_CLUSTER) go test -count=1 ./internal/target/cluster -run OnClusterTimeToRed -v | sed -n '/what is wrong/,/^ *$$/p'
 
 .PHONY: clean
 clean: ## stop the platform and remove what was built; caches of Go and of images stay

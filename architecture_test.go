@@ -16,40 +16,40 @@ const module = "github.com/aksflow/aksflow/"
 // arrows lists, for each package of this module, the packages of this module that it may import. They point one way,
 // so the list is also a reading order, from the leaves up.
 var arrows = map[string][]string{
-	"internal/report":   {},
-	"internal/config":   {"internal/report"},
-	"internal/gitflow":  {"internal/config", "internal/report"},
-	"internal/manifest": {"internal/report"},
-	"internal/image":    {"internal/report"},
-	"internal/pipeline": {"internal/report"},
-	"internal/tool":     {},
-	"internal/engine":   {"internal/report", "internal/tool"},
-	"internal/session":  {"internal/engine", "internal/report", "internal/tool"},
-	// What aksflow.yaml says in the terms of pipeline: for deliver, and for the Dagger module.
-	"internal/configured": {"internal/config", "internal/pipeline"},
-	"internal/render":     {"internal/manifest", "internal/report"},
-	"internal/deploy":     {"internal/render", "internal/report"},
-	"internal/gitops":     {"internal/manifest", "internal/deploy/status", "internal/report"},
-	"internal/deliver": {
-		"internal/config", "internal/configured", "internal/deploy", "internal/gitflow", "internal/gitops", "internal/image",
-		"internal/manifest", "internal/pipeline", "internal/render", "internal/report",
+	"internal/core/fault":     {},
+	"internal/core/report":    {},
+	"internal/core/config":    {"internal/core/fault"},
+	"internal/core/gitflow":   {"internal/core/config", "internal/core/fault"},
+	"internal/core/manifest":  {"internal/core/fault", "internal/core/report"},
+	"internal/core/image":     {"internal/core/fault", "internal/core/report"},
+	"internal/core/build":     {"internal/core/config", "internal/core/fault", "internal/core/report"},
+	"internal/tool":           {},
+	"internal/testing":        {"internal/core/report", "internal/localplatform", "internal/tool"},
+	"internal/engine":         {"internal/core/fault", "internal/core/report", "internal/tool", "internal/testing"},
+	"internal/localplatform":  {"internal/core/fault", "internal/core/report", "internal/kube", "internal/render", "internal/target/cluster", "internal/testing", "internal/tool"},
+	"internal/render":         {"internal/core/fault", "internal/core/manifest", "internal/core/report"},
+	"internal/kube":           {"internal/core/fault", "internal/core/report", "internal/render"},
+	"internal/target/cluster": {"internal/core/fault", "internal/core/report", "internal/kube", "internal/render", "internal/testing"},
+	"internal/target/gitops":  {"internal/core/fault", "internal/core/manifest", "internal/core/report", "internal/kube", "internal/testing"},
+	"internal/flow": {
+		"internal/core", "internal/render", "internal/target/cluster", "internal/target/gitops",
 	},
-	"internal/command": {
-		"internal/config", "internal/deliver", "internal/deploy", "internal/gitflow", "internal/gitops", "internal/image",
-		"internal/manifest", "internal/pipeline", "internal/render", "internal/report", "internal/session", "test/platform",
+	"internal/cli": {
+		"internal/core", "internal/engine", "internal/flow", "internal/kube/diff", "internal/localplatform", "internal/render",
+		"internal/target/cluster", "internal/target/gitops",
 	},
 }
 
 // owners lists the libraries that only some packages may import themselves, because of their weight or their power.
 var owners = map[string][]string{
 	"github.com/moby/buildkit": {"internal/engine"},
-	"k8s.io/client-go":         {"internal/deploy", "internal/gitops"},
-	"dagger.io/dagger":         {"internal/engine", "internal/session", "internal/pipeline", "internal/configured", "internal/deliver", "internal/command"},
-	"github.com/spf13/cobra":   {"internal/command"},
+	"k8s.io/client-go":         {"internal/kube", "internal/target", "internal/testing"},
+	"dagger.io/dagger":         {"internal/engine", "internal/core/build", "internal/flow", "internal/cli"},
+	"github.com/spf13/cobra":   {"internal/cli"},
 }
 
 // offline lists the packages that must not be able to reach a network, directly or through what they import.
-var offline = []string{"internal/config", "internal/gitflow", "internal/manifest"}
+var offline = []string{"internal/core/config", "internal/core/gitflow", "internal/core/manifest"}
 
 type goPackage struct {
 	ImportPath    string
@@ -59,7 +59,7 @@ type goPackage struct {
 func listPackages(t *testing.T) []goPackage {
 	t.Helper()
 	var stderr bytes.Buffer
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", ".", "./internal/...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", ".", module+"internal/...")
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -109,10 +109,10 @@ func TestArrowsPointOneWay(t *testing.T) {
 		if within(name, offline...) && slices.Contains(p.Deps, "net/http") {
 			t.Errorf("%s can reach the network: it depends on net/http", name)
 		}
-		if within(name, "internal/pipeline") {
+		if within(name, "internal/core/build") {
 			for _, dep := range p.Deps {
 				if within(dep, "k8s.io/client-go", "github.com/moby/buildkit") {
-					t.Errorf("internal/pipeline depends on %s: a cold `dagger call` would compile it", dep)
+					t.Errorf("internal/core/build depends on %s: a cold `dagger call` would compile it", dep)
 				}
 			}
 		}

@@ -4,8 +4,8 @@ package main
 import (
 	"os"
 
-	"github.com/aksflow/aksflow/internal/command"
-	"github.com/aksflow/aksflow/test/platform"
+	"github.com/aksflow/aksflow/internal/cli"
+	"github.com/aksflow/aksflow/internal/localplatform"
 )
 
 // version is set by the linker: -ldflags "-X main.version=v1.2.3".
@@ -13,6 +13,6 @@ var version = "dev"
 
 func main() {
 	// The local platform's own processes are this program started again.
-	platform.Main()
-	os.Exit(command.Execute(os.Args[1:], version))
+	localplatform.Main()
+	os.Exit(cli.Execute(os.Args[1:], version))
 }

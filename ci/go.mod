@@ -1,11 +1,11 @@
 module github.com/aksflow/aksflow/ci
 
-go 1.26.8
+go 1.26.1
 
 require (
 	dagger.io/dagger v0.21.8
 	github.com/Khan/genqlient v0.8.1
-	github.com/aksflow/aksflow v0.0.0-00010101000000-000000000000
+	github.com/aksflow/aksflow/internal/core v0.0.0-00010101000000-000000000000
 	github.com/dagger/otel-go v1.43.1-0.20260515012101-af7cd0684887
 	github.com/dagger/querybuilder v0.0.0-20260402040506-574a5e81cb59
 	github.com/vektah/gqlparser/v2 v2.5.64
@@ -63,7 +63,7 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
-replace github.com/aksflow/aksflow => ../
+replace github.com/aksflow/aksflow/internal/core => ../internal/core
 
 replace go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploggrpc => go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploggrpc v0.16.0
 

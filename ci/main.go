@@ -13,9 +13,8 @@ import (
 	sdk "dagger.io/dagger"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
-	"github.com/aksflow/aksflow/internal/config"
-	"github.com/aksflow/aksflow/internal/configured"
-	"github.com/aksflow/aksflow/internal/pipeline"
+	"github.com/aksflow/aksflow/internal/core/build"
+	"github.com/aksflow/aksflow/internal/core/config"
 )
 
 // configFile is what errors call the configuration, wherever it came from.
@@ -74,7 +73,7 @@ func (m *AksFlow) WithBuildSecret(
 }
 
 // definition is the application as package pipeline wants it.
-func (m *AksFlow) definition(ctx context.Context) (client *sdk.Client, app pipeline.App, tests pipeline.Tests, err error) {
+func (m *AksFlow) definition(ctx context.Context) (client *sdk.Client, app build.App, tests build.Tests, err error) {
 	cfg, err := m.config(ctx)
 	if err != nil {
 		return nil, app, tests, err
@@ -90,7 +89,7 @@ func (m *AksFlow) definition(ctx context.Context) (client *sdk.Client, app pipel
 	if err != nil {
 		return nil, app, tests, err
 	}
-	app, tests = configured.App(cfg.Build, source, args), configured.Tests(cfg.Test)
+	app, tests = build.NewApp(cfg.Build, source, args), build.NewTests(cfg.Test)
 	for _, s := range m.BuildSecrets {
 		secret, err := toSDK[*sdk.Secret](ctx, client, s)
 		if err != nil {

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
-	"github.com/aksflow/aksflow/internal/image"
-	"github.com/aksflow/aksflow/internal/report"
+	"github.com/aksflow/aksflow/internal/core/image"
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // Push the image that was tested, and print its reference by digest

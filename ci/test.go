@@ -8,8 +8,8 @@ import (
 	sdk "dagger.io/dagger"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
-	"github.com/aksflow/aksflow/internal/pipeline"
-	"github.com/aksflow/aksflow/internal/report"
+	"github.com/aksflow/aksflow/internal/core/build"
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // Run the unit tests, and the integration tests against the image with its services beside it
@@ -51,7 +51,7 @@ func (m *AksFlow) TestReports(
 	noCache bool,
 ) (*dagger.Directory, error) {
 	results, err := m.test(ctx, image, noCache)
-	var failed *pipeline.TestFailure
+	var failed *build.TestFailure
 	if err != nil && !errors.As(err, &failed) {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (m *AksFlow) TestReports(
 }
 
 // test runs the tests on an image, or on the one that is built if it is nil.
-func (m *AksFlow) test(ctx context.Context, image *dagger.File, noCache bool) (*pipeline.Results, error) {
+func (m *AksFlow) test(ctx context.Context, image *dagger.File, noCache bool) (*build.Results, error) {
 	client, app, tests, err := m.definition(ctx)
 	if err != nil {
 		return nil, err
@@ -77,5 +77,5 @@ func (m *AksFlow) test(ctx context.Context, image *dagger.File, noCache bool) (*
 		}
 	}
 	tests.NoCache = noCache
-	return pipeline.Test(report.With(ctx, report.NewPlain(os.Stderr, true)), client, app, tarball, tests)
+	return build.Test(report.With(ctx, report.NewPlain(os.Stderr, true)), client, app, tarball, tests)
 }

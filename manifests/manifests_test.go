@@ -23,7 +23,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/aksflow/aksflow/internal/render"
-	"github.com/aksflow/aksflow/test/platform/kubetest"
+	"github.com/aksflow/aksflow/internal/testing/kubetest"
 )
 
 func TestMain(m *testing.M) { kubetest.Main(m) }

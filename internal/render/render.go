@@ -17,7 +17,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/aksflow/aksflow/internal/report"
+	"github.com/aksflow/aksflow/internal/core/fault"
 )
 
 // Options are what a caller may set beside the path.
@@ -42,7 +42,7 @@ type Options struct {
 // Render returns the objects that path describes, in the order in which they stand there.
 //
 // Anything wrong with the files (no such path, not YAML, not a Kubernetes object, something remote) is
-// [report.Misuse] and names the file, and the line where it is known. An image that matches nothing is an ordinary
+// [fault.Usage] and names the file, and the line where it is known. An image that matches nothing is an ordinary
 // error that lists the images that were seen.
 func Render(ctx context.Context, path string, o Options) ([]*unstructured.Unstructured, error) {
 	if err := ctx.Err(); err != nil {
@@ -51,9 +51,9 @@ func Render(ctx context.Context, path string, o Options) ([]*unstructured.Unstru
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, report.Misusef("no manifests at %s: give the path of a kustomization, a Helm chart, a directory of manifests or a manifest", path)
+		return nil, fault.Usagef("no manifests at %s: give the path of a kustomization, a Helm chart, a directory of manifests or a manifest", path)
 	case err != nil:
-		return nil, report.Misusef("reading manifests: %w", err)
+		return nil, fault.Usagef("reading manifests: %w", err)
 	}
 
 	var objects []*unstructured.Unstructured
@@ -71,10 +71,10 @@ func Render(ctx context.Context, path string, o Options) ([]*unstructured.Unstru
 		objects, err = file(path)
 	}
 	if err != nil {
-		return nil, report.Misuse(err)
+		return nil, fault.Usage(err)
 	}
 	if len(objects) == 0 {
-		return nil, report.Misusef("%s describes no objects: the manifests there are empty", path)
+		return nil, fault.Usagef("%s describes no objects: the manifests there are empty", path)
 	}
 	if _, err := SetImages(objects, o.Images); err != nil {
 		return nil, fmt.Errorf("setting the image in %s: %w", path, err)

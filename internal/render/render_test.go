@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/tools/txtar"
 
+	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/render"
-	"github.com/aksflow/aksflow/internal/report"
 )
 
 // unpack writes the files of a txtar archive and returns their directory.
@@ -152,12 +152,12 @@ func TestRenderRefuses(t *testing.T) {
 			dir := unpack(t, test.files)
 			_, err := render.Render(context.Background(), dir, render.Options{})
 			require.ErrorContains(t, err, test.says)
-			assert.Equal(t, report.ExitMisuse, report.ExitCode(err))
+			assert.Equal(t, fault.ExitUsage, fault.ExitCode(err))
 		})
 	}
 	_, err := render.Render(context.Background(), "/no/such", render.Options{})
 	require.ErrorContains(t, err, "no manifests at /no/such")
-	assert.Equal(t, report.ExitMisuse, report.ExitCode(err))
+	assert.Equal(t, fault.ExitUsage, fault.ExitCode(err))
 }
 
 func TestSetImages(t *testing.T) {

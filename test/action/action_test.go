@@ -25,8 +25,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/aksflow/aksflow/internal/session"
-	"github.com/aksflow/aksflow/test/platform/baseimage"
+	"github.com/aksflow/aksflow/internal/engine"
+	"github.com/aksflow/aksflow/internal/testing/baseimage"
 )
 
 // source is what the action is built from: action.yml says the same where it tells one source from another.
@@ -69,7 +69,7 @@ func newRunner(t *testing.T) *runner {
 		t.Cleanup(func() { _ = os.RemoveAll(r.state) })
 	}
 	t.Cleanup(func() {
-		if err := session.Down(context.Background(), r.state); err != nil {
+		if err := engine.Down(context.Background(), r.state); err != nil {
 			t.Errorf("stopping the engine: %v", err)
 		}
 	})

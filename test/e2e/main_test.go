@@ -20,13 +20,13 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/stretchr/testify/require"
 
-	"github.com/aksflow/aksflow/test/platform"
+	"github.com/aksflow/aksflow/internal/localplatform"
 )
 
 var (
-	aksflow string         // the binary under test
-	state   string         // its state directory
-	local   *platform.Info // what is up
+	aksflow string              // the binary under test
+	state   string              // its state directory
+	local   *localplatform.Info // what is up
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }

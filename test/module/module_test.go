@@ -31,9 +31,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
-	"github.com/aksflow/aksflow/internal/image"
-	"github.com/aksflow/aksflow/internal/session"
-	"github.com/aksflow/aksflow/test/platform/baseimage"
+	"github.com/aksflow/aksflow/internal/core/image"
+	"github.com/aksflow/aksflow/internal/engine"
+	"github.com/aksflow/aksflow/internal/testing/baseimage"
 )
 
 var tidy = flag.Bool("tidy", false, "update ci/go.mod and ci/go.sum, as is due when go.mod changes")
@@ -48,7 +48,7 @@ func TestModule(t *testing.T) {
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
 		t.Skip("the embedded engine needs Linux and root")
 	}
-	s, err := session.Connect(t.Context(), session.Options{Engine: session.Embedded})
+	s, err := engine.Connect(t.Context(), engine.Options{Engine: engine.Embedded})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	host, stop, err := baseimage.Serve(t.Context())

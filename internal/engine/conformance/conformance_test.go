@@ -10,8 +10,8 @@ import (
 	"dagger.io/dagger"
 	"github.com/stretchr/testify/require"
 
-	"github.com/aksflow/aksflow/internal/session"
-	"github.com/aksflow/aksflow/test/platform/baseimage"
+	"github.com/aksflow/aksflow/internal/engine"
+	"github.com/aksflow/aksflow/internal/testing/baseimage"
 )
 
 // TestEngine judges the embedded engine; with AKSFLOW_ENGINE=dagger, the Dagger engine that is at hand. The image that
@@ -20,8 +20,8 @@ func TestEngine(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs containers")
 	}
-	engine := cmp.Or(os.Getenv("AKSFLOW_ENGINE"), session.Embedded)
-	if engine == session.Embedded && (runtime.GOOS != "linux" || os.Getuid() != 0) {
+	name := cmp.Or(os.Getenv("AKSFLOW_ENGINE"), engine.Embedded)
+	if name == engine.Embedded && (runtime.GOOS != "linux" || os.Getuid() != 0) {
 		t.Skip("the embedded engine needs Linux and root")
 	}
 	base := os.Getenv("AKSFLOW_TEST_BASE")
@@ -32,7 +32,7 @@ func TestEngine(t *testing.T) {
 		base = host + "/" + baseimage.Debian
 	}
 	Run(t, Engine{Base: base, Connect: func(t testing.TB) (*dagger.Client, func()) {
-		s, err := session.Connect(t.Context(), session.Options{Engine: engine})
+		s, err := engine.Connect(t.Context(), engine.Options{Engine: name})
 		require.NoError(t, err)
 		closeSession := sync.OnceFunc(func() { _ = s.Close() })
 		t.Cleanup(closeSession)

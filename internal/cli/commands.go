@@ -1,0 +1,18 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+// pipelineCommands are the verbs that a Dagger module has too, in the order in which a delivery takes them.
+func pipelineCommands(g *globals) []*cobra.Command {
+	return []*cobra.Command{
+		buildCommand(g), testCommand(g), publishCommand(g),
+		bumpCommand(g), waitCommand(g),
+		deployCommand(g), diffCommand(g), promoteCommand(g), rejectCommand(g), rollbackCommand(g), historyCommand(g),
+		deliverCommand(g), planCommand(g),
+	}
+}
+
+// machineCommands are about the machine that the command runs on.
+func machineCommands(g *globals) []*cobra.Command {
+	return []*cobra.Command{upCommand(g), downCommand(g)}
+}

@@ -1,0 +1,190 @@
+// Package cli is the aksflow command line: one file a verb, flags in, one result out. What a verb does is in the
+// packages that it calls.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/report"
+)
+
+// globals are the flags that every verb has.
+type globals struct {
+	config  string
+	state   string
+	engine  string
+	output  string
+	verbose bool
+	timeout time.Duration
+
+	version string
+	stdout  io.Writer
+	stderr  *os.File
+	github  *report.GitHub // the log of a GitHub Actions step; nil elsewhere
+	started bool           // a verb's own code was reached
+}
+
+// result is what a verb found out. It goes to stdout: as a JSON document, or as its own text.
+type result interface {
+	// Text writes what a person or a shell script wants to read.
+	Text(w io.Writer)
+}
+
+// Execute runs the command line and returns the exit code: fault.ExitCode's, with 130 when a signal ended the run.
+func Execute(args []string, version string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// The first signal ends the run in order; from then on a second one kills at once.
+	context.AfterFunc(ctx, stop)
+
+	g := &globals{version: version, stdout: os.Stdout, stderr: os.Stderr}
+	if os.Getenv("GITHUB_ACTIONS") == "true" {
+		g.github = report.NewGitHub(g.stderr, os.Getenv("GITHUB_WORKSPACE"))
+	}
+	root := newRoot(g)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !g.started {
+		err = fault.Usage(err) // cobra's own: an unknown verb, flags that exclude each other
+	}
+	if err != nil && !errors.Is(err, errDiffers) {
+		g.printError(err)
+	}
+	if err != nil && ctx.Err() != nil {
+		return fault.ExitInterrupted
+	}
+	return fault.ExitCode(err)
+}
+
+func newRoot(g *globals) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "aksflow",
+		Short: "Deliver an application to Azure Kubernetes Service: build, test, publish, deploy",
+		Long: `aksflow delivers an application to Azure Kubernetes Service (AKS) from one set of functions that behave the same on a
+laptop and in CI: build the image, test those very bytes, push them, and roll them out, either by applying the manifests
+(push) or by writing the digest to git for Argo CD or Flux (pull).`,
+		Version:       g.version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if g.output != "text" && g.output != "json" {
+				return fault.Usagef("--output %q: want text or json", g.output)
+			}
+			return nil
+		},
+	}
+	f := root.PersistentFlags()
+	f.StringVarP(&g.config, "config", "c", "aksflow.yaml", "what to deliver and where to")
+	f.StringVar(&g.state, "state", "", "folder for the engine's cache and the local platform (default $AKSFLOW_STATE, else ~/.local/state/aksflow)")
+	f.StringVar(&g.engine, "engine", "", "what runs the containers: auto, dagger or embedded (default $AKSFLOW_ENGINE, else auto)")
+	f.StringVar(&g.output, "output", "text", "what stdout gets: text, or json (one document)")
+	f.BoolVarP(&g.verbose, "verbose", "v", false, "show the output of what runs in containers")
+	f.DurationVar(&g.timeout, "timeout", 0, "end the run after this long, such as 90s or 10m (default: no limit)")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fault.Usagef("%w\nSee %s --help", err, cmd.CommandPath())
+	})
+	cobra.EnableCommandSorting = false // a delivery's order says more than the alphabet's
+	root.CompletionOptions.HiddenDefaultCmd = true
+
+	root.AddGroup(
+		&cobra.Group{ID: "pipeline", Title: "The pipeline, step by step and as a whole:"},
+		&cobra.Group{ID: "machine", Title: "This machine:"},
+	)
+	for _, c := range pipelineCommands(g) {
+		c.GroupID = "pipeline"
+		root.AddCommand(c)
+	}
+	for _, c := range machineCommands(g) {
+		c.GroupID = "machine"
+		root.AddCommand(c)
+	}
+	return root
+}
+
+// exactly is cobra's ExactArgs, as a misuse.
+func exactly(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
+			return fault.Usagef("%w\nSee %s --help", err, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// run wraps a verb: its events are shown as they come, its result is printed at the end, also beside an error where
+// there is one.
+func (g *globals) run(verb func(ctx context.Context, cmd *cobra.Command, args []string) (result, error)) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		g.started = true
+		ctx := cmd.Context()
+		if g.timeout > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeoutCause(ctx, g.timeout, fmt.Errorf("--timeout %s is over: %w", g.timeout, context.DeadlineExceeded))
+			defer cancel()
+		}
+		sink, closeSink := g.sink()
+		ctx = report.With(ctx, sink)
+		res, err := verb(ctx, cmd, args)
+		tellWorkflow(ctx, res, err)
+		closeSink()
+		if res != nil {
+			if printErr := g.print(res); err == nil && printErr != nil {
+				err = fmt.Errorf("writing the result: %w", printErr)
+			}
+		}
+		return err
+	}
+}
+
+func (g *globals) sink() (report.Sink, func()) {
+	switch {
+	case g.github != nil:
+		return g.github, func() {}
+	case isatty.IsTerminal(g.stderr.Fd()) && os.Getenv("TERM") != "dumb":
+		t := report.NewTerminal(g.stderr, g.verbose, func() int {
+			if w, _, err := term.GetSize(int(g.stderr.Fd())); err == nil && w > 0 {
+				return w
+			}
+			return 80
+		})
+		return t, func() { _ = t.Close() }
+	default:
+		return report.NewPlain(g.stderr, g.verbose), func() {}
+	}
+}
+
+func (g *globals) print(res result) error {
+	if g.output == "text" {
+		res.Text(g.stdout)
+		return nil
+	}
+	enc := json.NewEncoder(g.stdout)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(res)
+}
+
+func (g *globals) printError(err error) {
+	message := strings.TrimRight(err.Error(), "\n")
+	if errors.Is(err, context.Canceled) {
+		message = "interrupted: " + message
+	}
+	fmt.Fprintln(g.stderr, "aksflow: "+message)
+	if g.github != nil {
+		g.github.Fail(err)
+	}
+}

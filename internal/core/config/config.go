@@ -1,0 +1,253 @@
+// Package config reads aksflow.yaml: what is built, how it is tested, and which environments it is delivered to.
+//
+// A value may refer to variables as Compose files do, ${NAME}, ${NAME:-default} and ${NAME:?message}, where the type's
+// documentation says so. They come from the process's environment, then from the chosen environment's variables.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/aksflow/aksflow/internal/core/fault"
+)
+
+// The ways in which a delivery reaches the cluster.
+const (
+	Push = "push" // aksflow applies the manifests and watches the rollout
+	Pull = "pull" // aksflow writes the digest to git; Argo CD or Flux applies it
+)
+
+// The operators that follow a git repository.
+const (
+	ArgoCD = "argocd"
+	Flux   = "flux"
+)
+
+// LocalPlatform is the Environment.Platform whose registry, cluster and git server are those of `aksflow up`.
+const LocalPlatform = "local"
+
+// Config is a whole aksflow.yaml.
+type Config struct {
+	// App names the application: a DNS label (RFC 1123), as in objects' names and labels.
+	App string `yaml:"app"`
+	// Image is the repository's path below an environment's registry. Empty: App.
+	Image string `yaml:"image"`
+	Build Build  `yaml:"build"`
+	Test  Test   `yaml:"test"`
+	// Environments by name. Names gives them in the order of the file.
+	Environments map[string]*Environment `yaml:"environments"`
+
+	file *document
+}
+
+// Build says how the image is made.
+type Build struct {
+	// Context is the directory that is built, relative to aksflow.yaml. Empty: ".".
+	Context string `yaml:"context"`
+	// Dockerfile is its path below Context. Empty: "Dockerfile".
+	Dockerfile string `yaml:"dockerfile"`
+	// Target is the stage that becomes the image. Empty: the last one.
+	Target string `yaml:"target"`
+	// Platform is what the image is built for, such as linux/arm64. Empty: the engine's own.
+	Platform string `yaml:"platform"`
+	// Args are the values of the Dockerfile's ARG instructions; variables are expanded. REVISION and SOURCE_DATE_EPOCH
+	// are set from git unless they stand here.
+	Args map[string]string `yaml:"args"`
+	// Secrets are what RUN --mount=type=secret,id=NAME sees.
+	Secrets map[string]Secret `yaml:"secrets"`
+}
+
+// Secret says where a secret's value comes from: one of the two.
+type Secret struct {
+	Env  string `yaml:"env"`  // the name of a variable in the process's environment
+	File string `yaml:"file"` // a file, relative to aksflow.yaml
+}
+
+// Test says how the image is tested. Without suites there is nothing to test.
+type Test struct {
+	Unit        *Suite `yaml:"unit"`
+	Integration *Suite `yaml:"integration"`
+	// App is how the image under test runs for the integration tests.
+	App TestApp `yaml:"app"`
+	// Services run beside it.
+	Services []Service `yaml:"services"`
+}
+
+// Suite is a stage of the Dockerfile that runs tests and writes JUnit XML.
+type Suite struct {
+	Target  string            `yaml:"target"`
+	Command []string          `yaml:"command"` // empty: the stage's own
+	Reports string            `yaml:"reports"` // directory in the container; empty: /reports
+	Env     map[string]string `yaml:"env"`
+}
+
+// TestApp is how the image under test runs.
+type TestApp struct {
+	Name string            `yaml:"name"` // the host name by which the tests reach it; empty: app
+	Port int               `yaml:"port"` // TCP; 0: 8080
+	Env  map[string]string `yaml:"env"`
+}
+
+// Service is a server that the integration tests need. Image or Target is set.
+type Service struct {
+	Name   string            `yaml:"name"`   // its host name
+	Image  string            `yaml:"image"`  // a reference; variables are expanded
+	Target string            `yaml:"target"` // a stage of the Dockerfile
+	Args   []string          `yaml:"args"`
+	Env    map[string]string `yaml:"env"`
+	Ports  []int             `yaml:"ports"` // TCP ports that must answer, beside those that the image exposes
+}
+
+// Environment is a place that the app is delivered to.
+type Environment struct {
+	// Name is its key in the file.
+	Name string `yaml:"-"`
+	// Branches and Tags are patterns of the git refs that are delivered here: * stands for anything without a slash,
+	// ** for anything.
+	Branches []string `yaml:"branches"`
+	Tags     []string `yaml:"tags"`
+	// Platform is LocalPlatform, or empty.
+	Platform string `yaml:"platform"`
+	// Target is Push or Pull. Empty: Push.
+	Target string `yaml:"target"`
+	// Registry is the registry's host, and a path below it if need be: myacr.azurecr.io. Variables are expanded.
+	Registry string `yaml:"registry"`
+	// Manifests is what is deployed: a kustomization, a Helm chart or a directory of manifests, relative to aksflow.yaml.
+	Manifests string `yaml:"manifests"`
+	// Namespace is where the app's objects are.
+	Namespace string  `yaml:"namespace"`
+	Cluster   Cluster `yaml:"cluster"`
+	// Rollout is how the new version takes over from the old one; push target only.
+	Rollout Rollout `yaml:"rollout"`
+	GitOps  GitOps  `yaml:"gitops"`
+	// Variables are used where values of this file are expanded and the process's environment does not have them.
+	// Their own values may refer to the process's environment and, with LocalPlatform, to AKSFLOW_REGISTRY.
+	Variables map[string]string `yaml:"variables"`
+}
+
+// Cluster is how the cluster is reached. Empty: as kubectl would.
+type Cluster struct {
+	Kubeconfig string `yaml:"kubeconfig"` // variables are expanded
+	Context    string `yaml:"context"`    // variables are expanded
+}
+
+// The rollout strategies.
+const (
+	Rolling   = "rolling"    // as the Deployment itself says
+	Canary    = "canary"     // a growing part of the traffic
+	BlueGreen = "blue-green" // the Service turns when the new version is ready beside the old one
+)
+
+// Rollout is how a new version takes over.
+type Rollout struct {
+	Strategy string        `yaml:"strategy"` // empty: Rolling
+	Percent  []int         `yaml:"percent"`  // a canary's stages, growing; empty: 10, 50
+	Pause    time.Duration `yaml:"pause"`    // how long each stage is watched, such as 30s
+	Hold     bool          `yaml:"hold"`     // stop at the first stage, for promote or reject
+	Smoke    []Smoke       `yaml:"smoke"`    // what each stage must answer
+}
+
+// Smoke is one HTTP request to a Service through the API server.
+type Smoke struct {
+	Service string `yaml:"service"` // empty: the one in front of the app
+	Port    string `yaml:"port"`    // a name or number; empty: the Service's first
+	Path    string `yaml:"path"`    // empty: /
+	Status  int    `yaml:"status"`  // wanted; 0: 200
+	Body    string `yaml:"body"`    // must be in the answer
+}
+
+// GitOps is what the operator in the cluster follows.
+type GitOps struct {
+	Repo     string `yaml:"repo"`   // the URL that is pushed to; variables are expanded
+	Branch   string `yaml:"branch"` // empty: main
+	Path     string `yaml:"path"`   // what a bump may change; empty: Manifests
+	Operator string `yaml:"operator"`
+	// Namespace and Name are those of the Argo CD Application or the Flux Kustomization. Empty: found by Repo and Path.
+	Namespace   string `yaml:"namespace"`
+	Application string `yaml:"application"`
+	// Setup are the objects that make the operator follow Repo, written as Manifests are. On the local platform a delivery
+	// applies them, with the address of the platform's repository wherever they name Repo; elsewhere they are the
+	// cluster's owner's to apply.
+	Setup string `yaml:"setup"`
+	// PullRequest proposes the change instead of pushing it.
+	PullRequest bool `yaml:"pullRequest"`
+	// Username and PasswordEnv are the credentials: PasswordEnv names a variable in the process's environment.
+	Username    string `yaml:"username"`
+	PasswordEnv string `yaml:"passwordEnv"`
+}
+
+// Load reads and checks a file. Its errors are misuses in the sense of package report, and name the line of every fault
+// found.
+func Load(path string) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fault.Usagef("there is no %s: run aksflow where it is, or name it with --config", path)
+	}
+	if err != nil {
+		return nil, fault.Usage(fmt.Errorf("reading the configuration: %w", err))
+	}
+	return Parse(path, data)
+}
+
+// Path is the file that was read; "" for a Config that was put together in code.
+func (c *Config) Path() string {
+	if c.file == nil {
+		return ""
+	}
+	return c.file.path
+}
+
+// Dir is the directory that the file's relative paths start from.
+func (c *Config) Dir() string { return filepath.Dir(c.Path()) }
+
+// Abs returns a path of the file as one that can be opened.
+func (c *Config) Abs(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(c.Dir(), path)
+}
+
+// Names are the environments' names in the order of the file.
+func (c *Config) Names() []string { return c.file.keys("environments") }
+
+// Parse is Load for a file's text; path is what the errors call it, and its directory is Dir.
+func Parse(path string, data []byte) (*Config, error) {
+	c := &Config{}
+	doc, err := decode(path, data, c)
+	if err != nil {
+		return nil, fault.Usage(err)
+	}
+	c.file = doc
+	c.setDefaults()
+	if err := c.check(); err != nil {
+		return nil, fault.Usage(err)
+	}
+	return c, nil
+}
+
+func (c *Config) setDefaults() {
+	empty := func(s *string, value string) {
+		if *s == "" {
+			*s = value
+		}
+	}
+	empty(&c.Image, c.App)
+	empty(&c.Build.Context, ".")
+	empty(&c.Build.Dockerfile, "Dockerfile")
+	for name, e := range c.Environments {
+		if e == nil {
+			e = &Environment{}
+			c.Environments[name] = e
+		}
+		e.Name = name
+		empty(&e.Target, Push)
+		empty(&e.Rollout.Strategy, Rolling)
+		empty(&e.GitOps.Branch, "main")
+		empty(&e.GitOps.Path, filepath.ToSlash(e.Manifests))
+		empty(&e.GitOps.Operator, ArgoCD)
+	}
+}

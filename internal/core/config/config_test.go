@@ -1,0 +1,140 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/core/fault"
+)
+
+func TestThisRepositorysConfiguration(t *testing.T) {
+	c, err := Load("../../../aksflow.yaml")
+	require.NoError(t, err)
+	assert.Equal(t, "vote", c.Image)
+	assert.Equal(t, []string{"local", "local-argocd", "local-flux", "dev", "staging", "production"}, c.Names())
+	assert.Equal(t, Pull, c.Environments["production"].Target)
+	assert.Equal(t, "manifests/overlays/production", c.Environments["production"].GitOps.Path)
+
+	local, err := c.Expand("local", func(name string) (string, bool) {
+		v, ok := map[string]string{"AKSFLOW_REGISTRY": "localhost:5000"}[name]
+		return v, ok
+	})
+	require.NoError(t, err)
+	assert.Equal(t, "localhost:5000/library/debian:trixie-slim", local.Build.Args["BASE"])
+	none, err := c.Expand("", func(string) (string, bool) { return "", false })
+	require.NoError(t, err)
+	assert.Equal(t, "debian:trixie-slim", none.Build.Args["BASE"])
+	assert.Equal(t, "${BASE:-debian:trixie-slim}", c.Build.Args["BASE"], "the configuration itself stays as it is")
+}
+
+func TestRollout(t *testing.T) {
+	c, err := Parse("aksflow.yaml", []byte(`
+app: vote
+environments:
+  dev:
+    registry: r.example
+    manifests: m
+    rollout: {strategy: canary, percent: [10, 50], pause: 30s, smoke: [{path: /healthz, body: ok}]}
+`))
+	require.NoError(t, err)
+	assert.Equal(t, Rollout{
+		Strategy: Canary, Percent: []int{10, 50}, Pause: 30 * time.Second, Smoke: []Smoke{{Path: "/healthz", Body: "ok"}},
+	}, c.Environments["dev"].Rollout)
+}
+
+func TestTheProcessEnvironmentWins(t *testing.T) {
+	c, err := Parse("aksflow.yaml", []byte(`
+app: vote
+build: {args: {BASE: "${BASE}"}}
+environments: {dev: {registry: r.example, manifests: m, variables: {BASE: theirs}}}
+`))
+	require.NoError(t, err)
+	out, err := c.Expand("dev", func(name string) (string, bool) { return "mine", name == "BASE" })
+	require.NoError(t, err)
+	assert.Equal(t, "mine", out.Build.Args["BASE"])
+}
+
+func TestFaultsNameThePlaceAndTheRemedy(t *testing.T) {
+	for _, tc := range []struct{ name, file, want string }{
+		{"unknown key", "app: vote\nbuild:\n  dockerflie: x\n", `aksflow.yaml:3:3: build.dockerflie: unknown key: did you mean "dockerfile"?`},
+		{"unknown key in a list", "app: vote\ntest:\n  services:\n    - {name: redis, target: redis, port: [1]}\n",
+			`aksflow.yaml:4:36: test.services[0].port: unknown key: did you mean "ports"?`},
+		{"key of another place", "app: vote\nbuild:\n  namespace: x\n",
+			"aksflow.yaml:3:3: build.namespace: unknown key: known are args, context, dockerfile, platform, secrets, target"},
+		{"key in a merged mapping", "app: vote\nenvironments:\n  a: &a {registry: r, manifests: m, regstry: r}\n  b: {<<: *a}\n",
+			`aksflow.yaml:3:37: environments.a.regstry: unknown key: did you mean "registry"?`},
+		{"anchor in itself", "app: vote\nenvironments: &a {b: *a}\n", "aksflow.yaml"},
+		{"not YAML", "app: [vote\n", "aksflow.yaml:1: did not find expected ',' or ']'"},
+		{"wrong type", "app: vote\ntest: {app: {port: many}}\n", `aksflow.yaml:2:20: test.app.port: want a whole number, found "many"`},
+		{"list for text", "app: [vote]\n", "aksflow.yaml:1:6: app: want text, found a list"},
+		{"text for a list", "app: vote\nenvironments: {dev: {registry: r, manifests: m, branches: main}}\n",
+			`aksflow.yaml:2:59: environments.dev.branches: want a list, found "main"`},
+		{"text for keys", "app: vote\nbuild: app\n", `aksflow.yaml:2:8: build: want keys with values, found "app"`},
+		{"a list as the file", "- app\n", "aksflow.yaml:1:1: want keys with values, found a list"},
+		{"empty", "# nothing\n", "aksflow.yaml is empty: give it at least an app"},
+		{"no app", "image: vote\n", "aksflow.yaml: app: missing: name the application"},
+		{"bad app", "app: Vote_App\n", `aksflow.yaml:1:6: app: "Vote_App": want a DNS label`},
+		{"image with a tag", "app: vote\nimage: team/vote:1\n", `aksflow.yaml:2:8: image: "team/vote:1": want a repository path such as team/app, without registry, tag and digest`},
+		{"target", "app: vote\nenvironments:\n  dev: {target: pul, registry: r, manifests: m}\n",
+			`aksflow.yaml:3:17: environments.dev.target: "pul": want push or pull`},
+		{"missing registry", "app: vote\nenvironments:\n  dev: {manifests: m}\n", `environments.dev.registry: missing: name the registry's host`},
+		{"outside", "app: vote\nenvironments:\n  dev: {registry: r, manifests: ../m}\n", `"../m" leaves the directory of aksflow.yaml`},
+		{"pull without repository", "app: vote\nenvironments:\n  dev: {registry: r, manifests: m, target: pull}\n", `environments.dev.gitops.repo: missing`},
+		{"two services of a name", "app: vote\ntest: {services: [{name: a, image: a}, {name: a, image: b}]}\n",
+			`test.services[1].name: "a" is there already`},
+		{"two documents", "app: vote\n---\napp: more\n", "aksflow.yaml:2: a second YAML document"},
+		{"same key twice", "app: vote\napp: more\n", `aksflow.yaml:2:1: app: this key is there already`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := Parse("aksflow.yaml", []byte(tc.file))
+			require.Error(t, err)
+			assert.Contains(t, err.Error(), tc.want)
+			assert.Equal(t, fault.ExitUsage, fault.ExitCode(err))
+		})
+	}
+}
+
+func TestAMissingVariableNamesItsPlace(t *testing.T) {
+	c, err := Parse("aksflow.yaml", []byte("app: vote\nbuild:\n  args:\n    BASE: ${BASE:?set it to your copy}\n"))
+	require.NoError(t, err)
+	_, err = c.Expand("", func(string) (string, bool) { return "", false })
+	assert.ErrorContains(t, err, "aksflow.yaml:4:11: build.args.BASE: ")
+	assert.ErrorContains(t, err, "set it to your copy")
+}
+
+func TestLoadOfNothing(t *testing.T) {
+	_, err := Load(filepath.Join(t.TempDir(), "aksflow.yaml"))
+	assert.ErrorContains(t, err, "run aksflow where it is, or name it with --config")
+	assert.Equal(t, fault.ExitUsage, fault.ExitCode(err))
+}
+
+// Any file is either read or refused as a misuse; none brings the process down.
+func FuzzParse(f *testing.F) {
+	own, err := os.ReadFile("../../../aksflow.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(own)
+	f.Add([]byte("app: vote\nenvironments: {dev: }\n"))
+	f.Add([]byte("app: &a vote\nimage: *a\n"))
+	f.Add([]byte("app: vote\nenvironments: &a {b: *a, <<: [*a]}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse("aksflow.yaml", data)
+		if err != nil {
+			if fault.ExitCode(err) != fault.ExitUsage {
+				t.Fatalf("not a misuse: %v", err)
+			}
+			return
+		}
+		for _, name := range c.Names() {
+			if c.Environments[name] == nil {
+				t.Fatalf("the environment %q is named, but not there", name)
+			}
+		}
+	})
+}

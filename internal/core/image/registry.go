@@ -1,0 +1,238 @@
+package image
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/aksflow/aksflow/internal/core/fault"
+)
+
+// Registry says how a registry is reached and who asks. The zero value asks as Docker would: with what `docker login` or a
+// credential helper left in Docker's configuration, over TLS except to this machine and private addresses.
+type Registry struct {
+	Username string // with Password: instead of Docker's configuration
+	Password string // reaches no error and no event
+
+	// Insecure allows plain HTTP to a host that is neither this machine nor a private address.
+	Insecure bool
+
+	// Dial connects in place of the network, for a registry that only the caller can reach. The address is the host and
+	// port of the image's name; names and TLS stay as they are. Nil dials as usual, honouring HTTP_PROXY and its kin.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	firstPause time.Duration // before the first retry; tests shorten it
+}
+
+// attempts bounds how often one request is made. With pauses that double from half a second that takes about 15 seconds,
+// unless the registry asks for more.
+const attempts = 6
+
+// client speaks to one repository.
+type client struct {
+	repo   name.Repository
+	source string // where the credentials came from, in words
+	secret string
+	opts   []remote.Option
+}
+
+// connect finds credentials and asks the registry how it wants them. scope is transport.PullScope or transport.PushScope.
+func (r Registry) connect(ctx context.Context, repo name.Repository, scope string) (*client, error) {
+	c := &client{repo: repo, secret: r.Password}
+	auth, err := r.credentials(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	base := remote.DefaultTransport.(*http.Transport).Clone()
+	if r.Dial != nil {
+		base.DialContext, base.Proxy = r.Dial, nil
+	}
+	pause := r.firstPause
+	if pause == 0 {
+		pause = 500 * time.Millisecond
+	}
+	// Pauses are made by pacer, which knows Retry-After and stops waiting when the context ends; what go-containerregistry
+	// adds between attempts is nothing.
+	backoff := remote.Backoff{Duration: time.Nanosecond, Factor: 1, Steps: attempts}
+	paced := &pacer{inner: base, first: pause, host: repo.RegistryStr()}
+	t, err := transport.NewWithContext(ctx, repo.Registry, auth,
+		transport.NewRetry(paced,
+			transport.WithRetryBackoff(backoff),
+			transport.WithRetryPredicate(passing),
+			transport.WithRetryStatusCodes(passingCodes...)),
+		[]string{repo.Scope(scope)})
+	if err != nil {
+		return nil, c.explain(ctx, "connect to registry "+repo.RegistryStr(), err)
+	}
+	c.opts = []remote.Option{
+		remote.WithTransport(t),
+		remote.WithRetryBackoff(backoff),
+		remote.WithRetryPredicate(passing),
+		remote.WithJobs(jobs),
+	}
+	return c, nil
+}
+
+func (r Registry) credentials(ctx context.Context, c *client) (authn.Authenticator, error) {
+	host := c.repo.RegistryStr()
+	if r.Username != "" || r.Password != "" {
+		if r.Username == "" || r.Password == "" {
+			return nil, fault.Usagef("credentials for registry %s: a user name and a password are needed, and only one is given", host)
+		}
+		c.source = fmt.Sprintf("the given user name %q and its password", r.Username)
+		return &authn.Basic{Username: r.Username, Password: r.Password}, nil
+	}
+	config := dockerConfig()
+	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, c.repo)
+	if err != nil {
+		return nil, fmt.Errorf("find credentials for registry %s in Docker's configuration %s: %w", host, config, err)
+	}
+	if auth == authn.Anonymous {
+		c.source = fmt.Sprintf("none: Docker's configuration %s has no entry for %s", config, host)
+		return auth, nil
+	}
+	c.source = "those for " + host + " in Docker's configuration " + config
+	got, err := authn.Authorization(ctx, auth)
+	if err != nil {
+		return nil, fmt.Errorf("find credentials for registry %s in Docker's configuration %s: %w", host, config, err)
+	}
+	c.secret = got.Password
+	return auth, nil
+}
+
+func dockerConfig() string {
+	dir := os.Getenv("DOCKER_CONFIG")
+	if dir == "" {
+		home, _ := os.UserHomeDir()
+		dir = filepath.Join(home, ".docker")
+	}
+	return filepath.Join(dir, "config.json")
+}
+
+// parse reads the name of a repository. The host must stand in it: without one, Docker's rules mean Docker Hub, which is
+// where a build should never end up by omission.
+func (r Registry) parse(repository string) (name.Repository, error) {
+	if host, _, found := strings.Cut(repository, "/"); !found || !strings.ContainsAny(host, ".:") {
+		return name.Repository{}, fault.Usagef("repository %q names no registry: it reads HOST/PATH, as in myregistry.azurecr.io/vote or localhost:5000/vote", repository)
+	}
+	opts := []name.Option{name.StrictValidation}
+	if r.Insecure {
+		opts = append(opts, name.Insecure)
+	}
+	repo, err := name.NewRepository(repository, opts...)
+	if err != nil {
+		return repo, fault.Usagef("repository %q: %w", repository, err)
+	}
+	return repo, nil
+}
+
+// explain says what err means to who reads it: what was tried, what came back, what to do about it.
+func (c *client) explain(ctx context.Context, doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("%s: %w", doing, context.Cause(ctx)) // who cancelled wants no details
+	}
+	remedy := c.remedy(err)
+	var answer *transport.Error
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		err = syscall.ECONNREFUSED // once, and not for each scheme that was tried
+	case errors.As(err, &answer) && refused(answer.StatusCode):
+		err = refusal(answer) // the request that happened to be the first says nothing
+	}
+	err = fmt.Errorf("%s: %w%s", doing, err, remedy)
+	if c.secret != "" && strings.Contains(err.Error(), c.secret) {
+		return errors.New(strings.ReplaceAll(err.Error(), c.secret, "***"))
+	}
+	return err
+}
+
+func refused(code int) bool { return code == http.StatusUnauthorized || code == http.StatusForbidden }
+
+// refusal is what a registry says to credentials that it does not take.
+func refusal(answer *transport.Error) error {
+	said := http.StatusText(answer.StatusCode)
+	for _, d := range answer.Errors {
+		if d.Message != "" {
+			said += ": " + d.Message
+			break
+		}
+	}
+	return fmt.Errorf("the registry refuses access: %d %s", answer.StatusCode, said)
+}
+
+// remedy is what to add to err, "; do this", or nothing.
+func (c *client) remedy(err error) string {
+	host := c.repo.RegistryStr()
+	var (
+		answer *transport.Error
+		dns    *net.DNSError
+		cert   x509.UnknownAuthorityError
+	)
+	switch {
+	case errors.As(err, &answer):
+		switch code := answer.StatusCode; {
+		case refused(code):
+			return fmt.Sprintf("; credentials used: %s; log in to %s, or use ones that may write to %s", c.source, host, c.repo.RepositoryStr())
+		case code == http.StatusNotFound:
+			return fmt.Sprintf("; check the repository's name, and whether %s wants it created first", host)
+		case code == http.StatusRequestEntityTooLarge:
+			return "; the registry, or a proxy before it, takes no body of this size"
+		case code == http.StatusTooManyRequests || code >= 500:
+			return fmt.Sprintf("; the registry answered so %d times: try again later", attempts)
+		}
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("; nothing listens at %s: check the address, and that the registry runs (`aksflow up` starts a local one)", host)
+	case errors.As(err, &dns):
+		return fmt.Sprintf("; check the name of the registry, %s", host)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return fmt.Sprintf("; %s speaks plain HTTP, which is used with this machine and private addresses only", host)
+	case errors.As(err, &cert):
+		return fmt.Sprintf("; make this machine trust who signed the certificate of %s (its CA in the system's store, or SSL_CERT_FILE)", host)
+	}
+	return ""
+}
+
+var passingCodes = []int{
+	http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
+	http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+}
+
+// passing tells errors that may be gone at the next attempt.
+func passing(err error) bool {
+	var (
+		answer  *transport.Error
+		network net.Error
+		tooLong *tooLongError
+	)
+	switch {
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errDamaged), errors.As(err, &tooLong):
+		return false
+	case errors.As(err, &answer):
+		for _, code := range passingCodes {
+			if answer.StatusCode == code {
+				return true
+			}
+		}
+		return false
+	case errors.As(err, &network) && network.Timeout():
+		return true
+	default:
+		return dropped(err)
+	}
+}

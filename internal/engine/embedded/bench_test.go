@@ -1,0 +1,71 @@
+package embedded_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"dagger.io/dagger"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded"
+	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
+	"github.com/aksflow/aksflow/internal/testing/baseimage"
+	"github.com/aksflow/aksflow/internal/tool"
+)
+
+// BenchmarkWarmBuild builds a Dockerfile in which nothing changed and writes the image as a tarball: with a session of
+// the engine, opened and closed each time, and with the program that BuildKit's users would take, on the same daemon.
+//
+//	go test -run=- -bench=WarmBuild -benchtime=10x ./internal/engine
+func BenchmarkWarmBuild(b *testing.B) {
+	needsEngine(b)
+	buildctl, err := tool.Find("buildctl", "")
+	if err != nil {
+		b.Skip(err)
+	}
+	host, stop, err := baseimage.Serve(b.Context())
+	require.NoError(b, err)
+	b.Cleanup(stop)
+	source := b.TempDir()
+	for name, text := range map[string]string{
+		"Dockerfile": "ARG BASE\nFROM $BASE\nRUN seq 1000000 > /numbers\nCOPY app.py /srv/\n",
+		"app.py":     "print('hello')\n",
+	} {
+		require.NoError(b, os.WriteFile(filepath.Join(source, name), []byte(text), 0o600))
+	}
+	base := host + "/library/debian:trixie-slim"
+	dir := stateDir(b)
+
+	build := func(b *testing.B) {
+		e, err := embedded.Open(b.Context(), embedded.Options{Dir: dir})
+		require.NoError(b, err)
+		defer e.Close()
+		client, err := dagger.Connect(b.Context(), dagger.WithConn(e))
+		require.NoError(b, err)
+		_, err = client.Host().Directory(source).DockerBuild(dagger.DirectoryDockerBuildOpts{
+			BuildArgs: []dagger.BuildArg{{Name: "BASE", Value: base}},
+		}).AsTarball().Export(b.Context(), filepath.Join(source, "..", "aksflow.tar"))
+		require.NoError(b, err)
+	}
+	build(b) // now it is warm
+	daemon, err := buildkitd.Acquire(b.Context(), buildkitd.Options{Dir: dir})
+	require.NoError(b, err)
+	defer daemon.Release()
+
+	b.Run("aksflow", func(b *testing.B) {
+		for b.Loop() {
+			build(b)
+		}
+	})
+	b.Run("buildctl", func(b *testing.B) {
+		for b.Loop() {
+			out, err := exec.CommandContext(b.Context(), buildctl, "--addr", daemon.Addr(), "build",
+				"--frontend", "dockerfile.v0", "--opt", "build-arg:BASE="+base,
+				"--local", "context="+source, "--local", "dockerfile="+source,
+				"--output", "type=oci,dest="+filepath.Join(source, "..", "buildctl.tar")).CombinedOutput()
+			require.NoError(b, err, string(out))
+		}
+	})
+}

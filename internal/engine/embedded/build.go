@@ -1,0 +1,316 @@
+package embedded
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/containerd/platforms"
+	bkclient "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
+)
+
+// build is one job at the daemon: what is worked out and solved in it is released together when it ends.
+type build struct {
+	engine  *Engine
+	gateway gateway.Client
+
+	mu    sync.Mutex
+	needs []*node // the services of the steps that it asked for
+	// clients are the host names of the services that steps talk to, by the steps' digests.
+	clients map[digest.Digest][]string
+}
+
+func (b *build) need(services []*node) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.needs = append(b.needs, services...)
+}
+
+// result is what a build returns to be exported: a file system and, for an image, its configuration.
+type result struct {
+	ref  gateway.Reference
+	meta map[string][]byte
+}
+
+// job runs f as a build, and exports what it returns.
+func (e *Engine) job(ctx context.Context, exports []bkclient.ExportEntry, f func(context.Context, *build) (*result, error)) (map[string]string, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b := &build{engine: e, clients: map[digest.Digest][]string{}}
+	status := make(chan *bkclient.SolveStatus)
+	watch := newWatcher(ctx, e)
+	defer e.services.watch(b, watch, cancel)()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for s := range status {
+			watch.update(s)
+		}
+	}()
+	opt := bkclient.SolveOpt{Exports: exports, SharedSession: e.session, SessionPreInitialized: true}
+	if len(exports) > 0 && exports[0].Type == bkclient.ExporterLocal {
+		// Its target is part of a session, so it needs one of its own.
+		opt.SharedSession, opt.SessionPreInitialized = nil, false
+		opt.Session = e.attachables
+	}
+	var inner error // f's own error: what comes back through the daemon has lost its types
+	response, err := e.client.Build(ctx, opt, "aksflow", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		b.gateway = gw
+		r, err := f(ctx, b)
+		if err != nil {
+			inner = err
+			return nil, err
+		}
+		out := gateway.NewResult()
+		if r != nil && len(exports) > 0 {
+			if r.ref != nil {
+				out.SetRef(r.ref)
+			}
+			for k, v := range r.meta {
+				out.AddMeta(k, v)
+			}
+		}
+		return out, nil
+	}, status)
+	<-watched
+	if inner != nil {
+		err = inner
+	}
+	if ended := context.Cause(ctx); err != nil && ended != nil {
+		return nil, ended
+	}
+	if err != nil {
+		return nil, watch.explain(err)
+	}
+	return response.ExporterResponse, nil
+}
+
+// errNeedServices says that a step is not cached and wants services that do not run.
+var errNeedServices = errors.New("a step needs its services")
+
+// attempts bounds how often a build is tried again because services that ran have ended meanwhile.
+const attempts = 3
+
+// run runs f as a build. If a step in it needs services, they are started and f runs once more, and works out anew what
+// it solves: the services have addresses then.
+func (e *Engine) run(ctx context.Context, exports []bkclient.ExportEntry, f func(context.Context, *build) (*result, error)) (map[string]string, error) {
+	for try := 1; ; try++ {
+		var needs []*node
+		response, err := e.job(ctx, exports, func(ctx context.Context, b *build) (*result, error) {
+			r, err := f(ctx, b)
+			needs = b.needs
+			return r, err
+		})
+		if !errors.Is(err, errNeedServices) {
+			return response, e.services.blame(err, needs)
+		}
+		if try == attempts {
+			return nil, e.services.blame(fmt.Errorf("%w, and they do not stay up", errNeedServices), needs)
+		}
+		if err := e.services.startAll(ctx, needs); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// solve has the daemon make a file system, and all else that its steps leave. Nil stands for an empty one.
+func (b *build) solve(ctx context.Context, t tree, platform ocispecs.Platform) (gateway.Reference, error) {
+	b.need(t.needs())
+	ref, err := b.solveState(ctx, t.state, platform)
+	if err != nil {
+		return nil, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	t.walk(func(s *step) {
+		if s.solved.Load() {
+			return
+		}
+		group.Go(func() error {
+			for _, output := range s.outputs {
+				if _, err := b.solveState(ctx, output, platform); err != nil {
+					return err
+				}
+			}
+			s.solved.Store(true)
+			return nil
+		})
+	})
+	return ref, group.Wait()
+}
+
+func (b *build) solveState(ctx context.Context, st llb.State, platform ocispecs.Platform) (gateway.Reference, error) {
+	def, err := st.Marshal(ctx, llb.Platform(platform))
+	if err != nil {
+		return nil, err
+	}
+	if len(def.Def) == 0 {
+		return nil, nil
+	}
+	if err := b.noteClients(def); err != nil {
+		return nil, err
+	}
+	r, err := b.gateway.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
+	if err != nil {
+		return nil, err
+	}
+	return r.SingleRef()
+}
+
+// noteClients notes which of a definition's steps talk to services.
+func (b *build) noteClients(def *llb.Definition) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, data := range def.Def {
+		d := digest.FromBytes(data)
+		if _, known := b.clients[d]; known {
+			continue
+		}
+		var op pb.Op
+		if err := op.UnmarshalVT(data); err != nil {
+			return err
+		}
+		hosts := []string{}
+		for _, h := range op.GetExec().GetMeta().GetExtraHosts() {
+			hosts = append(hosts, h.Host)
+		}
+		b.clients[d] = hosts
+	}
+	return nil
+}
+
+// platform is the daemon's own.
+func (b *build) platform() ocispecs.Platform {
+	if w := b.gateway.BuildOpts().Workers; len(w) > 0 && len(w[0].Platforms) > 0 {
+		return platforms.Normalize(w[0].Platforms[0])
+	}
+	return platforms.Normalize(platforms.DefaultSpec())
+}
+
+// host is the address of a service as a step's hosts file gets it, whether or not it runs.
+func (b *build) host(service *node) (ip net.IP, runs bool) {
+	if ip := b.engine.services.address(service); ip != nil {
+		return ip, true
+	}
+	return net.ParseIP(contract.NotRunning), false
+}
+
+// ExecError is a command that ended with an exit code that was not expected.
+type ExecError struct {
+	Cmd            []string
+	ExitCode       int
+	Stdout, Stderr string
+	// Place is what ran it, where the command line alone does not say: a Dockerfile's step, a service.
+	Place string
+}
+
+// shownLines is how much of a failed step's output stands in the error itself.
+const shownLines = 40
+
+// Error says what failed; of a Dockerfile's step, whose output nobody asks for, it shows the end.
+func (e *ExecError) Error() string {
+	message := fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Cmd, " "), e.ExitCode)
+	if e.Place == "" {
+		return message
+	}
+	message = e.Place + ": " + message
+	output := strings.TrimSpace(e.Stdout + e.Stderr)
+	if output == "" {
+		return message + "; it printed nothing"
+	}
+	lines := strings.Split(output, "\n")
+	if skipped := len(lines) - shownLines; skipped > 0 {
+		lines = append([]string{fmt.Sprintf("… %d lines before these …", skipped)}, lines[skipped:]...)
+	}
+	return message + "\n" + strings.Join(lines, "\n")
+}
+
+// explain gives an error of a failed step the step's output.
+func (w *watcher) explain(err error) error {
+	var exit *gatewaypb.ExitError
+	if !errors.As(err, &exit) {
+		return plain(err)
+	}
+	if exit.ExitCode == contract.NeedServices {
+		return errNeedServices
+	}
+	failed := &ExecError{ExitCode: int(exit.ExitCode)}
+	var vertex *errdefs.VertexError
+	if errors.As(err, &vertex) {
+		v := w.vertex(vertex.Digest)
+		failed.Stdout, failed.Stderr = v.stdout.String(), v.stderr.String()
+		failed.Place = cmp.Or(place(err), v.name)
+	}
+	var solve *errdefs.SolveError
+	if errors.As(err, &solve) && solve.Op.GetExec() != nil {
+		failed.Cmd = solve.Op.GetExec().GetMeta().GetArgs()
+	}
+	if cmd, ok := userCommand(failed.Cmd); ok {
+		failed.Cmd, failed.Place = cmd, ""
+		if failed.ExitCode == contract.UnexpectedSuccess {
+			failed.ExitCode = 0
+		}
+	}
+	return failed
+}
+
+// userCommand takes the shim off a command line.
+func userCommand(args []string) ([]string, bool) {
+	if len(args) == 0 || args[0] != contract.Shim {
+		return nil, false
+	}
+	for i, a := range args {
+		if a == "--" {
+			return args[i+1:], true
+		}
+	}
+	return nil, false
+}
+
+// place is the line of the Dockerfile that an error is about: "Dockerfile:3".
+func place(err error) string {
+	for _, s := range errdefs.Sources(err) {
+		if s.Info != nil && len(s.Ranges) > 0 && s.Ranges[0].GetStart() != nil {
+			return fmt.Sprintf("%s:%d", s.Info.Filename, s.Ranges[0].Start.Line)
+		}
+	}
+	return ""
+}
+
+// noise is what BuildKit's layers say about themselves in an error.
+var noise = regexp.MustCompile(`failed to run Build function: |failed to solve: |rpc error: code = \w+ desc = |` +
+	`failed to (load|compute) cache key: |failed to calculate checksum of ref \S+ `)
+
+// plain drops the noise from an error, and adds where in a Dockerfile it comes from.
+func plain(err error) error {
+	message := noise.ReplaceAllString(err.Error(), "")
+	if at := place(err); at != "" && !strings.HasPrefix(message, at) {
+		message = at + ": " + message
+	}
+	if message == err.Error() {
+		return err
+	}
+	return &wrapped{message, err}
+}
+
+type wrapped struct {
+	message string
+	error
+}
+
+func (w *wrapped) Error() string { return w.message }
+func (w *wrapped) Unwrap() error { return w.error }

@@ -1,0 +1,151 @@
+// Package embedded is the embedded engine: the part of Dagger's API that aksflow's pipeline uses, answered by BuildKit.
+// The SDK connects to it with dagger.WithConn.
+//
+// A query (graphql.go, schema.graphql) is a chain of fields. Objects (node.go) are what the chain says and nothing more.
+// The fields that ask for something (leaves.go) work out what BuildKit is to do (container.go, exec.go, mount.go,
+// directory.go, file.go, secret.go) and have it done (build.go). Services (services.go) run beside that, and images come
+// in and go out by way of a store (store.go). BuildKit pulls, caches, runs and exports.
+package embedded
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"dagger.io/dagger/engineconn"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/docker/cli/cli/config"
+	bkclient "github.com/moby/buildkit/client"
+	bksession "github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/auth/authprovider"
+	sessioncontent "github.com/moby/buildkit/session/content"
+	"github.com/moby/buildkit/session/filesync"
+	"github.com/moby/buildkit/session/grpchijack"
+	"github.com/moby/buildkit/session/secrets/secretsprovider"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
+	"github.com/aksflow/aksflow/internal/tool"
+)
+
+// APIVersion is the version of Dagger whose API the engine answers.
+const APIVersion = "v0.21.8"
+
+// ErrClosed is why work ends that was under way when its session was closed.
+var ErrClosed = errors.New("the engine's session was closed")
+
+// Options says how an engine is opened.
+type Options struct {
+	Dir  string        // its state directory, shared by all sessions
+	Idle time.Duration // how long its daemon stays up unused; 0 means buildkitd.DefaultIdle
+}
+
+// Engine is one session of the embedded engine. It is safe for concurrent use.
+type Engine struct {
+	daemon *buildkitd.Daemon
+	client *bkclient.Client
+	// session is BuildKit's: through it the daemon asks for host files, secrets, registry credentials and blobs.
+	session     *bksession.Session
+	attachables []bksession.Attachable
+	store       *ociStore
+	hosts       *hostDirs
+	secrets     *secretStore
+	key         []byte // of mac
+
+	base   context.Context // ends with the session
+	cancel context.CancelCauseFunc
+	work   sync.WaitGroup
+
+	root     *node
+	nodes    sync.Map // ID -> *node
+	memo     memo
+	resolved sync.Map // reference and platform -> what a registry said
+	reads    flights[any]
+	images   flights[ocispecs.Descriptor] // in the store: of containers that were exported, of tarballs that were read
+	services services
+	warned   sync.Map // messages that the user has seen
+	told     sync.Map // digests of steps whose end the user has seen
+}
+
+var _ engineconn.EngineConn = (*Engine)(nil)
+
+// quiet keeps BuildKit's libraries from writing to standard error: what matters comes back as an error or as progress.
+var quiet = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })
+
+// Open opens a session, and starts the daemon if none runs. The end of ctx ends what runs in the session; Close is still
+// to be called.
+func Open(ctx context.Context, o Options) (_ *Engine, err error) {
+	quiet()
+	daemon, err := buildkitd.Acquire(ctx, buildkitd.Options{Dir: o.Dir, Idle: o.Idle})
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		daemon:  daemon,
+		root:    &node{id: "query", typ: "Query"},
+		secrets: &secretStore{values: map[string][]byte{}},
+		key:     []byte(rand.Text()),
+	}
+	e.services.engine = e
+	e.base, e.cancel = context.WithCancelCause(ctx)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.Close())
+		}
+	}()
+	shim, err := tool.Find(shimName, "")
+	if err != nil {
+		return nil, fmt.Errorf("the embedded engine cannot start: %w", err)
+	}
+	e.hosts = newHostDirs(shim)
+	if e.store, err = openStore(filepath.Join(o.Dir, "content")); err != nil {
+		return nil, fmt.Errorf("the engine's state: %w", err)
+	}
+	if e.client, err = bkclient.New(ctx, daemon.Addr()); err != nil {
+		return nil, fmt.Errorf("connect to the engine's daemon: %w", err)
+	}
+	if e.session, err = bksession.NewSession(e.base, ""); err != nil {
+		return nil, err
+	}
+	e.attachables = []bksession.Attachable{
+		filesync.NewFSSyncProvider(e.hosts),
+		secretsprovider.NewSecretProvider(e.secrets),
+		authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
+			AuthConfigProvider: authprovider.LoadAuthConfig(config.LoadDefaultConfigFile(io.Discard)),
+		}),
+		sessioncontent.NewAttachable(map[string]content.Store{
+			"oci:" + storeID: e.store, // what OCI layout sources read
+			"export":         e.store, // what the OCI exporter writes
+		}),
+	}
+	for _, a := range e.attachables {
+		e.session.Allow(a)
+	}
+	e.work.Go(func() {
+		_ = e.session.Run(e.base, grpchijack.Dialer(e.client.ControlClient())) // its end shows in what needs it
+	})
+	return e, nil
+}
+
+// Host implements [engineconn.EngineConn]. It stands in URLs that nobody dials.
+func (e *Engine) Host() string { return "embedded" }
+
+// Close ends what runs in the session, its services too, and returns when all of it has ended.
+func (e *Engine) Close() error {
+	e.cancel(ErrClosed)
+	var errs []error
+	if e.session != nil {
+		errs = append(errs, e.session.Close())
+	}
+	e.work.Wait()
+	if e.client != nil {
+		errs = append(errs, e.client.Close())
+	}
+	return errors.Join(append(errs, e.daemon.Release())...)
+}

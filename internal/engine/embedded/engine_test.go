@@ -1,0 +1,269 @@
+package embedded_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"dagger.io/dagger"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/engine/embedded"
+	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
+	"github.com/aksflow/aksflow/internal/testing/baseimage"
+	"github.com/aksflow/aksflow/internal/tool"
+)
+
+// What Dagger's API means is judged by package conformance. Here is what an engine of one's own adds: what it tells its
+// user, and what it does not do.
+
+// TestEngine shares one daemon among its parts.
+func TestEngine(t *testing.T) {
+	needsEngine(t)
+	host, stop, err := baseimage.Serve(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(stop)
+	s := &suite{dir: stateDir(t), base: host + "/library/debian:trixie-slim"}
+	for name, test := range map[string]func(*testing.T){
+		"FailedStep":          s.failedStep,
+		"BadDockerfiles":      s.badDockerfiles,
+		"CachedClient":        s.cachedClient,
+		"DyingService":        s.dyingService,
+		"SecretsInEvents":     s.secretsInEvents,
+		"Epoch":               s.epoch,
+		"Wipe":                s.wipe,
+		"DownWithOpenSession": s.down,
+	} {
+		t.Run(name, test)
+	}
+}
+
+type suite struct{ dir, base string }
+
+// events are what a session's user was told.
+type events struct {
+	mu  sync.Mutex
+	all []report.Event
+}
+
+func (e *events) Event(x report.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.all = append(e.all, x)
+}
+
+// text is all of it, a line an event.
+func (e *events) text() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var b strings.Builder
+	for _, x := range e.all {
+		b.WriteString(x.Object + ": " + x.Message + "\n")
+	}
+	return b.String()
+}
+
+// open opens a session whose context carries its events.
+func (s *suite) open(t *testing.T) (context.Context, *dagger.Client, *events) {
+	t.Helper()
+	told := &events{}
+	ctx, cancel := context.WithTimeout(report.With(t.Context(), told), 3*time.Minute)
+	t.Cleanup(cancel)
+	e, err := embedded.Open(ctx, embedded.Options{Dir: s.dir})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = e.Close() })
+	client, err := dagger.Connect(ctx, dagger.WithConn(e))
+	require.NoError(t, err)
+	return ctx, client, told
+}
+
+func (s *suite) failedStep(t *testing.T) {
+	ctx, client, told := s.open(t)
+	dockerfile := "FROM " + s.base + "\nENV A=1\nRUN echo checking; echo 'it broke' >&2; printf 'no newline'; exit 7\n"
+	_, err := client.Directory().WithNewFile("Dockerfile", dockerfile).DockerBuild().Sync(ctx)
+	var failed *dagger.ExecError
+	require.ErrorAs(t, err, &failed)
+	assert.Equal(t, 7, failed.ExitCode)
+	for _, want := range []string{"Dockerfile:3: ", "exit code: 7", "checking", "it broke", "no newline"} {
+		assert.ErrorContains(t, err, want)
+	}
+	for _, want := range []string{"checking\n", "it broke\n", "no newline\n"} {
+		assert.Contains(t, told.text(), want)
+	}
+}
+
+func (s *suite) badDockerfiles(t *testing.T) {
+	ctx, client, _ := s.open(t)
+	for text, want := range map[string]string{
+		"FROM " + s.base + "\nCOPY nothing /\n":    "Dockerfile:2: \"/nothing\": not found",
+		"FROM " + s.base + "\nRAN true\n":          "unknown instruction: RAN",
+		"FROM 127.0.0.1:9/none\n":                  "Dockerfile:1: 127.0.0.1:9/none",
+		"FROM " + s.base + "\nRUN no-such-thing\n": "no-such-thing: not found",
+	} {
+		_, err := client.Directory().WithNewFile("Dockerfile", text).DockerBuild().Sync(ctx)
+		assert.ErrorContains(t, err, want)
+		assert.NotContains(t, err.Error(), "rpc error")
+	}
+	empty := t.TempDir()
+	_, err := client.Host().Directory(empty).DockerBuild().Sync(ctx)
+	assert.ErrorContains(t, err, "no Dockerfile")
+	assert.ErrorContains(t, err, empty)
+}
+
+// cachedClient: what is remembered needs no service.
+func (s *suite) cachedClient(t *testing.T) {
+	key := rand()
+	run := func() string {
+		ctx, client, told := s.open(t)
+		base := client.Container().From(s.base)
+		srv := base.WithExposedPort(8080).AsService(dagger.ContainerAsServiceOpts{Args: []string{"perl", "-e", `
+			use IO::Socket::INET;
+			my $l = IO::Socket::INET->new(LocalPort => 8080, Listen => 9, ReuseAddr => 1) or die;
+			while (my $c = $l->accept) { print $c "hello\n"; close $c }`}})
+		out, err := base.WithEnvVariable("KEY", key).WithServiceBinding("srv", srv).
+			WithExec([]string{"bash", "-c", "cat < /dev/tcp/srv/8080"}).Stdout(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, "hello\n", out)
+		return told.text()
+	}
+	assert.Contains(t, run(), "service perl: ready")
+	assert.NotContains(t, run(), "service perl")
+}
+
+// dyingService: a client whose service dies has not failed by itself, even if it may end as it likes.
+func (s *suite) dyingService(t *testing.T) {
+	ctx, client, _ := s.open(t)
+	base := client.Container().From(s.base).WithEnvVariable("KEY", rand())
+	srv := base.WithExposedPort(8080).AsService(dagger.ContainerAsServiceOpts{Args: []string{"perl", "-e", `
+		use IO::Socket::INET;
+		my $l = IO::Socket::INET->new(LocalPort => 8080, Listen => 9, ReuseAddr => 1) or die;
+		while (my $c = $l->accept) { my $line = <$c> // ""; die "told to" if $line =~ /die/; }`}})
+	began := time.Now()
+	_, err := base.WithServiceBinding("srv", srv).
+		WithExec([]string{"bash", "-c", "echo die > /dev/tcp/srv/8080; sleep 100; exit 5"}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}).
+		ExitCode(ctx)
+	var failed *dagger.ExecError
+	require.ErrorAs(t, err, &failed)
+	assert.Contains(t, failed.Stderr, "told to", "the service's own output")
+	assert.Less(t, time.Since(began), time.Minute)
+
+	// What runs after the client is not the service's affair.
+	out, err := base.WithServiceBinding("srv", srv).WithExec([]string{"bash", "-c", "echo die > /dev/tcp/srv/8080"}, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny}).
+		WithExec([]string{"bash", "-c", "sleep 2; echo done"}).Stdout(ctx)
+	if err == nil { // it is when the service was quicker than its client
+		assert.Equal(t, "done\n", out)
+	}
+}
+
+func (s *suite) secretsInEvents(t *testing.T) {
+	ctx, client, told := s.open(t)
+	plain := "plain-" + rand()
+	base := client.Container().From(s.base).WithSecretVariable("S", client.SetSecret("s", plain))
+	_, err := base.WithExec([]string{"sh", "-c", "echo it is $S; exit 1"}).Sync(ctx)
+	require.Error(t, err)
+	_, err = base.WithExposedPort(1).AsService(dagger.ContainerAsServiceOpts{Args: []string{"sh", "-c", "echo said $S; exit 1"}}).Start(ctx)
+	require.Error(t, err)
+	assert.Contains(t, told.text(), "it is ***\n")
+	assert.Contains(t, told.text(), "said ***\n")
+	assert.Contains(t, err.Error(), "said ***")
+	assert.NotContains(t, told.text()+err.Error(), plain)
+}
+
+func (s *suite) epoch(t *testing.T) {
+	ctx, client, _ := s.open(t)
+	file := filepath.Join(t.TempDir(), "image.tar")
+	_, err := client.Directory().WithNewFile("Dockerfile", "FROM "+s.base+"\nRUN echo "+rand()+"\n").
+		DockerBuild(dagger.DirectoryDockerBuildOpts{BuildArgs: []dagger.BuildArg{{Name: "SOURCE_DATE_EPOCH", Value: "1700000000"}}}).
+		AsTarball().Export(ctx, file)
+	require.NoError(t, err)
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Contains(t, string(data), `"created":"2023-11-14T22:13:20Z"`)
+	_, rest, _ := strings.Cut(string(data), `"history":`)
+	var history []struct{ Created time.Time }
+	require.NoError(t, json.NewDecoder(strings.NewReader(rest)).Decode(&history))
+	for _, h := range history {
+		assert.False(t, h.Created.After(time.Unix(1700000000, 0)), h.Created)
+	}
+}
+
+func (s *suite) wipe(t *testing.T) {
+	ctx, client, _ := s.open(t)
+	dest := filepath.Join(t.TempDir(), "out")
+	d := client.Directory().WithNewFile("new", "x")
+	for _, wipe := range []bool{false, true} {
+		require.NoError(t, os.MkdirAll(dest, 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dest, "old"), nil, 0o600))
+		_, err := d.Export(ctx, dest, dagger.DirectoryExportOpts{Wipe: wipe})
+		require.NoError(t, err)
+		assert.FileExists(t, filepath.Join(dest, "new"))
+		_, err = os.Stat(filepath.Join(dest, "old"))
+		assert.Equal(t, wipe, errors.Is(err, os.ErrNotExist))
+	}
+	left, err := os.ReadDir(filepath.Dir(dest))
+	require.NoError(t, err)
+	assert.Len(t, left, 1, "no temporary directory")
+}
+
+// down: a session whose daemon is stopped fails, and does not hang.
+func (s *suite) down(t *testing.T) {
+	dir := stateDir(t)
+	other := &suite{dir: dir, base: s.base}
+	ctx, client, _ := other.open(t)
+	ended := make(chan error, 1)
+	c := client.Container().From(s.base).WithEnvVariable("KEY", rand())
+	_, err := c.Sync(ctx)
+	require.NoError(t, err)
+	go func() {
+		_, err := c.WithExec([]string{"sleep", "600"}).Sync(ctx)
+		ended <- err
+	}()
+	require.NoError(t, buildkitd.Stop(ctx, dir))
+	select {
+	case err := <-ended:
+		require.Error(t, err)
+	case <-ctx.Done():
+		require.Fail(t, "still waiting for a daemon that is gone")
+	}
+}
+
+func rand() string { return time.Now().Format("150405.000000000") }
+
+// needsEngine skips a test where the engine cannot run.
+func needsEngine(t testing.TB) {
+	t.Helper()
+	switch {
+	case testing.Short():
+		t.Skip("runs containers")
+	case runtime.GOOS != "linux":
+		t.Skip("the embedded engine runs on Linux only")
+	case os.Geteuid() != 0:
+		t.Skip("the embedded engine needs root")
+	}
+	if os.Getenv(tool.Dir) == "" { // where `make setup` puts the tools
+		bin, err := filepath.Abs(filepath.Join("..", "..", "bin"))
+		require.NoError(t, err)
+		require.NoError(t, os.Setenv(tool.Dir, bin))
+	}
+}
+
+// stateDir is an engine's state directory, with no daemon left when the test ends.
+func stateDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "aksflow-engine-*")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		assert.NoError(t, buildkitd.Stop(context.Background(), dir))
+		assert.NoError(t, os.RemoveAll(dir))
+	})
+	return dir
+}

@@ -1,0 +1,176 @@
+package embedded
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/client/llb"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
+)
+
+var errNoCommand = errors.New("no command has been set")
+
+// withExec runs a command under the shim.
+func withExec(ctx context.Context, b *build, c *container, a args) error {
+	cmd := a.list("args")
+	if len(cmd) == 0 {
+		cmd = c.config.Config.Cmd
+	}
+	if a.flag("useEntrypoint") {
+		cmd = slices.Concat(c.config.Config.Entrypoint, cmd)
+	}
+	if len(cmd) == 0 {
+		return errNoCommand
+	}
+
+	shim := []string{contract.Shim, "exec", "-out", contract.Out, "-expect", a.str("expect")}
+	key, err := b.hiddenKey(ctx, c)
+	if err != nil {
+		return err
+	}
+	if key != "" {
+		shim = append(shim, "-key", key)
+	}
+	if len(c.bindings) > 0 {
+		shim = append(shim, "-services")
+	}
+	opts := []llb.RunOption{
+		llb.Args(slices.Concat(shim, []string{"--"}, cmd)),
+		llb.WithCustomName(strings.Join(cmd, " ")), // as the reader knows it, without the shim
+		llb.Platform(c.platform),
+		llb.AddMount(contract.Shim, shimState(b.engine), llb.SourcePath(shimName), llb.Readonly),
+		llb.Dir(c.abs(".")),
+	}
+	if c.config.Config.User != "" {
+		opts = append(opts, llb.User(c.config.Config.User))
+	}
+	for _, v := range c.env() {
+		name, value, _ := strings.Cut(v, "=")
+		opts = append(opts, llb.AddEnv(name, value))
+	}
+	for _, s := range c.secretEnv {
+		opts = append(opts, llb.AddSecret(s.name, llb.SecretID(s.secret), llb.SecretAsEnv(true)))
+	}
+	this := &step{before: c.steps()}
+	for _, bound := range c.bindings {
+		this.services = append(this.services, bound.service)
+	}
+	for _, h := range b.hosts(c.bindings) {
+		opts = append(opts, llb.AddExtraHost(h.name, h.ip))
+	}
+	for _, m := range c.mounts {
+		switch {
+		case m.secret != "":
+			opts = append(opts, llb.AddSecret(m.path, llb.SecretID(m.secret), llb.SecretFileOpt(m.uid, m.gid, m.mode)))
+		case m.cache != "":
+			opts = append(opts, llb.AddMount(m.path, llb.Scratch(), llb.AsPersistentCacheDir(cacheID(m.cache), m.sharing)))
+		}
+	}
+	run := bare(c.root.state).Run(opts...)
+	leaves := func(s llb.State) tree {
+		s = bare(s)
+		this.outputs = append(this.outputs, s)
+		return tree{state: s, steps: []*step{this}}
+	}
+	for i, m := range c.mounts {
+		if m.source == nil {
+			continue
+		}
+		mountOpts := []llb.MountOption{llb.SourcePath(m.dir)}
+		if m.readOnly {
+			mountOpts = append(mountOpts, llb.Readonly)
+		}
+		after := run.AddMount(m.path, m.source.state, mountOpts...)
+		if !m.readOnly {
+			changed := leaves(after)
+			c.mounts[i].source = &changed
+		}
+	}
+	output := leaves(run.AddMount(contract.Out, outState, llb.SourcePath(outDir)))
+	c.output = &output
+	c.root = leaves(run.Root())
+	return nil
+}
+
+// env are the variables that commands see, but for the secret ones, which go before.
+func (c *container) env() []string {
+	return slices.DeleteFunc(slices.Clone(c.config.Config.Env), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.ContainsFunc(c.secretEnv, func(s secretEnv) bool { return s.name == name })
+	})
+}
+
+// bare drops what a state says about later commands: the container's configuration says it.
+func bare(s llb.State) llb.State { return llb.NewState(s.Output()) }
+
+const outDir = "/out"
+
+// outState holds an empty directory that any user may write to.
+var outState = llb.Scratch().File(llb.Mkdir(outDir, 0o777), llb.WithCustomName(internalPrefix+"output"))
+
+// cacheID keeps the volumes of the API apart from those that Dockerfiles name.
+func cacheID(key string) string { return "volume/" + key }
+
+// hiddenKey stands for what a command sees and BuildKit leaves out of its cache key: the services that it talks to, and
+// the names of its cache volumes.
+func (b *build) hiddenKey(ctx context.Context, c *container) (string, error) {
+	var parts []string
+	for _, bound := range c.bindings {
+		content, err := b.engine.services.content(ctx, bound.service)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, "service", bound.alias, content)
+	}
+	for _, m := range c.mounts {
+		if m.cache != "" {
+			parts = append(parts, "cache", m.path, m.cache)
+		}
+	}
+	if parts == nil {
+		return "", nil
+	}
+	return hash(parts), nil
+}
+
+// hash is a short name for a value.
+func hash(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // strings and numbers always marshal
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:16])
+}
+
+type hostEntry struct {
+	name string
+	ip   net.IP
+}
+
+// hosts are the entries for a container's services, and for the shim the mark that says whether all of them run.
+func (b *build) hosts(bindings []binding) []hostEntry {
+	if len(bindings) == 0 {
+		return nil
+	}
+	var entries []hostEntry
+	mark := net.IPv4(127, 0, 0, 1)
+	for _, bound := range bindings {
+		ip, runs := b.host(bound.service)
+		if !runs {
+			mark = ip
+		}
+		entries = append(entries, hostEntry{bound.alias, ip})
+		if name := hostname(bound.service); !slices.ContainsFunc(entries, func(e hostEntry) bool { return e.name == name }) {
+			entries = append(entries, hostEntry{name, ip})
+		}
+	}
+	return append(entries, hostEntry{contract.ServicesHost, mark})
+}

@@ -1,0 +1,251 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/client/llb"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	fstypes "github.com/tonistiigi/fsutil/types"
+)
+
+// file is what a File stands for: a path in a tree, or an image as a tarball.
+type file struct {
+	tree *tree
+	path string
+	host string // where it is on the host, if that is where it comes from
+	// tarball is the container whose image this is, if tree is nil.
+	tarball *node
+}
+
+// file works out a File.
+func (b *build) file(ctx context.Context, n *node) (*file, error) {
+	return memoized(b, n, func() (*file, error) {
+		switch {
+		case n.field == "asTarball":
+			return &file{tarball: n.parent}, nil
+		case n.parent.typ == "Host":
+			return b.hostFile(n)
+		case n.parent.typ == "Container":
+			c, err := b.container(ctx, n.parent)
+			if err != nil {
+				return nil, err
+			}
+			t, inside, err := c.place(n.args.str("path"))
+			if err != nil {
+				return nil, err
+			}
+			return &file{tree: t, path: inside}, nil
+		default:
+			d, err := b.directory(ctx, n.parent)
+			if err != nil {
+				return nil, err
+			}
+			return &file{tree: &d.tree, path: path.Join(d.path, path.Join("/", n.args.str("path")))}, nil
+		}
+	})
+}
+
+func (b *build) hostFile(n *node) (*file, error) {
+	p, err := hostFilePath(n)
+	if err != nil {
+		return nil, err
+	}
+	once := ""
+	if n.args.flag("noCache") {
+		once = n.id
+	}
+	dir, name := filepath.Split(p)
+	source := hostSource{path: filepath.Clean(dir), name: b.engine.hosts.add(filepath.Clean(dir), once)}
+	local := source.state(b.engine, "read "+p, nil, llb.FollowPaths([]string{name}))
+	state := llb.Scratch().File(llb.Copy(local, "/"+name, "/"+name), llb.WithCustomName(internalPrefix+"read "+p))
+	return &file{tree: &tree{state: state}, path: "/" + name, host: p}, nil
+}
+
+func hostFilePath(n *node) (string, error) {
+	p, err := filepath.Abs(n.args.str("path"))
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(p)
+	if err != nil {
+		return "", fmt.Errorf("host file: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("host file: %s is not a regular file", p)
+	}
+	return p, nil
+}
+
+// chunk is how much of a file is read at once, in bytes: a message to or from the daemon has its limit.
+const chunk = 4 << 20
+
+// read returns a file of a tree. An error that is fs.ErrNotExist says that it is not there.
+func (b *build) read(ctx context.Context, t tree, p ocispecs.Platform, name string) ([]byte, error) {
+	var data bytes.Buffer
+	_, err := b.copy(ctx, &data, t, p, name)
+	return data.Bytes(), err
+}
+
+// copy writes a file of a tree, and returns its permissions.
+func (b *build) copy(ctx context.Context, w io.Writer, t tree, p ocispecs.Platform, name string) (fs.FileMode, error) {
+	ref, stat, err := b.stat(ctx, t, p, name)
+	if err != nil {
+		return 0, err
+	}
+	if fs.FileMode(stat.Mode).IsDir() {
+		return 0, fmt.Errorf("%s is a directory", name)
+	}
+	for done := int64(0); done < stat.Size; {
+		part, err := ref.ReadFile(ctx, gateway.ReadRequest{
+			Filename: stat.Path,
+			Range:    &gateway.FileRange{Offset: int(done), Length: chunk},
+		})
+		if err != nil {
+			return 0, fmt.Errorf("read %s: %w", name, err)
+		}
+		if len(part) == 0 {
+			return 0, fmt.Errorf("read %s: %d bytes of %d", name, done, stat.Size)
+		}
+		if _, err := w.Write(part); err != nil {
+			return 0, err
+		}
+		done += int64(len(part))
+	}
+	return fs.FileMode(stat.Mode).Perm(), nil
+}
+
+// stat has a tree made, and looks at a path in it. Symbolic links are followed; the answer's Path is where they lead.
+func (b *build) stat(ctx context.Context, t tree, p ocispecs.Platform, name string) (gateway.Reference, *fstypes.Stat, error) {
+	ref, err := b.solve(ctx, t, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	missing := &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	if ref == nil {
+		return nil, nil, missing
+	}
+	for range 40 { // as many links as Linux follows
+		stat, err := ref.StatFile(ctx, gateway.StatRequest{Path: name})
+		if err != nil {
+			if strings.Contains(err.Error(), "no such file or directory") || strings.Contains(err.Error(), "not a directory") {
+				return nil, nil, missing
+			}
+			return nil, nil, fmt.Errorf("look at %s: %w", name, err)
+		}
+		if fs.FileMode(stat.Mode)&fs.ModeSymlink == 0 || stat.Linkname == "" {
+			stat.Path = name
+			return ref, stat, nil
+		}
+		if path.IsAbs(stat.Linkname) {
+			name = stat.Linkname
+		} else {
+			name = path.Join(path.Dir(name), stat.Linkname)
+		}
+	}
+	return nil, nil, fmt.Errorf("look at %s: too many symbolic links", name)
+}
+
+// entries lists a directory as Dagger does: sorted, directories with a slash at the end.
+func (b *build) entries(ctx context.Context, t tree, p ocispecs.Platform, name string) ([]string, error) {
+	names := []string{}
+	ref, err := b.solve(ctx, t, p)
+	if err != nil {
+		return nil, err
+	}
+	if ref == nil {
+		if name != "/" {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+		}
+		return names, nil
+	}
+	list, err := ref.ReadDir(ctx, gateway.ReadDirRequest{Path: name})
+	if err != nil {
+		if strings.Contains(err.Error(), "no such file or directory") {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+		}
+		return nil, fmt.Errorf("list %s: %w", name, err)
+	}
+	for _, stat := range list {
+		entry := path.Base(stat.Path)
+		if fs.FileMode(stat.Mode).IsDir() {
+			entry += "/"
+		}
+		names = append(names, entry)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// replaceFile writes a file of the host by way of a temporary one beside it. What writes it says its permissions.
+func replaceFile(dest string, write func(io.Writer) (fs.FileMode, error)) error {
+	dir := filepath.Dir(dest)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, "."+filepath.Base(dest)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	mode, err := write(f)
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), dest)
+}
+
+// exportTarget is where File.export puts a file called name.
+func exportTarget(a args, name string) (string, error) {
+	dest, err := filepath.Abs(a.str("path"))
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(dest)
+	isDir := strings.HasSuffix(a.str("path"), "/") || err == nil && info.IsDir()
+	if isDir && !a.flag("allowParentDirPath") {
+		return "", fmt.Errorf("export to %s: it is a directory: name the file in it", dest)
+	}
+	if isDir {
+		dest = filepath.Join(dest, name)
+	}
+	return dest, nil
+}
+
+// mergeInto moves what is in a directory into another, file by file, and replaces what is there under the same names.
+func mergeInto(from, to string) error {
+	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, p)
+		if err != nil {
+			return err
+		}
+		dest := filepath.Join(to, rel)
+		if !d.IsDir() {
+			return os.Rename(p, dest)
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(dest, info.Mode().Perm()); err != nil {
+			return err
+		}
+		return nil
+	})
+}

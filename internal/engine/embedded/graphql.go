@@ -1,0 +1,248 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/parser"
+	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/rules"
+)
+
+//go:embed schema.graphql
+var schemaText string
+
+// schema is what the engine serves, and all that it serves.
+var schema = gqlparser.MustLoadSchema(&ast.Source{Name: "schema.graphql", Input: schemaText})
+
+// Do answers one GraphQL request. It implements [graphql.Doer], the SDK's idea of an HTTP client; nothing goes over a
+// network. Like an HTTP client it fails, instead of answering, when the request's context ends.
+func (e *Engine) Do(r *http.Request) (*http.Response, error) {
+	var request struct {
+		Query     string         `json:"query"`
+		Variables map[string]any `json:"variables"`
+		Name      string         `json:"operationName"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+		return nil, fmt.Errorf("GraphQL request: %w", err)
+	}
+	if err := r.Body.Close(); err != nil {
+		return nil, err
+	}
+	var response struct {
+		Data   any           `json:"data"`
+		Errors gqlerror.List `json:"errors,omitempty"`
+	}
+	response.Data, response.Errors = e.query(r.Context(), request.Query, request.Variables, request.Name)
+	if err := r.Context().Err(); err != nil && response.Errors != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(response)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Response{
+		Status: "200 OK", StatusCode: http.StatusOK,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:        http.Header{"Content-Type": {"application/json"}},
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		ContentLength: int64(len(body)),
+		Request:       r,
+	}, nil
+}
+
+// query answers one GraphQL query.
+func (e *Engine) query(ctx context.Context, text string, variables map[string]any, name string) (any, gqlerror.List) {
+	doc, err := parser.ParseQuery(&ast.Source{Input: text})
+	if err != nil {
+		// The parser's message quotes the query, which may hold a secret.
+		return nil, gqlerror.List{gqlerror.Errorf("the query is not GraphQL")}
+	}
+	hide := newScrubber(plaintexts(doc))
+	if errs := validator.ValidateWithRules(schema, doc, rules.NewDefaultRules()); len(errs) > 0 {
+		for _, err := range errs {
+			err.Message = hide.text(elsewhere(err.Message))
+		}
+		return nil, errs
+	}
+	op := doc.Operations.ForName(name)
+	if op == nil || op.Operation != ast.Query {
+		return nil, gqlerror.List{gqlerror.Errorf("no query %q in the request", name)}
+	}
+	values, err := validator.VariableValues(schema, op, variables)
+	if err != nil {
+		return nil, gqlerror.List{gqlerror.Errorf("the query's variables do not fit it")}
+	}
+	q := &query{engine: e, variables: values}
+	data, err := q.object(ctx, e.root, op.SelectionSet)
+	if err != nil {
+		return nil, gqlerror.List{e.graphqlError(err)}
+	}
+	return data, nil
+}
+
+// plaintexts returns the secrets that stand in a query.
+func plaintexts(doc *ast.QueryDocument) []string {
+	var found []string
+	var walk func(ast.SelectionSet)
+	walk = func(set ast.SelectionSet) {
+		for _, s := range set {
+			switch s := s.(type) {
+			case *ast.Field:
+				if arg := s.Arguments.ForName("plaintext"); arg != nil {
+					found = append(found, arg.Value.Raw)
+				}
+				walk(s.SelectionSet)
+			case *ast.InlineFragment:
+				walk(s.SelectionSet)
+			}
+		}
+	}
+	for _, op := range doc.Operations {
+		walk(op.SelectionSet)
+	}
+	return found
+}
+
+// unknown matches the validator's messages about fields and arguments that the schema has not.
+var unknown = regexp.MustCompile(`^(Cannot query field "\w+" on type "\w+"|Unknown argument "\w+" on field "[\w.]+")`)
+
+// elsewhere adds to such a message where the field or the argument is to be had.
+func elsewhere(message string) string {
+	what := unknown.FindString(message)
+	if what == "" {
+		return message
+	}
+	return what + ": the embedded engine does not have it. If Dagger does, run on a Dagger engine (--engine dagger)"
+}
+
+// graphqlError makes of an error what goes over the wire.
+func (e *Engine) graphqlError(err error) *gqlerror.Error {
+	g := gqlerror.Errorf("%s", e.secrets.hide(err.Error()))
+	var exec *ExecError
+	if errors.As(err, &exec) {
+		g.Extensions = map[string]any{
+			"_type":    "EXEC_ERROR",
+			"cmd":      exec.Cmd,
+			"exitCode": exec.ExitCode,
+			"stdout":   strings.TrimSpace(e.secrets.hide(exec.Stdout)),
+			"stderr":   strings.TrimSpace(e.secrets.hide(exec.Stderr)),
+		}
+	}
+	return g
+}
+
+// query is one query as it is answered.
+type query struct {
+	engine    *Engine
+	variables map[string]any
+}
+
+// object answers a selection set on an object.
+func (q *query) object(ctx context.Context, n *node, set ast.SelectionSet) (map[string]any, error) {
+	answer := map[string]any{}
+	for _, selection := range set {
+		switch s := selection.(type) {
+		case *ast.Field:
+			value, err := q.field(ctx, n, s)
+			if err != nil {
+				return nil, err
+			}
+			answer[s.Alias] = value
+		case *ast.InlineFragment:
+			if s.TypeCondition != "" && s.TypeCondition != n.typ && s.TypeCondition != "Node" {
+				continue
+			}
+			more, err := q.object(ctx, n, s.SelectionSet)
+			if err != nil {
+				return nil, err
+			}
+			for k, v := range more {
+				answer[k] = v
+			}
+		default:
+			return nil, errors.New("named fragments: the embedded engine has inline fragments only")
+		}
+	}
+	return answer, nil
+}
+
+func (q *query) field(ctx context.Context, n *node, f *ast.Field) (any, error) {
+	if f.Name == "__typename" {
+		return n.typ, nil
+	}
+	args := f.ArgumentMap(q.variables)
+	if err := q.engine.checkIDs(f, args); err != nil {
+		return nil, err
+	}
+	if n.typ == "Query" && f.Name == "node" {
+		found, err := q.engine.node(fmt.Sprint(args["id"])) // GraphQL lets an ID be a number
+		if err != nil {
+			return nil, err
+		}
+		return q.object(ctx, found, f.SelectionSet)
+	}
+	if schema.Types[f.Definition.Type.Name()].Kind == ast.Object {
+		return q.object(ctx, q.engine.child(n, f.Definition.Type.Name(), f.Name, args), f.SelectionSet)
+	}
+	if f.Name == "id" {
+		return n.id, nil
+	}
+	leaf := leaves[n.typ+"."+f.Name]
+	if leaf == nil {
+		return nil, fmt.Errorf("field %s.%s stands in the schema and is not implemented", n.typ, f.Name)
+	}
+	// Those who ask for the same at the same time share the work.
+	key := n.id + " " + f.Name + " " + hash(args)
+	return q.engine.reads.do(ctx, q.engine.base, key, func(ctx context.Context) (any, error) {
+		return leaf(ctx, q.engine, n, args)
+	})
+}
+
+// checkIDs checks that the arguments which are IDs name objects of the types that the field wants.
+func (e *Engine) checkIDs(f *ast.Field, args map[string]any) error {
+	for _, def := range f.Definition.Arguments {
+		expected := def.Directives.ForName("expectedType")
+		if expected == nil {
+			continue
+		}
+		want := expected.Arguments.ForName("name").Value.Raw
+		for _, id := range ids(args[def.Name]) {
+			n, err := e.node(id)
+			if err != nil {
+				return fmt.Errorf("%s: %w", f.Name, err)
+			}
+			if n.typ != want {
+				return fmt.Errorf("%s: argument %s wants a %s; this is the ID of a %s", f.Name, def.Name, want, n.typ)
+			}
+		}
+	}
+	return nil
+}
+
+// ids are the IDs in an argument that is one, or a list of them, or absent.
+func ids(arg any) []string {
+	switch arg := arg.(type) {
+	case nil:
+		return nil
+	case []any:
+		var all []string
+		for _, a := range arg {
+			all = append(all, ids(a)...)
+		}
+		return all
+	default:
+		return []string{fmt.Sprint(arg)} // GraphQL lets an ID be a number; none of ours is
+	}
+}

@@ -1,0 +1,357 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/platforms"
+	bkclient "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
+)
+
+// leaves are the fields whose answer is not an object: what makes the engine work.
+var leaves map[string]func(context.Context, *Engine, *node, args) (any, error)
+
+func init() { // not an initializer: the leaves lead back to it
+	leaves = map[string]func(context.Context, *Engine, *node, args) (any, error){
+		"Query.version": func(context.Context, *Engine, *node, args) (any, error) { return APIVersion, nil },
+
+		"Directory.sync":    syncing((*build).syncDirectory),
+		"Directory.entries": reading(entriesLeaf),
+		"Directory.export":  exportDirectory,
+
+		"File.sync":     syncing((*build).syncFile),
+		"File.name":     reading(fileName),
+		"File.size":     reading(fileSize),
+		"File.contents": reading(fileContents),
+		"File.export":   exportFile,
+
+		"Container.sync":     syncing((*build).syncContainer),
+		"Container.stdout":   reading(output(contract.Stdout)),
+		"Container.stderr":   reading(output(contract.Stderr)),
+		"Container.exitCode": reading(exitCode),
+		"Container.platform": configured(func(c *container, _ args) any { return platforms.Format(c.platform) }),
+		"Container.user":     configured(func(c *container, _ args) any { return c.config.Config.User }),
+		"Container.workdir":  configured(func(c *container, _ args) any { return c.config.Config.WorkingDir }),
+		"Container.entrypoint": configured(func(c *container, _ args) any {
+			return slices.Concat([]string{}, c.config.Config.Entrypoint)
+		}),
+		"Container.defaultArgs": configured(func(c *container, _ args) any { return slices.Concat([]string{}, c.config.Config.Cmd) }),
+		"Container.label": configured(func(c *container, a args) any {
+			if v, ok := c.config.Config.Labels[a.str("name")]; ok {
+				return v
+			}
+			return nil
+		}),
+		"Container.envVariable": configured(func(c *container, a args) any {
+			for _, v := range c.config.Config.Env {
+				if value, ok := strings.CutPrefix(v, a.str("name")+"="); ok {
+					return value
+				}
+			}
+			return nil
+		}),
+
+		"Service.hostname": func(_ context.Context, _ *Engine, n *node, _ args) (any, error) { return hostname(n), nil },
+		"Service.endpoint": reading(endpoint),
+		"Service.start": func(ctx context.Context, e *Engine, n *node, _ args) (any, error) {
+			_, err := e.services.start(ctx, n)
+			return n.id, err
+		},
+		"Service.stop": func(ctx context.Context, e *Engine, n *node, a args) (any, error) {
+			return n.id, e.services.stop(ctx, n, a.flag("kill"))
+		},
+
+		"Secret.name": func(_ context.Context, _ *Engine, n *node, _ args) (any, error) {
+			name, _, err := plaintext(n)
+			return name, err
+		},
+		"Secret.plaintext": func(_ context.Context, _ *Engine, n *node, _ args) (any, error) {
+			_, value, err := plaintext(n)
+			return value, err
+		},
+	}
+}
+
+type leaf = func(context.Context, *Engine, *node, args) (any, error)
+
+// read is a leaf's question.
+type read func(ctx context.Context, b *build, n *node, a args) (answer any, err error)
+
+// reading makes a leaf of a question.
+func reading(f read) leaf {
+	return func(ctx context.Context, e *Engine, n *node, a args) (answer any, err error) {
+		_, err = e.run(ctx, nil, func(ctx context.Context, b *build) (_ *result, err error) {
+			answer, err = f(ctx, b, n, a)
+			return nil, err
+		})
+		return answer, err
+	}
+}
+
+// syncing makes a leaf that has its object made, and answers its ID.
+func syncing(f func(*build, context.Context, *node) error) leaf {
+	return reading(func(ctx context.Context, b *build, n *node, _ args) (any, error) { return n.id, f(b, ctx, n) })
+}
+
+// configured makes a leaf of a question about a container's configuration.
+func configured(f func(*container, args) any) leaf {
+	return reading(func(ctx context.Context, b *build, n *node, a args) (any, error) {
+		c, err := b.container(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		return f(c, a), nil
+	})
+}
+
+func (b *build) syncContainer(ctx context.Context, n *node) error {
+	c, err := b.container(ctx, n)
+	if err != nil {
+		return err
+	}
+	_, err = b.solve(ctx, c.root, c.platform)
+	return err
+}
+
+func (b *build) syncDirectory(ctx context.Context, n *node) error {
+	d, err := b.directory(ctx, n)
+	if err != nil {
+		return err
+	}
+	if d.path == "/" {
+		_, err = b.solve(ctx, d.tree, b.platform())
+	} else {
+		_, _, err = b.stat(ctx, d.tree, b.platform(), d.path)
+	}
+	return err
+}
+
+func (b *build) syncFile(ctx context.Context, n *node) error {
+	f, err := b.file(ctx, n)
+	if err != nil {
+		return err
+	}
+	if f.tree == nil {
+		_, err := b.engine.tarball(ctx, f.tarball)
+		return err
+	}
+	_, _, err = b.stat(ctx, *f.tree, b.platform(), f.path)
+	return err
+}
+
+func entriesLeaf(ctx context.Context, b *build, n *node, a args) (any, error) {
+	d, err := b.directory(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	names, err := b.entries(ctx, d.tree, b.platform(), path.Join(d.path, path.Join("/", a.str("path"))))
+	return names, err
+}
+
+func fileName(ctx context.Context, b *build, n *node, _ args) (any, error) {
+	f, err := b.file(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	if f.tree == nil {
+		return tarballName, nil
+	}
+	return path.Base(f.path), nil
+}
+
+// tarballName is what an image's tarball is called where it needs a name.
+const tarballName = "container.tar"
+
+func fileSize(ctx context.Context, b *build, n *node, _ args) (any, error) {
+	f, err := b.file(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	if f.tree == nil {
+		return nil, errors.New("the size of an image tarball: the embedded engine knows it only once it is exported")
+	}
+	_, stat, err := b.stat(ctx, *f.tree, b.platform(), f.path)
+	return stat.GetSize(), err
+}
+
+func fileContents(ctx context.Context, b *build, n *node, _ args) (any, error) {
+	f, err := b.file(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	if f.tree == nil {
+		return nil, errors.New("the contents of an image tarball: export it to a file")
+	}
+	data, err := b.read(ctx, *f.tree, b.platform(), f.path)
+	return string(data), err
+}
+
+// output is what the last command wrote, or its exit code, without secrets.
+func output(name string) read {
+	return func(ctx context.Context, b *build, n *node, _ args) (any, error) {
+		c, err := b.container(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		if c.output == nil {
+			return nil, errNoCommand
+		}
+		data, err := b.read(ctx, *c.output, c.platform, path.Join(outDir, name))
+		return b.engine.secrets.hide(string(data)), err
+	}
+}
+
+func exitCode(ctx context.Context, b *build, n *node, a args) (any, error) {
+	text, err := output(contract.ExitCode)(ctx, b, n, a)
+	if err != nil {
+		return nil, err
+	}
+	code, err := strconv.Atoi(text.(string))
+	return code, err
+}
+
+func endpoint(ctx context.Context, b *build, n *node, a args) (any, error) {
+	number, ok := a.num("port")
+	if !ok {
+		c, err := b.container(ctx, n.parent)
+		if err != nil {
+			return nil, err
+		}
+		ports := c.allPorts()
+		if len(ports) == 0 {
+			return nil, errors.New("endpoint: the service exposes no port")
+		}
+		number = ports[0].number
+	}
+	address := fmt.Sprintf("%s:%d", hostname(n), number)
+	if scheme := a.str("scheme"); scheme != "" {
+		address = scheme + "://" + address
+	}
+	return address, nil
+}
+
+// exportFile writes a file to the host and answers where it is.
+func exportFile(ctx context.Context, e *Engine, n *node, a args) (any, error) {
+	var dest string
+	_, err := e.run(ctx, nil, func(ctx context.Context, b *build) (*result, error) {
+		f, err := b.file(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		if f.tree == nil {
+			desc, err := e.tarball(ctx, f.tarball)
+			if err != nil {
+				return nil, err
+			}
+			if dest, err = exportTarget(a, tarballName); err != nil {
+				return nil, err
+			}
+			return nil, replaceFile(dest, func(w io.Writer) (fs.FileMode, error) { return 0o644, e.store.writeTarball(ctx, w, desc) })
+		}
+		// Whatever makes the file fails before anything is written.
+		if _, _, err := b.stat(ctx, *f.tree, b.platform(), f.path); err != nil {
+			return nil, err
+		}
+		if dest, err = exportTarget(a, path.Base(f.path)); err != nil {
+			return nil, err
+		}
+		return nil, replaceFile(dest, func(w io.Writer) (fs.FileMode, error) { return b.copy(ctx, w, *f.tree, b.platform(), f.path) })
+	})
+	return dest, err
+}
+
+// exportDirectory writes a directory to the host, next to where it belongs, and moves it there when it is whole.
+func exportDirectory(ctx context.Context, e *Engine, n *node, a args) (any, error) {
+	dest, err := filepath.Abs(a.str("path"))
+	if err != nil {
+		return nil, err
+	}
+	parent := filepath.Dir(dest)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return nil, fmt.Errorf("export: %w", err)
+	}
+	temp, err := os.MkdirTemp(parent, ".aksflow-export-*")
+	if err != nil {
+		return nil, fmt.Errorf("export: %w", err)
+	}
+	defer os.RemoveAll(temp)
+	exports := []bkclient.ExportEntry{{Type: bkclient.ExporterLocal, OutputDir: temp}}
+	if _, err := e.run(ctx, exports, func(ctx context.Context, b *build) (*result, error) {
+		d, err := b.directory(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		if _, _, err := b.stat(ctx, d.tree, b.platform(), d.path); err != nil && d.path != "/" {
+			return nil, err
+		}
+		part := tree{state: llb.Scratch()}.withDirectory("/", d, nil)
+		ref, err := b.solve(ctx, part, b.platform())
+		return &result{ref: ref}, err
+	}); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(temp, 0o755); err != nil {
+		return nil, fmt.Errorf("export: %w", err)
+	}
+	if a.flag("wipe") {
+		if err := os.RemoveAll(dest); err != nil {
+			return nil, fmt.Errorf("export: %w", err)
+		}
+	}
+	if err := mergeInto(temp, dest); err != nil {
+		return nil, fmt.Errorf("export to %s: %w", dest, err)
+	}
+	return dest, nil
+}
+
+// imported brings an image tarball into the engine's store, once a session.
+func (e *Engine) imported(ctx context.Context, source *node) (ocispecs.Descriptor, error) {
+	if source.field == "asTarball" {
+		return e.tarball(ctx, source.parent)
+	}
+	return e.images.once(ctx, e.base, source.id, func(ctx context.Context) (ocispecs.Descriptor, error) { return e.readImage(ctx, source) })
+}
+
+func (e *Engine) readImage(ctx context.Context, source *node) (ocispecs.Descriptor, error) {
+	name := ""
+	if source.parent.typ == "Host" {
+		p, err := hostFilePath(source)
+		if err != nil {
+			return ocispecs.Descriptor{}, err
+		}
+		name = p
+	} else {
+		temp, err := os.MkdirTemp("", "aksflow-import-*")
+		if err != nil {
+			return ocispecs.Descriptor{}, err
+		}
+		defer os.RemoveAll(temp)
+		name = filepath.Join(temp, tarballName)
+		if _, err := exportFile(ctx, e, source, args{"path": name}); err != nil {
+			return ocispecs.Descriptor{}, err
+		}
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return ocispecs.Descriptor{}, fmt.Errorf("import: %w", err)
+	}
+	defer f.Close()
+	desc, err := e.store.readTarball(ctx, f)
+	if err != nil {
+		return ocispecs.Descriptor{}, fmt.Errorf("import %s: %w", name, err)
+	}
+	return desc, nil
+}

@@ -1,0 +1,133 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/buildkit/client/llb"
+)
+
+func withMountedDirectory(ctx context.Context, b *build, c *container, a args) error {
+	d, err := b.directory(ctx, b.engine.must(a.str("source")))
+	if err != nil {
+		return err
+	}
+	if a.str("owner") != "" {
+		if a, err = b.numericOwner(ctx, c, a); err != nil {
+			return err
+		}
+		// In a directory of its own, because that is the owner's too.
+		const inside = "/owned"
+		mkdir := llb.Mkdir(inside, 0o755, llb.WithUser(a.str("owner")))
+		empty := tree{state: llb.Scratch().File(mkdir, llb.WithCustomName(internalPrefix+"make "+inside))}
+		d = &directory{tree: empty.withDirectory(inside, d, args{"owner": a.str("owner")}), path: inside}
+	}
+	c.addMount(mount{path: c.abs(a.str("path")), source: &d.tree, dir: d.path, readOnly: a.flag("readOnly")})
+	return nil
+}
+
+// addMount adds a mount in place of those that it covers.
+func (c *container) addMount(m mount) {
+	c.mounts = slices.DeleteFunc(c.mounts, func(old mount) bool { _, covered := below(old.path, m.path); return covered })
+	c.mounts = append(c.mounts, m)
+}
+
+func withMountedCache(_ context.Context, b *build, c *container, a args) error {
+	sharing := map[string]llb.CacheMountSharingMode{
+		"SHARED": llb.CacheMountShared, "PRIVATE": llb.CacheMountPrivate, "LOCKED": llb.CacheMountLocked,
+	}
+	volume := b.engine.must(a.str("cache"))
+	c.addMount(mount{path: c.abs(a.str("path")), cache: volume.args.str("key"), sharing: sharing[a.str("sharing")]})
+	return nil
+}
+
+func withMountedSecret(ctx context.Context, b *build, c *container, a args) error {
+	secret, err := b.engine.secret(b.engine.must(a.str("source")))
+	if err != nil {
+		return err
+	}
+	mode, _ := a.num("mode")
+	m := mount{path: c.abs(a.str("path")), secret: secret, mode: mode}
+	if owner := a.str("owner"); owner != "" {
+		if m.uid, m.gid, err = b.owner(ctx, c, owner); err != nil {
+			return err
+		}
+	}
+	c.addMount(m)
+	return nil
+}
+
+// numericOwner returns the arguments with the owner in numbers: what is copied to may have no names.
+func (b *build) numericOwner(ctx context.Context, c *container, a args) (args, error) {
+	owner := a.str("owner")
+	if owner == "" {
+		return a, nil
+	}
+	uid, gid, err := b.owner(ctx, c, owner)
+	if err != nil {
+		return nil, err
+	}
+	a = maps.Clone(a)
+	a["owner"] = fmt.Sprintf("%d:%d", uid, gid)
+	return a, nil
+}
+
+// owner looks up USER[:GROUP], each a number or a name from the container's own files.
+func (b *build) owner(ctx context.Context, c *container, owner string) (uid, gid int, err error) {
+	user, group, hasGroup := strings.Cut(owner, ":")
+	if uid, err = strconv.Atoi(user); err != nil {
+		entry, err := b.lookup(ctx, c, "/etc/passwd", user)
+		if err != nil {
+			return 0, 0, err
+		}
+		if uid, err = strconv.Atoi(entry[2]); err != nil {
+			return 0, 0, fmt.Errorf("/etc/passwd: user %s: %w", user, err)
+		}
+		if gid, err = strconv.Atoi(entry[3]); err != nil {
+			return 0, 0, fmt.Errorf("/etc/passwd: user %s: %w", user, err)
+		}
+	} else {
+		gid = uid
+	}
+	if !hasGroup {
+		return uid, gid, nil
+	}
+	if gid, err = strconv.Atoi(group); err == nil {
+		return uid, gid, nil
+	}
+	entry, err := b.lookup(ctx, c, "/etc/group", group)
+	if err != nil {
+		return 0, 0, err
+	}
+	gid, err = strconv.Atoi(entry[2])
+	return uid, gid, err
+}
+
+// lookup returns the fields of a name in one of the files that passwd(5) and group(5) describe.
+func (b *build) lookup(ctx context.Context, c *container, file, name string) ([]string, error) {
+	text, err := b.read(ctx, c.root, c.platform, file)
+	if err != nil {
+		return nil, fmt.Errorf("owner %s: %w", name, err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Split(strings.TrimSpace(line), ":"); len(f) >= 4 && f[0] == name {
+			return f, nil
+		}
+	}
+	return nil, fmt.Errorf("owner %s: %s does not have it", name, file)
+}
+
+func withSecretVariable(_ context.Context, b *build, c *container, a args) error {
+	secret, err := b.engine.secret(b.engine.must(a.str("secret")))
+	if err != nil {
+		return err
+	}
+	name := a.str("name")
+	c.secretEnv = slices.DeleteFunc(c.secretEnv, func(s secretEnv) bool { return s.name == name })
+	c.secretEnv = append(c.secretEnv, secretEnv{name, secret})
+	return nil
+}

@@ -1,0 +1,362 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestScrubber(t *testing.T) {
+	s := newScrubber([]string{"secret", "secrets are longer", "  padded\n", "", "-----BEGIN KEY-----\nabcdefghijkl\n}\n-----END KEY-----\n"})
+	for in, want := range map[string]string{
+		"a secret here":                 "a *** here",
+		"secrets are longer than most":  "*** than most",
+		"padded and   padded\n":         "*** and ***",
+		"line abcdefghijkl of a key":    "line *** of a key",
+		"func() { a short line stays }": "func() { a short line stays }",
+		"nothing":                       "nothing",
+	} {
+		got := s.text(in)
+		assert.NotContains(t, got, "abcdefghijkl")
+		assert.Equal(t, strings.Join(strings.Fields(want), " "), strings.Join(strings.Fields(got), " "), in)
+	}
+	assert.Equal(t, "as it is", scrubber{}.text("as it is"))
+}
+
+func TestSecretNames(t *testing.T) {
+	e := offline(t)
+	set := func(name, value string) *node {
+		return e.child(e.root, "Secret", "setSecret", map[string]any{"name": name, "plaintext": value})
+	}
+	one, err := e.secret(set("token", "1"))
+	require.NoError(t, err)
+	again, err := e.secret(set("token", "1"))
+	require.NoError(t, err)
+	assert.Equal(t, one, again)
+	two, err := e.secret(set("token", "2"))
+	require.NoError(t, err)
+	assert.NotEqual(t, one, two)
+	for id, want := range map[string]string{one: "1", two: "2"} {
+		got, err := e.secrets.GetSecret(t.Context(), id)
+		require.NoError(t, err)
+		assert.Equal(t, want, string(got))
+	}
+	require.NoError(t, e.buildSecret(set("token", "1")))
+	assert.ErrorContains(t, e.buildSecret(set("token", "2")), "token")
+	_, err = e.secrets.GetSecret(t.Context(), "other")
+	assert.Error(t, err)
+	_, err = e.secret(e.child(e.root, "Secret", "secret", map[string]any{"uri": "vault://x"}))
+	assert.ErrorContains(t, err, "--engine dagger")
+}
+
+func TestFlightIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var f flights[int]
+		var runs atomic.Int32
+		work := func(ctx context.Context) (int, error) {
+			runs.Add(1)
+			select {
+			case <-time.After(time.Second):
+				return 7, nil
+			case <-ctx.Done():
+				return 0, context.Cause(ctx)
+			}
+		}
+		impatient, cancel := context.WithCancel(t.Context())
+		errs := make(chan error, 3)
+		for _, ctx := range []context.Context{impatient, t.Context(), t.Context()} {
+			go func() {
+				v, err := f.do(ctx, t.Context(), "k", work)
+				if err == nil {
+					assert.Equal(t, 7, v)
+				}
+				errs <- err
+			}()
+		}
+		synctest.Wait()
+		cancel() // one leaves, the others stay
+		require.ErrorIs(t, <-errs, context.Canceled)
+		require.NoError(t, <-errs)
+		require.NoError(t, <-errs)
+		assert.EqualValues(t, 1, runs.Load())
+		_, err := f.do(t.Context(), t.Context(), "k", work)
+		require.NoError(t, err)
+		assert.EqualValues(t, 2, runs.Load(), "nothing is remembered")
+		for range 2 {
+			_, err := f.once(t.Context(), t.Context(), "k", work)
+			require.NoError(t, err)
+		}
+		assert.EqualValues(t, 3, runs.Load(), "but by once")
+	})
+}
+
+func TestFlightEndsWithTheLastWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var f flights[int]
+		ended := make(chan error, 1)
+		work := func(ctx context.Context) (int, error) {
+			<-ctx.Done()
+			ended <- context.Cause(ctx)
+			return 0, context.Cause(ctx)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			synctest.Wait()
+			cancel()
+		}()
+		_, err := f.do(ctx, t.Context(), "k", work)
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, <-ended, context.Canceled)
+
+		base, end := context.WithCancelCause(t.Context())
+		go func() {
+			synctest.Wait()
+			end(ErrClosed)
+		}()
+		_, err = f.do(t.Context(), base, "k", work)
+		require.ErrorIs(t, err, ErrClosed)
+	})
+}
+
+func TestServiceCommand(t *testing.T) {
+	for _, test := range []struct {
+		entrypoint, cmd []string
+		defaultArgs     bool
+		args            args
+		want            string
+	}{
+		{cmd: []string{"c"}, want: "c"},
+		{entrypoint: []string{"e"}, cmd: []string{"c"}, want: "e c"},
+		{entrypoint: []string{"e"}, want: "e"},
+		{entrypoint: []string{"e"}, cmd: []string{"c"}, defaultArgs: true, want: "c"},
+		{entrypoint: []string{"e"}, cmd: []string{"c"}, args: args{"args": []any{"a"}}, want: "a"},
+		{entrypoint: []string{"e"}, cmd: []string{"c"}, args: args{"args": []any{"a"}, "useEntrypoint": true}, want: "e a"},
+		{args: args{"args": []any{"a"}}, want: "a"},
+	} {
+		c := &container{defaultArgs: test.defaultArgs}
+		c.config.Config.Entrypoint, c.config.Config.Cmd = test.entrypoint, test.cmd
+		got, err := c.serviceCommand(test.args)
+		require.NoError(t, err)
+		assert.Equal(t, test.want, strings.Join(got, " "), "%+v", test)
+	}
+	_, err := (&container{}).serviceCommand(nil)
+	assert.Error(t, err)
+}
+
+func TestPorts(t *testing.T) {
+	c := &container{ports: []port{{number: 9000, skip: true}}}
+	c.config.Config.ExposedPorts = map[string]struct{}{"8080/tcp": {}, "53/udp": {}, "9000/tcp": {}, "odd": {}}
+	assert.Equal(t, []port{{number: 9000, skip: true}, {number: 53, udp: true}, {number: 8080}}, c.allPorts())
+}
+
+func TestPlace(t *testing.T) {
+	source := &tree{identity: "mounted"}
+	c := &container{
+		root: tree{identity: "root"},
+		mounts: []mount{
+			{path: "/m", source: source, dir: "/inside"},
+			{path: "/m/cache", cache: "volume"},
+			{path: "/s", secret: "id"},
+		},
+	}
+	c.config.Config.WorkingDir = "/m/work"
+	for p, want := range map[string]string{
+		"/etc":     "root /etc",
+		"/mother":  "root /mother",
+		"/m":       "mounted /inside",
+		"/m/a/../": "mounted /inside",
+		"x":        "mounted /inside/work/x",
+		"../../x":  "root /x",
+	} {
+		got, inside, err := c.place(p)
+		require.NoError(t, err, p)
+		assert.Equal(t, want, got.identity+" "+inside, p)
+	}
+	for _, p := range []string{"/m/cache/f", "/s"} {
+		_, _, err := c.place(p)
+		assert.Error(t, err, p)
+	}
+}
+
+func TestExecErrorShowsADockerfileStepsOutput(t *testing.T) {
+	var lines strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&lines, "line %d\n", i)
+	}
+	e := &ExecError{Cmd: []string{"sh", "-c", "x"}, ExitCode: 3, Stdout: lines.String(), Place: "Dockerfile:2"}
+	text := e.Error()
+	assert.Contains(t, text, "Dockerfile:2: ")
+	assert.Contains(t, text, "exit code: 3")
+	assert.Contains(t, text, "… 60 lines before these …\nline 60\n")
+	assert.Contains(t, text, "line 99")
+	e.Place = ""
+	assert.NotContains(t, e.Error(), "line 99", "whoever ran a command asks for its output")
+	assert.Contains(t, (&ExecError{Place: "Dockerfile:2"}).Error(), "printed nothing")
+}
+
+func TestPlainErrors(t *testing.T) {
+	err := fmt.Errorf("failed to solve: rpc error: code = Unknown desc = failed to compute cache key: "+
+		"failed to calculate checksum of ref abc::def: %w", context.DeadlineExceeded)
+	assert.EqualError(t, plain(err), "context deadline exceeded")
+	assert.ErrorIs(t, plain(err), context.DeadlineExceeded)
+	same := errors.New("as it is")
+	assert.Equal(t, same, plain(same))
+}
+
+func TestTail(t *testing.T) {
+	var short, long tail
+	short.add([]byte("abc"))
+	assert.Equal(t, "abc", short.String())
+	line := bytes.Repeat([]byte("x"), 1000)
+	for range 1000 {
+		long.add(line)
+	}
+	long.add([]byte("end"))
+	assert.Len(t, long.String(), maxTail)
+	assert.True(t, strings.HasSuffix(long.String(), "xend"))
+}
+
+func TestStepNames(t *testing.T) {
+	assert.Equal(t, "sh -c set -e echo", shortened("sh -c set -e\n\techo\n"))
+	long := shortened(strings.Repeat("ä", 500))
+	assert.Equal(t, maxName+1, len([]rune(long)))
+	assert.Equal(t, "0123456789ab", shortName("sha256:0123456789abcdef"))
+	assert.Equal(t, "extracting x", shortName("extracting x"))
+}
+
+func TestIgnorePatterns(t *testing.T) {
+	files := map[string]string{".dockerignore": "# all\n*.log\n!keep.log\n", "sub/D.dockerignore": "other\n"}
+	read := func(name string) ([]byte, error) {
+		if text, ok := files[name]; ok {
+			return []byte(text), nil
+		}
+		return nil, os.ErrNotExist
+	}
+	got, err := ignorePatterns("Dockerfile", read)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"*.log", "!keep.log"}, got)
+	got, err = ignorePatterns("sub/D", read)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"other"}, got, "a Dockerfile's own ignore file goes before the context's")
+	got, err = ignorePatterns("Dockerfile", func(string) ([]byte, error) { return nil, os.ErrNotExist })
+	require.NoError(t, err)
+	assert.Empty(t, got)
+}
+
+func TestMergeInto(t *testing.T) {
+	from, to := t.TempDir(), filepath.Join(t.TempDir(), "new")
+	require.NoError(t, os.MkdirAll(filepath.Join(from, "sub"), 0o750))
+	require.NoError(t, os.WriteFile(filepath.Join(from, "sub", "f"), []byte("new"), 0o600))
+	require.NoError(t, os.Symlink("sub/f", filepath.Join(from, "link")))
+	require.NoError(t, os.MkdirAll(filepath.Join(to, "sub"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(to, "sub", "f"), []byte("old"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(to, "mine"), nil, 0o600))
+	require.NoError(t, mergeInto(from, to))
+	for name, want := range map[string]string{"sub/f": "new", "link": "new", "mine": ""} {
+		got, err := os.ReadFile(filepath.Join(to, name))
+		require.NoError(t, err, name)
+		assert.Equal(t, want, string(got), name)
+	}
+}
+
+func TestExportTarget(t *testing.T) {
+	dir := t.TempDir()
+	got, err := exportTarget(args{"path": filepath.Join(dir, "f")}, "name")
+	require.NoError(t, err)
+	assert.Equal(t, filepath.Join(dir, "f"), got)
+	_, err = exportTarget(args{"path": dir}, "name")
+	assert.ErrorContains(t, err, "directory")
+	got, err = exportTarget(args{"path": dir, "allowParentDirPath": true}, "name")
+	require.NoError(t, err)
+	assert.Equal(t, filepath.Join(dir, "name"), got)
+}
+
+// tarballOf makes an OCI layout tarball with another program than the store.
+func tarballOf(t testing.TB, images int) []byte {
+	t.Helper()
+	index := mutate.IndexMediaType(empty.Index, "application/vnd.oci.image.index.v1+json")
+	dir, err := layout.Write(t.TempDir(), index)
+	require.NoError(t, err)
+	for i := range images {
+		image, err := random.Image(1000, int64(i+1))
+		require.NoError(t, err)
+		image = mutate.MediaType(image, "application/vnd.oci.image.manifest.v1+json")
+		require.NoError(t, dir.AppendImage(image))
+	}
+	var b bytes.Buffer
+	require.NoError(t, tarDirectory(&b, string(dir)))
+	return b.Bytes()
+}
+
+func TestTarballs(t *testing.T) {
+	s, err := openStore(t.TempDir())
+	require.NoError(t, err)
+	ctx := t.Context()
+	desc, err := s.readTarball(ctx, bytes.NewReader(tarballOf(t, 1)))
+	require.NoError(t, err)
+	_, config, err := s.image(ctx, desc, ocispecs.Platform{OS: "linux", Architecture: "amd64"})
+	require.NoError(t, err)
+	assert.Contains(t, string(config), "rootfs")
+
+	var first, second bytes.Buffer
+	require.NoError(t, s.writeTarball(ctx, &first, desc))
+	other, err := openStore(t.TempDir())
+	require.NoError(t, err)
+	back, err := other.readTarball(ctx, bytes.NewReader(first.Bytes()))
+	require.NoError(t, err)
+	assert.Equal(t, desc, back)
+	require.NoError(t, other.writeTarball(ctx, &second, back))
+	assert.True(t, bytes.Equal(first.Bytes(), second.Bytes()), "the same image is the same bytes")
+
+	require.NoError(t, s.sweep())
+	require.NoError(t, s.writeTarball(ctx, &bytes.Buffer{}, desc), "young blobs stay")
+	old := time.Now().Add(-keepBlobs - time.Hour)
+	require.NoError(t, os.Chtimes(s.path(desc.Digest), old, old))
+	require.NoError(t, s.sweep())
+	assert.Error(t, s.writeTarball(ctx, &bytes.Buffer{}, desc))
+}
+
+func TestNotTarballs(t *testing.T) {
+	good := tarballOf(t, 1)
+	for name, data := range map[string][]byte{
+		"text":       []byte("text"),
+		"empty":      nil,
+		"cut short":  good[:len(good)/2],
+		"two images": tarballOf(t, 2),
+		"changed":    bytes.Replace(good, []byte("rootfs"), []byte("ROOTFS"), 1),
+	} {
+		s, err := openStore(t.TempDir())
+		require.NoError(t, err)
+		_, err = s.readTarball(t.Context(), bytes.NewReader(data))
+		assert.Error(t, err, name)
+	}
+}
+
+func FuzzReadTarball(f *testing.F) {
+	f.Add(tarballOf(f, 1))
+	f.Add([]byte("text"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := openStore(t.TempDir())
+		require.NoError(t, err)
+		desc, err := s.readTarball(t.Context(), bytes.NewReader(data))
+		if err == nil {
+			_, _, _ = s.image(t.Context(), desc, ocispecs.Platform{OS: "linux", Architecture: "amd64"})
+		}
+	})
+}

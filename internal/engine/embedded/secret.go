@@ -1,0 +1,148 @@
+package embedded
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/moby/buildkit/session/secrets"
+)
+
+// secretStore gives BuildKit the secrets that it asks for, and keeps them out of everything else.
+type secretStore struct {
+	mu     sync.RWMutex
+	values map[string][]byte // by the ID that BuildKit knows
+	hidden scrubber
+}
+
+var _ secrets.SecretStore = (*secretStore)(nil)
+
+// GetSecret implements [secrets.SecretStore].
+func (s *secretStore) GetSecret(_ context.Context, id string) ([]byte, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	value, ok := s.values[id]
+	if !ok {
+		return nil, fmt.Errorf("%q: %w", id, secrets.ErrNotFound)
+	}
+	return value, nil
+}
+
+// add makes a secret known under an ID; false says that another one is.
+func (s *secretStore) add(id, value string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old, ok := s.values[id]; ok {
+		return string(old) == value
+	}
+	s.values[id] = []byte(value)
+	s.hidden = newScrubber(append(slices.Clone(s.hidden.secrets), value))
+	return true
+}
+
+// hide returns text without the secrets.
+func (s *secretStore) hide(text string) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.hidden.text(text)
+}
+
+// secret works out a Secret: the ID under which BuildKit finds its value. BuildKit knows steps by the ID, so it does not
+// follow the value, as with Dagger: a token that is issued anew for each run must not run everything anew.
+func (e *Engine) secret(n *node) (id string, err error) {
+	name, value, err := plaintext(n)
+	if err != nil {
+		return "", err
+	}
+	id = n.field + "/" + cmp.Or(n.args.str("cacheKey"), n.args.str("uri"), name)
+	if e.secrets.add(id, value) {
+		return id, nil
+	}
+	id += "/" + e.mac(value) // a second value under one name
+	e.secrets.add(id, value)
+	return id, nil
+}
+
+// buildSecret makes a Secret known under its bare name, as Dockerfiles mount it.
+func (e *Engine) buildSecret(n *node) error {
+	name, value, err := plaintext(n)
+	if err != nil {
+		return err
+	}
+	if !e.secrets.add(name, value) {
+		return fmt.Errorf("two secrets for Dockerfiles are named %q in one session: give each its own name", name)
+	}
+	return nil
+}
+
+// plaintext reads a secret from where it is.
+func plaintext(n *node) (name, value string, err error) {
+	if n.field == "setSecret" {
+		return n.args.str("name"), n.args.str("plaintext"), nil
+	}
+	scheme, rest, _ := strings.Cut(n.args.str("uri"), "://")
+	switch scheme {
+	case "env":
+		value, ok := os.LookupEnv(rest)
+		if !ok {
+			return "", "", fmt.Errorf("secret env://%s: the environment variable is not set", rest)
+		}
+		return rest, value, nil
+	case "file":
+		data, err := os.ReadFile(rest)
+		if err != nil {
+			return "", "", fmt.Errorf("secret file://%s: %w", rest, err)
+		}
+		return filepath.Base(rest), string(data), nil
+	default:
+		return "", "", fmt.Errorf("secret %s://…: the embedded engine reads secrets from env:// and file://; others need a Dagger engine (--engine dagger)", scheme)
+	}
+}
+
+// scrubber replaces secrets in texts.
+type scrubber struct {
+	secrets  []string
+	replacer *strings.Replacer
+}
+
+const mask = "***"
+
+func newScrubber(plain []string) scrubber {
+	var all []string
+	for _, s := range plain {
+		all = append(all, s)
+		// Output comes line by line, so each line of a long secret is one.
+		if lines := strings.Split(strings.TrimSpace(s), "\n"); len(lines) > 1 {
+			for _, l := range lines {
+				if l = strings.TrimSpace(l); len(l) >= minSecretLine {
+					all = append(all, l)
+				}
+			}
+		}
+		all = append(all, strings.TrimSpace(s))
+	}
+	all = slices.DeleteFunc(all, func(s string) bool { return s == "" })
+	// The longest first: a secret may begin with another.
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
+	var pairs []string
+	for _, s := range slices.Compact(all) {
+		pairs = append(pairs, s, mask)
+	}
+	return scrubber{secrets: plain, replacer: strings.NewReplacer(pairs...)}
+}
+
+// minSecretLine is the shortest line of a secret of several lines that is hidden by itself: hiding "}" everywhere helps
+// nobody.
+const minSecretLine = 8
+
+func (s scrubber) text(text string) string {
+	if s.replacer == nil {
+		return text
+	}
+	return s.replacer.Replace(text)
+}

@@ -1,0 +1,486 @@
+package embedded
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	bkclient "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/pb"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
+)
+
+// services are the session's services: one instance for each definition.
+type services struct {
+	engine *Engine
+	// epoch changes whenever an address does.
+	epoch  atomic.Int64
+	starts flights[*service]
+	keys   flights[string]
+
+	mu      sync.Mutex
+	running map[string]*service
+	failed  map[string]error // why a service ended that nobody stopped
+	jobs    map[*build]job
+}
+
+// job is a build that is under way.
+type job struct {
+	watch  *watcher
+	cancel context.CancelCauseFunc
+}
+
+// service is an instance of a service.
+type service struct {
+	name    string
+	ip      net.IP
+	process atomic.Pointer[gateway.ContainerProcess]
+	end     context.CancelCauseFunc
+	done    chan struct{} // closed when it has ended
+	err     error         // how it ended
+}
+
+// watch has a build canceled when a service ends that one of its running steps talks to, until the function that it
+// returns is called. A step that fails because its service died would else be taken for one that fails; and one of
+// which any exit code is expected would be remembered.
+func (s *services) watch(b *build, w *watcher, cancel context.CancelCauseFunc) func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.jobs == nil {
+		s.jobs = map[*build]job{}
+	}
+	s.jobs[b] = job{w, cancel}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.jobs, b)
+	}
+}
+
+// cancelClients cancels the builds with a running step that talks to a service. The caller holds the lock.
+func (s *services) cancelClients(n *node, why error) {
+	for b, j := range s.jobs {
+		b.mu.Lock()
+		for _, step := range j.watch.runs() {
+			if slices.Contains(b.clients[step], hostname(n)) {
+				j.cancel(fmt.Errorf("a service ended while a step talked to it: %w", why))
+			}
+		}
+		b.mu.Unlock()
+	}
+}
+
+var errStopped = errors.New("the service was stopped")
+
+// Times that a service is given.
+const (
+	stopGrace   = 10 * time.Second // from the request to end until it is killed
+	dialTimeout = time.Second
+	dialPause   = 25 * time.Millisecond
+)
+
+// hostname is the name by which containers that are bound to a service reach it, beside their alias for it.
+func hostname(n *node) string { return "svc-" + n.id[:12] }
+
+// address is where a service runs; nil if it does not.
+func (s *services) address(n *node) net.IP {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.running[n.id]; r != nil {
+		return r.ip
+	}
+	return nil
+}
+
+// startAll starts services side by side.
+func (s *services) startAll(ctx context.Context, nodes []*node) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, n := range slices.Compact(slices.SortedFunc(slices.Values(nodes), func(a, b *node) int { return cmp.Compare(a.id, b.id) })) {
+		group.Go(func() error {
+			_, err := s.start(ctx, n)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// start returns the running instance of a service, started if need be, when it is ready. Giving up on the start ends it,
+// if nobody else waits for it.
+func (s *services) start(ctx context.Context, n *node) (*service, error) {
+	return s.starts.do(ctx, s.engine.base, n.id, func(ctx context.Context) (*service, error) {
+		s.mu.Lock()
+		r := s.running[n.id]
+		s.mu.Unlock()
+		if r != nil {
+			return r, nil
+		}
+		return s.launch(ctx, n)
+	})
+}
+
+// command is what a service runs: as Dagger has it, the given arguments or the container's own, after the entrypoint if
+// that is asked for or nothing else is said.
+func (c *container) serviceCommand(a args) ([]string, error) {
+	given, config := a.list("args"), c.config.Config
+	if len(given) == 0 && len(config.Cmd) == 0 && len(config.Entrypoint) == 0 {
+		return nil, errors.New("no service command has been set")
+	}
+	cmd, useEntrypoint := config.Cmd, a.flag("useEntrypoint") || len(config.Entrypoint) > 0 && !c.defaultArgs
+	if len(given) > 0 {
+		cmd, useEntrypoint = given, a.flag("useEntrypoint")
+	}
+	if useEntrypoint {
+		cmd = slices.Concat(config.Entrypoint, cmd)
+	}
+	return cmd, nil
+}
+
+// launch starts an instance and waits until it is ready.
+func (s *services) launch(ctx context.Context, n *node) (*service, error) {
+	e := s.engine
+	var c *container
+	var cmd []string
+	// What it consists of is made first: a failure there is not the service's.
+	if _, err := e.run(ctx, nil, func(ctx context.Context, b *build) (_ *result, err error) {
+		if c, err = b.container(ctx, n.parent); err != nil {
+			return nil, err
+		}
+		if cmd, err = c.serviceCommand(n.args); err != nil {
+			return nil, err
+		}
+		_, err = b.refs(ctx, c)
+		return nil, err
+	}); err != nil {
+		return nil, err
+	}
+	var bound []*node
+	for _, b := range c.bindings {
+		bound = append(bound, b.service)
+	}
+	if err := s.startAll(ctx, bound); err != nil {
+		return nil, err
+	}
+
+	r := &service{name: "service " + path.Base(cmd[0]), done: make(chan struct{})}
+	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	r.end = end
+	stop := context.AfterFunc(e.base, func() { end(context.Cause(e.base)) })
+	log := newServiceLog(ctx, e, r.name)
+	e.work.Go(func() {
+		defer stop()
+		defer close(r.done)
+		_, err := e.job(life, nil, func(ctx context.Context, b *build) (*result, error) {
+			return nil, b.serve(ctx, n, r, cmd, log)
+		})
+		r.err = s.ended(n, r, cmd, log, err, context.Cause(life))
+	})
+	giveUp := func(err error) (*service, error) {
+		end(errStopped)
+		<-r.done
+		return nil, err
+	}
+	select {
+	case r.ip = <-log.address:
+	case <-r.done:
+		return nil, r.err
+	case <-ctx.Done():
+		return giveUp(context.Cause(ctx))
+	}
+	if err := r.ready(ctx, c.allPorts()); err != nil {
+		select {
+		case <-r.done:
+			return nil, r.err
+		default:
+			return giveUp(fmt.Errorf("%s is not ready: %w%s", r.name, err, log.lastLines()))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-r.done: // at the last moment
+		return nil, r.err
+	default:
+	}
+	if s.running == nil {
+		s.running = map[string]*service{}
+	}
+	s.running[n.id] = r
+	delete(s.failed, n.id)
+	s.epoch.Add(1)
+	report.Progressf(ctx, r.name, "ready")
+	return r, nil
+}
+
+// refs has everything made that a container consists of: its root, then its mounted directories.
+func (b *build) refs(ctx context.Context, c *container) ([]gateway.Reference, error) {
+	root, err := b.solve(ctx, c.root, c.platform)
+	if err != nil {
+		return nil, err
+	}
+	if root == nil {
+		return nil, errors.New("a service needs an image: its container is empty")
+	}
+	refs := []gateway.Reference{root}
+	for _, m := range c.mounts {
+		var ref gateway.Reference
+		if m.source != nil {
+			if ref, err = b.solve(ctx, *m.source, c.platform); err != nil {
+				return nil, err
+			}
+		}
+		refs = append(refs, ref)
+	}
+	return refs, nil
+}
+
+// serve runs a service until it ends.
+func (b *build) serve(ctx context.Context, n *node, r *service, cmd []string, log *serviceLog) error {
+	c, err := b.container(ctx, n.parent) // once more: the services that it is bound to have addresses now
+	if err != nil {
+		return err
+	}
+	refs, err := b.refs(ctx, c)
+	if err != nil {
+		return err
+	}
+	shim, err := b.solveState(ctx, shimState(b.engine), b.platform())
+	if err != nil {
+		return err
+	}
+	request := gateway.NewContainerRequest{
+		Platform: &pb.Platform{OS: c.platform.OS, Architecture: c.platform.Architecture, Variant: c.platform.Variant},
+		Mounts: []gateway.Mount{
+			{Dest: "/", Ref: refs[0], MountType: pb.MountType_BIND},
+			{Dest: contract.Shim, Ref: shim, Selector: shimName, Readonly: true, MountType: pb.MountType_BIND},
+		},
+	}
+	for i, m := range c.mounts {
+		g := gateway.Mount{Dest: m.path}
+		switch {
+		case m.secret != "":
+			g.MountType = pb.MountType_SECRET
+			g.SecretOpt = &pb.SecretOpt{ID: m.secret, Uid: uint32(m.uid), Gid: uint32(m.gid), Mode: uint32(m.mode)}
+		case m.cache != "":
+			sharing := map[llb.CacheMountSharingMode]pb.CacheSharingOpt{
+				llb.CacheMountShared: pb.CacheSharingOpt_SHARED, llb.CacheMountPrivate: pb.CacheSharingOpt_PRIVATE, llb.CacheMountLocked: pb.CacheSharingOpt_LOCKED,
+			}
+			g.MountType = pb.MountType_CACHE
+			g.CacheOpt = &pb.CacheOpt{ID: cacheID(m.cache), Sharing: sharing[m.sharing]}
+		case refs[i+1] == nil: // an empty directory
+			g.MountType = pb.MountType_TMPFS
+		default:
+			g.MountType = pb.MountType_BIND
+			g.Ref, g.Selector, g.Readonly = refs[i+1], m.dir, m.readOnly
+		}
+		request.Mounts = append(request.Mounts, g)
+	}
+	for _, h := range b.hosts(c.bindings) {
+		request.ExtraHosts = append(request.ExtraHosts, &pb.HostIP{Host: h.name, IP: h.ip.String()})
+	}
+	ctr, err := b.gateway.NewContainer(ctx, request)
+	if err != nil {
+		return err
+	}
+	defer ctr.Release(context.WithoutCancel(ctx)) //nolint:errcheck // the job's end releases it too
+	start := gateway.StartRequest{
+		Args:                      slices.Concat([]string{contract.Shim, "serve", "--"}, cmd),
+		Env:                       c.env(),
+		User:                      c.config.Config.User,
+		Cwd:                       c.abs("."),
+		Stdout:                    &log.stdout,
+		Stderr:                    &log.stderr,
+		RemoveMountStubsRecursive: true,
+	}
+	for _, s := range c.secretEnv {
+		start.SecretEnv = append(start.SecretEnv, &pb.SecretEnv{ID: s.secret, Name: s.name})
+	}
+	process, err := ctr.Start(ctx, start)
+	if err != nil {
+		return err
+	}
+	r.process.Store(&process)
+	return process.Wait()
+}
+
+// ready waits until a service's ports answer, or it ended.
+func (r *service) ready(ctx context.Context, ports []port) error {
+	for _, p := range ports {
+		if p.udp || p.skip {
+			continue
+		}
+		address := net.JoinHostPort(r.ip.String(), strconv.Itoa(p.number))
+		for {
+			dialer := net.Dialer{Timeout: dialTimeout}
+			conn, err := dialer.DialContext(ctx, "tcp", address)
+			if err == nil {
+				conn.Close()
+				break
+			}
+			select {
+			case <-r.done:
+				return r.err
+			case <-ctx.Done():
+				return fmt.Errorf("port %d does not answer: %w", p.number, context.Cause(ctx))
+			case <-time.After(dialPause):
+			}
+		}
+	}
+	return nil
+}
+
+// ended notes how a service ended, and returns it as an error.
+func (s *services) ended(n *node, r *service, cmd []string, log *serviceLog, err, cause error) error {
+	if cause == nil { // nobody wanted it to end
+		var exit *gatewaypb.ExitError
+		var exec *ExecError
+		switch {
+		case err == nil:
+			err = log.failure(r.name, cmd, 0)
+		case errors.As(err, &exec):
+			err = log.failure(r.name, cmd, exec.ExitCode)
+		case errors.As(err, &exit):
+			err = log.failure(r.name, cmd, int(exit.ExitCode))
+		}
+	} else {
+		err = cause
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running[n.id] == r {
+		delete(s.running, n.id)
+		s.epoch.Add(1)
+		if cause == nil {
+			if s.failed == nil {
+				s.failed = map[string]error{}
+			}
+			s.failed[n.id] = err
+			s.cancelClients(n, err)
+		}
+	}
+	return err
+}
+
+// blame adds to an error which services ended meanwhile that they depend on.
+func (s *services) blame(err error, needs []*node) error {
+	if err == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range needs {
+		if why := s.failed[n.id]; why != nil {
+			err = fmt.Errorf("%w\nits %w", err, why)
+		}
+	}
+	return err
+}
+
+// stop ends a service if it runs.
+func (s *services) stop(ctx context.Context, n *node, kill bool) error {
+	s.mu.Lock()
+	r := s.running[n.id]
+	delete(s.running, n.id)
+	if r != nil {
+		s.epoch.Add(1)
+	}
+	s.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	if p := r.process.Load(); !kill && p != nil && (*p).Signal(ctx, syscall.SIGTERM) == nil {
+		select {
+		case <-r.done:
+			return nil
+		case <-time.After(stopGrace):
+		case <-ctx.Done():
+		}
+	}
+	r.end(errStopped)
+	<-r.done
+	return nil
+}
+
+// content is what a service's clients depend on: its image or files, and how it runs. It is known without running it.
+func (s *services) content(ctx context.Context, n *node) (string, error) {
+	return s.keys.once(ctx, s.engine.base, n.id, func(ctx context.Context) (string, error) { return s.contentOf(ctx, n) })
+}
+
+func (s *services) contentOf(ctx context.Context, n *node) (string, error) {
+	e := s.engine
+	var c *container
+	digest, err := e.imageDigest(ctx, n, func(ctx context.Context, b *build) (_ *container, err error) {
+		c, err = b.container(ctx, n.parent)
+		return c, err
+	})
+	if err != nil {
+		return "", err
+	}
+	cmd, err := c.serviceCommand(n.args)
+	if err != nil {
+		return "", err
+	}
+	// The configuration goes in whole: user, working directory, environment, health check.
+	parts := []any{digest, c.config.Config, cmd}
+	for i, m := range c.mounts {
+		mounted := ""
+		if m.source != nil {
+			mounted, err = e.imageDigest(ctx, n, func(ctx context.Context, b *build) (*container, error) {
+				c, err := b.container(ctx, n.parent)
+				if err != nil {
+					return nil, err
+				}
+				only := &container{platform: c.platform, root: *c.mounts[i].source}
+				only.config.Platform = c.config.Platform
+				return only, nil
+			})
+			if err != nil {
+				return "", err
+			}
+		}
+		parts = append(parts, m.path, mounted, m.dir, m.readOnly, m.cache, m.secret, m.uid, m.gid, m.mode)
+	}
+	for _, v := range c.secretEnv {
+		parts = append(parts, v.name, v.secret)
+	}
+	for _, bound := range c.bindings {
+		key, err := s.content(ctx, bound.service)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, bound.alias, key)
+	}
+	return hash(parts), nil
+}
+
+// imageDigest is the digest of a container's file system as an image.
+func (e *Engine) imageDigest(ctx context.Context, n *node, find func(context.Context, *build) (*container, error)) (string, error) {
+	identity := ""
+	exports := []bkclient.ExportEntry{{Type: bkclient.ExporterImage}}
+	response, err := e.run(ctx, exports, func(ctx context.Context, b *build) (*result, error) {
+		c, err := find(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		if identity = c.root.identity; identity != "" {
+			return nil, nil
+		}
+		return b.image(ctx, c)
+	})
+	return cmp.Or(identity, response[exptypes.ExporterImageDigestKey]), err
+}

@@ -1,0 +1,206 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
+)
+
+// The shell's exit codes for a command that could not be run.
+const (
+	exitNotExecutable = 126
+	exitNotFound      = 127
+	exitSignalBase    = 128
+)
+
+// drain is how long output is still read after the command ended: what it left in the background may hold the other
+// end of the pipe open for ever.
+const drain = time.Second
+
+// execute runs a step: its output goes to BuildKit's log and, with its exit code, to files.
+func execute(args []string) (int, error) {
+	flags := flag.NewFlagSet("exec", flag.ContinueOnError)
+	out := flags.String("out", "", "directory for output and exit code")
+	expect := flags.String("expect", string(contract.Success), "exit codes to accept: SUCCESS, FAILURE or ANY")
+	services := flags.Bool("services", false, "end at once if the step's services do not run")
+	flags.String("key", "", "ignored; makes BuildKit tell apart executions that look the same to it")
+	if err := flags.Parse(args); err != nil {
+		return exitNotExecutable, err
+	}
+
+	if *services {
+		running, err := servicesRun()
+		if err != nil {
+			return exitNotExecutable, err
+		}
+		if !running {
+			return contract.NeedServices, nil
+		}
+	}
+	stdout, err := newTee(filepath.Join(*out, contract.Stdout), os.Stdout)
+	if err != nil {
+		return exitNotExecutable, err
+	}
+	stderr, err := newTee(filepath.Join(*out, contract.Stderr), os.Stderr)
+	if err != nil {
+		return exitNotExecutable, err
+	}
+	code, runErr := run(flags.Args(), stdout.in, stderr.in)
+	if runErr != nil {
+		fmt.Fprintln(stderr.in, runErr)
+	}
+	if err := errors.Join(stdout.finish(), stderr.finish()); err != nil {
+		return exitNotExecutable, err
+	}
+	if err := os.WriteFile(filepath.Join(*out, contract.ExitCode), []byte(strconv.Itoa(code)), 0o644); err != nil {
+		return exitNotExecutable, err
+	}
+	switch {
+	case contract.Expect(*expect).Accepts(code):
+		return 0, nil
+	case code == 0:
+		return contract.UnexpectedSuccess, nil
+	default:
+		return code, nil
+	}
+}
+
+// servicesRun looks for the engine's mark in the hosts file.
+func servicesRun() (bool, error) {
+	hosts, err := os.ReadFile("/etc/hosts")
+	if err != nil {
+		return false, err
+	}
+	for line := range strings.Lines(string(hosts)) {
+		if f := strings.Fields(line); len(f) == 2 && f[1] == contract.ServicesHost {
+			return f[0] != contract.NotRunning, nil
+		}
+	}
+	return true, nil
+}
+
+// serve runs a service; its address is what the engine cannot learn from BuildKit.
+func serve(args []string) (int, error) {
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	if err := flags.Parse(args); err != nil {
+		return exitNotExecutable, err
+	}
+	addr, err := address()
+	if err != nil {
+		return exitNotExecutable, err
+	}
+	fmt.Fprintf(os.Stderr, "%s%s\n", contract.AddressPrefix, addr)
+	return run(flags.Args(), os.Stdout, os.Stderr)
+}
+
+// address is the container's IPv4 address: the one that is not the loopback interface's.
+func address() (net.IP, error) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
+			return n.IP, nil
+		}
+	}
+	return nil, fmt.Errorf("the container has no IPv4 address; it has %v", addrs)
+}
+
+// run runs a command as the container's only one: signals go to it, and as process 1 it buries what the command
+// leaves behind. The exit code is the shell's: 128 + N after signal N.
+func run(args []string, stdout, stderr *os.File) (int, error) {
+	if len(args) == 0 {
+		return exitNotFound, errors.New("no command to run")
+	}
+	path, err := exec.LookPath(args[0])
+	if err != nil && !errors.Is(err, exec.ErrDot) {
+		return notRun(err)
+	}
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals)
+	p, err := os.StartProcess(path, args, &os.ProcAttr{Env: os.Environ(), Files: []*os.File{os.Stdin, stdout, stderr}})
+	if err != nil {
+		return notRun(err)
+	}
+	go func() {
+		for s := range signals {
+			if s != syscall.SIGCHLD && s != syscall.SIGURG { // the runtime's own
+				p.Signal(s)
+			}
+		}
+	}()
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return exitNotExecutable, fmt.Errorf("wait for %s: %w", args[0], err)
+		case pid != p.Pid:
+		case status.Signaled():
+			return exitSignalBase + int(status.Signal()), nil
+		default:
+			return status.ExitStatus(), nil
+		}
+	}
+}
+
+func notRun(err error) (int, error) {
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		return exitNotFound, err
+	}
+	return exitNotExecutable, err
+}
+
+// tee copies what is written to in to a file and to an output.
+type tee struct {
+	in     *os.File
+	out    *os.File
+	file   *os.File
+	done   chan struct{}
+	finish func() error
+}
+
+func newTee(name string, also *os.File) (*tee, error) {
+	file, err := os.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	t := &tee{in: w, out: r, file: file, done: make(chan struct{})}
+	var copyErr error
+	go func() {
+		defer close(t.done)
+		_, copyErr = io.Copy(io.MultiWriter(file, also), r)
+	}()
+	t.finish = sync.OnceValue(func() error {
+		w.Close()
+		select {
+		case <-t.done:
+			return errors.Join(copyErr, file.Close())
+		case <-time.After(drain):
+			return nil // a process in the background still writes; it ends with this one
+		}
+	})
+	return t, nil
+}

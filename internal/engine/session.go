@@ -1,0 +1,132 @@
+// Package engine decides where a Dagger graph runs, and connects to it: a Dagger engine where there is one, else the
+// embedded engine of package engine. Its callers get a [dagger.Client] and need not know which it is.
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"dagger.io/dagger"
+
+	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/engine/embedded"
+	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
+)
+
+// The engines that Options.Engine and AKSFLOW_ENGINE may name.
+const (
+	Auto     = "auto"     // a Dagger engine if one is at hand, else the embedded one
+	Dagger   = "dagger"   // a Dagger engine, or an error that says what is missing
+	Embedded = "embedded" // the embedded engine (Linux, root)
+)
+
+// Options says where a session runs. The zero value is what a user without flags gets.
+type Options struct {
+	// Engine is Auto, Dagger or Embedded. Empty means $AKSFLOW_ENGINE, and Auto where that is empty too.
+	Engine string
+	// State is the state directory; the embedded engine keeps its daemon, cache and log in State/engine. Empty means
+	// [StateDir]'s default.
+	State string
+	// IdleTimeout is how long the embedded engine's daemon stays up after its last session. Zero means 15 minutes.
+	IdleTimeout time.Duration
+}
+
+// Session is a connection to an engine. Services that were started through it stop when it closes.
+type Session struct {
+	client *dagger.Client
+	engine string
+}
+
+// Client is the connection; it is valid until Close.
+func (s *Session) Client() *dagger.Client { return s.client }
+
+// Engine says who answers: Dagger or Embedded.
+func (s *Session) Engine() string { return s.engine }
+
+// Close ends the session and stops its services. The embedded engine's daemon stays for the next command.
+func (s *Session) Close() error { return s.client.Close() }
+
+// Connect opens a session. Canceling ctx ends whatever runs in it; Close is still to be called.
+//
+// An unknown engine name is a misuse in the sense of package report. Every other error says what the chosen engine
+// lacks and how to get it.
+func Connect(ctx context.Context, o Options) (*Session, error) {
+	switch want := cmp.Or(o.Engine, os.Getenv("AKSFLOW_ENGINE"), Auto); want {
+	case Embedded:
+		return connectEmbedded(ctx, o)
+	case Dagger:
+		found, err := findDagger(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return connectDagger(ctx, found)
+	case Auto:
+		found, err := findDagger(ctx)
+		if err != nil {
+			report.Info(ctx, "engine: embedded, because %v", err)
+			return connectEmbedded(ctx, o)
+		}
+		report.Info(ctx, "engine: Dagger, because %s", found.why)
+		return connectDagger(ctx, found)
+	default:
+		return nil, fault.Usagef("engine %q: want %s, %s or %s (--engine or AKSFLOW_ENGINE)", want, Auto, Dagger, Embedded)
+	}
+}
+
+func connectEmbedded(ctx context.Context, o Options) (*Session, error) {
+	state, err := StateDir(o.State)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := embedded.Open(ctx, embedded.Options{Dir: engineDir(state), Idle: o.IdleTimeout})
+	if err != nil {
+		return nil, err
+	}
+	client, err := dagger.Connect(ctx, dagger.WithConn(conn))
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &Session{client: client, engine: Embedded}, nil
+}
+
+// engineDir is the embedded engine's part of a state directory.
+func engineDir(state string) string { return filepath.Join(state, "engine") }
+
+// Down stops the embedded engine's daemon of a state directory, if it runs, and removes what it or a killed
+// predecessor left on the machine: its bridge, iptables rules, network namespaces and mounts. The cache stays.
+// Sessions that still use the daemon fail.
+func Down(ctx context.Context, state string) error {
+	state, err := StateDir(state)
+	if err != nil {
+		return err
+	}
+	if err := buildkitd.Stop(ctx, engineDir(state)); err != nil {
+		return fmt.Errorf("stop the embedded engine: %w", err)
+	}
+	return nil
+}
+
+// StateDir is where aksflow keeps state: dir if it is not empty, else $AKSFLOW_STATE, else aksflow under
+// $XDG_STATE_HOME (~/.local/state). The answer is absolute; the directory may not exist yet.
+func StateDir(dir string) (string, error) {
+	for _, d := range []string{dir, os.Getenv("AKSFLOW_STATE")} {
+		if d != "" {
+			return filepath.Abs(d)
+		}
+	}
+	base := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(base) { // the XDG specification says to ignore a relative one
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("where to keep state: %w; set AKSFLOW_STATE or pass --state", err)
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(base, "aksflow"), nil
+}

@@ -1,0 +1,215 @@
+//go:build linux
+
+package localplatform
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+	"sigs.k8s.io/yaml"
+
+	"github.com/aksflow/aksflow/internal/localplatform/controlplane"
+	"github.com/aksflow/aksflow/internal/localplatform/process"
+)
+
+const argocdNamespace = "argocd"
+
+// Ports inside the namespaces.
+const (
+	argoRedisPort, argoRepoServerPort, argoRepoMetricsPort   = 6379, 8081, 8084
+	argoMetricsPort, argoServerMetricsPort                   = 8082, 8083
+	argoSetMetricsPort, argoSetProbePort, argoSetWebhookPort = 8085, 8086, 7000
+)
+
+// Tasks that others wait for.
+const (
+	argoRedisTask      = "argocd-redis"
+	argoRepoServerTask = "argocd-repo-server"
+	argoObjectsTask    = "argocd objects"
+	argoSetObjectsTask = "argocd-applicationset objects"
+	argoControllerTask = "argocd-application-controller"
+	argoSetTask        = "argocd-applicationset-controller"
+)
+
+// argocdObjects are Argo CD's own objects that are the same everywhere.
+//
+//go:embed argocd.yaml
+var argocdObjects []byte
+
+// definitions reads resource definitions of an operator, which `make setup` copies from its module into a directory
+// beside its program: the files that patterns match, by their order.
+func (c *config) definitions(operator, program, dir string, patterns ...string) ([][]byte, error) {
+	dir = filepath.Join(filepath.Dir(c.Programs[program]), dir)
+	var definitions [][]byte
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil || len(files) == 0 {
+			return nil, fmt.Errorf("no resource definitions %s of %s in %s: `make setup` puts them there", pattern, operator, dir)
+		}
+		for _, file := range files {
+			definition, err := os.ReadFile(file)
+			if err != nil {
+				return nil, fmt.Errorf("starting %s: %w", operator, err)
+			}
+			definitions = append(definitions, definition)
+		}
+	}
+	return definitions, nil
+}
+
+// argocd is Argo CD without a user interface. Its servers run beside the cluster, not in it, since no registry has
+// their image; to the cluster they are what they always are.
+func (s *supervisor) argocd() ([]task, error) {
+	const crds = "argocd-crds"
+	definitions, err := s.definitions("Argo CD", "argocd", crds, "application-crd.yaml", "appproject-crd.yaml")
+	if err != nil {
+		return nil, err
+	}
+	// A megabyte that takes the API server seconds, and only one controller waits for it.
+	setDefinition, err := s.definitions("Argo CD", "argocd", crds, "applicationset-crd.yaml")
+	if err != nil {
+		return nil, err
+	}
+	secrets, err := s.argocdSecrets()
+	if err != nil {
+		return nil, err
+	}
+	objects := append(append(definitions, argocdObjects), secrets...)
+	for _, dir := range []string{"tls", "ssh", "gpg"} {
+		if err := os.MkdirAll(s.State.run("argocd", dir), 0o700); err != nil {
+			return nil, fmt.Errorf("starting Argo CD: %w", err)
+		}
+	}
+	redis := fmt.Sprintf("127.0.0.1:%d", argoRedisPort)
+	controller := []string{
+		"--status-processors=4", "--operation-processors=4", // for a handful of applications, not hundreds
+		"--metrics-port=" + strconv.Itoa(argoMetricsPort), "--redis=" + redis,
+		// Drift is repaired at once; the pause between attempts at the same commit stays.
+		"--self-heal-timeout-seconds=1",
+	}
+	if s.ArgoCDPoll > 0 {
+		controller = append(controller, fmt.Sprintf("--app-resync=%d", max(1, int(s.ArgoCDPoll/time.Second))), "--app-resync-jitter=0")
+	}
+	ready := []string{argoObjectsTask, argoRedisTask, argoRepoServerTask}
+	return []task{
+		s.serve(process.Spec{
+			Name: argoRedisTask, Path: s.Programs["redis-server"],
+			Args: []string{
+				"--bind", "127.0.0.1", "--port", strconv.Itoa(argoRedisPort), "--save", "", "--appendonly", "no",
+				"--dir", s.State.run("argocd"),
+			},
+			Ready: listens(redis),
+		}),
+		s.serve(s.argo("repo-server",
+			controlplane.Answers(plainClient, fmt.Sprintf("http://127.0.0.1:%d/metrics", argoRepoMetricsPort)),
+			"--address=127.0.0.1", "--port="+strconv.Itoa(argoRepoServerPort), "--disable-tls", "--redis="+redis,
+			"--metrics-address=127.0.0.1", "--metrics-port="+strconv.Itoa(argoRepoMetricsPort),
+		), argoRedisTask),
+		{name: argoObjectsTask, after: []string{apiTask}, quiet: true, run: func(ctx context.Context) error {
+			return s.create(ctx, objects)
+		}},
+		{name: argoSetObjectsTask, after: []string{argoObjectsTask}, quiet: true, run: func(ctx context.Context) error {
+			return s.create(ctx, setDefinition)
+		}},
+		s.serve(s.argo("application-controller",
+			controlplane.Answers(plainClient, fmt.Sprintf("http://127.0.0.1:%d/healthz", argoMetricsPort)),
+			append(controller, s.argoClient()...)...,
+		), ready...),
+		s.serve(s.argo("applicationset-controller",
+			listens(fmt.Sprintf("127.0.0.1:%d", argoSetProbePort)), // it answers no health check
+			fmt.Sprintf("--metrics-addr=127.0.0.1:%d", argoSetMetricsPort), fmt.Sprintf("--probe-addr=127.0.0.1:%d", argoSetProbePort),
+			fmt.Sprintf("--webhook-addr=127.0.0.1:%d", argoSetWebhookPort),
+			"--namespace="+argocdNamespace, "--kubeconfig="+s.controlPlane().Admin(), "--loglevel=warn",
+			fmt.Sprintf("--argocd-repo-server=127.0.0.1:%d", argoRepoServerPort), "--repo-server-plaintext",
+		), append(ready, argoSetObjectsTask)...),
+		{name: string(ArgoCD), after: []string{argoControllerTask, argoSetTask},
+			run: func(context.Context) error { return nil }},
+	}, nil
+}
+
+// argocdServer is Argo CD's API, with the user admin.
+func (s *supervisor) argocdServer() ([]task, error) {
+	address := "127.0.0.1:" + strconv.Itoa(s.Ports[argocdListener])
+	forward(s.inherited[argocdListener], address)
+	server := s.serve(s.argo("server", controlplane.Answers(plainClient, "http://"+address+"/healthz"),
+		append([]string{
+			"--insecure", "--address=127.0.0.1", "--port=" + strconv.Itoa(s.Ports[argocdListener]),
+			"--metrics-address=127.0.0.1", "--metrics-port=" + strconv.Itoa(argoServerMetricsPort),
+			fmt.Sprintf("--redis=127.0.0.1:%d", argoRedisPort),
+		}, s.argoClient()...)...,
+	), argoObjectsTask, argoRedisTask, argoRepoServerTask)
+	server.quiet = false
+	return []task{server}, nil
+}
+
+// argo is one of Argo CD's servers; the program knows by its environment which it is.
+func (s *supervisor) argo(name string, ready func(context.Context) error, args ...string) process.Spec {
+	dir := s.State.run("argocd")
+	return process.Spec{
+		Name: "argocd-" + name, Path: s.Programs["argocd"], Args: args, Ready: ready,
+		Env: []string{
+			"ARGOCD_BINARY_NAME=argocd-" + name,
+			// The cluster that Applications call https://kubernetes.default.svc is that of KUBECONFIG.
+			"ARGOCD_FAKE_IN_CLUSTER=true", "KUBECONFIG=" + s.controlPlane().Admin(),
+			"ARGOCD_TLS_DATA_PATH=" + filepath.Join(dir, "tls"), "ARGOCD_SSH_DATA_PATH=" + filepath.Join(dir, "ssh"),
+			"ARGOCD_GPG_ENABLED=false", "ARGOCD_PLUGINSOCKFILEPATH=" + filepath.Join(dir, "plugins"),
+			// Otherwise in /tmp, which all platforms of a machine share.
+			"ARGOCD_ASK_PASS_SOCK=/run/aksflow/argocd-ask-pass.sock",
+		},
+	}
+}
+
+// argoClient is how Argo CD's servers reach the cluster and the repository server.
+func (s *supervisor) argoClient() []string {
+	return []string{
+		"--namespace=" + argocdNamespace, "--kubeconfig=" + s.controlPlane().Admin(), "--loglevel=warn",
+		fmt.Sprintf("--repo-server=127.0.0.1:%d", argoRepoServerPort), "--repo-server-plaintext",
+	}
+}
+
+// argocdSecrets are Argo CD's keys, its user admin, and the password of the platform's git server.
+func (s *supervisor) argocdSecrets() ([][]byte, error) {
+	password, err := keepPassword(s.State.argocdPasswordFile())
+	if err != nil {
+		return nil, err
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost) // random and long: no dictionary has it
+	if err != nil {
+		return nil, fmt.Errorf("starting Argo CD: %w", err)
+	}
+	var secrets [][]byte
+	for _, secret := range []struct {
+		name string
+		kind string // what Argo CD looks for in it
+		data map[string]string
+	}{
+		{name: "argocd-secret", data: map[string]string{
+			"server.secretkey": rand.Text(), "admin.password": string(hash), "admin.passwordMtime": time.Now().UTC().Format(time.RFC3339),
+		}},
+		{name: "git", kind: "repo-creds", data: map[string]string{
+			"type": "git", "url": s.info().Git, "username": s.GitUser, "password": s.GitPassword,
+		}},
+	} {
+		labels := map[string]string{"app.kubernetes.io/name": secret.name, "app.kubernetes.io/part-of": "argocd"}
+		if secret.kind != "" {
+			labels["argocd.argoproj.io/secret-type"] = secret.kind
+		}
+		data, err := yaml.Marshal(map[string]any{
+			"apiVersion": "v1", "kind": "Secret",
+			"metadata":   map[string]any{"name": secret.name, "namespace": argocdNamespace, "labels": labels},
+			"stringData": secret.data,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("starting Argo CD: %w", err)
+		}
+		secrets = append(secrets, data)
+	}
+	return secrets, nil
+}

@@ -1,0 +1,248 @@
+// Package controlplane knows how etcd and the servers of Kubernetes' control plane are started for one machine: their
+// certificates, their flags, and when they are ready.
+package controlplane
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/aksflow/aksflow/internal/localplatform/pki"
+	"github.com/aksflow/aksflow/internal/localplatform/process"
+)
+
+// Domain is the cluster's DNS domain.
+const Domain = "cluster.local"
+
+// Config is one control plane.
+type Config struct {
+	Kubernetes string // the multi-call binary, etcd included
+	Dir        string // for certificates and kubeconfig files
+	Data       string // etcd's data
+
+	// Ports on loopback. The API server's is on every interface when NodeIP is set.
+	APIPort, EtcdPort, EtcdPeerPort, ControllerManagerPort, SchedulerPort int
+
+	// NodeIP is where pods and nodes reach the API server. Empty means that there are none.
+	NodeIP string
+	// NodeName is the node's; its kubelet's certificates are made with the others.
+	NodeName string
+	// ServiceCIDR is the range of Service addresses; its first one is the API server's.
+	ServiceCIDR string
+}
+
+// Admin is the kubeconfig file of an administrator, valid after Prepare.
+func (c *Config) Admin() string { return c.Kubeconfig("admin") }
+
+// Kubeconfig is the file with the access of one client: admin, controller-manager, scheduler, kubelet, kube-proxy,
+// coredns.
+func (c *Config) Kubeconfig(client string) string { return filepath.Join(c.Dir, client+".kubeconfig") }
+
+// File is a certificate or key that Prepare made.
+func (c *Config) File(name string) string { return filepath.Join(c.Dir, name) }
+
+// URL of the API server from this machine.
+func (c *Config) URL() string { return "https://127.0.0.1:" + strconv.Itoa(c.APIPort) }
+
+// Prepare makes the certificates and kubeconfig files.
+func (c *Config) Prepare() error {
+	first, err := firstAddress(c.ServiceCIDR)
+	if err != nil {
+		return err
+	}
+	ca, err := pki.New(c.Dir)
+	if err != nil {
+		return err
+	}
+	hosts := []string{
+		"localhost", "127.0.0.1", first,
+		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + Domain,
+	}
+	if c.NodeIP != "" {
+		hosts = append(hosts, c.NodeIP)
+		if err := ca.Server("kubelet-server", c.NodeName, c.NodeIP); err != nil {
+			return err
+		}
+	}
+	if err := ca.Server("apiserver", hosts...); err != nil {
+		return err
+	}
+	if err := ca.Key("service-accounts"); err != nil {
+		return err
+	}
+	const masters = "system:masters"
+	for _, client := range []struct {
+		name, user string
+		groups     []string
+	}{
+		{"admin", "aksflow-admin", []string{masters}},
+		{"apiserver-kubelet-client", "apiserver", []string{masters}},
+		{"controller-manager", "system:kube-controller-manager", []string{masters}},
+		{"scheduler", "system:kube-scheduler", nil},
+		{"kubelet", "system:node:" + c.NodeName, []string{"system:nodes"}},
+		{"kube-proxy", "system:kube-proxy", nil},
+		{"coredns", "system:coredns", nil},
+	} {
+		if err := ca.Client(client.name, c.URL(), client.user, client.groups...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// EtcdSpec is the store.
+func (c *Config) EtcdSpec() process.Spec {
+	client, peer := fmt.Sprintf("http://127.0.0.1:%d", c.EtcdPort), fmt.Sprintf("http://127.0.0.1:%d", c.EtcdPeerPort)
+	return process.Spec{
+		Name: "etcd", Path: c.Kubernetes,
+		Args: []string{
+			"etcd", "--name=default", "--data-dir=" + c.Data, "--log-level=warn",
+			"--unsafe-no-fsync", // it need not outlive a crash of the machine
+			"--listen-client-urls=" + client, "--advertise-client-urls=" + client,
+			"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer, "--initial-cluster=default=" + peer,
+			"--quota-backend-bytes=" + strconv.Itoa(2<<30),
+		},
+		Ready: Answers(http.DefaultClient, client+"/health"),
+	}
+}
+
+// APIServerSpec is the API server, with RBAC, Pod Security admission and the defaults otherwise.
+func (c *Config) APIServerSpec() process.Spec {
+	args := []string{
+		"kube-apiserver",
+		fmt.Sprintf("--etcd-servers=http://127.0.0.1:%d", c.EtcdPort),
+		"--secure-port=" + strconv.Itoa(c.APIPort),
+		"--service-cluster-ip-range=" + c.ServiceCIDR,
+		"--client-ca-file=" + c.File("ca.crt"),
+		"--tls-cert-file=" + c.File("apiserver.crt"), "--tls-private-key-file=" + c.File("apiserver.key"),
+		"--kubelet-client-certificate=" + c.File("apiserver-kubelet-client.crt"),
+		"--kubelet-client-key=" + c.File("apiserver-kubelet-client.key"),
+		"--kubelet-certificate-authority=" + c.File("ca.crt"),
+		"--kubelet-preferred-address-types=InternalIP",
+		"--service-account-issuer=https://kubernetes.default.svc." + Domain,
+		"--service-account-key-file=" + c.File("service-accounts.key"),
+		"--service-account-signing-key-file=" + c.File("service-accounts.key"),
+		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		"--allow-privileged=true", "--profiling=false",
+		// Aggregated API servers are for clusters that have some.
+		"--endpoint-reconciler-type=" + map[bool]string{true: "lease", false: "none"}[c.NodeIP != ""],
+	}
+	if c.NodeIP != "" {
+		args = append(args, "--bind-address=0.0.0.0", "--advertise-address="+c.NodeIP)
+	} else {
+		// With nobody to reach it from elsewhere the address is only written down; it must not be guessed from routes
+		// that a machine without a network lacks.
+		args = append(args, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1")
+	}
+	return process.Spec{
+		Name: "kube-apiserver", Path: c.Kubernetes, Args: args,
+		Ready: func(ctx context.Context) error {
+			client, err := c.Client("admin")
+			if err != nil {
+				return err
+			}
+			defer client.CloseIdleConnections()
+			return Answers(client, c.URL()+"/readyz")(ctx)
+		},
+	}
+}
+
+// ControllerManagerSpec is the controllers. They share one account: to make a token for each takes four seconds.
+func (c *Config) ControllerManagerSpec() process.Spec {
+	return process.Spec{
+		Name: "kube-controller-manager", Path: c.Kubernetes,
+		Args: append([]string{
+			"kube-controller-manager",
+			"--root-ca-file=" + c.File("ca.crt"),
+			"--service-account-private-key-file=" + c.File("service-accounts.key"),
+		}, c.controller("controller-manager", c.ControllerManagerPort)...),
+		Ready: c.healthz(c.ControllerManagerPort),
+	}
+}
+
+// SchedulerSpec is the scheduler.
+func (c *Config) SchedulerSpec() process.Spec {
+	return process.Spec{
+		Name: "kube-scheduler", Path: c.Kubernetes,
+		Args:  append([]string{"kube-scheduler"}, c.controller("scheduler", c.SchedulerPort)...),
+		Ready: c.healthz(c.SchedulerPort),
+	}
+}
+
+// controller is what the scheduler and the controller manager have in common. There is one of each, so they need not
+// elect a leader, which takes seconds.
+func (c *Config) controller(client string, port int) []string {
+	kubeconfig := c.Kubeconfig(client)
+	return []string{
+		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
+		"--leader-elect=false", "--profiling=false",
+		"--bind-address=127.0.0.1", "--secure-port=" + strconv.Itoa(port),
+		// The serving certificate makes itself; nobody but the health check here asks.
+		"--cert-dir=" + c.File(client+"-serving"),
+	}
+}
+
+func (c *Config) healthz(port int) func(context.Context) error {
+	// A certificate that signed itself a moment ago proves nothing; the port is on loopback.
+	client := &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
+	}}
+	return Answers(client, fmt.Sprintf("https://127.0.0.1:%d/healthz", port))
+}
+
+// Client is an HTTP client of the API with the certificates of one of its clients.
+func (c *Config) Client(name string) (*http.Client, error) {
+	ca, err := os.ReadFile(c.File("ca.crt"))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the API server: %w", err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	cert, err := tls.LoadX509KeyPair(c.File(name+".crt"), c.File(name+".key"))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the API server: %w", err)
+	}
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig:   &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}},
+		ForceAttemptHTTP2: true,
+	}}, nil
+}
+
+// Answers makes a readiness check of a URL: 200 is ready.
+func Answers(client *http.Client, url string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // a help for the reader only
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s answers %s: %s", url, resp.Status, strings.TrimSpace(string(body)))
+		}
+		return nil
+	}
+}
+
+// firstAddress is the address after the range's own: the API server's as a Service.
+func firstAddress(cidr string) (string, error) {
+	_, network, err := net.ParseCIDR(cidr)
+	if err != nil {
+		return "", fmt.Errorf("the range of Service addresses: %w", err)
+	}
+	ip := network.IP
+	ip[len(ip)-1]++
+	return ip.String(), nil
+}

@@ -1,0 +1,45 @@
+//go:build linux
+
+package localplatform
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+// fluxSync has a repository's directory applied, and kept.
+const fluxSync = `
+apiVersion: v1
+kind: Secret
+metadata: {name: app, namespace: flux-system}
+stringData: {username: %q, password: %q}
+---
+apiVersion: source.toolkit.fluxcd.io/v1
+kind: GitRepository
+metadata: {name: app, namespace: flux-system}
+spec: {url: %q, interval: 10m, ref: {branch: main}, secretRef: {name: app}}
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: app, namespace: flux-system}
+spec: {sourceRef: {kind: GitRepository, name: app}, path: ./deploy, interval: 10m, prune: true, targetNamespace: default}
+`
+
+func TestFlux(t *testing.T) {
+	info := up(t, Options{Parts: []Part{Flux}})
+	commit, err := info.Seed(t.Context(), "team/app", "main", blue(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, err := os.ReadFile(info.GitPasswordFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubectl(t, info, fmt.Sprintf(fluxSync, info.GitUser, password, info.RepositoryURL("team/app")), "apply", "-f", "-")
+	kubectl(t, info, "", "wait", "kustomization/app", "--namespace="+info.FluxNamespace, "--timeout=60s",
+		"--for=jsonpath={.status.lastAppliedRevision}=main@sha1:"+commit)
+	if got := kubectl(t, info, "", "get", "configmap/settings", "--output=jsonpath={.data.colour}"); got != "blue" {
+		t.Errorf("the object in the cluster says %q", got)
+	}
+}

@@ -1,0 +1,121 @@
+// Package localplatform starts what a delivery needs on one Linux machine: an image registry, a git server over smart HTTP,
+// Kubernetes with real containers, and Argo CD or Flux. `aksflow up` and the end-to-end tests start the same one.
+//
+// Everything runs in namespaces of its own: processes, mounts, network, IPC and host name. The host sees a few loopback
+// listeners and one process tree; it gets no interface, route, iptables rule, mount or kernel setting. When the tree's
+// first process dies, by whatever cause, the kernel ends the rest and takes mounts and interfaces with it; what is left
+// then, control groups and a lock file, is found by name and removed by the next [Up] or [Down].
+//
+// Linux's control groups may be of version 1 or 2.
+//
+// A listener's address means the same inside and outside: `localhost:5000/vote` is one registry for the developer's
+// push, for the kubelet's pull and for Argo CD.
+//
+// A program that calls Up must call [Main] first thing: the platform's processes are that program started again.
+package localplatform
+
+import (
+	"fmt"
+	"net/url"
+	"time"
+)
+
+// Part is something that Up can start.
+type Part string
+
+const (
+	// Registry is an OCI registry over plain HTTP.
+	Registry Part = "registry"
+	// Git is a git server over smart HTTP that asks for a password.
+	Git Part = "git"
+	// Kubernetes is a cluster of one node. Brings Registry. RBAC, Pod Security admission, volumes and DNS work as in any
+	// cluster; NetworkPolicy objects are taken and not enforced; pods reach nothing outside. Images of Docker Hub come
+	// from the registry, which has debian:trixie-slim and redis:8.
+	Kubernetes Part = "kubernetes"
+	// ArgoCD is the application controller, the ApplicationSet controller and the repository server. Brings Kubernetes
+	// and Git.
+	ArgoCD Part = "argocd"
+	// ArgoCDServer is Argo CD's own API. Brings ArgoCD.
+	ArgoCDServer Part = "argocd-server"
+	// Flux is its source controller and kustomize controller. Brings Kubernetes and Git.
+	Flux Part = "flux"
+)
+
+// Options say what to start. The zero value starts nothing useful: State is required.
+type Options struct {
+	// State is the directory that holds everything the platform writes; made when missing. One platform runs for each.
+	State string
+
+	// Parts to start, with what they bring. None means Registry, Git, Kubernetes and ArgoCD.
+	Parts []Part
+
+	// FreePorts takes ports that are free instead of the well-known ones, so that platforms run side by side. Without
+	// it a well-known port that is taken is replaced by a free one, too, and the reader is told.
+	FreePorts bool
+
+	// RegistryUser and RegistryPassword, when set, are what the registry asks for. The node knows them; everyone else
+	// logs in.
+	RegistryUser, RegistryPassword string
+
+	// Cache is the directory that base images are built and kept in, shared by all platforms of a user. Empty means
+	// aksflow's directory in the user's cache.
+	Cache string
+
+	// ArgoCDPoll is how often Argo CD asks git for changes. Zero means its own default of 120 s (and up to 60 s of
+	// jitter).
+	ArgoCDPoll time.Duration
+}
+
+// Info says where a running platform listens. It is kept as JSON in STATE/info.json, readable by its owner only.
+type Info struct {
+	State   string    `json:"state"`
+	PID     int       `json:"pid"` // of the process that holds it all; ending it ends everything
+	Parts   []Part    `json:"parts"`
+	Started time.Time `json:"started"`
+
+	// Registry is host:port, as in image references: localhost:5000.
+	Registry string `json:"registry"`
+
+	// Git is the URL below which repositories are: Git + "/vote.git".
+	Git             string `json:"git,omitempty"`
+	GitUser         string `json:"gitUser,omitempty"`
+	GitPasswordFile string `json:"gitPasswordFile,omitempty"` // holds the password and nothing else
+
+	// Kubeconfig is a file with an administrator's access. The user's own kubeconfig is never touched.
+	Kubeconfig string `json:"kubeconfig,omitempty"`
+
+	// Apps is the port that serves every Service of the cluster, told apart by host name; see AppURL.
+	Apps int `json:"apps,omitempty"`
+
+	ArgoCDNamespace    string `json:"argocdNamespace,omitempty"`
+	ArgoCD             string `json:"argocd,omitempty"`             // URL of its API; with ArgoCDServer only
+	ArgoCDPasswordFile string `json:"argocdPasswordFile,omitempty"` // of its user admin; with ArgoCDServer only
+
+	FluxNamespace string `json:"fluxNamespace,omitempty"`
+}
+
+// Has tells whether p runs.
+func (i *Info) Has(p Part) bool {
+	for _, have := range i.Parts {
+		if have == p {
+			return true
+		}
+	}
+	return false
+}
+
+// AppURL is where a browser on this machine opens a Service of the cluster (its first port). Names below localhost
+// are loopback addresses in browsers and curl; a program whose resolver does not know that dials localhost and sets
+// the Host header.
+func (i *Info) AppURL(service, namespace string) string {
+	return fmt.Sprintf("http://%s.%s.localhost:%d/", service, namespace, i.Apps)
+}
+
+// RepositoryURL is where the repository name (without .git) is cloned from and pushed to.
+func (i *Info) RepositoryURL(name string) string {
+	u, err := url.JoinPath(i.Git, name+".git")
+	if err != nil { // Git is ours: never malformed
+		panic(err)
+	}
+	return u
+}

@@ -1,0 +1,187 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/aksflow/aksflow/internal/kube/plan"
+)
+
+// Everything that changes an object of a delivery is in this file.
+
+type applyOptions struct {
+	force  bool // take over fields that another manager owns
+	dryRun bool
+}
+
+// apply is a server-side apply. It returns the object as the server has it then.
+func (c *Cluster) apply(ctx context.Context, o *unstructured.Unstructured, options applyOptions) (*unstructured.Unstructured, error) {
+	client, err := c.resource(ctx, o.GroupVersionKind(), o.GetNamespace())
+	if err != nil {
+		return nil, err
+	}
+	data, err := o.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	patch := metav1.PatchOptions{FieldManager: Manager, Force: &options.force}
+	if options.dryRun {
+		patch.DryRun = []string{metav1.DryRunAll}
+	}
+	var applied *unstructured.Unstructured
+	err = c.request(ctx, func(ctx context.Context) (err error) {
+		applied, err = client.Patch(ctx, o.GetName(), types.ApplyPatchType, data, patch)
+		return err
+	})
+	return applied, err
+}
+
+// remove deletes an object and, when wait is set, returns once it is gone. The object that is there now is deleted only
+// if it is the one that was meant.
+func (c *Cluster) remove(ctx context.Context, o *unstructured.Unstructured, wait bool) error {
+	client, err := c.resource(ctx, o.GroupVersionKind(), o.GetNamespace())
+	if err != nil {
+		return err
+	}
+	background, uid := metav1.DeletePropagationBackground, o.GetUID()
+	if wait {
+		// What takes its place may want the same names for its pods.
+		background = metav1.DeletePropagationForeground
+	}
+	options := metav1.DeleteOptions{PropagationPolicy: &background}
+	if uid != "" {
+		options.Preconditions = &metav1.Preconditions{UID: &uid}
+	}
+	err = c.request(ctx, func(ctx context.Context) error { return client.Delete(ctx, o.GetName(), options) })
+	switch {
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err): // gone, or another one by now
+		return nil
+	case err != nil:
+		return err
+	case !wait:
+		return nil
+	}
+	return c.awaitGone(ctx, o)
+}
+
+// recreate deletes live and applies o in its place.
+func (c *Cluster) recreate(ctx context.Context, live, o *unstructured.Unstructured, options applyOptions) (*unstructured.Unstructured, error) {
+	if err := c.remove(ctx, live, true); err != nil {
+		return nil, fmt.Errorf("deleting it to create it again: %w", err)
+	}
+	return c.apply(ctx, o, options)
+}
+
+// putBack writes an object as it was before, field by field, and gives the fields back to their owners. It is not an
+// apply: that could only put back what aksflow itself had applied, and not what was taken over from others by force.
+// An autoscaled workload keeps the number of pods that it has by now.
+func (c *Cluster) putBack(ctx context.Context, before *unstructured.Unstructured, autoscaled bool) error {
+	client, err := c.resource(ctx, before.GroupVersionKind(), before.GetNamespace())
+	if err != nil {
+		return err
+	}
+	now, err := c.get(ctx, client, before.GetName())
+	if err != nil {
+		return err
+	}
+	if now == nil || now.GetUID() != before.GetUID() {
+		return c.createAgain(ctx, before, now)
+	}
+	now, err = c.rewrite(ctx, client, now, func(now *unstructured.Unstructured) *unstructured.Unstructured {
+		restored := before.DeepCopy()
+		restored.SetManagedFields(nil)
+		if autoscaled && plan.ScaledByController(now) {
+			_ = unstructured.SetNestedField(restored.Object, plan.Replicas(now), "spec", "replicas")
+		}
+		return restored
+	})
+	if err != nil {
+		return err
+	}
+	// A second write that changes no field: the server then takes the owners as they are sent.
+	_, err = c.rewrite(ctx, client, now, func(now *unstructured.Unstructured) *unstructured.Unstructured {
+		now.SetManagedFields(before.GetManagedFields())
+		return now
+	})
+	return err
+}
+
+// rewrite replaces now by what change makes of it, and looks at it anew when a controller wrote to it in between.
+func (c *Cluster) rewrite(ctx context.Context, client dynamic.ResourceInterface, now *unstructured.Unstructured, change func(*unstructured.Unstructured) *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	for tries := 0; ; tries++ {
+		changed := change(now.DeepCopy())
+		changed.SetResourceVersion(now.GetResourceVersion())
+		var updated *unstructured.Unstructured
+		err := c.request(ctx, func(ctx context.Context) (err error) {
+			updated, err = client.Update(ctx, changed, metav1.UpdateOptions{FieldManager: Manager})
+			return err
+		})
+		if !apierrors.IsConflict(err) || tries == 10 {
+			return updated, err
+		}
+		if now, err = c.get(ctx, client, now.GetName()); err != nil {
+			return nil, err
+		}
+		if now == nil {
+			return nil, errors.New("it was deleted by someone else while it was put back")
+		}
+	}
+}
+
+// createAgain brings back an object that was deleted. now is what has taken its place, or nil.
+func (c *Cluster) createAgain(ctx context.Context, before, now *unstructured.Unstructured) error {
+	client, err := c.resource(ctx, before.GroupVersionKind(), before.GetNamespace())
+	if err != nil {
+		return err
+	}
+	if now != nil {
+		if err := c.remove(ctx, now, true); err != nil {
+			return err
+		}
+	}
+	o := before.DeepCopy()
+	for _, field := range []string{"resourceVersion", "uid", "creationTimestamp", "generation", "deletionTimestamp"} {
+		unstructured.RemoveNestedField(o.Object, "metadata", field)
+	}
+	unstructured.RemoveNestedField(o.Object, "status")
+	if plan.RefOf(o).GroupKind() == jobKind {
+		// The server makes them for each Job, and refuses those of another.
+		unstructured.RemoveNestedField(o.Object, "spec", "selector")
+		for _, label := range []string{"controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name"} {
+			unstructured.RemoveNestedField(o.Object, "spec", "template", "metadata", "labels", label)
+		}
+	}
+	err = c.request(ctx, func(ctx context.Context) error {
+		_, err := client.Create(ctx, o, metav1.CreateOptions{FieldManager: Manager})
+		return err
+	})
+	if apierrors.IsAlreadyExists(err) { // the answer to an earlier attempt was lost
+		return nil
+	}
+	return err
+}
+
+// awaitGone returns when o is not there any more, or is another one.
+func (c *Cluster) awaitGone(ctx context.Context, o *unstructured.Unstructured) error {
+	client, err := c.resource(ctx, o.GroupVersionKind(), o.GetNamespace())
+	if err != nil {
+		return err
+	}
+	for {
+		now, err := c.get(ctx, client, o.GetName())
+		if err != nil || now == nil || now.GetUID() != o.GetUID() {
+			return err
+		}
+		err = c.awaitEvent(ctx, client, now)
+		if err != nil && !errors.Is(err, errWatchEnded) {
+			return fmt.Errorf("waiting until %s is deleted: %w", plan.RefOf(o).Long(), err)
+		}
+	}
+}

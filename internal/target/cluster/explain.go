@@ -1,0 +1,188 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+func unmarshal(data []byte, into any) error { return json.Unmarshal(data, into) }
+
+// isConnection says that a request got no answer, rather than a bad one.
+func isConnection(err error) bool {
+	if err == nil || apierrors.ReasonForError(err) != metav1.StatusReasonUnknown {
+		return false
+	}
+	text := err.Error()
+	if strings.Contains(text, "x509:") || strings.Contains(text, "getting credentials") {
+		return false
+	}
+	var u *url.Error
+	var n net.Error
+	return errors.As(err, &u) || errors.As(err, &n) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.DeadlineExceeded) || strings.Contains(text, "client connection lost") || strings.Contains(text, "http2: ")
+}
+
+// isPassing says that the API server answered that it cannot answer now.
+func isPassing(err error) bool {
+	return apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err) ||
+		apierrors.IsTimeout(err) ||
+		apierrors.IsInternalError(err) && !strings.Contains(err.Error(), "webhook") && !isSchema(err.Error()) ||
+		err != nil && strings.Contains(err.Error(), "etcdserver: ") && !strings.Contains(err.Error(), "request is too large")
+}
+
+// isSchema says that an object does not fit its schema, which the API server calls an internal error.
+func isSchema(message string) bool {
+	return strings.Contains(message, "failed to create typed patch object")
+}
+
+// User "vote-deployer" cannot patch resource "deployments" in API group "apps" in the namespace "vote-dev"
+var forbiddenPattern = regexp.MustCompile(`User "([^"]+)" cannot (\S+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?`)
+
+// explain turns the API server's answer to a request about ref into a sentence that ends in what to do.
+func explain(ref string, err error) error {
+	var status apierrors.APIStatus
+	switch {
+	case err == nil:
+		return nil
+	case isConnection(err):
+		return fmt.Errorf("%s: no answer from the API server: %w", ref, rootCause(err))
+	case meta.IsNoMatchError(err):
+		return fmt.Errorf("%s: %w", ref, unknownKind(err))
+	case !errors.As(err, &status):
+		return fmt.Errorf("%s: %w", ref, err)
+	}
+	answer := status.Status()
+	switch {
+	case apierrors.IsForbidden(err):
+		if m := forbiddenPattern.FindStringSubmatch(answer.Message); m != nil {
+			return fmt.Errorf("%s: %w", ref, &PermissionError{User: m[1], Verb: m[2], Resource: m[3], Group: m[4], Namespace: m[5]})
+		}
+		return fmt.Errorf("%s is refused: %s", ref, afterColon(answer.Message, "is forbidden: "))
+	case apierrors.IsConflict(err):
+		return conflict(ref, answer)
+	case apierrors.IsRequestEntityTooLargeError(err), strings.Contains(answer.Message, "request is too large"), strings.Contains(answer.Message, "Too long: may not be more than"):
+		return fmt.Errorf("%s is too large for the API server: split it, or keep the data outside the cluster (%s)", ref, answer.Message)
+	case apierrors.IsInvalid(err):
+		return invalid(ref, answer)
+	case isSchema(answer.Message):
+		return fmt.Errorf("%s does not fit its schema: %s", ref, afterColon(answer.Message, "): "))
+	}
+	return fmt.Errorf("%s: %s", ref, answer.Message)
+}
+
+func afterColon(message, marker string) string {
+	if _, rest, ok := strings.Cut(message, marker); ok {
+		return rest
+	}
+	return message
+}
+
+func unknownKind(err error) error {
+	var no *meta.NoKindMatchError
+	if errors.As(err, &no) {
+		return fmt.Errorf("the cluster knows no %s in %s: correct apiVersion and kind, or install the CustomResourceDefinition first", no.GroupKind.Kind, groupText(no.GroupKind, no.SearchedVersions))
+	}
+	return err
+}
+
+func groupText(kind schema.GroupKind, versions []string) string {
+	version := strings.Join(versions, ", ")
+	if kind.Group == "" {
+		return version
+	}
+	return strings.TrimSuffix(kind.Group+"/"+version, "/")
+}
+
+// PermissionError says which right is missing.
+type PermissionError struct{ User, Verb, Resource, Group, Namespace string }
+
+// Error ends in the lines that grant the right.
+func (e *PermissionError) Error() string {
+	where, kind := "in the cluster", "ClusterRole"
+	if e.Namespace != "" {
+		where, kind = "in the namespace "+e.Namespace, "Role"
+	}
+	group := e.Group
+	if group == "" {
+		group = "the core group"
+	}
+	return fmt.Sprintf(`%s may not %s %s of %s %s: add to its %s: - {apiGroups: [%q], resources: [%q], verbs: [%q]}`,
+		e.User, e.Verb, e.Resource, group, where, kind, e.Group, e.Resource, e.Verb)
+}
+
+// Apply failed with 1 conflict: conflict with "kubectl-client-side-apply" using apps/v1: .spec.replicas
+var conflictPattern = regexp.MustCompile(`conflict with "([^"]+)"`)
+
+func conflict(ref string, answer metav1.Status) error {
+	var owned []string
+	if answer.Details != nil {
+		for _, cause := range answer.Details.Causes {
+			if cause.Type != metav1.CauseTypeFieldManagerConflict {
+				continue
+			}
+			manager := "another manager"
+			if m := conflictPattern.FindStringSubmatch(cause.Message); m != nil {
+				manager = m[1]
+			}
+			owned = append(owned, fmt.Sprintf("%s is owned by %s", strings.TrimPrefix(cause.Field, "."), manager))
+		}
+	}
+	if len(owned) == 0 {
+		return fmt.Errorf("%s was changed by someone else in the same moment: deploy again (%s)", ref, answer.Message)
+	}
+	return fmt.Errorf("%s: %s: leave the field out of the manifests, or take it over with --force-conflicts", ref, strings.Join(owned, "; "))
+}
+
+func invalid(ref string, answer metav1.Status) error {
+	if answer.Details == nil || len(answer.Details.Causes) == 0 {
+		return fmt.Errorf("%s is not valid: %s", ref, answer.Message)
+	}
+	var immutable, wrong []string
+	for _, cause := range answer.Details.Causes {
+		if isImmutable(cause.Message) {
+			immutable = append(immutable, cause.Field)
+		} else {
+			wrong = append(wrong, fmt.Sprintf("%s: %s", cause.Field, cause.Message))
+		}
+	}
+	if len(immutable) > 0 {
+		return fmt.Errorf("%s: %s cannot be changed on an object that exists: give it a new name, or delete and create it again with --recreate", ref, strings.Join(immutable, ", "))
+	}
+	return fmt.Errorf("%s is not valid: %s", ref, strings.Join(wrong, "; "))
+}
+
+func isImmutable(message string) bool {
+	for _, part := range []string{"field is immutable", "may not change once set", "updates to statefulset spec for fields other than", "pod updates may not change fields other than", "spec is immutable after creation", "cannot be changed", "may not be changed"} {
+		if strings.Contains(message, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// needsRecreation says that an apply was refused because of a field that cannot be changed in place.
+func needsRecreation(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Code != http.StatusUnprocessableEntity || status.Status().Details == nil {
+		return false
+	}
+	for _, cause := range status.Status().Details.Causes {
+		if isImmutable(cause.Message) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,63 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/rest"
+)
+
+// maxAnswer bounds what is read of a Service's answer.
+const maxAnswer = 4 << 20
+
+// ServiceProxy sends one HTTP request to a Service through the API server, so that the Service needs no address that
+// can be reached from here. port is a name or a number. A form that is not nil is sent as the body, as a browser
+// would. The answer's status is returned whatever it is; err says that there was no answer from the Service: 503
+// with no ready pod behind it is a status too.
+//
+// It needs the right to get (or, for a POST, create) services/proxy.
+func (c *Cluster) ServiceProxy(ctx context.Context, namespace, service, port, method, path string, form url.Values) (status int, body []byte, err error) {
+	shared, err := rest.HTTPClientFor(c.config)
+	if err != nil {
+		return 0, nil, err
+	}
+	client := *shared
+	// A redirect would lead to the API server's own paths.
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	path, query, _ := strings.Cut(path, "?")
+	target := c.client.CoreV1().RESTClient().Verb(method).
+		Namespace(namespace).Resource("services").SubResource("proxy").
+		Name(utilnet.JoinSchemeNamePort("", service, port)).
+		Suffix(path).URL()
+	if strings.HasSuffix(path, "/") || path == "" {
+		target.Path = strings.TrimSuffix(target.Path, "/") + "/"
+	}
+	target.RawQuery = query
+
+	var content io.Reader
+	if form != nil {
+		content = strings.NewReader(form.Encode())
+	}
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), content)
+	if err != nil {
+		return 0, nil, err
+	}
+	if form != nil {
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return 0, nil, fmt.Errorf("asking Service/%s by way of the API server: %w", service, rootCause(err))
+	}
+	defer answer.Body.Close()
+	body, err = io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	if err != nil {
+		return 0, nil, fmt.Errorf("reading the answer of Service/%s: %w", service, err)
+	}
+	return answer.StatusCode, body, nil
+}
