@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"internal/core/gitflow":   {"internal/core/config", "internal/core/fault"},
 	"internal/core/manifest":  {"internal/core/fault", "internal/core/report"},
 	"internal/core/image":     {"internal/core/fault", "internal/core/report"},
+	"internal/core/image/ref": {},
 	"internal/core/build":     {"internal/core/config", "internal/core/fault", "internal/core/report"},
 	"internal/tool":           {},
 	"internal/testing":        {"internal/core/report", "internal/localplatform", "internal/tool"},
