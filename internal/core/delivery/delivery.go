@@ -1,0 +1,116 @@
+// Package delivery holds the types that the parts of a delivery hand to each other: what an image is built from, where
+// it goes, the steps on the way, and what became of each.
+//
+// It is a leaf: it does nothing by itself, and packages that do not know each other share it.
+package delivery
+
+import (
+	"context"
+	"time"
+
+	"github.com/aksflow/aksflow/internal/core/config"
+)
+
+// Source is what an image is built from.
+type Source struct {
+	// Commit is the last commit that touched the build context; "" outside of a git repository.
+	Commit string `json:"commit,omitempty"`
+	// Time is when that commit was made.
+	Time time.Time `json:"time,omitzero"`
+	// Dirty reports that the work tree has changes that are not committed.
+	Dirty bool `json:"dirty,omitempty"`
+	// Shallow reports that the clone's history ends before the last change of the build context was found: Commit is
+	// then the oldest commit of the clone.
+	Shallow bool `json:"shallow,omitempty"`
+	// Key names what goes into the image; "" when it is not known.
+	Key string `json:"key,omitempty"`
+}
+
+// Revision is the commit, with -dirty behind it when the work tree has changes that are not committed. It is what
+// labels, records and trailers say.
+func (s Source) Revision() string {
+	if s.Commit != "" && s.Dirty {
+		return s.Commit + "-dirty"
+	}
+	return s.Commit
+}
+
+// Environment is where a delivery goes to. It is resolved once: variables are expanded, flags have replaced what the
+// configuration says, paths can be opened, and credentials are values.
+type Environment struct {
+	config.Environment
+
+	// App is the application's name.
+	App string
+	// Repository is where the image is pushed to: HOST/PATH without tag and digest.
+	Repository string
+	// RegistryLogin is for Repository; nil means what Docker's configuration has.
+	RegistryLogin Credentials
+	// Git is for the repository of GitOps.Repo.
+	Git GitAccess
+	// ArgoCD is the API of Argo CD, where the wait goes through it and not through the cluster.
+	ArgoCD ArgoCDAccess
+	// Local is the local platform that the environment is on, or nil.
+	Local *Local
+}
+
+// Credentials gives a user name with a password or token at the moment when it is needed, so that one that expires can
+// be renewed.
+type Credentials interface {
+	Login(context.Context) (username, password string, err error)
+}
+
+// Login is a user name with a password that does not change.
+type Login struct{ Username, Password string }
+
+// Login implements Credentials.
+func (l Login) Login(context.Context) (username, password string, err error) {
+	return l.Username, l.Password, nil
+}
+
+// GitAccess is how a git repository is reached, and how commits are made there.
+type GitAccess struct {
+	// Login is for HTTPS. Nil means App, then SSHKey, then the user's SSH agent.
+	Login Credentials
+	// SSHKey is a private key in OpenSSH or PEM form, SSHPassphrase what it is encrypted with, and KnownHosts the host
+	// keys in the form of ssh_known_hosts.
+	SSHKey, SSHPassphrase, KnownHosts []byte
+	// App is a GitHub App's installation.
+	App *GitHubApp
+	// SigningKey is an OpenPGP or SSH private key that signs commits, SigningPassphrase what it is encrypted with.
+	SigningKey, SigningPassphrase []byte
+	// AuthorName and AuthorEmail are the author of commits; "" means aksflow.
+	AuthorName, AuthorEmail string
+}
+
+// GitHubApp is a GitHub App's installation.
+type GitHubApp struct {
+	AppID, InstallationID int64
+	PrivateKey            []byte // PEM
+}
+
+// ArgoCDAccess is the address of Argo CD's API server, and a token for it.
+type ArgoCDAccess struct{ Server, Token string }
+
+// Local is what the local platform adds to an environment on it.
+type Local struct {
+	// Repo is the address of the git repository in the configuration. Objects that name it get the address that the
+	// local platform's git server has.
+	Repo string
+	// Operators are the GitOps operators that run.
+	Operators []string
+	// Seed commits the files of a directory as the first commit of the branch, unless the branch is there.
+	Seed func(ctx context.Context, branch, dir string) error
+}
+
+// Release is an image on its way to an environment.
+type Release struct {
+	Env *Environment
+	// Image is HOST/PATH[:TAG]@sha256:…; "" until it is published, and for a deploy of what the manifests say.
+	Image string
+	// Version is the version that the git ref stands for; "" when no ref was asked.
+	Version string
+	Source  Source
+	// RunURL is the page of the CI run, and User is who delivers: USER@HOST. Both are for records; both may be empty.
+	RunURL, User string
+}
