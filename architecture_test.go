@@ -32,7 +32,7 @@ var arrows = map[string][]string{
 	"internal/localplatform":  {"internal/core/fault", "internal/core/report", "internal/kube", "internal/render", "internal/target/cluster", "internal/testing", "internal/tool"},
 	"internal/render":         {"internal/core/fault", "internal/core/manifest", "internal/core/report"},
 	"internal/kube":           {"internal/core/fault", "internal/core/report", "internal/render"},
-	"internal/target/cluster": {"internal/core/fault", "internal/core/report", "internal/kube", "internal/render", "internal/testing"},
+	"internal/target/cluster": {"internal/core/fault", "internal/core/manifest", "internal/core/report", "internal/kube", "internal/render", "internal/testing"},
 	"internal/target/gitops":  {"internal/core/fault", "internal/core/manifest", "internal/core/report", "internal/kube", "internal/testing"},
 	"internal/flow": {
 		"internal/core", "internal/render", "internal/target/cluster", "internal/target/gitops",

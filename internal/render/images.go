@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/aksflow/aksflow/internal/core/manifest"
 )
 
 // Image is an image to put into rendered objects.
@@ -43,7 +45,7 @@ func SetImages(objects []*unstructured.Unstructured, images []Image) ([]ImageCha
 		var matched []ImageChange
 		var seen []string
 		for _, object := range objects {
-			Containers(object, func(_ string, container map[string]any) {
+			manifest.Containers(object.Object, func(_ string, container map[string]any) {
 				from, _ := container["image"].(string)
 				if from == "" {
 					return
@@ -93,33 +95,4 @@ func matches(ref, target string, given bool) bool {
 	}
 	repository, err := name.NewRepository(target)
 	return err == nil && repository.Name() == entry.Context().Name()
-}
-
-// Containers calls visit for every container of every pod template in object, wherever it stands, with the field that
-// holds it ("containers", "initContainers", "ephemeralContainers"). Changes made by visit stay.
-func Containers(object *unstructured.Unstructured, visit func(field string, container map[string]any)) {
-	containers(object.Object, visit)
-}
-
-func containers(value any, visit func(string, map[string]any)) {
-	switch value := value.(type) {
-	case map[string]any:
-		for _, field := range []string{"initContainers", "containers", "ephemeralContainers"} {
-			list, _ := value[field].([]any)
-			for _, item := range list {
-				if container, ok := item.(map[string]any); ok {
-					visit(field, container)
-				}
-			}
-		}
-		for field, child := range value {
-			if field != "metadata" && field != "status" {
-				containers(child, visit)
-			}
-		}
-	case []any:
-		for _, child := range value {
-			containers(child, visit)
-		}
-	}
 }

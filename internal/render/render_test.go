@@ -12,6 +12,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/render"
 )
 
@@ -186,7 +187,7 @@ func TestSetImages(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, changes, 1)
 			var images []string
-			render.Containers(objects[0], func(_ string, c map[string]any) { images = append(images, c["image"].(string)) })
+			manifest.Containers(objects[0].Object, func(_ string, c map[string]any) { images = append(images, c["image"].(string)) })
 			assert.Equal(t, test.want, images)
 		})
 	}

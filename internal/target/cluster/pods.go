@@ -15,8 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/kube/plan"
-	"github.com/aksflow/aksflow/internal/render"
 )
 
 const deploymentRevision = "deployment.kubernetes.io/revision"
@@ -35,7 +35,7 @@ func (c *Cluster) verifyImage(ctx context.Context, r *Release, objects []*unstru
 			continue
 		}
 		var names []string
-		render.Containers(o, func(_ string, container map[string]any) {
+		manifest.Containers(o.Object, func(_ string, container map[string]any) {
 			if container["image"] == r.Image {
 				name, _ := container["name"].(string)
 				names = append(names, name)

@@ -11,9 +11,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube/plan"
-	"github.com/aksflow/aksflow/internal/render"
 	"github.com/aksflow/aksflow/internal/target/cluster/traffic"
 )
 
@@ -138,7 +138,7 @@ func (d *delivery) isShifted(s step) bool {
 		return true
 	}
 	runs := false
-	render.Containers(s.object, func(_ string, container map[string]any) {
+	manifest.Containers(s.object.Object, func(_ string, container map[string]any) {
 		runs = runs || container["image"] == d.release.Image
 	})
 	return runs

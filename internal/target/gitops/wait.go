@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube/status"
 )
@@ -209,7 +210,7 @@ func (w *waiter) workloads(ctx context.Context, v verdict) ([]ObjectStatus, erro
 			unseen++
 			continue
 		}
-		images := podImages(object.Object)
+		images := manifest.ContainerImages(object.Object)
 		others = append(others, images...)
 		if !slices.ContainsFunc(images, w.concerns) {
 			continue
@@ -379,34 +380,6 @@ func (w *waiter) tell(ctx context.Context, object, message string) {
 		w.reported[object] = message
 		report.Progressf(ctx, object, "%s", message)
 	}
-}
-
-// podImages returns the images of an object's pod template, wherever that stands.
-func podImages(v any) []string {
-	var images []string
-	switch v := v.(type) {
-	case map[string]any:
-		for key, value := range v {
-			switch key {
-			case "containers", "initContainers":
-				list, _ := value.([]any)
-				for _, item := range list {
-					container, _ := item.(map[string]any)
-					if image, ok := container["image"].(string); ok {
-						images = append(images, image)
-					}
-				}
-			case "status", "metadata":
-			default:
-				images = append(images, podImages(value)...)
-			}
-		}
-	case []any:
-		for _, item := range v {
-			images = append(images, podImages(item)...)
-		}
-	}
-	return images
 }
 
 // runsPods tells whether objects of a kind run pods, as far as is known.
