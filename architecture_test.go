@@ -20,7 +20,7 @@ var arrows = map[string][]string{
 	"internal/core/report":    {},
 	"internal/core/config":    {"internal/core/fault"},
 	"internal/core/gitflow":   {"internal/core/config", "internal/core/fault"},
-	"internal/core/manifest":  {"internal/core/fault", "internal/core/report"},
+	"internal/core/manifest":  {"internal/core/fault", "internal/core/image/ref", "internal/core/report"},
 	"internal/core/image":     {"internal/core/fault", "internal/core/report"},
 	"internal/core/image/ref": {},
 	"internal/core/build":     {"internal/core/config", "internal/core/fault", "internal/core/report"},

@@ -407,7 +407,7 @@ func (p *planner) noMatch(ctx context.Context) error {
 	}
 	e := &NoMatchError{Path: p.shown(p.dir)}
 	for _, name := range p.want.names {
-		e.Names = append(e.Names, name.repository)
+		e.Names = append(e.Names, name.Repository)
 	}
 	e.Names = slices.Compact(e.Names)
 	err := p.each(ctx, p.own, func(name string, content []byte) error {

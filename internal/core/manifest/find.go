@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
 // finder collects the sites of one document.
@@ -303,7 +305,7 @@ func (f *finder) keys(k *keys) {
 	if text(k.repository) == "" || f.claimed[k.repository] {
 		return
 	}
-	if r := split(text(k.repository)); r.tag != "" || r.digest != "" || (k.tag == nil && k.digest == nil && k.registry == nil) {
+	if r := ref.Read(text(k.repository)); r.Tag != "" || r.Digest != "" || (k.tag == nil && k.digest == nil && k.registry == nil) {
 		f.whole(k.repository)
 		return
 	}

@@ -199,7 +199,7 @@ func (p *planner) imagesOf(name string) ([]string, error) {
 	}
 	for _, doc := range s.docs {
 		for _, site := range find(name, doc).sites {
-			images = append(images, site.image().repository)
+			images = append(images, site.image().Repository)
 		}
 	}
 	if p.bases == nil {
@@ -286,7 +286,7 @@ func inlinePatches(root *yaml.Node) []string {
 			}
 			for _, doc := range s.docs {
 				for _, site := range find("patch.yaml", doc).sites {
-					images = append(images, site.image().repository)
+					images = append(images, site.image().Repository)
 				}
 			}
 		}

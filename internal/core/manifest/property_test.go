@@ -211,7 +211,7 @@ func FuzzPin(f *testing.F) {
 			}
 		}
 		for _, name := range []string{"pinned/vote", "pinned/other"} {
-			require.Equal(t, w.image.repository, names[name])
+			require.Equal(t, w.image.Repository, names[name])
 		}
 		before, now := decode(t, content), decode(t, r.Content)
 		require.Len(t, now, len(before))

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
 // Set sets every reference in content that target names. Name is the file's: its base tells a kustomization, Helm
@@ -33,7 +34,7 @@ func set(name, shown string, content []byte, w wanted, governed map[string]bool,
 	type planned struct {
 		site site
 		ops  []op
-		from reference
+		from ref.Ref
 		at   int
 	}
 	var plan []planned
@@ -46,7 +47,7 @@ func set(name, shown string, content []byte, w wanted, governed map[string]bool,
 		}
 		for _, site := range meant {
 			result.Matched++
-			if _, isWhole := site.(whole); isWhole && governed[site.image().repository] {
+			if _, isWhole := site.(whole); isWhole && governed[site.image().Repository] {
 				continue
 			}
 			ops, err := site.set(w.image)
@@ -104,16 +105,16 @@ func set(name, shown string, content []byte, w wanted, governed map[string]bool,
 }
 
 // pinFields is the entry of a kustomization's images: that makes a base's image the one wanted.
-func pinFields(repository string, image reference) entryFields {
+func pinFields(repository string, image ref.Ref) entryFields {
 	fields := entryFields{{"name", repository}}
-	if image.repository != repository {
-		fields = append(fields, [2]string{"newName", image.repository})
+	if image.Repository != repository {
+		fields = append(fields, [2]string{"newName", image.Repository})
 	}
-	if image.tag != "" {
-		fields = append(fields, [2]string{"newTag", image.tag})
+	if image.Tag != "" {
+		fields = append(fields, [2]string{"newTag", image.Tag})
 	}
-	if image.digest != "" {
-		fields = append(fields, [2]string{"digest", image.digest})
+	if image.Digest != "" {
+		fields = append(fields, [2]string{"digest", image.Digest})
 	}
 	return fields
 }

@@ -5,18 +5,20 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
 // site is a place where an image reference stands: one scalar, or several keys side by side.
 type site interface {
 	// image is the reference as it stands, put together.
-	image() reference
+	image() ref.Ref
 	// names are the repositories that it can be meant by.
 	names() []string
 	// nodes are the scalars it is made of; the first is where it is reported.
 	nodes() []*yaml.Node
 	// set returns what to do so that the site names the image.
-	set(reference) ([]op, error)
+	set(ref.Ref) ([]op, error)
 }
 
 // op is one step of an edit of a document. Exactly one of the actions is asked for.
@@ -33,39 +35,39 @@ type op struct {
 // whole is a scalar that holds a whole reference: image: vote:1
 type whole struct{ scalar *yaml.Node }
 
-func (w whole) image() reference              { return split(strings.TrimSpace(text(w.scalar))) }
-func (w whole) names() []string               { return []string{w.image().repository} }
-func (w whole) nodes() []*yaml.Node           { return []*yaml.Node{w.scalar} }
-func (w whole) set(r reference) ([]op, error) { return []op{{node: w.scalar, value: r.String()}}, nil }
+func (w whole) image() ref.Ref              { return ref.Read(strings.TrimSpace(text(w.scalar))) }
+func (w whole) names() []string             { return []string{w.image().Repository} }
+func (w whole) nodes() []*yaml.Node         { return []*yaml.Node{w.scalar} }
+func (w whole) set(r ref.Ref) ([]op, error) { return []op{{node: w.scalar, value: r.String()}}, nil }
 
 // override is an image of an Argo CD Application's kustomize source: [NAME=]REFERENCE
 type override struct{ scalar *yaml.Node }
 
-func (o override) parts() (name string, image reference) {
+func (o override) parts() (name string, image ref.Ref) {
 	left, right, found := strings.Cut(text(o.scalar), "=")
 	if !found {
-		image = split(left)
-		return image.repository, image
+		image = ref.Read(left)
+		return image.Repository, image
 	}
-	return left, split(right)
+	return left, ref.Read(right)
 }
 
-func (o override) image() reference {
+func (o override) image() ref.Ref {
 	_, image := o.parts()
 	return image
 }
 
 func (o override) names() []string {
 	name, image := o.parts()
-	return []string{name, image.repository}
+	return []string{name, image.Repository}
 }
 
 func (o override) nodes() []*yaml.Node { return []*yaml.Node{o.scalar} }
 
-func (o override) set(r reference) ([]op, error) {
+func (o override) set(r ref.Ref) ([]op, error) {
 	name, _ := o.parts()
 	value := r.String()
-	if name != r.repository || strings.Contains(text(o.scalar), "=") {
+	if name != r.Repository || strings.Contains(text(o.scalar), "=") {
 		value = name + "=" + value
 	}
 	return []op{{node: o.scalar, value: value}}, nil
@@ -74,10 +76,10 @@ func (o override) set(r reference) ([]op, error) {
 // entry is a mapping in a kustomization's images: {name: vote, newName: …, newTag: …, digest: …}
 type entry struct{ mapping *yaml.Node }
 
-func (e entry) image() reference {
-	r := reference{repository: text(at(e.mapping, "newName")), tag: text(at(e.mapping, "newTag")), digest: text(at(e.mapping, "digest"))}
-	if r.repository == "" {
-		r.repository = text(at(e.mapping, "name"))
+func (e entry) image() ref.Ref {
+	r := ref.Ref{Repository: text(at(e.mapping, "newName")), Tag: text(at(e.mapping, "newTag")), Digest: text(at(e.mapping, "digest"))}
+	if r.Repository == "" {
+		r.Repository = text(at(e.mapping, "name"))
 	}
 	return r
 }
@@ -90,7 +92,7 @@ func (e entry) nodes() []*yaml.Node {
 	return present(at(e.mapping, "digest"), at(e.mapping, "newTag"), at(e.mapping, "newName"), at(e.mapping, "name"))
 }
 
-func (e entry) set(r reference) ([]op, error) {
+func (e entry) set(r ref.Ref) ([]op, error) {
 	var ops []op
 	put := func(key, value string) {
 		if n := at(e.mapping, key); n != nil {
@@ -99,8 +101,8 @@ func (e entry) set(r reference) ([]op, error) {
 			ops = append(ops, op{mapping: e.mapping, key: key, value: value})
 		}
 	}
-	if at(e.mapping, "newName") != nil || text(at(e.mapping, "name")) != r.repository {
-		put("newName", r.repository)
+	if at(e.mapping, "newName") != nil || text(at(e.mapping, "name")) != r.Repository {
+		put("newName", r.Repository)
 	}
 	// kustomize lets a tag alone erase a digest and the reverse, so a key that the new reference lacks must go.
 	keep := func(key, value, other string) {
@@ -115,13 +117,13 @@ func (e entry) set(r reference) ([]op, error) {
 		}
 	}
 	switch {
-	case r.digest == "":
-		keep("newTag", r.tag, "digest")
-	case r.tag == "":
-		keep("digest", r.digest, "newTag")
+	case r.Digest == "":
+		keep("newTag", r.Tag, "digest")
+	case r.Tag == "":
+		keep("digest", r.Digest, "newTag")
 	default:
-		put("newTag", r.tag)
-		put("digest", r.digest)
+		put("newTag", r.Tag)
+		put("digest", r.Digest)
 	}
 	return ops, nil
 }
@@ -131,30 +133,30 @@ type keys struct {
 	registry, repository, tag, digest *yaml.Node
 }
 
-func (k *keys) image() reference {
-	r := reference{repository: text(k.repository), tag: text(k.tag), digest: text(k.digest)}
+func (k *keys) image() ref.Ref {
+	r := ref.Ref{Repository: text(k.repository), Tag: text(k.tag), Digest: text(k.digest)}
 	if host := text(k.registry); host != "" {
-		r.repository = host + "/" + r.repository
+		r.Repository = host + "/" + r.Repository
 	}
 	if k.tag != nil && deref(k.tag).Tag == "!!null" {
-		r.tag = ""
+		r.Tag = ""
 	}
 	// A chart that knows no digest gets it behind the tag.
-	if tag, digest, found := strings.Cut(r.tag, "@"); found && r.digest == "" {
-		r.tag, r.digest = tag, digest
+	if tag, digest, found := strings.Cut(r.Tag, "@"); found && r.Digest == "" {
+		r.Tag, r.Digest = tag, digest
 	}
 	return r
 }
 
-func (k *keys) names() []string     { return []string{k.image().repository} }
+func (k *keys) names() []string     { return []string{k.image().Repository} }
 func (k *keys) nodes() []*yaml.Node { return present(k.digest, k.tag, k.repository, k.registry) }
 
-func (k *keys) set(r reference) ([]op, error) {
+func (k *keys) set(r ref.Ref) ([]op, error) {
 	var ops []op
 	if k.repository != nil {
-		repository := r.repository
+		repository := r.Repository
 		if k.registry != nil {
-			host, path := r.host()
+			host, path := r.Host(), r.Path()
 			if host == "" && text(k.registry) != "" {
 				host = "docker.io"
 			}
@@ -163,14 +165,14 @@ func (k *keys) set(r reference) ([]op, error) {
 		}
 		ops = append(ops, op{node: k.repository, value: repository})
 	}
-	tag := r.tag
+	tag := r.Tag
 	if k.digest != nil {
-		ops = append(ops, op{node: k.digest, value: r.digest})
-	} else if r.digest != "" && k.tag != nil {
-		if r.tag == "" {
-			return nil, fmt.Errorf("the values have a tag and no digest: add `digest: \"\"` beside the tag if the chart knows it, or give the reference with a tag, %s:TAG@%s", r.repository, r.digest)
+		ops = append(ops, op{node: k.digest, value: r.Digest})
+	} else if r.Digest != "" && k.tag != nil {
+		if r.Tag == "" {
+			return nil, fmt.Errorf("the values have a tag and no digest: add `digest: \"\"` beside the tag if the chart knows it, or give the reference with a tag, %s:TAG@%s", r.Repository, r.Digest)
 		}
-		tag = r.tag + "@" + r.digest
+		tag = r.Tag + "@" + r.Digest
 	}
 	// With a digest beside it, a tag that the reference lacks is a name only; charts that print it expect one.
 	if k.tag != nil && tag != "" {
