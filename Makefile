@@ -75,7 +75,7 @@ packages:
 	$(INSTALL)
 
 .PHONY: engine
-engine: engine-packages $(BIN)/buildkitd aksflow ## build aksflow and the embedded engine only, as the GitHub Action does
+engine: engine-packages $(BIN)/buildkitd $(BIN)/aksflow ## build aksflow and the embedded engine only, as the GitHub Action does
 
 # By program, not by package: where Docker is, runc came with it, and Debian's own package would push Docker out.
 .PHONY: engine-packages
@@ -116,9 +116,15 @@ $(BIN)/gateway-crds: tools/traefik/go.mod | $(BIN)/traefik
 	@touch $@
 
 .PHONY: aksflow
-aksflow: ## build bin/aksflow
+aksflow: $(BIN)/aksflow ## build bin/aksflow, with its shim and the local platform
+	@go build -ldflags '-s -w' -o $(BIN)/aksflow-platform ./cmd/aksflow-platform
+
+# What a delivery needs: the command, and the first process of the embedded engine's containers. Always built, because
+# only the compiler knows whether a source has changed.
+.PHONY: $(BIN)/aksflow
+$(BIN)/aksflow:
 	$(say) 'building aksflow'
-	@go build -ldflags '-X main.version=$(VERSION)' -o $(BIN)/aksflow .
+	@go build -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/aksflow .
 	@go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BIN)/aksflow-shim ./internal/engine/embedded/shim
 
 .PHONY: demo

@@ -5,14 +5,9 @@ import (
 	"os"
 
 	"github.com/aksflow/aksflow/internal/cli"
-	"github.com/aksflow/aksflow/internal/localplatform"
 )
 
 // version is set by the linker: -ldflags "-X main.version=v1.2.3".
 var version = "dev"
 
-func main() {
-	// The local platform's own processes are this program started again.
-	localplatform.Main()
-	os.Exit(cli.Execute(os.Args[1:], version))
-}
+func main() { os.Exit(cli.Execute(os.Args[1:], version)) }

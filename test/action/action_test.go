@@ -26,11 +26,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aksflow/aksflow/internal/engine"
-	"github.com/aksflow/aksflow/internal/testing/baseimage"
+	"github.com/aksflow/aksflow/internal/localplatform/baseimage"
+	"github.com/aksflow/aksflow/internal/testing/registrytest"
 )
 
-// source is what the action is built from: action.yml says the same where it tells one source from another.
-var source = []string{"action.yml", "Makefile", "go.mod", "go.sum", "main.go", "internal", "test/platform", "tools/buildkit"}
+// source lists what the action is built from. action.yml hashes the same files for its cache key.
+var source = []string{"action.yml", "Makefile", "go.mod", "go.sum", "main.go", "internal", "tools/buildkit"}
 
 // runner is a machine that runs workflows.
 type runner struct {
@@ -73,10 +74,7 @@ func newRunner(t *testing.T) *runner {
 			t.Errorf("stopping the engine: %v", err)
 		}
 	})
-	host, stop, err := baseimage.Serve(t.Context())
-	require.NoError(t, err)
-	t.Cleanup(stop)
-	r.registry = host
+	r.registry = registrytest.Start(t)
 	return r
 }
 

@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aksflow/aksflow/internal/engine"
-	"github.com/aksflow/aksflow/internal/testing/baseimage"
+	"github.com/aksflow/aksflow/internal/localplatform/baseimage"
+	"github.com/aksflow/aksflow/internal/testing/registrytest"
 )
 
 // connect opens a session of the embedded engine or, with AKSFLOW_ENGINE=dagger, of the Dagger engine that is at hand.
@@ -31,10 +32,7 @@ func connect(t *testing.T) (client *dagger.Client, base string) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	if base = os.Getenv("AKSFLOW_TEST_BASE"); base == "" {
-		host, stop, err := baseimage.Serve(t.Context())
-		require.NoError(t, err)
-		t.Cleanup(stop)
-		base = host + "/" + baseimage.Debian
+		base = registrytest.Start(t) + "/" + baseimage.Debian
 	}
 	return s.Client(), base
 }

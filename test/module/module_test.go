@@ -33,7 +33,8 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/image"
 	"github.com/aksflow/aksflow/internal/engine"
-	"github.com/aksflow/aksflow/internal/testing/baseimage"
+	"github.com/aksflow/aksflow/internal/localplatform/baseimage"
+	"github.com/aksflow/aksflow/internal/testing/registrytest"
 )
 
 var tidy = flag.Bool("tidy", false, "update ci/go.mod and ci/go.sum, as is due when go.mod changes")
@@ -51,9 +52,7 @@ func TestModule(t *testing.T) {
 	s, err := engine.Connect(t.Context(), engine.Options{Engine: engine.Embedded})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
-	host, stop, err := baseimage.Serve(t.Context())
-	require.NoError(t, err)
-	t.Cleanup(stop)
+	host := registrytest.Start(t)
 	m := &module{
 		binary:  compile(t, s.Client()),
 		session: serve(t, s.Client()),

@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aksflow/aksflow/internal/engine"
-	"github.com/aksflow/aksflow/internal/testing/baseimage"
+	"github.com/aksflow/aksflow/internal/localplatform/baseimage"
+	"github.com/aksflow/aksflow/internal/testing/registrytest"
 )
 
 // TestEngine judges the embedded engine; with AKSFLOW_ENGINE=dagger, the Dagger engine that is at hand. The image that
@@ -26,10 +27,7 @@ func TestEngine(t *testing.T) {
 	}
 	base := os.Getenv("AKSFLOW_TEST_BASE")
 	if base == "" {
-		host, stop, err := baseimage.Serve(t.Context())
-		require.NoError(t, err)
-		t.Cleanup(stop)
-		base = host + "/" + baseimage.Debian
+		base = registrytest.Start(t) + "/" + baseimage.Debian
 	}
 	Run(t, Engine{Base: base, Connect: func(t testing.TB) (*dagger.Client, func()) {
 		s, err := engine.Connect(t.Context(), engine.Options{Engine: name})

@@ -11,7 +11,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/engine/embedded"
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
-	"github.com/aksflow/aksflow/internal/testing/baseimage"
+	"github.com/aksflow/aksflow/internal/testing/registrytest"
 	"github.com/aksflow/aksflow/internal/tool"
 )
 
@@ -25,9 +25,7 @@ func BenchmarkWarmBuild(b *testing.B) {
 	if err != nil {
 		b.Skip(err)
 	}
-	host, stop, err := baseimage.Serve(b.Context())
-	require.NoError(b, err)
-	b.Cleanup(stop)
+	host := registrytest.Start(b)
 	source := b.TempDir()
 	for name, text := range map[string]string{
 		"Dockerfile": "ARG BASE\nFROM $BASE\nRUN seq 1000000 > /numbers\nCOPY app.py /srv/\n",

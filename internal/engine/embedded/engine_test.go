@@ -19,7 +19,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine/embedded"
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
-	"github.com/aksflow/aksflow/internal/testing/baseimage"
+	"github.com/aksflow/aksflow/internal/testing/registrytest"
 	"github.com/aksflow/aksflow/internal/tool"
 )
 
@@ -29,9 +29,7 @@ import (
 // TestEngine shares one daemon among its parts.
 func TestEngine(t *testing.T) {
 	needsEngine(t)
-	host, stop, err := baseimage.Serve(t.Context())
-	require.NoError(t, err)
-	t.Cleanup(stop)
+	host := registrytest.Start(t)
 	s := &suite{dir: stateDir(t), base: host + "/library/debian:trixie-slim"}
 	for name, test := range map[string]func(*testing.T){
 		"FailedStep":          s.failedStep,

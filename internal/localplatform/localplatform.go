@@ -1,17 +1,9 @@
-// Package localplatform starts what a delivery needs on one Linux machine: an image registry, a git server over smart HTTP,
-// Kubernetes with real containers, and Argo CD or Flux. `aksflow up` and the end-to-end tests start the same one.
+// Package localplatform is the client of the local platform: an image registry, a git server over smart HTTP, Kubernetes
+// with real containers, and Argo CD or Flux on one Linux machine. `aksflow up` and the end-to-end tests start the same
+// one.
 //
-// Everything runs in namespaces of its own: processes, mounts, network, IPC and host name. The host sees a few loopback
-// listeners and one process tree; it gets no interface, route, iptables rule, mount or kernel setting. When the tree's
-// first process dies, by whatever cause, the kernel ends the rest and takes mounts and interfaces with it; what is left
-// then, control groups and a lock file, is found by name and removed by the next [Up] or [Down].
-//
-// Linux's control groups may be of version 1 or 2.
-//
-// A listener's address means the same inside and outside: `localhost:5000/vote` is one registry for the developer's
-// push, for the kubelet's pull and for Argo CD.
-//
-// A program that calls Up must call [Main] first thing: the platform's processes are that program started again.
+// The platform itself is the program aksflow-platform (package server), which this package starts. The aksflow command
+// that CI runs holds only the client.
 package localplatform
 
 import (

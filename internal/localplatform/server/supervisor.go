@@ -1,6 +1,6 @@
 //go:build linux
 
-package localplatform
+package server
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aksflow/aksflow/internal/localplatform"
 	"github.com/aksflow/aksflow/internal/localplatform/cgroup"
 	"github.com/aksflow/aksflow/internal/localplatform/process"
 )
@@ -95,10 +96,10 @@ func (s *supervisor) run() error {
 
 	var tasks []task
 	for _, part := range []struct {
-		Part
+		localplatform.Part
 		tasks func() ([]task, error)
 	}{
-		{Registry, s.registry}, {Git, s.git}, {Kubernetes, s.kubernetes}, {ArgoCD, s.argocd}, {ArgoCDServer, s.argocdServer}, {Flux, s.flux},
+		{localplatform.Registry, s.registry}, {localplatform.Git, s.git}, {localplatform.Kubernetes, s.kubernetes}, {localplatform.ArgoCD, s.argocd}, {localplatform.ArgoCDServer, s.argocdServer}, {localplatform.Flux, s.flux},
 	} {
 		if !s.has(part.Part) {
 			continue
@@ -220,7 +221,7 @@ func (s *supervisor) registry() ([]task, error) {
 		"version": "0.1",
 		"log":     object{"level": "warn", "accesslog": object{"disabled": true}},
 		"storage": object{
-			"filesystem": object{"rootdirectory": s.State.path("registry")},
+			"filesystem": object{"rootdirectory": s.State.Path("registry")},
 			"delete":     object{"enabled": true},
 		},
 		// Uploads go on elsewhere when the registry is killed; nothing need be swept meanwhile.
@@ -249,14 +250,14 @@ func (s *supervisor) registry() ([]task, error) {
 
 // git is the git server, in this process.
 func (s *supervisor) git() ([]task, error) {
-	if err := os.MkdirAll(s.State.repositories(), 0o755); err != nil {
+	if err := os.MkdirAll(s.State.Repositories(), 0o755); err != nil {
 		return nil, fmt.Errorf("serving git: %w", err)
 	}
 	handler, err := s.config.git().Handler()
 	if err != nil {
 		return nil, err
 	}
-	return []task{{name: string(Git), run: func(context.Context) error {
+	return []task{{name: string(localplatform.Git), run: func(context.Context) error {
 		inside, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(s.Ports[gitListener]))
 		if err != nil {
 			return fmt.Errorf("serving git: %w", err)

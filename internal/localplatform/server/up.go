@@ -1,6 +1,6 @@
 //go:build linux
 
-package localplatform
+package server
 
 import (
 	"cmp"
@@ -25,6 +25,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/localplatform"
 	"github.com/aksflow/aksflow/internal/localplatform/cgroup"
 	"github.com/aksflow/aksflow/internal/tool"
 )
@@ -36,24 +37,20 @@ const (
 	cleanupTime = 30 * time.Second
 )
 
-// Up starts the platform, or finds that it runs already with all that is asked for, and returns when every part answers.
-// A platform that lacks a part is started anew with it, as is one that a crash has stopped. The cluster is a new one
-// each time; what the registry and the git server hold stays.
-//
-// Cancelling ctx stops what Up has started. The platform outlives the caller once Up has returned.
-func Up(ctx context.Context, o Options) (*Info, error) {
+// Up starts the platform as [localplatform.Up] describes it. A program that calls Up must call [Main] first thing.
+func Up(ctx context.Context, o localplatform.Options) (*localplatform.Info, error) {
+	if os.Getenv(roleVariable) != "" { // this process should be the keeper: starting another would go on without end
+		return nil, errors.New("starting the local platform: the program that starts it must call server.Main first thing")
+	}
 	s, err := openState(o.State)
 	if err != nil {
 		return nil, fault.Usage(err)
-	}
-	if os.Getenv(roleVariable) != "" { // this is the keeper-to-be: another start would start another, and so on
-		return nil, errors.New("starting the local platform: the program that starts it must call platform.Main first thing")
 	}
 	if os.Geteuid() != 0 {
 		return nil, fault.Usagef("starting the local platform: it makes namespaces and containers, which needs root: run it with sudo")
 	}
 	if len(o.Parts) == 0 {
-		o.Parts = []Part{Registry, Git, Kubernetes, ArgoCD}
+		o.Parts = []localplatform.Part{localplatform.Registry, localplatform.Git, localplatform.Kubernetes, localplatform.ArgoCD}
 	}
 	parts, err := withDependencies(o.Parts)
 	if err != nil {
@@ -69,23 +66,20 @@ func Up(ctx context.Context, o Options) (*Info, error) {
 	}
 	defer one.Unlock()
 
-	info, err := Load(string(s))
+	info, err := localplatform.Load(s.Path())
 	if err == nil {
 		missing := slices.DeleteFunc(slices.Clone(parts), info.Has)
-		if len(missing) == 0 && info.Has(Registry) {
-			return info, pushImages(ctx, info, o)
-		}
 		if len(missing) == 0 {
-			return info, nil
+			return info, pushImages(ctx, info, o)
 		}
 		report.Info(ctx, "the platform runs without %s: starting it anew", join(missing))
 		if parts, err = withDependencies(append(parts, info.Parts...)); err != nil {
 			return nil, err
 		}
-		if err := Down(ctx, string(s)); err != nil {
+		if err := Down(ctx, s.Path()); err != nil {
 			return nil, err
 		}
-	} else if crashed := (*CrashError)(nil); errors.As(err, &crashed) {
+	} else if crashed := (*localplatform.CrashError)(nil); errors.As(err, &crashed) {
 		report.Warn(ctx, "%v", crashed)
 	}
 
@@ -97,21 +91,21 @@ func Up(ctx context.Context, o Options) (*Info, error) {
 }
 
 // configure finds the programs that parts need and what else the platform's processes are told.
-func configure(s state, parts []Part, o Options) (*config, error) {
+func configure(s state, parts []localplatform.Part, o localplatform.Options) (*config, error) {
 	c := &config{
 		State: s, Parts: parts, FreePorts: o.FreePorts, ArgoCDPoll: o.ArgoCDPoll,
 		RegistryUser: o.RegistryUser, RegistryPassword: o.RegistryPassword, GitUser: gitUser,
 	}
 	programs := map[string]string{}
-	for part, needs := range map[Part]map[string]string{
-		Registry: {"registry": ""},
-		Git:      {"git": "git"},
-		Kubernetes: {
+	for part, needs := range map[localplatform.Part]map[string]string{
+		localplatform.Registry: {"registry": ""},
+		localplatform.Git:      {"git": "git"},
+		localplatform.Kubernetes: {
 			"kubernetes": "", "coredns": "", "pause": "", "containerd": "containerd",
 			"containerd-shim-runc-v2": "containerd", "ctr": "containerd", "runc": "runc", "iptables": "iptables",
 		},
-		ArgoCD: {"argocd": "", "kustomize": "", "redis-server": "redis-server", "git": "git"},
-		Flux:   {"source-controller": "", "kustomize-controller": ""},
+		localplatform.ArgoCD: {"argocd": "", "kustomize": "", "redis-server": "redis-server", "git": "git"},
+		localplatform.Flux:   {"source-controller": "", "kustomize-controller": ""},
 	} {
 		if c.has(part) {
 			for name, debian := range needs {
@@ -123,7 +117,7 @@ func configure(s state, parts []Part, o Options) (*config, error) {
 	if c.Programs, err = tool.All(programs); err != nil {
 		return nil, fmt.Errorf("starting the local platform: %w", err)
 	}
-	if c.has(Kubernetes) {
+	if c.has(localplatform.Kubernetes) {
 		if c.CNI, err = findCNI(); err != nil {
 			return nil, fmt.Errorf("starting the local platform: %w", err)
 		}
@@ -167,46 +161,21 @@ func keepPassword(path string) (string, error) {
 	return password, nil
 }
 
-// start starts the keeper, the host's one process of the platform, and follows it until all is ready.
-func start(ctx context.Context, c *config, o Options) (_ *Info, err error) {
-	s := c.State
-	if err := os.MkdirAll(s.logs(), 0o700); err != nil {
-		return nil, fmt.Errorf("starting the local platform: %w", err)
-	}
-	ours, theirs, err := socketPair()
+// start starts the keeper, the one process of the platform on the host, and follows it until all is ready.
+func start(ctx context.Context, c *config, o localplatform.Options) (_ *localplatform.Info, err error) {
+	began := time.Now()
+	ours, ended, err := startKeeper(c)
 	if err != nil {
 		return nil, fmt.Errorf("starting the local platform: %w", err)
 	}
 	defer ours.Close()
-	defer theirs.Close()
-	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("starting the local platform: %w", err)
-	}
-	defer log.Close()
-	keeper := again(keeperRole)
-	keeper.Stdout, keeper.Stderr, keeper.ExtraFiles = log, log, []*os.File{theirs}
-	keeper.Dir = string(s)
-	keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives the terminal
-	// Nothing of the caller's environment: a proxy, a kubeconfig, git's or etcd's variables would change what runs.
-	keeper.Env = append(keeper.Env, "PATH="+searchPath(c.Programs), "HOME="+s.run("home"), "TMPDIR="+s.run("tmp"), "LANG=C.UTF-8")
-	began := time.Now()
-	if err := keeper.Start(); err != nil {
-		return nil, fmt.Errorf("starting the local platform: %w", err)
-	}
-	theirs.Close()
-	ended := make(chan struct{})
-	go func() {
-		_ = keeper.Wait() // how it ended stands in what it said
-		close(ended)
-	}()
 	defer func() {
-		if err != nil { // the closed socket tells it to end; it is waited for, so that nothing is left when Up returns
+		if err != nil { // the closed socket makes the keeper end; waiting for it leaves nothing behind when Up returns
 			ours.Close()
 			<-ended
 		}
 	}()
-	// A cancelled context wakes the reader below.
+	// A cancelled context wakes the reader of the events.
 	defer context.AfterFunc(ctx, func() { _ = ours.SetDeadline(time.Unix(1, 0)) })()
 	if err := json.NewEncoder(ours).Encode(c); err != nil {
 		return nil, fmt.Errorf("starting the local platform: %w", err)
@@ -216,41 +185,85 @@ func start(ctx context.Context, c *config, o Options) (_ *Info, err error) {
 	defer cancel()
 	side, work := errgroup.WithContext(work)
 	registry := make(chan string, 1)
-	if c.has(Registry) {
+	if c.has(localplatform.Registry) {
 		side.Go(func() error { return makeImages(work, c, o, registry) })
 	}
+	events := json.NewDecoder(ours)
+	if err := awaitParts(ctx, c, events, registry); err != nil {
+		return nil, err
+	}
+	if err := side.Wait(); err != nil {
+		return nil, err
+	}
+	if _, err := ours.Write([]byte{accepted}); err != nil {
+		return nil, fmt.Errorf("starting the local platform: %w", err)
+	}
+	// The keeper closes the socket when it has written the platform's file.
+	if err := events.Decode(new(event)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("starting the local platform: %w", cmp.Or(ctx.Err(), err))
+	}
+	info, err := localplatform.Load(c.State.Path())
+	if err != nil {
+		return nil, err
+	}
+	report.Progressf(ctx, "platform", "ready after %.1f s", time.Since(began).Seconds())
+	return info, nil
+}
+
+// startKeeper starts the keeper. It returns this end of the socket to it, and a channel that is closed when it has ended.
+func startKeeper(c *config) (ours *os.File, ended <-chan struct{}, err error) {
+	s := c.State
+	if err := os.MkdirAll(s.logs(), 0o700); err != nil {
+		return nil, nil, err
+	}
+	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer log.Close()
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer theirs.Close()
+	keeper := again(keeperRole)
+	keeper.Stdout, keeper.Stderr, keeper.ExtraFiles = log, log, []*os.File{theirs}
+	keeper.Dir = s.Path()
+	keeper.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives the terminal
+	// Nothing of the caller's environment: a proxy, a kubeconfig, git's or etcd's variables would change what runs.
+	keeper.Env = append(keeper.Env, "PATH="+searchPath(c.Programs), "HOME="+s.run("home"), "TMPDIR="+s.run("tmp"), "LANG=C.UTF-8")
+	if err := keeper.Start(); err != nil {
+		ours.Close()
+		return nil, nil, err
+	}
+	done := make(chan struct{})
+	go func() {
+		_ = keeper.Wait() // its last event says how it ended
+		close(done)
+	}()
+	return ours, done, nil
+}
+
+// awaitParts reports the events of the start until all parts are ready. It sends the registry's address to registry once
+// the registry answers.
+func awaitParts(ctx context.Context, c *config, events *json.Decoder, registry chan<- string) error {
 	var ready []string
-	for events := json.NewDecoder(ours); ; {
+	for {
 		var e event
 		if err := events.Decode(&e); err != nil {
 			if ctx.Err() != nil {
-				return nil, fmt.Errorf("starting the local platform: %w; ready so far: %s; the others write to %s",
-					ctx.Err(), cmp.Or(strings.Join(ready, ", "), "nothing"), s.logs())
+				return fmt.Errorf("starting the local platform: %w; ready so far: %s; the others write to %s",
+					ctx.Err(), cmp.Or(strings.Join(ready, ", "), "nothing"), c.State.logs())
 			}
-			return nil, fmt.Errorf("starting the local platform: its keeper ended; see %s: %w", s.log(), err)
+			return fmt.Errorf("starting the local platform: its keeper ended; see %s: %w", c.State.log(), err)
 		}
 		switch {
 		case e.Error != "":
-			return nil, fmt.Errorf("starting the local platform: %s", e.Error)
+			return fmt.Errorf("starting the local platform: %s", e.Error)
 		case e.Warning != "":
 			report.Warn(ctx, "%s", e.Warning)
 		case e.Ready:
-			if err := side.Wait(); err != nil {
-				return nil, err
-			}
-			if _, err := ours.Write([]byte{accepted}); err != nil {
-				return nil, fmt.Errorf("starting the local platform: %w", err)
-			}
-			// The keeper hangs up when it has taken over.
-			if err := events.Decode(&e); !errors.Is(err, io.EOF) {
-				return nil, fmt.Errorf("starting the local platform: %w", cmp.Or(ctx.Err(), err))
-			}
-			info, err := Load(string(s))
-			if err != nil {
-				return nil, err
-			}
-			report.Progressf(ctx, "platform", "ready after %.1f s", time.Since(began).Seconds())
-			return info, nil
+			return nil
 		default:
 			ready = append(ready, e.Part)
 			report.Progressf(ctx, e.Part, "ready after %.1f s", e.Elapsed.Seconds())
@@ -273,7 +286,7 @@ func searchPath(programs map[string]string) string {
 	return strings.Join(append(dirs, standard...), string(filepath.ListSeparator))
 }
 
-func join(parts []Part) string {
+func join(parts []localplatform.Part) string {
 	names := make([]string, len(parts))
 	for i, p := range parts {
 		names[i] = string(p)
@@ -289,65 +302,13 @@ func socketPair() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "platform"), os.NewFile(uintptr(fds[1]), "up"), nil
 }
 
-// Load returns the platform that runs in state. When none does, the error says so; it is a [*CrashError] when the last
-// one was not ended by [Down].
-func Load(dir string) (*Info, error) {
-	none := func() error { return fmt.Errorf("no local platform runs in %s: `aksflow up` starts one", dir) }
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, none()
-	}
-	s, err := openState(dir)
-	if err != nil {
-		return nil, fault.Usage(err)
-	}
-	running, err := s.running()
-	if err != nil {
-		return nil, err
-	}
-	info := new(Info)
-	if running {
-		if err = readJSON(s.infoFile(), info); err == nil {
-			return info, nil
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("the local platform in %s is still starting: wait for `aksflow up`", s)
-		}
-		return nil, err
-	}
-	why := new(crash)
-	switch err := readJSON(s.crashFile(), why); {
-	case err == nil:
-		return nil, &CrashError{State: string(s), Time: why.Time, Reason: why.Reason}
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	}
-	if readJSON(s.infoFile(), info) == nil {
-		return nil, &CrashError{State: string(s), Reason: "it was killed"}
-	}
-	return nil, none()
-}
-
-// running tells whether the keeper lives: whether its lock is held.
-func (s state) running() (bool, error) {
-	lock := flock.New(s.lockFile())
-	free, err := lock.TryRLock()
-	if err != nil {
-		return false, fmt.Errorf("looking for a platform in %s: %w", s, err)
-	}
-	if free {
-		return false, lock.Unlock()
-	}
-	return true, nil
-}
-
-// Down ends the platform and removes what it left on the machine, also after a crash. The files in state stay, for a
-// quicker next start. Nothing running is no error.
+// Down ends the platform as [localplatform.Down] describes it.
 func Down(ctx context.Context, dir string) error {
 	s, err := openState(dir)
 	if err != nil {
 		return fault.Usage(err)
 	}
-	lock := flock.New(s.lockFile())
+	lock := flock.New(s.LockFile())
 	for {
 		free, err := lock.TryLock()
 		if err != nil {
@@ -356,8 +317,8 @@ func Down(ctx context.Context, dir string) error {
 		if free {
 			break
 		}
-		// The holder wrote its number into the lock it holds. It may be about to.
-		if data, err := os.ReadFile(s.lockFile()); err == nil {
+		// The process that holds the lock writes its process ID into it, maybe a moment later.
+		if data, err := os.ReadFile(s.LockFile()); err == nil {
 			var pid int
 			if n, _ := fmt.Sscan(string(data), &pid); n == 1 && pid > 1 {
 				if err := syscall.Kill(pid, syscall.SIGTERM); errors.Is(err, syscall.EPERM) {
@@ -386,20 +347,12 @@ func (s state) clean(ctx context.Context) error {
 			return fmt.Errorf("cleaning up after the local platform: %w", err)
 		}
 	}
-	for _, path := range []string{s.infoFile(), s.crashFile(), s.configFile(), s.kubeconfig(), s.run()} {
+	for _, path := range []string{s.InfoFile(), s.CrashFile(), s.configFile(), s.kubeconfig(), s.run()} {
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("cleaning up after the local platform: %w", err)
 		}
 	}
 	return nil
-}
-
-// Seed makes the bare repository name unless it is there, and commits the files of the directory dir as the first
-// commit of branch; what dir's .gitignore names stays out. A branch that exists stays as it is. It returns the branch's
-// commit.
-func (i *Info) Seed(ctx context.Context, name, branch, dir string) (commit string, err error) {
-	c := config{State: state(i.State)}
-	return c.git().Seed(ctx, name, branch, dir)
 }
 
 // again is this program once more, as one of the platform's own processes.

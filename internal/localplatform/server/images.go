@@ -1,6 +1,6 @@
 //go:build linux
 
-package localplatform
+package server
 
 import (
 	"archive/tar"
@@ -20,12 +20,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/aksflow/aksflow/internal/core/report"
-	"github.com/aksflow/aksflow/internal/testing/baseimage"
+	"github.com/aksflow/aksflow/internal/localplatform"
+	"github.com/aksflow/aksflow/internal/localplatform/baseimage"
 )
 
 // makeImages makes the base images, which needs the host's network, while the platform starts, and pushes them once its
 // registry answers.
-func makeImages(ctx context.Context, c *config, o Options, registry <-chan string) error {
+func makeImages(ctx context.Context, c *config, o localplatform.Options, registry <-chan string) error {
 	layouts, err := baseimage.Ensure(ctx, o.Cache)
 	if err != nil {
 		return err
@@ -38,8 +39,11 @@ func makeImages(ctx context.Context, c *config, o Options, registry <-chan strin
 	}
 }
 
-// pushImages sees to it that a platform that runs already has the base images.
-func pushImages(ctx context.Context, info *Info, o Options) error {
+// pushImages pushes the base images to a platform that runs already, if it has a registry.
+func pushImages(ctx context.Context, info *localplatform.Info, o localplatform.Options) error {
+	if !info.Has(localplatform.Registry) {
+		return nil
+	}
 	layouts, err := baseimage.Ensure(ctx, o.Cache)
 	if err != nil {
 		return err
@@ -47,7 +51,7 @@ func pushImages(ctx context.Context, info *Info, o Options) error {
 	return push(ctx, "", layouts, info.Registry, o)
 }
 
-func push(ctx context.Context, pause string, layouts baseimage.Layouts, host string, o Options) error {
+func push(ctx context.Context, pause string, layouts baseimage.Layouts, host string, o localplatform.Options) error {
 	images := map[string]v1.Image{}
 	for _, ref := range []string{baseimage.Debian, baseimage.Redis} {
 		image, err := layouts.Image(ref)

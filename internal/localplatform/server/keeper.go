@@ -1,6 +1,6 @@
 //go:build linux
 
-package localplatform
+package server
 
 import (
 	"context"
@@ -19,6 +19,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/aksflow/aksflow/internal/localplatform"
 	"github.com/aksflow/aksflow/internal/localplatform/cgroup"
 	"github.com/aksflow/aksflow/internal/localplatform/process"
 )
@@ -48,11 +49,11 @@ const (
 func (c *config) listeners() []string {
 	var names []string
 	for _, l := range []struct {
-		part Part
+		part localplatform.Part
 		name string
 	}{
-		{Registry, registryListener}, {Git, gitListener}, {Kubernetes, apiListener}, {Kubernetes, appsListener},
-		{ArgoCDServer, argocdListener},
+		{localplatform.Registry, registryListener}, {localplatform.Git, gitListener}, {localplatform.Kubernetes, apiListener}, {localplatform.Kubernetes, appsListener},
+		{localplatform.ArgoCDServer, argocdListener},
 	} {
 		if c.has(l.part) {
 			names = append(names, l.name)
@@ -91,7 +92,7 @@ func keep() error {
 // host runs the platform and removes what it left. The error says why the platform did not become ready; why one ended
 // that was ready is written down for who looks next.
 func (c *config) host(up *os.File) (err error) {
-	lock := flock.New(c.State.lockFile())
+	lock := flock.New(c.State.LockFile())
 	// Not at once: somebody may look whether it is free.
 	patience, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -150,7 +151,7 @@ func (c *config) host(up *os.File) (err error) {
 	if err := tidy(); err != nil || reason == "" {
 		return err
 	}
-	return writeJSON(c.State.crashFile(), crash{Time: time.Now(), Reason: reason})
+	return writeJSON(c.State.CrashFile(), localplatform.CrashError{Time: time.Now(), Reason: reason})
 }
 
 // startInit starts the namespaces' first process, which the kernel ends with this one, and returns what it tells. The
@@ -217,7 +218,7 @@ func (c *config) follow(first *exec.Cmd, events <-chan event, up *os.File) (reas
 				return "`aksflow up` ended before it was ready", false, first.Process.Kill()
 			}
 			info.Started = time.Now().Truncate(time.Second)
-			if err := writeJSON(c.State.infoFile(), info); err != nil {
+			if err := writeJSON(c.State.InfoFile(), info); err != nil {
 				return "", false, errors.Join(err, first.Process.Kill())
 			}
 			taken = true
@@ -279,26 +280,26 @@ func listen(port int, free bool) (net.Listener, error) {
 }
 
 // info is what the platform's users are told.
-func (c *config) info() *Info {
-	i := &Info{
-		State: string(c.State), PID: os.Getpid(), Parts: c.Parts,
+func (c *config) info() *localplatform.Info {
+	i := &localplatform.Info{
+		State: c.State.String(), PID: os.Getpid(), Parts: c.Parts,
 		Registry: "localhost:" + strconv.Itoa(c.Ports[registryListener]),
 	}
-	if c.has(Git) {
+	if c.has(localplatform.Git) {
 		i.Git = "http://localhost:" + strconv.Itoa(c.Ports[gitListener])
 		i.GitUser, i.GitPasswordFile = c.GitUser, c.State.gitPasswordFile()
 	}
-	if c.has(Kubernetes) {
+	if c.has(localplatform.Kubernetes) {
 		i.Kubeconfig = c.State.kubeconfig()
 		i.Apps = c.Ports[appsListener]
 	}
-	if c.has(ArgoCD) {
+	if c.has(localplatform.ArgoCD) {
 		i.ArgoCDNamespace = argocdNamespace
 	}
-	if c.has(Flux) {
+	if c.has(localplatform.Flux) {
 		i.FluxNamespace = fluxNamespace
 	}
-	if c.has(ArgoCDServer) {
+	if c.has(localplatform.ArgoCDServer) {
 		i.ArgoCD = "http://localhost:" + strconv.Itoa(c.Ports[argocdListener])
 		i.ArgoCDPasswordFile = c.State.argocdPasswordFile()
 	}

@@ -1,6 +1,6 @@
 //go:build linux
 
-package localplatform
+package server
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/aksflow/aksflow/internal/localplatform"
 	"github.com/aksflow/aksflow/internal/localplatform/controlplane"
 	"github.com/aksflow/aksflow/internal/localplatform/process"
 )
@@ -56,6 +57,6 @@ func (s *supervisor) flux() ([]task, error) {
 		controller("source-controller", fluxSourceMetricsPort, fluxSourceHealthPort,
 			"--storage-path="+artifacts, "--storage-addr="+address, "--storage-adv-addr="+address),
 		controller("kustomize-controller", fluxKustomizeMetricsPort, fluxKustomizeHealthPort),
-		{name: string(Flux), after: []string{"source-controller", "kustomize-controller"}, run: func(context.Context) error { return nil }},
+		{name: string(localplatform.Flux), after: []string{"source-controller", "kustomize-controller"}, run: func(context.Context) error { return nil }},
 	}, nil
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package localplatform
+package server
 
 import (
 	"context"
@@ -147,7 +147,7 @@ conf_dir = %q
 
 [plugins.'io.containerd.grpc.v1.cri'.registry]
 config_path = %q
-%s`, s.State.run("containerd"), containerdSocket, registry, pauseImage, snapshotter(string(s.State)), s.CNI,
+%s`, s.State.run("containerd"), containerdSocket, registry, pauseImage, snapshotter(s.State.Path()), s.CNI,
 		s.State.run("cni"), s.State.run("registries"), auth)
 	if err := write(s.State.run("containerd.toml"), []byte(file)); err != nil {
 		return err

@@ -1,6 +1,6 @@
 //go:build linux
 
-package localplatform
+package server
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/aksflow/aksflow/internal/localplatform"
 	"github.com/aksflow/aksflow/internal/localplatform/cgroup"
 )
 
@@ -87,7 +88,11 @@ func loadConfig() (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, readJSON(state(dir).configFile(), c)
+	s, err := openState(dir)
+	if err != nil {
+		return nil, err
+	}
+	return c, localplatform.ReadJSON(s.configFile(), c)
 }
 
 // masked are directories of the host that servers write to by a fixed path. Each is an empty one here.
@@ -137,7 +142,7 @@ func (c *config) mounts() error {
 // mask covers the masked directories, and puts back what the platform needs of those below them.
 func (c *config) mask() error {
 	keep := map[string]int{}
-	for _, dir := range append(strings.Split(os.Getenv("PATH"), ":"), string(c.State), c.CNI) {
+	for _, dir := range append(strings.Split(os.Getenv("PATH"), ":"), c.State.Path(), c.CNI) {
 		for _, m := range masked {
 			if dir != "" && strings.HasPrefix(dir, m+"/") {
 				fd, err := unix.Open(dir, unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -164,7 +169,7 @@ func (c *config) mask() error {
 		}
 	}
 	// The working directory still is the one below the cover.
-	return os.Chdir(string(c.State))
+	return os.Chdir(c.State.Path())
 }
 
 // network gives the namespace loopback and a node address. Services are reached through the node's interface, where

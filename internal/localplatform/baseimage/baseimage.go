@@ -8,23 +8,14 @@ package baseimage
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"log"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/aksflow/aksflow/internal/core/report"
 )
@@ -126,97 +117,4 @@ func (l Layouts) Image(ref string) (v1.Image, error) {
 		}
 	}
 	return nil, fmt.Errorf("no image %s in %s", ref, l.Dir)
-}
-
-// Push puts the images into the registry at host ("localhost:5000"). Layers that are there already are not sent.
-func (l Layouts) Push(ctx context.Context, host string) error {
-	pusher, err := remote.NewPusher()
-	if err != nil {
-		return err
-	}
-	for _, ref := range []string{Debian, Redis} {
-		img, err := l.Image(ref)
-		if err != nil {
-			return err
-		}
-		dst, err := name.ParseReference(host + "/" + ref)
-		if err != nil {
-			return err
-		}
-		report.Progressf(ctx, dst.String(), "pushing")
-		if err := pusher.Push(ctx, dst, img); err != nil {
-			return fmt.Errorf("push the base image %s: %w", dst, err)
-		}
-	}
-	return nil
-}
-
-// Serve ensures the images in the default cache directory and serves them from a registry in this process, on a free port
-// of 127.0.0.1. Anything may be pushed to it; that stays in memory. Call stop when done, also to free the port.
-func Serve(ctx context.Context) (host string, stop func(), err error) {
-	l, err := Ensure(ctx, "")
-	if err != nil {
-		return "", nil, err
-	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, fmt.Errorf("serve base images: %w", err)
-	}
-	srv := &http.Server{
-		Handler:           registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithBlobHandler(newBlobs(l))),
-		ReadHeaderTimeout: 10 * time.Second,
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = srv.Serve(ln) // it returns when stop closes it
-	}()
-	stop = func() { _ = srv.Close(); <-done }
-	// The layers are in the layout, so this sends the manifests only.
-	if err := l.Push(ctx, ln.Addr().String()); err != nil {
-		stop()
-		return "", nil, err
-	}
-	return ln.Addr().String(), stop, nil
-}
-
-// memory is the registry's own blob store, with all its optional parts.
-type memory interface {
-	registry.BlobHandler
-	registry.BlobStatHandler
-	registry.BlobPutHandler
-}
-
-// blobs serves a layout's blobs without copying them, and keeps what is pushed in memory, so that no test writes into the
-// cache that it shares with others.
-type blobs struct {
-	memory
-	dir string
-}
-
-func newBlobs(l Layouts) *blobs {
-	return &blobs{memory: registry.NewInMemoryBlobHandler().(memory), dir: filepath.Join(l.Dir, "blobs")}
-}
-
-func (b *blobs) path(h v1.Hash) string { return filepath.Join(b.dir, h.Algorithm, h.Hex) }
-
-// Stat implements registry.BlobStatHandler.
-func (b *blobs) Stat(ctx context.Context, repo string, h v1.Hash) (int64, error) {
-	fi, err := os.Stat(b.path(h))
-	if errors.Is(err, fs.ErrNotExist) {
-		return b.memory.Stat(ctx, repo, h)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return fi.Size(), nil
-}
-
-// Get implements registry.BlobHandler.
-func (b *blobs) Get(ctx context.Context, repo string, h v1.Hash) (io.ReadCloser, error) {
-	f, err := os.Open(b.path(h))
-	if errors.Is(err, fs.ErrNotExist) {
-		return b.memory.Get(ctx, repo, h)
-	}
-	return f, err
 }

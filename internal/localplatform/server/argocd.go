@@ -1,6 +1,6 @@
 //go:build linux
 
-package localplatform
+package server
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 	"sigs.k8s.io/yaml"
 
+	"github.com/aksflow/aksflow/internal/localplatform"
 	"github.com/aksflow/aksflow/internal/localplatform/controlplane"
 	"github.com/aksflow/aksflow/internal/localplatform/process"
 )
@@ -129,7 +130,7 @@ func (s *supervisor) argocd() ([]task, error) {
 			"--namespace="+argocdNamespace, "--kubeconfig="+s.controlPlane().Admin(), "--loglevel=warn",
 			fmt.Sprintf("--argocd-repo-server=127.0.0.1:%d", argoRepoServerPort), "--repo-server-plaintext",
 		), append(ready, argoSetObjectsTask)...),
-		{name: string(ArgoCD), after: []string{argoControllerTask, argoSetTask},
+		{name: string(localplatform.ArgoCD), after: []string{argoControllerTask, argoSetTask},
 			run: func(context.Context) error { return nil }},
 	}, nil
 }

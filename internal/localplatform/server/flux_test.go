@@ -1,11 +1,13 @@
 //go:build linux
 
-package localplatform
+package server
 
 import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/aksflow/aksflow/internal/localplatform"
 )
 
 // fluxSync has a repository's directory applied, and kept.
@@ -27,7 +29,7 @@ spec: {sourceRef: {kind: GitRepository, name: app}, path: ./deploy, interval: 10
 `
 
 func TestFlux(t *testing.T) {
-	info := up(t, Options{Parts: []Part{Flux}})
+	info := up(t, localplatform.Options{Parts: []localplatform.Part{localplatform.Flux}})
 	commit, err := info.Seed(t.Context(), "team/app", "main", blue(t))
 	if err != nil {
 		t.Fatal(err)

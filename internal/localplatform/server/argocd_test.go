@@ -1,6 +1,6 @@
 //go:build linux
 
-package localplatform
+package server
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/aksflow/aksflow/internal/localplatform"
 )
 
 // application has a repository's directory applied, and kept.
@@ -43,7 +45,7 @@ func blue(t *testing.T) string {
 }
 
 func TestArgoCD(t *testing.T) {
-	info := up(t, Options{Parts: []Part{ArgoCDServer}})
+	info := up(t, localplatform.Options{Parts: []localplatform.Part{localplatform.ArgoCDServer}})
 	commit, err := info.Seed(t.Context(), "team/app", "main", blue(t))
 	if err != nil {
 		t.Fatal(err)

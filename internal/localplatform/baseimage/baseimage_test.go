@@ -12,9 +12,7 @@ import (
 	"testing"
 
 	"github.com/gofrs/flock"
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/stretchr/testify/require"
 
@@ -91,20 +89,6 @@ func TestRedisIsOnDebian(t *testing.T) {
 	size, err := both[1].Size()
 	require.NoError(t, err)
 	require.Less(t, size, int64(10<<20))
-}
-
-func TestServe(t *testing.T) {
-	ensured(t)
-	host, stop, err := Serve(t.Context())
-	require.NoError(t, err)
-	defer stop()
-	for _, ref := range []string{Debian, Redis} {
-		r, err := name.ParseReference(host + "/" + ref)
-		require.NoError(t, err)
-		img, err := remote.Image(r, remote.WithContext(t.Context()))
-		require.NoError(t, err)
-		require.NoError(t, validate.Image(img))
-	}
 }
 
 func TestEnsureWithoutMmdebstrap(t *testing.T) {

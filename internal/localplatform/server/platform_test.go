@@ -1,6 +1,6 @@
 //go:build linux
 
-package localplatform
+package server
 
 import (
 	"bytes"
@@ -21,8 +21,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/aksflow/aksflow/internal/localplatform"
+	"github.com/aksflow/aksflow/internal/localplatform/baseimage"
 	"github.com/aksflow/aksflow/internal/localplatform/cgroup"
-	"github.com/aksflow/aksflow/internal/testing/baseimage"
 	"github.com/aksflow/aksflow/internal/tool"
 )
 
@@ -76,7 +77,7 @@ func need(t *testing.T) {
 }
 
 // up starts a platform on free ports, which ends with the test.
-func up(t *testing.T, o Options) *Info {
+func up(t *testing.T, o localplatform.Options) *localplatform.Info {
 	t.Helper()
 	need(t)
 	if o.State == "" {
@@ -209,11 +210,11 @@ func find(t *testing.T, state string, words ...string) int {
 }
 
 // crashed waits until a platform is known to have crashed.
-func crashed(t *testing.T, state string) *CrashError {
+func crashed(t *testing.T, state string) *localplatform.CrashError {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		_, err := Load(state)
-		if e := (*CrashError)(nil); errors.As(err, &e) {
+		_, err := localplatform.Load(state)
+		if e := (*localplatform.CrashError)(nil); errors.As(err, &e) {
 			return e
 		}
 		if time.Now().After(deadline) {
@@ -224,7 +225,7 @@ func crashed(t *testing.T, state string) *CrashError {
 }
 
 // kubectl runs the platform's own kubectl.
-func kubectl(t *testing.T, info *Info, stdin string, args ...string) string {
+func kubectl(t *testing.T, info *localplatform.Info, stdin string, args ...string) string {
 	t.Helper()
 	program, err := tool.Find("kubernetes", "")
 	if err != nil {
@@ -322,7 +323,7 @@ spec:
 func TestKubernetes(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "platform")
 	before := machine(t, state)
-	info := up(t, Options{State: state, Parts: []Part{Kubernetes}})
+	info := up(t, localplatform.Options{State: state, Parts: []localplatform.Part{localplatform.Kubernetes}})
 
 	kubectl(t, info, workload, "apply", "-f", "-")
 	kubectl(t, info, "", "rollout", "status", "statefulset/redis", "--namespace=app", "--timeout=90s")
@@ -341,7 +342,7 @@ func TestKubernetes(t *testing.T) {
 	}
 
 	t.Run("is used again", func(t *testing.T) {
-		again, err := Up(t.Context(), Options{State: state, Parts: []Part{Registry}})
+		again, err := Up(t.Context(), localplatform.Options{State: state, Parts: []localplatform.Part{localplatform.Registry}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -352,7 +353,7 @@ func TestKubernetes(t *testing.T) {
 	t.Run("leaves nothing", func(t *testing.T) {
 		down(t, state)
 		unchanged(t, state, before)
-		if _, err := Load(state); err == nil || errors.As(err, new(*CrashError)) {
+		if _, err := localplatform.Load(state); err == nil || errors.As(err, new(*localplatform.CrashError)) {
 			t.Errorf("Load after Down: %v", err)
 		}
 		down(t, state) // again, when nothing runs
@@ -395,7 +396,7 @@ func TestKilled(t *testing.T) {
 		{"part", []string{"registry", "serve"}, "registry ended (signal: killed)", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			info, err := Up(t.Context(), Options{State: state, FreePorts: true, Parts: []Part{Registry, Git}})
+			info, err := Up(t.Context(), localplatform.Options{State: state, FreePorts: true, Parts: []localplatform.Part{localplatform.Registry, localplatform.Git}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -423,7 +424,7 @@ func TestKilled(t *testing.T) {
 func TestKilledWithPods(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "platform")
 	before := machine(t, state)
-	info := up(t, Options{State: state, Parts: []Part{Kubernetes}})
+	info := up(t, localplatform.Options{State: state, Parts: []localplatform.Part{localplatform.Kubernetes}})
 	kubectl(t, info, workload, "apply", "-f", "-")
 	kubectl(t, info, "", "rollout", "status", "statefulset/redis", "--namespace=app", "--timeout=90s")
 	if err := syscall.Kill(info.PID, syscall.SIGKILL); err != nil {
@@ -434,7 +435,7 @@ func TestKilledWithPods(t *testing.T) {
 }
 
 func TestCrashTellsTheEndOfTheLog(t *testing.T) {
-	info := up(t, Options{Parts: []Part{Registry}})
+	info := up(t, localplatform.Options{Parts: []localplatform.Part{localplatform.Registry}})
 	// It ends by itself, and says so.
 	if err := syscall.Kill(find(t, info.State, "registry", "serve"), syscall.SIGABRT); err != nil {
 		t.Fatal(err)
@@ -466,7 +467,7 @@ func TestCancelled(t *testing.T) {
 		close(started)
 		cancel()
 	}()
-	_, err := Up(ctx, Options{State: state, FreePorts: true, Parts: []Part{Kubernetes}})
+	_, err := Up(ctx, localplatform.Options{State: state, FreePorts: true, Parts: []localplatform.Part{localplatform.Kubernetes}})
 	<-started
 	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "ready so far: ") {
 		t.Errorf("Up: %v", err)
@@ -475,8 +476,8 @@ func TestCancelled(t *testing.T) {
 }
 
 func TestSideBySide(t *testing.T) {
-	a := up(t, Options{Parts: []Part{Kubernetes}})
-	b := up(t, Options{Parts: []Part{Kubernetes, Git}})
+	a := up(t, localplatform.Options{Parts: []localplatform.Part{localplatform.Kubernetes}})
+	b := up(t, localplatform.Options{Parts: []localplatform.Part{localplatform.Kubernetes, localplatform.Git}})
 	if a.Registry == b.Registry || a.Apps == b.Apps || a.Kubeconfig == b.Kubeconfig {
 		t.Fatalf("they share: %+v %+v", a, b)
 	}
@@ -485,7 +486,7 @@ func TestSideBySide(t *testing.T) {
 		t.Errorf("the other cluster has %s", out)
 	}
 	down(t, a.State)
-	if _, err := Load(b.State); err != nil {
+	if _, err := localplatform.Load(b.State); err != nil {
 		t.Error(err)
 	}
 	if got := get(t, "http://"+b.Registry+"/v2/"); got != "{}" {
@@ -495,7 +496,7 @@ func TestSideBySide(t *testing.T) {
 }
 
 func TestRegistryPassword(t *testing.T) {
-	info := up(t, Options{Parts: []Part{Registry}, RegistryUser: "me", RegistryPassword: "secret"})
+	info := up(t, localplatform.Options{Parts: []localplatform.Part{localplatform.Registry}, RegistryUser: "me", RegistryPassword: "secret"})
 	for user, want := range map[string]int{"": 401, "me:wrong@": 401, "me:secret@": 200} {
 		resp, err := http.Get("http://" + user + info.Registry + "/v2/library/debian/tags/list")
 		if err != nil {
@@ -509,7 +510,7 @@ func TestRegistryPassword(t *testing.T) {
 }
 
 func TestSeed(t *testing.T) {
-	info := up(t, Options{Parts: []Part{Git}})
+	info := up(t, localplatform.Options{Parts: []localplatform.Part{localplatform.Git}})
 	source := t.TempDir()
 	if err := os.WriteFile(filepath.Join(source, "a"), []byte("a\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -566,12 +567,12 @@ func TestAppName(t *testing.T) {
 }
 
 func TestDependencies(t *testing.T) {
-	got, err := withDependencies([]Part{ArgoCD, Registry})
-	want := []Part{Registry, Kubernetes, Git, ArgoCD}
+	got, err := withDependencies([]localplatform.Part{localplatform.ArgoCD, localplatform.Registry})
+	want := []localplatform.Part{localplatform.Registry, localplatform.Kubernetes, localplatform.Git, localplatform.ArgoCD}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("ArgoCD brings %v %v", got, err)
 	}
-	if _, err := withDependencies([]Part{"x"}); err == nil {
+	if _, err := withDependencies([]localplatform.Part{"x"}); err == nil {
 		t.Error("an unknown part is no error")
 	}
 }
