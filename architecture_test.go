@@ -18,7 +18,7 @@ const module = "github.com/aksflow/aksflow/"
 var arrows = map[string][]string{
 	"internal/core/fault":     {},
 	"internal/core/report":    {},
-	"internal/core/config":    {"internal/core/fault"},
+	"internal/core/config":    {"internal/core/fault", "internal/core/image/ref"},
 	"internal/core/gitflow":   {"internal/core/config", "internal/core/fault"},
 	"internal/core/manifest":  {"internal/core/fault", "internal/core/image/ref", "internal/core/report"},
 	"internal/core/image":     {"internal/core/fault", "internal/core/report"},
@@ -30,10 +30,10 @@ var arrows = map[string][]string{
 	"internal/testing":        {"internal/core/report", "internal/localplatform", "internal/tool"},
 	"internal/engine":         {"internal/core/fault", "internal/core/report", "internal/tool"},
 	"internal/localplatform":  {"internal/core/fault", "internal/core/report", "internal/tool"},
-	"internal/render":         {"internal/core/fault", "internal/core/manifest", "internal/core/report"},
+	"internal/render":         {"internal/core/fault", "internal/core/image/ref", "internal/core/manifest", "internal/core/report"},
 	"internal/kube":           {"internal/core/fault", "internal/core/report", "internal/render"},
-	"internal/target/cluster": {"internal/core/fault", "internal/core/manifest", "internal/core/report", "internal/kube", "internal/render"},
-	"internal/target/gitops":  {"internal/core/fault", "internal/core/manifest", "internal/core/report", "internal/kube"},
+	"internal/target/cluster": {"internal/core/fault", "internal/core/image/ref", "internal/core/manifest", "internal/core/report", "internal/kube", "internal/render"},
+	"internal/target/gitops":  {"internal/core/fault", "internal/core/image/ref", "internal/core/manifest", "internal/core/report", "internal/kube"},
 	"internal/flow": {
 		"internal/core", "internal/render", "internal/target/cluster", "internal/target/gitops",
 	},

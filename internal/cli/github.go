@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/report"
 )
 
@@ -60,9 +61,8 @@ func (r deployResult) outputs() []report.Output {
 }
 
 func (r deliverResult) outputs() []report.Output {
-	_, digest, _ := strings.Cut(r.Image, "@")
 	return []report.Output{
-		{Name: "image", Value: r.Image}, {Name: "digest", Value: digest},
+		{Name: "image", Value: r.Image}, {Name: "digest", Value: ref.Read(r.Image).Digest},
 		{Name: "environment", Value: r.Environment}, {Name: "target", Value: r.Target},
 		{Name: "commit", Value: r.Commit}, {Name: "pull-request", Value: r.PullRequest}, {Name: "revision", Value: ordinal(r.Revision)},
 	}

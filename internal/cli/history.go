@@ -12,6 +12,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/target/cluster"
 )
@@ -40,19 +41,10 @@ func (r historyResult) Text(w io.Writer) {
 		message, _, _ := strings.Cut(one.Message, "\n")
 		rows = append(rows, []string{
 			strconv.Itoa(one.Number), string(one.Status), one.Time.Local().Format(time.DateTime), one.User,
-			fmt.Sprintf("%.12s", one.SourceRevision), imageAndDigest(one.Image), message,
+			fmt.Sprintf("%.12s", one.SourceRevision), ref.Read(one.Image).Short(), message,
 		})
 	}
 	report.Table(w, []string{"revision", "status", "when", "who", "source", "image", ""}, rows)
-}
-
-// imageAndDigest is an image's last path element with as much of its digest as tells it from others.
-func imageAndDigest(ref string) string {
-	name, digest, _ := strings.Cut(ref[strings.LastIndex(ref, "/")+1:], "@")
-	if digest == "" {
-		return name
-	}
-	return name + "@" + digest[:min(len(digest), len("sha256:")+12)]
 }
 
 func historyCommand(g *globals) *cobra.Command {

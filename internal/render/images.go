@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 )
 
@@ -34,13 +34,14 @@ type ImageChange struct {
 func SetImages(objects []*unstructured.Unstructured, images []Image) ([]ImageChange, error) {
 	var changes []ImageChange
 	for _, image := range images {
-		want, err := name.ParseReference(image.Ref)
+		want, err := ref.Parse(image.Ref)
 		if err != nil {
-			return nil, fmt.Errorf("the image %q: %w", image.Ref, err)
+			return nil, err
 		}
-		target := image.Replace
-		if target == "" {
-			target = want.Context().RepositoryStr()
+		_, path := want.Canonical()
+		target := ref.Ref{Repository: path}
+		if image.Replace != "" {
+			target = ref.Read(image.Replace)
 		}
 		var matched []ImageChange
 		var seen []string
@@ -51,7 +52,7 @@ func SetImages(objects []*unstructured.Unstructured, images []Image) ([]ImageCha
 					return
 				}
 				seen = append(seen, from)
-				if !matches(from, target, image.Replace != "") {
+				if !matches(ref.Read(from), target) {
 					return
 				}
 				container["image"] = image.Ref
@@ -63,14 +64,14 @@ func SetImages(objects []*unstructured.Unstructured, images []Image) ([]ImageCha
 			})
 		}
 		if len(matched) == 0 {
-			return nil, noMatch(image, target, seen)
+			return nil, noMatch(target.Repository, seen)
 		}
 		changes = append(changes, matched...)
 	}
 	return changes, nil
 }
 
-func noMatch(image Image, target string, seen []string) error {
+func noMatch(target string, seen []string) error {
 	if len(seen) == 0 {
 		return errors.New("no object runs a container, so there is no image to set")
 	}
@@ -79,20 +80,13 @@ func noMatch(image Image, target string, seen []string) error {
 		target, strings.Join(slices.Compact(seen), ", "))
 }
 
-// matches compares repositories. A name that the user gave may leave out the registry's host, but if it has one the
-// host counts.
-func matches(ref, target string, given bool) bool {
-	entry, err := name.ParseReference(ref)
-	if err != nil {
-		return false
+// matches reports whether an entry names the target's repository. A target without a registry's host matches on any
+// registry.
+func matches(entry, target ref.Ref) bool {
+	if target.Host() != "" {
+		return entry.SameRepository(target)
 	}
-	path := strings.TrimPrefix(entry.Context().RepositoryStr(), "library/")
-	if path == strings.TrimPrefix(target, "library/") {
-		return true
-	}
-	if !given {
-		return false
-	}
-	repository, err := name.NewRepository(target)
-	return err == nil && repository.Name() == entry.Context().Name()
+	_, path := entry.Canonical()
+	_, want := target.Canonical()
+	return path == want
 }

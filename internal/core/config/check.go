@@ -9,13 +9,13 @@ import (
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
 var (
 	// dnsLabel is RFC 1123's label, which Kubernetes asks of namespaces and Services.
 	dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	// repository is the path of an image's name, by the grammar of the OCI distribution specification.
-	repository = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
 )
 
 // checker collects what is wrong.
@@ -49,7 +49,7 @@ func (c *Config) check() error {
 	} else if !dnsLabel.MatchString(c.App) {
 		k.errorf([]any{"app"}, "%q: want a DNS label: lower-case letters, digits and dashes, 63 at most", c.App)
 	}
-	if c.Image != "" && !repository.MatchString(c.Image) {
+	if r, err := ref.Parse(c.Image); c.Image != "" && (err != nil || r.Repository != c.Image || r.Host() != "") {
 		k.errorf([]any{"image"}, "%q: want a repository path such as team/app, without registry, tag and digest", c.Image)
 	}
 	k.local([]any{"build", "context"}, c.Build.Context)
@@ -128,6 +128,10 @@ func (e *Environment) check(k *checker, at []any) {
 	}
 	if e.Registry == "" {
 		k.errorf(field("registry"), "missing: name the registry's host, such as myregistry.azurecr.io, or set platform: local")
+	} else if !strings.Contains(e.Registry, "$") { // Expand checks what variables stand in
+		if err := ref.CheckRegistry(e.Registry); err != nil {
+			k.errorf(field("registry"), "%w", err)
+		}
 	}
 	if e.Target == Pull && e.GitOps.Repo == "" {
 		k.errorf(field("gitops", "repo"), "missing: target pull writes to a git repository")

@@ -83,6 +83,8 @@ func TestFaultsNameThePlaceAndTheRemedy(t *testing.T) {
 		{"target", "app: vote\nenvironments:\n  dev: {target: pul, registry: r, manifests: m}\n",
 			`aksflow.yaml:3:17: environments.dev.target: "pul": want push or pull`},
 		{"missing registry", "app: vote\nenvironments:\n  dev: {manifests: m}\n", `environments.dev.registry: missing: name the registry's host`},
+		{"registry with a scheme", "app: vote\nenvironments:\n  dev: {registry: \"https://acr.azurecr.io/\", manifests: m}\n",
+			`aksflow.yaml:3:19: environments.dev.registry: "https://acr.azurecr.io/": want a host such as acr.azurecr.io`},
 		{"outside", "app: vote\nenvironments:\n  dev: {registry: r, manifests: ../m}\n", `"../m" leaves the directory of aksflow.yaml`},
 		{"pull without repository", "app: vote\nenvironments:\n  dev: {registry: r, manifests: m, target: pull}\n", `environments.dev.gitops.repo: missing`},
 		{"two services of a name", "app: vote\ntest: {services: [{name: a, image: a}, {name: a, image: b}]}\n",
@@ -105,6 +107,15 @@ func TestAMissingVariableNamesItsPlace(t *testing.T) {
 	_, err = c.Expand("", func(string) (string, bool) { return "", false })
 	assert.ErrorContains(t, err, "aksflow.yaml:4:11: build.args.BASE: ")
 	assert.ErrorContains(t, err, "set it to your copy")
+}
+
+func TestAnExpandedRegistryIsChecked(t *testing.T) {
+	c, err := Parse("aksflow.yaml", []byte("app: vote\nenvironments:\n  dev: {registry: \"${REGISTRY}\", manifests: m}\n"))
+	require.NoError(t, err)
+	_, err = c.Expand("dev", func(string) (string, bool) { return "https://acr.azurecr.io", true })
+	assert.ErrorContains(t, err, `aksflow.yaml:3:19: environments.dev.registry: "https://acr.azurecr.io": want a host such as acr.azurecr.io`)
+	_, err = c.Expand("dev", func(string) (string, bool) { return "acr.azurecr.io", true })
+	assert.NoError(t, err)
 }
 
 func TestLoadOfNothing(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/template"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
 // Lookup finds a variable's value.
@@ -29,8 +30,9 @@ func (c *Config) Expand(environment string, lookup Lookup) (*Config, error) {
 			return v, ok
 		}
 		expanded := *e
-		for key, s := range map[string]*string{"registry": &expanded.Registry} {
-			*s = x.expand(*s, "environments", environment, key)
+		expanded.Registry = x.expand(e.Registry, "environments", environment, "registry")
+		if err := ref.CheckRegistry(expanded.Registry); err != nil && x.err == nil && expanded.Platform != LocalPlatform {
+			x.err = x.doc.errorf([]any{"environments", environment, "registry"}, "%w", err)
 		}
 		for key, s := range map[string]*string{"kubeconfig": &expanded.Cluster.Kubeconfig, "context": &expanded.Cluster.Context} {
 			*s = x.expand(*s, "environments", environment, "cluster", key)

@@ -144,7 +144,7 @@ func TestPushMisuse(t *testing.T) {
 	}{
 		{"no registry", Options{Tarball: good, Repository: "vote"}, "it reads HOST/PATH"},
 		{"no registry, two parts", Options{Tarball: good, Repository: "team/vote"}, "names no registry"},
-		{"capitals", Options{Tarball: good, Repository: "localhost:5000/Vote"}, "can only contain the characters"},
+		{"capitals", Options{Tarball: good, Repository: "localhost:5000/Vote"}, "want [HOST[:PORT]/]lower-case/path"},
 		{"tag", Options{Tarball: good, Repository: "localhost:5000/vote", Tags: []string{"feature/x"}}, `tag "feature/x": want letters`},
 		{"long tag", Options{Tarball: good, Repository: "localhost:5000/vote", Tags: []string{strings.Repeat("a", 129)}}, "128 at most"},
 		{"no tarball", Options{Tarball: "none.tar", Repository: "localhost:5000/vote"}, "none.tar does not exist"},

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
 // Registry says how a registry is reached and who asks. The zero value asks as Docker would: with what `docker login` or a
@@ -125,7 +126,11 @@ func dockerConfig() string {
 // parse reads the name of a repository. The host must stand in it: without one, Docker's rules mean Docker Hub, which is
 // where a build should never end up by omission.
 func (r Registry) parse(repository string) (name.Repository, error) {
-	if host, _, found := strings.Cut(repository, "/"); !found || !strings.ContainsAny(host, ".:") {
+	named, err := ref.Parse(repository)
+	if err != nil {
+		return name.Repository{}, fault.Usage(err)
+	}
+	if named.Host() == "" {
 		return name.Repository{}, fault.Usagef("repository %q names no registry: it reads HOST/PATH, as in myregistry.azurecr.io/vote or localhost:5000/vote", repository)
 	}
 	opts := []name.Option{name.StrictValidation}

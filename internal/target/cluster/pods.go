@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/kube/plan"
 )
@@ -24,8 +24,8 @@ const deploymentRevision = "deployment.kubernetes.io/revision"
 // verifyImage looks whether the pods of every workload that should run the release's image do: an admission webhook may
 // have put another one in.
 func (c *Cluster) verifyImage(ctx context.Context, r *Release, objects []*unstructured.Unstructured) error {
-	_, digest, ok := strings.Cut(r.Image, "@")
-	if !ok {
+	digest := ref.Read(r.Image).Digest
+	if digest == "" {
 		return nil
 	}
 	for _, o := range objects {
@@ -50,7 +50,7 @@ func (c *Cluster) verifyImage(ctx context.Context, r *Release, objects []*unstru
 		}
 		for _, pod := range pods {
 			for _, container := range append(slices.Clone(pod.Spec.InitContainers), pod.Spec.Containers...) {
-				if slices.Contains(names, container.Name) && !strings.HasSuffix(container.Image, digest) {
+				if slices.Contains(names, container.Name) && ref.Read(container.Image).Digest != digest {
 					return fmt.Errorf("pod %s runs %s in its container %s, and not %s: something in the cluster, such as an admission webhook, changes images",
 						pod.Name, container.Image, container.Name, r.Image)
 				}

@@ -37,7 +37,7 @@ const refreshAnnotation = "argocd.argoproj.io/refresh"
 //	  resources:
 //	  - {group: apps, version: v1, kind: Deployment, namespace: vote, name: vote, status: Synced, health: {status: Healthy}}
 type application struct {
-	ref       ref
+	ref       objectRef
 	client    argoClient
 	requested time.Time
 	version   string // resourceVersion that the request made; older ones are not answers
@@ -46,9 +46,9 @@ type application struct {
 // argoClient is one of the two ways to an Application.
 type argoClient interface {
 	// refresh asks for a comparison, and returns the resourceVersion after which it counts; "" when it has been made.
-	refresh(ctx context.Context, app ref) (version string, err error)
+	refresh(ctx context.Context, app objectRef) (version string, err error)
 	// sync starts a sync.
-	sync(ctx context.Context, app ref, revision string) error
+	sync(ctx context.Context, app objectRef, revision string) error
 }
 
 func (a *application) kind() string  { return ArgoCD }
@@ -156,16 +156,16 @@ func automated(app *unstructured.Unstructured) bool {
 }
 
 // workloadsOf returns an Application's resources that run pods.
-func workloadsOf(app *unstructured.Unstructured) []ref {
+func workloadsOf(app *unstructured.Unstructured) []objectRef {
 	resources, _, _ := unstructured.NestedSlice(app.Object, "status", "resources")
-	var out []ref
+	var out []objectRef
 	for _, item := range resources {
 		r, _ := item.(map[string]any)
 		get := func(key string) string { s, _ := r[key].(string); return s }
 		if pruned, _ := r["requiresPruning"].(bool); pruned || !runsPods(get("group"), get("kind")) {
 			continue
 		}
-		out = append(out, ref{get("group"), get("version"), get("kind"), get("namespace"), get("name")})
+		out = append(out, objectRef{get("group"), get("version"), get("kind"), get("namespace"), get("name")})
 	}
 	return out
 }

@@ -35,11 +35,11 @@ type argoServer struct {
 
 	mu      sync.Mutex
 	app     *unstructured.Unstructured
-	objects map[ref]*unstructured.Unstructured
+	objects map[objectRef]*unstructured.Unstructured
 	stale   bool // the objects are older than the last change
 	refused error
 	ctx     context.Context // of the streams; objects are read under it
-	self    ref
+	self    objectRef
 }
 
 // openArgoServer finds the Application and begins to follow it.
@@ -58,7 +58,7 @@ func openArgoServer(ctx context.Context, o WaitOptions) (operator, world, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &argoServer{base: base, token: o.ArgoCDToken, client: client, signal: make(chan struct{}, 1), objects: map[ref]*unstructured.Unstructured{}}
+	s := &argoServer{base: base, token: o.ArgoCDToken, client: client, signal: make(chan struct{}, 1), objects: map[objectRef]*unstructured.Unstructured{}}
 	if err := s.find(ctx, o); err != nil {
 		return nil, nil, err
 	}
@@ -216,7 +216,7 @@ func (s *argoServer) failed() error {
 }
 
 // refresh implements argoClient. The server answers when the comparison has been made.
-func (s *argoServer) refresh(ctx context.Context, app ref) (string, error) {
+func (s *argoServer) refresh(ctx context.Context, app objectRef) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, silence, errors.New("no answer"))
 	defer cancel()
 	got := map[string]any{}
@@ -234,13 +234,13 @@ func (s *argoServer) refresh(ctx context.Context, app ref) (string, error) {
 }
 
 // sync implements argoClient.
-func (s *argoServer) sync(ctx context.Context, app ref, revision string) error {
+func (s *argoServer) sync(ctx context.Context, app objectRef, revision string) error {
 	return s.call(ctx, http.MethodPost, "/api/v1/applications/"+url.PathEscape(app.name)+"/sync",
 		map[string]any{"appNamespace": app.namespace, "revision": revision, "prune": true}, &map[string]any{})
 }
 
 // follow reads the workloads, and the pods below them in the tree, if something changed since the last time.
-func (s *argoServer) follow(ctx context.Context, refs []ref) error {
+func (s *argoServer) follow(ctx context.Context, refs []objectRef) error {
 	s.mu.Lock()
 	stale := s.stale || len(s.objects) == 0
 	s.stale = false
@@ -254,13 +254,13 @@ func (s *argoServer) follow(ctx context.Context, refs []ref) error {
 	if err := s.call(ctx, http.MethodGet, "/api/v1/applications/"+url.PathEscape(s.self.name)+"/resource-tree?"+s.query(), nil, &tree); err != nil {
 		return err
 	}
-	wanted := append([]ref(nil), refs...)
+	wanted := append([]objectRef(nil), refs...)
 	for _, n := range tree.Nodes {
 		if n.Kind == "Pod" && n.Group == "" || n.Kind == "ReplicaSet" && n.Group == "apps" {
-			wanted = append(wanted, ref{n.Group, n.Version, n.Kind, n.Namespace, n.Name})
+			wanted = append(wanted, objectRef{n.Group, n.Version, n.Kind, n.Namespace, n.Name})
 		}
 	}
-	objects := map[ref]*unstructured.Unstructured{}
+	objects := map[objectRef]*unstructured.Unstructured{}
 	for _, r := range wanted {
 		query := url.Values{
 			"appNamespace": {s.self.namespace}, "namespace": {r.namespace}, "resourceName": {r.name}, "group": {r.group}, "version": {r.version}, "kind": {r.kind},
@@ -290,7 +290,7 @@ func wholeNumbers(object map[string]any) *unstructured.Unstructured {
 	return u
 }
 
-func (s *argoServer) object(r ref) *unstructured.Unstructured {
+func (s *argoServer) object(r objectRef) *unstructured.Unstructured {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r == s.self {

@@ -87,12 +87,12 @@ func openCluster(ctx context.Context, o WaitOptions) (operator, world, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	var own []ref
+	var own []objectRef
 	switch op := found.(type) {
 	case *application:
-		own = []ref{op.ref}
+		own = []objectRef{op.ref}
 	case *fluxKustomization:
-		own = []ref{op.ref, op.source}
+		own = []objectRef{op.ref, op.source}
 	}
 	c.watching, c.stop = context.WithCancel(ctx)
 	for _, r := range own {
@@ -104,12 +104,12 @@ func openCluster(ctx context.Context, o WaitOptions) (operator, world, error) {
 	return found, c, nil
 }
 
-func (r ref) gvk() schema.GroupVersionKind {
+func (r objectRef) gvk() schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: r.group, Version: r.version, Kind: r.kind}
 }
 
-func refOf(gvk schema.GroupVersionKind, o *unstructured.Unstructured) ref {
-	return ref{gvk.Group, gvk.Version, gvk.Kind, o.GetNamespace(), o.GetName()}
+func refOf(gvk schema.GroupVersionKind, o *unstructured.Unstructured) objectRef {
+	return objectRef{gvk.Group, gvk.Version, gvk.Kind, o.GetNamespace(), o.GetName()}
 }
 
 // resource returns the client for a kind. The plural is the regular one, for all kinds that are asked for.
@@ -220,13 +220,13 @@ func (c *cluster) findFlux(ctx context.Context, o WaitOptions) (operator, error)
 	if err != nil {
 		return nil, err
 	}
-	sources := map[ref]*unstructured.Unstructured{}
-	sourceOf := func(k *unstructured.Unstructured) ref {
+	sources := map[objectRef]*unstructured.Unstructured{}
+	sourceOf := func(k *unstructured.Unstructured) objectRef {
 		namespace := field(k, "spec", "sourceRef", "namespace")
 		if namespace == "" {
 			namespace = k.GetNamespace()
 		}
-		return ref{gitRepositoryKind.Group, gitRepositoryKind.Version, field(k, "spec", "sourceRef", "kind"), namespace, field(k, "spec", "sourceRef", "name")}
+		return objectRef{gitRepositoryKind.Group, gitRepositoryKind.Version, field(k, "spec", "sourceRef", "kind"), namespace, field(k, "spec", "sourceRef", "name")}
 	}
 	var problem error
 	k, err := one(kustomizations, "Kustomization", o, func(k *unstructured.Unstructured) bool {
@@ -276,11 +276,11 @@ func (c *cluster) explain(doing string, err error) error {
 }
 
 // annotate sets one annotation and returns the object's resourceVersion then.
-func (c *cluster) annotate(ctx context.Context, r ref, key, value string) (string, error) {
+func (c *cluster) annotate(ctx context.Context, r objectRef, key, value string) (string, error) {
 	return c.patch(ctx, r, map[string]any{"metadata": map[string]any{"annotations": map[string]any{key: value}}})
 }
 
-func (c *cluster) patch(ctx context.Context, r ref, patch map[string]any) (string, error) {
+func (c *cluster) patch(ctx context.Context, r objectRef, patch map[string]any) (string, error) {
 	body, err := json.Marshal(patch)
 	if err != nil {
 		return "", err
@@ -293,12 +293,12 @@ func (c *cluster) patch(ctx context.Context, r ref, patch map[string]any) (strin
 }
 
 // refresh implements argoClient.
-func (c *cluster) refresh(ctx context.Context, app ref) (string, error) {
+func (c *cluster) refresh(ctx context.Context, app objectRef) (string, error) {
 	return c.annotate(ctx, app, refreshAnnotation, "normal")
 }
 
 // sync implements argoClient.
-func (c *cluster) sync(ctx context.Context, app ref, revision string) error {
+func (c *cluster) sync(ctx context.Context, app objectRef, revision string) error {
 	_, err := c.patch(ctx, app, map[string]any{"operation": map[string]any{
 		"initiatedBy": map[string]any{"username": "aksflow"},
 		"sync":        map[string]any{"revision": revision, "prune": true},
@@ -307,7 +307,7 @@ func (c *cluster) sync(ctx context.Context, app ref, revision string) error {
 }
 
 // follow implements world: one watch a kind and namespace.
-func (c *cluster) follow(ctx context.Context, refs []ref) error {
+func (c *cluster) follow(ctx context.Context, refs []objectRef) error {
 	for _, r := range refs {
 		keys := []watchKey{{r.gvk(), r.namespace, ""}, {podKind, r.namespace, ""}, {eventKind, r.namespace, ""}}
 		if r.kind == "Deployment" {
@@ -387,7 +387,7 @@ func (c *cluster) close() {
 	c.watches.Wait()
 }
 
-func (c *cluster) object(r ref) *unstructured.Unstructured {
+func (c *cluster) object(r objectRef) *unstructured.Unstructured {
 	c.mu.Lock()
 	store, found := c.stores[watchKey{r.gvk(), r.namespace, r.name}]
 	if !found {

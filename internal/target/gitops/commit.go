@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 )
 
@@ -55,17 +56,13 @@ func (a Author) orDefault() Author {
 
 // data is what the templates of a bump can use.
 func (o BumpOptions) data(changes []manifest.Change) MessageData {
-	repository, digest, _ := strings.Cut(o.Target.Image, "@")
-	tag := ""
-	if colon := strings.LastIndexByte(repository, ':'); colon > strings.LastIndexByte(repository, '/') {
-		repository, tag = repository[:colon], repository[colon+1:]
-	}
-	version := tag
-	if _, hex, found := strings.Cut(digest, ":"); version == "" && found {
+	image := ref.Read(o.Target.Image)
+	version := image.Tag
+	if _, hex, found := strings.Cut(image.Digest, ":"); version == "" && found {
 		version = hex[:12]
 	}
 	return MessageData{
-		Name: repository[strings.LastIndexByte(repository, '/')+1:], Image: o.Target.Image, Tag: tag, Digest: digest, Version: version,
+		Name: image.Name(), Image: o.Target.Image, Tag: image.Tag, Digest: image.Digest, Version: version,
 		Path: pathOrRoot(o.Path), Branch: o.Branch, Changes: changes, SourceRevision: o.SourceRevision, PipelineRun: o.PipelineRun,
 	}
 }

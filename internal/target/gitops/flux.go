@@ -32,7 +32,7 @@ const reconcileAnnotation = "reconcile.fluxcd.io/requestedAt"
 //	  conditions:
 //	  - {type: Ready, status: "False", reason: BuildFailed, message: …}
 type fluxKustomization struct {
-	ref, source ref
+	ref, source objectRef
 	cluster     *cluster
 	requested   time.Time
 	token       string
@@ -45,7 +45,7 @@ func (k *fluxKustomization) title() string { return "Kustomization " + k.name() 
 func (k *fluxKustomization) request(ctx context.Context) error {
 	k.requested = time.Now()
 	k.token = k.requested.Format(time.RFC3339Nano)
-	for _, r := range []ref{k.source, k.ref} {
+	for _, r := range []objectRef{k.source, k.ref} {
 		if _, err := k.cluster.annotate(ctx, r, reconcileAnnotation, k.token); err != nil {
 			return err
 		}
@@ -124,16 +124,16 @@ func commitOf(revision string) string {
 }
 
 // inventory returns the objects of a Kustomization that run pods.
-func inventory(o *unstructured.Unstructured) []ref {
+func inventory(o *unstructured.Unstructured) []objectRef {
 	entries, _, _ := unstructured.NestedSlice(o.Object, "status", "inventory", "entries")
-	var out []ref
+	var out []objectRef
 	for _, item := range entries {
 		entry, _ := item.(map[string]any)
 		id, _ := entry["id"].(string)
 		version, _ := entry["v"].(string)
 		parts := strings.Split(id, "_") // NAMESPACE_NAME_GROUP_KIND
 		if len(parts) == 4 && runsPods(parts[2], parts[3]) {
-			out = append(out, ref{parts[2], version, parts[3], parts[0], parts[1]})
+			out = append(out, objectRef{parts[2], version, parts[3], parts[0], parts[1]})
 		}
 	}
 	return out

@@ -12,6 +12,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 )
 
@@ -24,7 +25,7 @@ const rollbackMessage = `Roll back {{.Name}}{{if ne .Path "."}} in {{.Path}}{{en
 // commit come back.
 func Rollback(ctx context.Context, o RollbackOptions) (*Result, error) {
 	// Only the repository counts for finding the references; the tag makes it a target that can be matched.
-	if image := o.Target.Image; !strings.Contains(image[strings.LastIndexByte(image, '/')+1:], ":") && !strings.Contains(image, "@") {
+	if image := ref.Read(o.Target.Image); image.Tag == "" && image.Digest == "" {
 		o.Target.Image += ":latest"
 	}
 	if err := o.Target.Validate(); err != nil {
@@ -126,7 +127,7 @@ func (o RollbackOptions) revert(ctx context.Context, c *clone, base *object.Comm
 	}
 	reverts := "\n\n" + revertsSentence + bump.Hash.String() + "."
 	restored := o.BumpOptions
-	restored.Target.Image = cmp.Or(e.changes[0].To, repositoryOf(o.Target.Image))
+	restored.Target.Image = cmp.Or(e.changes[0].To, ref.Read(o.Target.Image).Repository)
 	e.message, err = restored.message(text+reverts, e.changes)
 	return e, err
 }
@@ -168,7 +169,7 @@ func (o RollbackOptions) reverted(c *clone, base, bump, before *object.Commit, f
 	if err != nil {
 		return nil, err
 	}
-	target := manifest.Target{Image: back[0], Replace: append(slices.Clone(o.Target.Replace), repositoryOf(o.Target.Image))}
+	target := manifest.Target{Image: back[0], Replace: append(slices.Clone(o.Target.Replace), ref.Read(o.Target.Image).Repository)}
 	if target.Validate() != nil {
 		return nil, conflict
 	}
@@ -205,12 +206,4 @@ func distinct(seen []manifest.Seen) []string {
 		}
 	}
 	return out
-}
-
-func repositoryOf(image string) string {
-	image, _, _ = strings.Cut(image, "@")
-	if colon := strings.LastIndexByte(image, ':'); colon > strings.LastIndexByte(image, '/') {
-		image = image[:colon]
-	}
-	return image
 }

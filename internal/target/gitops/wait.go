@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube/status"
@@ -35,10 +36,9 @@ func Wait(ctx context.Context, o WaitOptions) (*WaitResult, error) {
 		o.ArgoCDServer, o.ArgoCDToken = os.Getenv(envArgoCDServer), os.Getenv(envArgoCDToken)
 	}
 	w := &waiter{
-		WaitOptions: o, began: time.Now(), graces: status.DefaultGraces,
+		WaitOptions: o, image: ref.Read(o.Image), began: time.Now(), graces: status.DefaultGraces,
 		accepted: map[string]bool{}, firstSeen: map[string]time.Time{}, reported: map[string]string{},
 	}
-	_, w.digest, _ = strings.Cut(o.Image, "@")
 	if o.Grace > 0 {
 		w.graces = status.AllGraces(o.Grace)
 	}
@@ -80,26 +80,26 @@ type operator interface {
 // verdict is how far an operator has come.
 type verdict struct {
 	applied   bool
-	revision  string // the one that it has, or is at
-	message   string // a few words
-	workloads []ref  // what it has applied, as far as it runs pods
-	wantsSync bool   // it will not go on unless it is asked to
-	err       error  // why it cannot go on
-	heals     bool   // err may go away; it counts when it stays
+	revision  string      // the one that it has, or is at
+	message   string      // a few words
+	workloads []objectRef // what it has applied, as far as it runs pods
+	wantsSync bool        // it will not go on unless it is asked to
+	err       error       // why it cannot go on
+	heals     bool        // err may go away; it counts when it stays
 }
 
-// ref names an object in the cluster.
-type ref struct{ group, version, kind, namespace, name string }
+// objectRef names an object in the cluster.
+type objectRef struct{ group, version, kind, namespace, name string }
 
 // String is KIND/NAMESPACE/NAME.
-func (r ref) String() string { return r.kind + "/" + r.namespace + "/" + r.name }
+func (r objectRef) String() string { return r.kind + "/" + r.namespace + "/" + r.name }
 
 // world is what can be seen of the cluster.
 type world interface {
 	// follow begins to watch objects and the pods in their namespaces; those followed already cost nothing.
-	follow(context.Context, []ref) error
+	follow(context.Context, []objectRef) error
 	// object is one as it was last seen; nil when it is not there.
-	object(ref) *unstructured.Unstructured
+	object(objectRef) *unstructured.Unstructured
 	// around is what stands around the objects in a namespace; events since a time only.
 	around(namespace string, since time.Time) *status.World
 	// changed is signalled after changes.
@@ -114,7 +114,7 @@ type waiter struct {
 	WaitOptions
 	operator operator
 	world    world
-	digest   string
+	image    ref.Ref
 	began    time.Time
 	graces   status.Graces
 
@@ -149,7 +149,7 @@ func (w *waiter) run(ctx context.Context) (*WaitResult, error) {
 }
 
 // what is the image's digest, for messages; the image when it has none.
-func (w *waiter) what() string { return cmp.Or(w.digest, w.Image) }
+func (w *waiter) what() string { return cmp.Or(w.image.Digest, w.Image) }
 
 // look returns the result when all is done, an error when it cannot be any more, and neither as long as it may.
 func (w *waiter) look(ctx context.Context) (*WaitResult, error) {
@@ -229,7 +229,7 @@ func (w *waiter) workloads(ctx context.Context, v verdict) ([]ObjectStatus, erro
 	if v.applied && len(objects) == 0 && unseen == 0 {
 		slices.Sort(others)
 		err := fmt.Errorf("%s applied the commit, and no workload of it runs %s; they run %s: is it the right Application, and did the bump reach its path?",
-			w.operator.title(), repositoryOf(w.Image), cmp.Or(strings.Join(slices.Compact(others), ", "), "nothing"))
+			w.operator.title(), w.image.Repository, cmp.Or(strings.Join(slices.Compact(others), ", "), "nothing"))
 		if w.stays("no workload", 5*time.Second) {
 			return nil, err
 		}
@@ -240,7 +240,7 @@ func (w *waiter) workloads(ctx context.Context, v verdict) ([]ObjectStatus, erro
 }
 
 // workload says how far one is. What its pods suffer from counts only once it is the new revision that they are of.
-func (w *waiter) workload(r ref, object *unstructured.Unstructured, images []string) (ObjectStatus, error) {
+func (w *waiter) workload(r objectRef, object *unstructured.Unstructured, images []string) (ObjectStatus, error) {
 	o := ObjectStatus{Ref: r.String()}
 	for _, image := range images {
 		if w.concerns(image) && !w.runs(image) {
@@ -329,15 +329,15 @@ func (w *waiter) podsOf(object *unstructured.Unstructured, pods []*corev1.Pod) (
 
 // concerns tells whether an image in the cluster is the one to wait for, in whatever version.
 func (w *waiter) concerns(image string) bool {
-	return w.runs(image) || repositoryOf(image) == repositoryOf(w.Image)
+	return w.runs(image) || ref.Read(image).SameRepository(w.image)
 }
 
 // runs tells whether an image in the cluster is the very one to wait for.
 func (w *waiter) runs(image string) bool {
-	if w.digest == "" {
+	if w.image.Digest == "" {
 		return image == w.Image
 	}
-	return strings.HasSuffix(image, "@"+w.digest)
+	return ref.Read(image).Digest == w.image.Digest
 }
 
 // accepts tells whether a revision is the commit or has it in its history.

@@ -158,8 +158,8 @@ var (
 // repository.
 func Parse(s string) (Ref, error) {
 	if scheme, rest, found := strings.Cut(s, "://"); found {
-		return Ref{}, fmt.Errorf("image reference %q: a reference has no scheme: remove %s://, so that it begins with %s",
-			s, scheme, strings.TrimSuffix(rest[:strings.IndexByte(rest+"/", '/')], "/"))
+		host, _, _ := strings.Cut(rest, "/")
+		return Ref{}, fmt.Errorf("image reference %q: a reference has no scheme: remove %s://, so that it begins with %s", s, scheme, host)
 	}
 	r := Read(s)
 	host, path := r.splitHost()
@@ -176,4 +176,21 @@ func Parse(s string) (Ref, error) {
 		return Ref{}, fmt.Errorf("image reference %q: the path has %d characters: registries accept up to %d", s, len(path), pathLimit)
 	}
 	return r, nil
+}
+
+// CheckRegistry reports what is wrong with the part of a reference before the image's own path: HOST[:PORT][/PATH].
+func CheckRegistry(s string) error {
+	plain := s
+	if _, rest, found := strings.Cut(s, "://"); found {
+		plain = rest
+	}
+	plain = strings.TrimRight(plain, "/")
+	r, err := Parse(plain + "/image")
+	switch {
+	case err != nil || r.Tag != "" || r.Digest != "":
+		return fmt.Errorf("%q: want a host such as myregistry.azurecr.io", s)
+	case plain != s:
+		return fmt.Errorf("%q: want a host such as %s", s, plain)
+	}
+	return nil
 }

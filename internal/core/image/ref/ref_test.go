@@ -92,6 +92,24 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+func TestCheckRegistry(t *testing.T) {
+	for _, s := range []string{"acr.azurecr.io", "localhost:5000", "ghcr.io/team", "[::1]:5000", "r"} {
+		assert.NoError(t, CheckRegistry(s), s)
+	}
+	for s, want := range map[string]string{
+		"https://acr.azurecr.io/": `"https://acr.azurecr.io/": want a host such as acr.azurecr.io`,
+		"acr.azurecr.io/":         "want a host such as acr.azurecr.io",
+		"http://localhost:5000":   "want a host such as localhost:5000",
+		"acr azurecr.io":          "want a host such as myregistry.azurecr.io",
+		"user@acr.azurecr.io":     "want a host such as myregistry.azurecr.io",
+		"acr.azurecr.io:https":    "want a host such as myregistry.azurecr.io",
+		"https://":                "want a host such as myregistry.azurecr.io",
+		"":                        "want a host such as myregistry.azurecr.io",
+	} {
+		assert.ErrorContains(t, CheckRegistry(s), want, s)
+	}
+}
+
 var seeds = []string{
 	"", "redis", "library/redis:8", "localhost/x", "localhost:5000/x:1", "a/b@" + digest, "[::1]:5000/x:1", "x:5000/y", "A/b", "Ab.c/d",
 	"acme.azurecr.io/team/vote:1@" + digest, "https://h/x", "a__b/c", "a___b", "a.-b/c:1", "h:/x", ":1", "@" + digest, "docker.io/x", "a:b:c",
