@@ -174,7 +174,7 @@ func TestSetImages(t *testing.T) {
 		"named with host":       {image: render.Image{Ref: "x.azurecr.io/v" + digest, Replace: "example.com/shop/vote"}, want: []string{"busybox", "x.azurecr.io/v" + digest, "envoy"}},
 		"named with wrong host": {image: render.Image{Ref: "x.azurecr.io/v" + digest, Replace: "example.org/shop/vote"}, says: "no container runs example.org/shop/vote"},
 		"library":               {image: render.Image{Ref: "docker.io/library/envoy:v1"}, want: []string{"busybox", "example.com/shop/vote:old", "docker.io/library/envoy:v1"}},
-		"not a reference":       {image: render.Image{Ref: "UPPER CASE"}, says: `the image "UPPER CASE"`},
+		"not a reference":       {image: render.Image{Ref: "UPPER CASE"}, says: `image reference "UPPER CASE"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects, err := render.Decode("a.yaml", []byte(deployment))
