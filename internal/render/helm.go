@@ -32,7 +32,7 @@ func chart(ctx context.Context, path string, o Options) ([]*unstructured.Unstruc
 	for _, file := range o.Values {
 		read, err := common.ReadValuesFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("%s is not a values file: %w", position(file, err), err)
+			return nil, fmt.Errorf("%s is not a values file: %w", file, err)
 		}
 		values = loader.MergeMaps(values, read)
 	}

@@ -1,6 +1,8 @@
 package render
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,11 +14,13 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
+// kustomizationNames are the file names that kustomize knows.
 var kustomizationNames = konfig.RecognizedKustomizationFileNames()
 
 func isKustomization(dir string) bool { return kustomizationFile(dir) != "" }
@@ -31,20 +35,22 @@ func kustomizationFile(dir string) string {
 	return ""
 }
 
-func kustomization(dir string) ([]*unstructured.Unstructured, error) {
+func kustomization(ctx context.Context, dir string) ([]*unstructured.Unstructured, error) {
 	if err := (&localOnly{seen: map[string]bool{}}).directory(dir); err != nil {
 		return nil, err
 	}
 	options := krusty.MakeDefaultOptions()
 	// kubectl and Argo CD forbid files beside the kustomization's own root. What renders here must render there.
 	options.LoadRestrictions = types.LoadRestrictionsRootOnly
-	resources, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir)
+	var resources resmap.ResMap
+	var err error
+	quietly(ctx, func() { resources, err = krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir) })
 	if err != nil {
 		return nil, fmt.Errorf("rendering the kustomization %s: %w", dir, err)
 	}
 	objects := make([]*unstructured.Unstructured, 0, resources.Size())
 	for _, resource := range resources.Resources() {
-		// MarshalJSON keeps integers integers; Map would hand out the int type that unstructured does not take.
+		// MarshalJSON keeps integers integers; Map would return the int type that unstructured does not take.
 		data, err := resource.MarshalJSON()
 		if err != nil {
 			return nil, fmt.Errorf("rendering the kustomization %s: %s: %w", dir, resource.CurId(), err)
@@ -58,8 +64,8 @@ func kustomization(dir string) ([]*unstructured.Unstructured, error) {
 	return objects, nil
 }
 
-// localOnly walks a kustomization and everything it is made of before kustomize does: to refuse what kustomize would
-// fetch or run, and because kustomize's own errors about broken YAML name no line.
+// localOnly reads a kustomization and everything that it names before kustomize does. It refuses what kustomize would
+// fetch or run, and it names the line of broken YAML, which kustomize's own errors do not.
 type localOnly struct{ seen map[string]bool }
 
 func (l *localOnly) directory(dir string) error {
@@ -76,27 +82,39 @@ func (l *localOnly) directory(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := documents(path, data, func(int, *yaml.Node) error { return nil }); err != nil {
+	if err := wellFormed(path, data); err != nil {
 		return err
 	}
 	var k types.Kustomization
-	if err := sigsyaml.UnmarshalStrict(data, &k); err != nil {
-		return fmt.Errorf("%s is not a kustomization: %w", path, err)
+	if err := k.Unmarshal(data); err != nil {
+		return fmt.Errorf("%s is not a kustomization: %w", path, unwrapped(err))
 	}
+	k.FixKustomization() // bases become resources, and the old names of fields the new ones
+	file := named{path: path, data: data}
 	if len(k.HelmCharts) > 0 || len(k.HelmChartInflationGenerator) > 0 {
-		return fmt.Errorf("%s inflates Helm charts, for which kustomize runs the helm command: give the chart's own directory instead, or commit its rendered output", path)
+		return fmt.Errorf("%s inflates Helm charts, for which kustomize runs the helm command: deploy the chart's own directory with its values, or commit what `kustomize build --enable-helm` prints and name that file", file.at("helmCharts"))
 	}
-
-	//lint:ignore SA1019 Bases is deprecated, and still in people's repositories.
-	bases := k.Bases
-	for _, entry := range slices.Concat(k.Resources, bases, k.Components) {
-		if err := l.entry(path, entry, true); err != nil {
+	for _, entry := range slices.Concat(k.Resources, k.Components) {
+		if err := l.entry(file, entry, true); err != nil {
 			return err
 		}
 	}
+	for _, entry := range files(&k) {
+		if entry == "" || strings.Contains(entry, "\n") { // written in place
+			continue
+		}
+		if err := l.entry(file, entry, false); err != nil {
+			return err
+		}
+	}
+	return l.generated(file, &k)
+}
+
+// files are the files that a kustomization names beside its resources. A patch may stand in place of its file's name.
+func files(k *types.Kustomization) []string {
 	files := slices.Concat(k.Configurations, k.Crds, k.Generators, k.Transformers, k.Validators)
 	files = append(files, k.OpenAPI["path"])
-	//lint:ignore SA1019 As above.
+	//lint:ignore SA1019 Deprecated, and still in people's repositories.
 	for _, patch := range k.PatchesStrategicMerge {
 		files = append(files, string(patch))
 	}
@@ -108,35 +126,48 @@ func (l *localOnly) directory(dir string) error {
 	for _, replacement := range k.Replacements {
 		files = append(files, replacement.Path)
 	}
-	for _, entry := range files {
-		if entry == "" || strings.Contains(entry, "\n") { // written in place
-			continue
-		}
-		if err := l.entry(path, entry, false); err != nil {
-			return err
-		}
+	return files
+}
+
+// generated checks what the generators of ConfigMaps and Secrets read.
+func (l *localOnly) generated(file named, k *types.Kustomization) error {
+	var sources []types.KvPairSources
+	for _, g := range k.ConfigMapGenerator {
+		sources = append(sources, g.KvPairSources)
 	}
-	for _, generated := range k.ConfigMapGenerator {
-		if err := noURL(path, slices.Concat(generated.FileSources, generated.EnvSources)); err != nil {
-			return err
-		}
+	for _, g := range k.SecretGenerator {
+		sources = append(sources, g.KvPairSources)
 	}
-	for _, generated := range k.SecretGenerator {
-		if err := noURL(path, slices.Concat(generated.FileSources, generated.EnvSources)); err != nil {
-			return err
+	for _, source := range sources {
+		for _, entry := range slices.Concat(source.FileSources, source.EnvSources) {
+			name := entry
+			if _, path, ok := strings.Cut(entry, "="); ok { // KEY=FILE
+				name = path
+			}
+			path := filepath.Join(filepath.Dir(file.path), name)
+			switch {
+			case isFile(path):
+			case isRemote(name):
+				return file.remote(entry, name)
+			default:
+				return fmt.Errorf("%s names %s, and there is no such file", file.at(entry), name)
+			}
 		}
 	}
 	return nil
 }
 
-// entry checks one path that a kustomization names. required says that it must be there: a resource that is not on
-// disk is what kustomize would try to clone.
-func (l *localOnly) entry(kustomization, entry string, required bool) error {
-	path := filepath.Join(filepath.Dir(kustomization), entry)
+// entry checks one path that a kustomization names. required means that it must be there: kustomize would try to clone a
+// resource that is not on disk.
+func (l *localOnly) entry(file named, entry string, required bool) error {
+	path := filepath.Join(filepath.Dir(file.path), entry)
 	switch {
 	case filepath.IsAbs(entry):
-		return fmt.Errorf("%s names the absolute path %s: use a path relative to the kustomization", kustomization, entry)
+		return fmt.Errorf("%s names the absolute path %s: use a path relative to the kustomization", file.at(entry), entry)
 	case isDir(path):
+		if kustomizationFile(path) == "" {
+			return fmt.Errorf("%s names the directory %s, which holds no kustomization.yaml: add one, or name the files in it one by one", file.at(entry), entry)
+		}
 		return l.directory(path)
 	case isFile(path):
 		if !isManifest(path) {
@@ -146,29 +177,72 @@ func (l *localOnly) entry(kustomization, entry string, required bool) error {
 		if err != nil {
 			return err
 		}
-		return documents(path, data, func(int, *yaml.Node) error { return nil })
+		return wellFormed(path, data)
 	case isRemote(entry):
-		return remote(kustomization, entry)
+		return file.remote(entry, entry)
 	case required:
-		return fmt.Errorf("%s names %s, and there is no such file or directory", kustomization, entry)
+		return fmt.Errorf("%s names %s, and there is no such file or directory", file.at(entry), entry)
 	}
 	return nil
 }
 
-func noURL(kustomization string, entries []string) error {
-	for _, entry := range entries {
-		if _, path, ok := strings.Cut(entry, "="); ok { // KEY=FILE
-			entry = path
+// wellFormed returns an error with the line when a file is not YAML.
+func wellFormed(path string, data []byte) error {
+	documents, err := split(path, data)
+	if err != nil {
+		return err
+	}
+	for _, d := range documents {
+		if d.json {
+			continue
 		}
-		if isRemote(entry) {
-			return remote(kustomization, entry)
+		if _, err := sigsyaml.YAMLToJSON(d.text); err != nil {
+			return fmt.Errorf("%s is not YAML: %s", d.position(err), message(err))
 		}
 	}
 	return nil
 }
 
-func remote(kustomization, entry string) error {
-	return fmt.Errorf("%s names the remote %s: only local files are rendered, so that what is deployed is what was reviewed; copy it into the repository and name the copy", kustomization, entry)
+// unwrapped is the error that a library wrapped into its own name for the file.
+func unwrapped(err error) error {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return err
+}
+
+// named is a kustomization that names other files.
+type named struct {
+	path string
+	data []byte
+}
+
+// at is the place of a key or a value in the file, as PATH:LINE.
+func (n named) at(text string) string {
+	var root yaml.Node
+	if err := yaml.Unmarshal(n.data, &root); err != nil {
+		return n.path
+	}
+	if line := lineOf(&root, text); line > 0 {
+		return fmt.Sprintf("%s:%d", n.path, line)
+	}
+	return n.path
+}
+
+func lineOf(node *yaml.Node, text string) int {
+	if node.Kind == yaml.ScalarNode && node.Value == text {
+		return node.Line
+	}
+	for _, child := range node.Content {
+		if line := lineOf(child, text); line > 0 {
+			return line
+		}
+	}
+	return 0
+}
+
+func (n named) remote(entry, address string) error {
+	return fmt.Errorf("%s names the remote %s: only local files are rendered, so that what is deployed is what was reviewed; copy it into the repository and name the copy", n.at(entry), address)
 }
 
 // remoteForm is what kustomize takes for a repository or a URL: a scheme, an scp-like user@host:, a known host in the

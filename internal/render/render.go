@@ -59,16 +59,16 @@ func Render(ctx context.Context, path string, o Options) ([]*unstructured.Unstru
 	var objects []*unstructured.Unstructured
 	switch {
 	case info.IsDir() && isKustomization(path):
-		objects, err = kustomization(path)
+		objects, err = kustomization(ctx, path)
 	case info.IsDir() && isFile(filepath.Join(path, "Chart.yaml")), strings.HasSuffix(path, ".tgz"):
 		objects, err = chart(ctx, path, o)
 	case info.IsDir():
-		objects, err = directory(path)
+		objects, err = directory(ctx, path)
 	default:
 		if slices.Contains(kustomizationNames, filepath.Base(path)) {
 			return Render(ctx, filepath.Dir(path), o)
 		}
-		objects, err = file(path)
+		objects, err = file(ctx, path)
 	}
 	if err != nil {
 		return nil, fault.Usage(err)

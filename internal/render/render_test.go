@@ -128,23 +128,23 @@ replicas: 7
 
 func TestRenderRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ files, says string }{
-		"not YAML":                       {"-- a.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x\n", "a.yaml:2 is not YAML"},
+		"not YAML":                       {"-- a.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x\n", "a.yaml:3 is not YAML"},
 		"not YAML below a kustomization": {"-- kustomization.yaml --\nresources: [a.yaml]\n-- a.yaml --\nkind: x\n  a: b\n", "a.yaml:2 is not YAML"},
 		"not an object":                  {"-- a.yaml --\n# first\n---\nhello: world\n", "a.yaml:3: not a Kubernetes object"},
 		"no version":                     {"-- a.yaml --\nkind: ConfigMap\nmetadata: {name: a}\n", "a.yaml:1: not a Kubernetes object: ConfigMap has no apiVersion"},
 		"no name":                        {"-- a.yaml --\napiVersion: v1\nkind: ConfigMap\n", "a.yaml:1: ConfigMap has no metadata.name"},
 		"generated name":                 {"-- a.yaml --\napiVersion: v1\nkind: Pod\nmetadata: {generateName: a-}\n", `Pod with generateName "a-": give it a name`},
-		"key twice":                      {"-- a.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nmetadata: {name: b}\n", "a.yaml"},
 		"empty":                          {"-- README.md --\nhello\n", "describes no objects"},
-		"remote base":                    {"-- kustomization.yaml --\nresources: [\"https://github.com/example/repo//base?ref=v1\"]\n", "kustomization.yaml names the remote https://github.com/example/repo//base?ref=v1: only local files are rendered"},
+		"remote base":                    {"-- kustomization.yaml --\nresources:\n- \"https://github.com/example/repo//base?ref=v1\"\n", "kustomization.yaml:2 names the remote https://github.com/example/repo//base?ref=v1: only local files are rendered"},
 		"remote by host":                 {"-- kustomization.yaml --\nresources: [github.com/example/repo]\n", "names the remote github.com/example/repo"},
-		"remote in a base":               {"-- kustomization.yaml --\nresources: [base]\n-- base/kustomization.yaml --\nresources: [\"git@example.com:a/b.git\"]\n", "base/kustomization.yaml names the remote git@example.com:a/b.git"},
+		"remote in a base":               {"-- kustomization.yaml --\nresources: [base]\n-- base/kustomization.yaml --\nresources: [\"git@example.com:a/b.git\"]\n", "base/kustomization.yaml:1 names the remote git@example.com:a/b.git"},
 		"remote patch":                   {"-- kustomization.yaml --\npatches: [{path: \"https://example.com/p.yaml\"}]\n", "names the remote https://example.com/p.yaml"},
 		"remote file":                    {"-- kustomization.yaml --\nconfigMapGenerator: [{name: a, files: [\"k=https://example.com/f\"]}]\n", "names the remote https://example.com/f"},
-		"missing base":                   {"-- kustomization.yaml --\nresources: [../nowhere]\n", "kustomization.yaml names ../nowhere, and there is no such file or directory"},
-		"base without kustomization":     {"-- kustomization.yaml --\nresources: [base]\n-- base/a.yaml --\n", "base holds no kustomization.yaml"},
+		"missing base":                   {"-- kustomization.yaml --\nresources: [../nowhere]\n", "kustomization.yaml:1 names ../nowhere, and there is no such file or directory"},
+		"base without kustomization":     {"-- kustomization.yaml --\nresources: [base]\n-- base/a.yaml --\n", "kustomization.yaml:1 names the directory base, which holds no kustomization.yaml"},
 		"unknown field":                  {"-- kustomization.yaml --\nresorces: [a.yaml]\n", `unknown field "resorces"`},
-		"chart by kustomize":             {"-- kustomization.yaml --\nhelmCharts: [{name: redis, repo: \"https://charts.example.com\"}]\n", "inflates Helm charts"},
+		"missing file of a generator":    {"-- kustomization.yaml --\nsecretGenerator:\n- name: a\n  envs:\n  - my.env\n", "kustomization.yaml:4 names my.env, and there is no such file"},
+		"chart by kustomize":             {"-- kustomization.yaml --\nhelmCharts: [{name: redis, repo: \"https://charts.example.com\"}]\n", "kustomization.yaml:1 inflates Helm charts"},
 		"program":                        {"-- kustomization.yaml --\ngenerators: [g.yaml]\n-- g.yaml --\napiVersion: example.com/v1\nkind: G\nmetadata: {name: g, annotations: {config.kubernetes.io/function: \"{exec: {path: ./run}}\"}}\n", "rendering the kustomization"},
 		"chart not vendored":             {"-- Chart.yaml --\napiVersion: v2\nname: a\nversion: 1.0.0\ndependencies: [{name: redis, version: 1.0.0, repository: \"https://charts.example.com\"}]\n", "redis, which is not in its charts directory: run `helm dependency build`"},
 		"chart with an error":            {"-- Chart.yaml --\napiVersion: v2\nname: a\nversion: 1.0.0\n-- templates/a.yaml --\n{{ fail \"no password\" }}\n", "no password"},
@@ -191,20 +191,4 @@ func TestSetImages(t *testing.T) {
 			assert.Equal(t, test.want, images)
 		})
 	}
-}
-
-func FuzzDecode(f *testing.F) {
-	f.Add([]byte(deployment))
-	f.Add([]byte("apiVersion: v1\nkind: List\nitems: [{}]\n---\n- 1\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		objects, err := render.Decode("fuzz.yaml", data)
-		if err != nil {
-			return
-		}
-		for _, o := range objects {
-			if o.GetKind() == "" || o.GetName() == "" {
-				t.Errorf("not an object: %v", o)
-			}
-		}
-	})
 }
