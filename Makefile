@@ -1,4 +1,4 @@
-# Two targets are all a newcomer needs: `make demo` and `make test`. Both set up what they need first.
+# A newcomer needs two targets: `make demo` and `make test`. Both install and build what they need first.
 # `make help` lists the rest.
 
 SHELL      := /bin/bash
@@ -9,7 +9,7 @@ BIN     := $(CURDIR)/bin
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-# What the engine and the local platform use of Debian; a compiler for the race detector.
+# The Debian packages that the engine and the local platform use, and a compiler for the race detector.
 PACKAGES := ca-certificates containerd containernetworking-plugins curl gcc git iproute2 iptables libc6-dev \
             mmdebstrap openssh-client redis-server runc
 
@@ -25,12 +25,13 @@ TOOLS := kubernetes=tools/kubernetes:. \
          source-controller=tools/flux:github.com/fluxcd/source-controller \
          kustomize-controller=tools/flux:github.com/fluxcd/kustomize-controller \
          staticcheck=tools/lint:honnef.co/go/tools/cmd/staticcheck \
-         actionlint=tools/lint:github.com/rhysd/actionlint/cmd/actionlint
-# What only tests run: a Gateway, a runner of workflows, and what tells how far the tests are.
+         actionlint=tools/lint:github.com/rhysd/actionlint/cmd/actionlint \
+         deadcode=tools/lint:golang.org/x/tools/cmd/deadcode
+# Programs for tests only: a Gateway, a runner of workflows, and a printer of test results.
 TEST_TOOLS := traefik=tools/traefik:github.com/traefik/traefik/v3/cmd/traefik \
               act=tools/act:github.com/nektos/act \
               gotestsum=tools/gotestsum:gotest.tools/gotestsum
-# What only a benchmark stands beside.
+# A program that a benchmark compares with.
 BENCH_TOOLS := yq=tools/yq:github.com/mikefarah/yq/v4
 
 # Modules below tools/ with Go code of their own; the others only name what to build.
@@ -135,7 +136,7 @@ demo: setup ## deliver the sample app to a real cluster: by push, then by pull w
 down: ## stop what the demo left running
 	@$(SUDO) $(BIN)/aksflow down
 
-# For tests of internal/target/cluster that want pods: starts a cluster, and takes the command that runs them behind it.
+# For tests of internal/target/cluster that need running pods: starts a cluster. The command that runs the tests follows.
 ON_CLUSTER = $(TEST_ENV) $(BIN)/aksflow up --free-ports kubernetes >/dev/null; \
 	registry=$$($(SUDO) sed -n 's/^ *"registry": "\(.*\)",*$$/\1/p' $(TEST_STATE)/platform/info.json); \
 	$(TEST_ENV) AKSFLOW_TEST_KUBECONFIG=$(TEST_STATE)/platform/kubeconfig AKSFLOW_TEST_REGISTRY=$$registry
@@ -151,11 +152,12 @@ test: setup $(BIN)/gateway-crds $(BIN)/act $(BIN)/gotestsum lint ## every test t
 	$(TEST_ENV) $(BIN)/gotestsum --format testname --hide-summary skipped -- -p 1 -timeout 40m $$(go list $(MODULE)/... | grep -vxF -f <(go list $(RACE)))
 
 .PHONY: lint
-lint: $(BIN)/staticcheck $(BIN)/actionlint ## format, vet, staticcheck
-	$(say) 'gofmt, go vet, staticcheck'
+lint: $(BIN)/staticcheck $(BIN)/actionlint $(BIN)/deadcode ## format, vet, staticcheck, dead code
+	$(say) 'gofmt, go vet, staticcheck, deadcode'
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	if [ -n "$$unformatted" ]; then printf 'gofmt -w these:\n%s\n' "$$unformatted"; exit 1; fi
 	@go vet $(MODULE)/... && $(BIN)/staticcheck $(MODULE)/...
+	@tools/lint/deadcode.sh $(BIN)/deadcode
 	@# staticcheck does not look at tools/: to check those few lines it reads all of Kubernetes.
 	@for module in $(TOOL_MODULES); do (cd $$module && go vet ./...); done
 	@if ls .github/workflows/*.yml >/dev/null 2>&1; then $(BIN)/actionlint; fi
@@ -164,7 +166,7 @@ BENCHTIME ?= 1x
 .PHONY: bench
 bench: setup $(BIN)/yq ## the figures that the README quotes
 	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
-	$(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) $(MODULE)/internal/...; \
+	$(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) $(MODULE) $(MODULE)/internal/...; \
 	$(ON_CLUSTER) go test -count=1 ./internal/target/cluster -run OnClusterTimeToRed -v | sed -n '/what is wrong/,/^ *$$/p'
 
 .PHONY: clean

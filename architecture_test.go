@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -13,56 +14,194 @@ import (
 
 const module = "github.com/aksflow/aksflow/"
 
-// arrows lists, for each package of this module, the packages of this module that it may import. They point one way,
-// so the list is also a reading order, from the leaves up.
-var arrows = map[string][]string{
-	"internal/core/fault":     {},
-	"internal/core/report":    {},
-	"internal/core/config":    {"internal/core/fault", "internal/core/image/ref"},
-	"internal/core/gitflow":   {"internal/core/config", "internal/core/fault"},
-	"internal/core/manifest":  {"internal/core/fault", "internal/core/image/ref", "internal/core/report"},
-	"internal/core/image":     {"internal/core/fault", "internal/core/report"},
-	"internal/core/image/ref": {},
-	"internal/core/build":     {"internal/core/config", "internal/core/fault", "internal/core/report"},
-	"internal/core/delivery":  {"internal/core/config", "internal/core/manifest"},
-	"internal/target":         {"internal/core/delivery"},
-	"internal/tool":           {},
-	"internal/testing":        {"internal/core/report", "internal/localplatform", "internal/tool"},
-	"internal/engine":         {"internal/core/fault", "internal/core/report", "internal/tool"},
-	"internal/localplatform":  {"internal/core/fault", "internal/core/report", "internal/tool"},
-	"internal/render":         {"internal/core/fault", "internal/core/image/ref", "internal/core/manifest", "internal/core/report"},
-	"internal/kube":           {"internal/core/fault", "internal/core/report", "internal/render"},
-	"internal/target/cluster": {"internal/core/fault", "internal/core/image/ref", "internal/core/manifest", "internal/core/report", "internal/kube", "internal/render"},
-	"internal/target/gitops":  {"internal/core/fault", "internal/core/image/ref", "internal/core/manifest", "internal/core/report", "internal/kube"},
-	"internal/flow": {
-		"internal/core", "internal/render", "internal/target/cluster", "internal/target/gitops",
-	},
-	"internal/cli": {
-		"internal/core", "internal/engine", "internal/flow", "internal/kube/diff", "internal/localplatform", "internal/render",
-		"internal/target/cluster", "internal/target/gitops",
-	},
-}
+// arrows lists what the packages of this repository may import of each other: "ROOM: IMPORTED IMPORTED…", each a path
+// below the module. A room is a package with those below it that have no line of their own. Every package has a room,
+// and every arrow is used. The arrows point one way, so the list is also a reading order, from the leaves up.
+//
+// All may import the leaves. Tests may import what their room may, internal/testing, and what testArrows adds.
+const arrows = `
+internal/core/fault:
+internal/core/report:
+internal/core/image/ref:
+internal/core/config:
+internal/core/manifest:
+internal/core/delivery: internal/core/config internal/core/manifest
+internal/core/gitflow: internal/core/config
+internal/core/image:
+internal/core/build: internal/core/config
+internal/tool:
+internal/render: internal/core/manifest
+internal/kube:
+internal/target:
+internal/target/cluster: internal/core/manifest internal/kube
+internal/target/gitops: internal/core/manifest internal/kube
+internal/engine: internal/tool
+internal/engine/conformance:
+internal/localplatform: internal/tool
+internal/localplatform/server: internal/localplatform internal/tool
+internal/testing: internal/localplatform internal/tool
+internal/flow: internal/core internal/render internal/target
+internal/cli: internal/core internal/engine internal/flow internal/kube/diff internal/localplatform internal/target
+.: internal/cli
+cmd/aksflow-platform: internal/localplatform
+ci: internal/core
+manifests:
+test/action:
+test/build:
+test/e2e:
+test/module:
+tools:
+`
 
-// owners lists the libraries that only some packages may import themselves, because of their weight or their power.
+// leaves lists the packages that all others may import.
+var leaves = []string{"internal/core/fault", "internal/core/report", "internal/core/image/ref", "internal/core/delivery"}
+
+// testArrows lists what the tests of a room import beyond its arrows.
+const testArrows = `
+internal/engine/conformance: internal/engine internal/localplatform/baseimage
+internal/target/cluster: internal/render
+manifests: internal/render
+test/action: internal/engine internal/localplatform/baseimage
+test/build: internal/core/build internal/engine internal/localplatform/baseimage
+test/e2e: internal/localplatform
+test/module: internal/core/image internal/engine internal/localplatform/baseimage
+`
+
+// owners lists the libraries that only some rooms may import, because of their weight or their power.
 var owners = map[string][]string{
 	"github.com/moby/buildkit": {"internal/engine"},
 	"k8s.io/client-go":         {"internal/kube", "internal/target", "internal/testing"},
-	"dagger.io/dagger":         {"internal/engine", "internal/core/build", "internal/flow", "internal/cli"},
+	"dagger.io/dagger":         {"ci", "internal/engine", "internal/core/build", "internal/flow", "internal/cli"},
 	"github.com/spf13/cobra":   {"internal/cli"},
 }
 
-// offline lists the packages that must not be able to reach a network, directly or through what they import.
-var offline = []string{"internal/core/config", "internal/core/gitflow", "internal/core/manifest"}
+// offline lists the rooms that must not be able to reach a network, neither directly nor through what they import.
+var offline = []string{"internal/core/config", "internal/core/gitflow", "internal/core/manifest", "internal/core/image/ref"}
 
-type goPackage struct {
-	ImportPath    string
-	Imports, Deps []string
+// unlinked lists, for each of some packages, what must not be linked into it at all.
+var unlinked = map[string][]string{
+	// The command that CI runs holds the client of the local platform, not the platform.
+	"": {module + "internal/localplatform/server", module + "internal/localplatform/baseimage", "github.com/vishvananda/netlink"},
+	// A cold `dagger call` compiles everything that the module imports.
+	"internal/core/build": {"k8s.io/client-go", "github.com/moby/buildkit", "helm.sh/helm"},
 }
 
+// parseArrows reads a list of arrows.
+func parseArrows(t *testing.T, list string) map[string][]string {
+	t.Helper()
+	parsed := map[string][]string{}
+	for line := range strings.Lines(list) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		room, to, ok := strings.Cut(line, ":")
+		if _, twice := parsed[room]; !ok || twice {
+			t.Fatalf("arrows: %q: want one line ROOM: IMPORTED…", line)
+		}
+		parsed[room] = strings.Fields(to)
+	}
+	return parsed
+}
+
+// within reports whether path is one of the roots or below one.
+func within(path string, roots ...string) bool {
+	return slices.ContainsFunc(roots, func(root string) bool { return path == root || strings.HasPrefix(path, root+"/") })
+}
+
+// roomOf returns the most specific room that a package belongs to, or "" for none.
+func roomOf(rooms map[string][]string, path string) string {
+	best := ""
+	for room := range rooms {
+		if within(path, room) && len(room) > len(best) {
+			best = room
+		}
+	}
+	return best
+}
+
+func TestArrows(t *testing.T) {
+	allowed, tests := parseArrows(t, arrows), parseArrows(t, testArrows)
+	used := map[string]bool{} // "kind room import"
+	check := func(p sourcePackage, room string, imported map[string][]string, kind string, lists ...[]string) {
+		for _, path := range slices.Sorted(maps.Keys(imported)) {
+			local, ours := strings.CutPrefix(path, module)
+			if !ours || roomOf(allowed, local) == room || slices.Contains(leaves, local) {
+				continue
+			}
+			found := false
+			for i, list := range lists {
+				for _, to := range list {
+					if within(local, to) {
+						found = true
+						used[[]string{"arrows", "testArrows", "testing"}[i]+" "+room+" "+to] = true
+					}
+				}
+			}
+			if !found {
+				t.Errorf("%s imports %s, which is not in %s", imported[path][0], local, kind)
+			}
+		}
+	}
+	for _, p := range sourcePackages(t) {
+		room := roomOf(allowed, p.path)
+		if room == "" {
+			t.Errorf("package %s is not in arrows: add a line that says what it may import", p.path)
+			continue
+		}
+		check(p, room, p.imports, "arrows", allowed[room])
+		check(p, room, p.testImports, "arrows and testArrows", allowed[room], tests[room], []string{"internal/testing"})
+	}
+	for name, list := range map[string]map[string][]string{"arrows": allowed, "testArrows": tests} {
+		for room, imported := range list {
+			for _, to := range imported {
+				if !used[name+" "+room+" "+to] {
+					t.Errorf("%s: %s does not import %s: remove it", name, room, to)
+				}
+			}
+			if _, known := allowed[room]; !known {
+				t.Errorf("testArrows: %s is not a room of arrows", room)
+			}
+		}
+	}
+}
+
+func TestLibrariesHaveOwners(t *testing.T) {
+	for _, p := range sourcePackages(t) {
+		for library, rooms := range owners {
+			for path, files := range p.imports {
+				if within(path, library) && !within(p.path, rooms...) && !within(p.path, "tools") {
+					t.Errorf("%s imports %s: only %v may", files[0], path, rooms)
+				}
+			}
+		}
+	}
+}
+
+func TestDependencies(t *testing.T) {
+	for _, p := range listPackages(t) {
+		name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, strings.TrimSuffix(module, "/")), "/")
+		if within(name, offline...) && slices.Contains(p.Deps, "net/http") {
+			t.Errorf("%s can reach the network: it depends on net/http", name)
+		}
+		for _, dep := range p.Deps {
+			if roots := unlinked[name]; len(roots) > 0 && within(dep, roots...) {
+				t.Errorf("package %q depends on %s", name, dep)
+			}
+		}
+	}
+}
+
+type goPackage struct {
+	ImportPath string
+	Deps       []string
+}
+
+// listPackages asks the go command for the packages of the root module and of internal/core, with all that they depend on.
 func listPackages(t *testing.T) []goPackage {
 	t.Helper()
 	var stderr bytes.Buffer
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", ".", module+"internal/...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Deps", ".", module+"internal/...")
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -77,66 +216,5 @@ func listPackages(t *testing.T) []goPackage {
 			t.Fatal(err)
 		}
 		packages = append(packages, p)
-	}
-}
-
-// within says whether path is one of the roots or below one.
-func within(path string, roots ...string) bool {
-	return slices.ContainsFunc(roots, func(root string) bool { return path == root || strings.HasPrefix(path, root+"/") })
-}
-
-// room returns the entry of arrows that holds for a package: the longest path that the package stands at or below.
-func room(name string) (from string, to []string, known bool) {
-	for path := range arrows {
-		if within(name, path) && len(path) > len(from) {
-			from = path
-		}
-	}
-	return from, arrows[from], from != ""
-}
-
-func TestArrowsPointOneWay(t *testing.T) {
-	for _, p := range listPackages(t) {
-		name := strings.TrimPrefix(p.ImportPath, module)
-		if from, to, known := room(name); known {
-			for _, imported := range p.Imports {
-				local, ours := strings.CutPrefix(imported, module)
-				if ours && !within(local, from) && !within(local, to...) {
-					t.Errorf("%s imports %s: not one of its arrows %v", name, local, to)
-				}
-			}
-		}
-		for library, allowed := range owners {
-			if within(name, allowed...) {
-				continue
-			}
-			for _, imported := range p.Imports {
-				if within(imported, library) {
-					t.Errorf("%s imports %s: only %v may", name, imported, allowed)
-				}
-			}
-		}
-		if within(name, offline...) && slices.Contains(p.Deps, "net/http") {
-			t.Errorf("%s can reach the network: it depends on net/http", name)
-		}
-		if within(name, "internal/core/build") {
-			for _, dep := range p.Deps {
-				if within(dep, "k8s.io/client-go", "github.com/moby/buildkit") {
-					t.Errorf("internal/core/build depends on %s: a cold `dagger call` would compile it", dep)
-				}
-			}
-		}
-	}
-}
-
-func TestEveryPackageHasItsArrows(t *testing.T) {
-	for _, p := range listPackages(t) {
-		name, ours := strings.CutPrefix(p.ImportPath, module)
-		if !ours || name == "" {
-			continue
-		}
-		if _, _, known := room(name); !known {
-			t.Errorf("%s is not in arrows: say what it may import", name)
-		}
 	}
 }

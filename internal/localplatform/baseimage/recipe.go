@@ -148,7 +148,7 @@ func mmdebstrap(ctx context.Context, dir, image, file string, sources, options [
 	args := append(options[:len(options):len(options)], suite, file)
 	cmd := exec.CommandContext(ctx, "mmdebstrap", append(args, sources...)...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch), "LC_ALL=C.UTF-8")
+	cmd.Env = append(cmd.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch), "LC_ALL=C.UTF-8")
 	out := &output{line: func(s string) { report.Progressf(ctx, image, "%s", strings.TrimPrefix(s, "I: ")) }}
 	cmd.Stdout, cmd.Stderr = out, out
 	interruptible(cmd)

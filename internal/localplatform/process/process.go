@@ -1,5 +1,5 @@
-// Package process runs a server as a child process. Its output goes to a file; it is ready when it answers; and when it
-// ends unasked, the end of that file says why.
+// Package process runs a server as a child process. The server's output goes to a file. When the server ends by itself,
+// the error holds the end of that file.
 package process
 
 import (
@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -22,8 +21,8 @@ type Spec struct {
 	Path string   // of the executable
 	Args []string // without the executable's name
 	Env  []string // added to the caller's environment; the later wins
-	// Ready tells whether the server answers. It is asked again and again until it returns nil; nil means that a
-	// server is ready once it is started.
+	// Ready returns nil when the server answers. It is called again and again until then. Without it, a server is ready
+	// once it is started.
 	Ready func(context.Context) error
 }
 
@@ -32,17 +31,20 @@ type Process struct {
 	Spec
 	Log string // its output
 
-	cmd     *exec.Cmd
-	done    chan struct{}
-	exit    error // valid after done
-	stopped atomic.Bool
+	cmd  *exec.Cmd
+	done chan struct{}
+	exit error // valid after done
 }
 
 // tailLines is how much of a log goes into an error: enough for a stack of wrapped errors, and it still fits a screen.
 const tailLines = 20
 
-// Start starts a server, which writes its output to logs/NAME.log.
-func Start(s Spec, logs string) (*Process, error) {
+// stopGrace is how long a server may take to end after it was asked to, before it is killed.
+const stopGrace = time.Second
+
+// Start starts a server, which writes its output to logs/NAME.log. When ctx ends, the server is stopped, with all
+// processes of its process group.
+func Start(ctx context.Context, s Spec, logs string) (*Process, error) {
 	p := &Process{Spec: s, Log: filepath.Join(logs, s.Name+".log"), done: make(chan struct{})}
 	out, err := os.OpenFile(p.Log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -50,7 +52,7 @@ func Start(s Spec, logs string) (*Process, error) {
 	}
 	defer out.Close()
 	p.cmd = exec.Command(s.Path, s.Args...)
-	p.cmd.Env = append(os.Environ(), s.Env...)
+	p.cmd.Env = append(p.cmd.Environ(), s.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = attributes()
 	if err := p.cmd.Start(); err != nil {
@@ -60,16 +62,30 @@ func Start(s Spec, logs string) (*Process, error) {
 		p.exit = p.cmd.Wait()
 		close(p.done)
 	}()
+	go func() {
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+			p.stop()
+		}
+	}()
 	return p, nil
+}
+
+func (p *Process) stop() {
+	group := -p.cmd.Process.Pid
+	_ = syscall.Kill(group, syscall.SIGTERM) // an error means that it has ended already
+	select {
+	case <-p.done:
+	case <-time.After(stopGrace):
+	}
+	_ = syscall.Kill(group, syscall.SIGKILL)
 }
 
 // Done is closed when the server has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Stopped tells whether Stop was called: an end that was asked for.
-func (p *Process) Stopped() bool { return p.stopped.Load() }
-
-// Err says how the server ended, with the end of its log. Call it after Done is closed.
+// Err describes how the server ended, with the end of its log. Call it after Done is closed.
 func (p *Process) Err() error {
 	how := "exit status 0"
 	if p.exit != nil {
@@ -99,20 +115,7 @@ func (p *Process) AwaitReady(ctx context.Context) error {
 	}
 }
 
-// Stop asks the server to end, and ends it after grace. It returns when it has ended.
-func (p *Process) Stop(grace time.Duration) {
-	p.stopped.Store(true)
-	// The process group: a server's helpers go with it. The errors say that it has ended already.
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM)
-	select {
-	case <-p.done:
-	case <-time.After(grace):
-	}
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	<-p.done
-}
-
-// ExitError says that a server ended unasked.
+// ExitError reports that a server ended by itself.
 type ExitError struct {
 	Name string // of the server
 	How  string // "exit status 1", "signal: killed"
@@ -122,7 +125,7 @@ type ExitError struct {
 
 func (e *ExitError) Error() string {
 	if e.Tail == "" {
-		return fmt.Sprintf("%s ended (%s) without a word", e.Name, e.How)
+		return fmt.Sprintf("%s ended (%s) and wrote nothing to its log", e.Name, e.How)
 	}
 	return fmt.Sprintf("%s ended (%s); the end of %s:\n%s", e.Name, e.How, e.Log, e.Tail)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -20,14 +21,16 @@ func TestAwaitReady(t *testing.T) {
 	s := shell("sleep 0.1; touch ready; exec sleep 600")
 	s.Args[1] = "cd " + dir + "; " + s.Args[1]
 	s.Ready = func(context.Context) error { _, err := os.Stat(dir + "/ready"); return err }
-	p, err := Start(s, dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	p, err := Start(ctx, s, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := p.AwaitReady(t.Context()); err != nil {
 		t.Error(err)
 	}
-	p.Stop(time.Minute)
+	cancel()
+	<-p.Done()
 	if err := p.Err(); !strings.Contains(err.Error(), "signal: terminated") {
 		t.Error(err)
 	}
@@ -36,7 +39,7 @@ func TestAwaitReady(t *testing.T) {
 func TestEndsBeforeReady(t *testing.T) {
 	s := shell("i=0; while [ $i -lt 30 ]; do echo line $i; i=$((i+1)); done; echo no such port >&2; exit 3")
 	s.Ready = never
-	p, err := Start(s, t.TempDir())
+	p, err := Start(t.Context(), s, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,11 +57,10 @@ func TestEndsBeforeReady(t *testing.T) {
 func TestNeverReady(t *testing.T) {
 	s := shell("exec sleep 600")
 	s.Ready = never
-	p, err := Start(s, t.TempDir())
+	p, err := Start(t.Context(), s, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Stop(time.Minute)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	err = p.AwaitReady(ctx)
@@ -67,23 +69,34 @@ func TestNeverReady(t *testing.T) {
 	}
 }
 
-func TestStopTakesHelpersAlong(t *testing.T) {
+func TestTheEndOfTheContextEndsHelpersToo(t *testing.T) {
 	// The shell ignores the signal, and so does its child.
-	s := shell("trap '' TERM; sleep 600 & echo $!; wait")
-	s.Ready = func(context.Context) error { return nil }
-	p, err := Start(s, t.TempDir())
+	dir := t.TempDir()
+	s := shell("trap '' TERM; sleep 600 & echo $! >" + dir + "/helper; wait")
+	ctx, cancel := context.WithCancel(t.Context())
+	s.Ready = func(context.Context) error { _, err := os.ReadFile(dir + "/helper"); return err }
+	p, err := Start(ctx, s, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
-	p.Stop(10 * time.Millisecond)
-	if err := p.Err(); !strings.Contains(err.Error(), "signal: ") || time.Since(began) > time.Minute {
+	if err := p.AwaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	<-p.Done()
+	if err := p.Err(); !strings.Contains(err.Error(), "signal: killed") {
 		t.Error(err)
+	}
+	// A group without processes takes no signal; a process that was killed a moment ago may still be in it.
+	for deadline := time.Now().Add(10 * time.Second); syscall.Kill(-p.cmd.Process.Pid, 0) == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the helper still runs")
+		}
 	}
 }
 
 func TestNoSuchProgram(t *testing.T) {
-	if _, err := Start(Spec{Name: "server", Path: "/no/such/program"}, t.TempDir()); err == nil || !strings.HasPrefix(err.Error(), "starting server: ") {
+	if _, err := Start(t.Context(), Spec{Name: "server", Path: "/no/such/program"}, t.TempDir()); err == nil || !strings.HasPrefix(err.Error(), "starting server: ") {
 		t.Errorf("starting it returns %v", err)
 	}
 }

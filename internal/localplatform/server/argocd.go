@@ -89,15 +89,6 @@ func (s *supervisor) argocd() ([]task, error) {
 		}
 	}
 	redis := fmt.Sprintf("127.0.0.1:%d", argoRedisPort)
-	controller := []string{
-		"--status-processors=4", "--operation-processors=4", // for a handful of applications, not hundreds
-		"--metrics-port=" + strconv.Itoa(argoMetricsPort), "--redis=" + redis,
-		// Drift is repaired at once; the pause between attempts at the same commit stays.
-		"--self-heal-timeout-seconds=1",
-	}
-	if s.ArgoCDPoll > 0 {
-		controller = append(controller, fmt.Sprintf("--app-resync=%d", max(1, int(s.ArgoCDPoll/time.Second))), "--app-resync-jitter=0")
-	}
 	ready := []string{argoObjectsTask, argoRedisTask, argoRepoServerTask}
 	return []task{
 		s.serve(process.Spec{
@@ -121,7 +112,7 @@ func (s *supervisor) argocd() ([]task, error) {
 		}},
 		s.serve(s.argo("application-controller",
 			controlplane.Answers(plainClient, fmt.Sprintf("http://127.0.0.1:%d/healthz", argoMetricsPort)),
-			append(controller, s.argoClient()...)...,
+			s.argoControllerFlags(redis)...,
 		), ready...),
 		s.serve(s.argo("applicationset-controller",
 			listens(fmt.Sprintf("127.0.0.1:%d", argoSetProbePort)), // it answers no health check
@@ -133,6 +124,19 @@ func (s *supervisor) argocd() ([]task, error) {
 		{name: string(localplatform.ArgoCD), after: []string{argoControllerTask, argoSetTask},
 			run: func(context.Context) error { return nil }},
 	}, nil
+}
+
+func (s *supervisor) argoControllerFlags(redis string) []string {
+	flags := []string{
+		"--status-processors=4", "--operation-processors=4", // for a handful of applications, not hundreds
+		"--metrics-port=" + strconv.Itoa(argoMetricsPort), "--redis=" + redis,
+		// Drift is repaired at once; the pause between attempts at the same commit stays.
+		"--self-heal-timeout-seconds=1",
+	}
+	if s.ArgoCDPoll > 0 {
+		flags = append(flags, fmt.Sprintf("--app-resync=%d", max(1, int(s.ArgoCDPoll/time.Second))), "--app-resync-jitter=0")
+	}
+	return append(flags, s.argoClient()...)
 }
 
 // argocdServer is Argo CD's API, with the user admin.

@@ -89,48 +89,30 @@ func keep() error {
 	return err
 }
 
-// host runs the platform and removes what it left. The error says why the platform did not become ready; why one ended
-// that was ready is written down for who looks next.
+// host runs the platform and removes what it left. The error says why the platform did not become ready. The reason why
+// a platform ended that was ready goes into a file, for the next [localplatform.Load].
 func (c *config) host(up *os.File) (err error) {
 	lock := flock.New(c.State.LockFile())
-	// Not at once: somebody may look whether it is free.
-	patience, cancel := context.WithTimeout(context.Background(), time.Second)
+	// A second, because another process may hold the lock for a moment to see whether it is free.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if ok, err := lock.TryLockContext(patience, lockRetry); !ok {
+	if ok, err := lock.TryLockContext(ctx, lockRetry); !ok {
 		return fmt.Errorf("another platform holds %s: %w", lock.Path(), err)
 	}
 	defer lock.Unlock()
 	if err := os.WriteFile(lock.Path(), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
 		return fmt.Errorf("taking the platform's lock: %w", err)
 	}
-	tidy := func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
-		defer cancel()
-		return c.State.clean(ctx)
-	}
-	if err := tidy(); err != nil { // after one that was killed
+	if err := c.tidy(); err != nil { // after a platform that was killed
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, tidy())
+			err = errors.Join(err, c.tidy())
 		}
 	}()
-	group, err := cgroup.New(c.State.group())
+	files, err := c.prepareHost(func(warning string) { _ = json.NewEncoder(up).Encode(event{Warning: warning}) })
 	if err != nil {
-		return err
-	}
-	if c.Hierarchies, err = cgroup.Hierarchies(); err != nil {
-		return err
-	}
-	if err := group.Create(); err != nil {
-		return err
-	}
-	files, err := c.listen(func(warning string) { _ = json.NewEncoder(up).Encode(event{Warning: warning}) })
-	if err != nil {
-		return err
-	}
-	if err := writeJSON(c.State.configFile(), c); err != nil {
 		return err
 	}
 	first, events, err := startInit(files)
@@ -148,10 +130,35 @@ func (c *config) host(up *os.File) (err error) {
 	if !taken {
 		return errors.New(reason)
 	}
-	if err := tidy(); err != nil || reason == "" {
+	if err := c.tidy(); err != nil || reason == "" {
 		return err
 	}
 	return writeJSON(c.State.CrashFile(), localplatform.CrashError{Time: time.Now(), Reason: reason})
+}
+
+// tidy removes what a platform leaves on the host.
+func (c *config) tidy() error {
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
+	defer cancel()
+	return c.State.clean(ctx)
+}
+
+// prepareHost makes the control group and the listeners, and writes the configuration for the processes to come.
+func (c *config) prepareHost(warn func(string)) (listeners []*os.File, err error) {
+	group, err := cgroup.New(c.State.group())
+	if err != nil {
+		return nil, err
+	}
+	if c.Hierarchies, err = cgroup.Hierarchies(); err != nil {
+		return nil, err
+	}
+	if err := group.Create(); err != nil {
+		return nil, err
+	}
+	if listeners, err = c.listen(warn); err != nil {
+		return nil, err
+	}
+	return listeners, writeJSON(c.State.configFile(), c)
 }
 
 // startInit starts the namespaces' first process, which the kernel ends with this one, and returns what it tells. The

@@ -169,7 +169,7 @@ func (s *supervisor) start(ctx context.Context, tasks []task) <-chan struct{} {
 // serve is a task that starts a server and waits until it answers. When the server ends, so does the platform.
 func (s *supervisor) serve(spec process.Spec, after ...string) task {
 	return task{name: spec.Name, after: after, quiet: true, run: func(ctx context.Context) error {
-		p, err := process.Start(spec, s.State.logs())
+		p, err := process.Start(context.Background(), spec, s.State.logs()) // it outlives ctx, which bounds the start
 		if err != nil {
 			return err
 		}
@@ -186,7 +186,7 @@ func (s *supervisor) serve(spec process.Spec, after ...string) task {
 func (s *supervisor) keep(spec process.Spec, after ...string) task {
 	return task{name: spec.Name, after: after, quiet: true, run: func(ctx context.Context) error {
 		start := func(ctx context.Context) (*process.Process, error) {
-			p, err := process.Start(spec, s.State.logs())
+			p, err := process.Start(context.Background(), spec, s.State.logs())
 			if err != nil {
 				return nil, err
 			}

@@ -1,6 +1,6 @@
 // Package kubetest gives tests a Kubernetes API: etcd, the API server and the controllers as ordinary processes on
-// loopback, without root, containers or a node. Deployments make ReplicaSets and those make Pods, which stay pending;
-// a test that wants them to run, or to fail, writes their status.
+// loopback, without root, containers or a node. Deployments make ReplicaSets, and those make Pods, which stay pending. A
+// test that needs them to run, or to fail, writes their status.
 package kubetest
 
 import (
@@ -19,8 +19,8 @@ import (
 	"github.com/aksflow/aksflow/internal/tool"
 )
 
-// patience bounds the start, which takes 3 s on an idle machine.
-const patience = 2 * time.Minute
+// startTimeout bounds the start, which takes 3 s on an idle machine.
+const startTimeout = 2 * time.Minute
 
 // Start starts a cluster for the test and returns the path of an administrator's kubeconfig. The cluster ends with the
 // test. Without the servers' programs the test is skipped.
@@ -43,8 +43,8 @@ var shared struct {
 	stop       func()
 }
 
-// Shared is Start for tests that can share a cluster, each in a namespace of its own: the first that asks starts it.
-// The package's TestMain must be [Main], which ends it.
+// Shared is like Start for tests that can share a cluster, each in a namespace of its own. The first call starts the
+// cluster. The package's TestMain must call [Main], which ends it.
 func Shared(t testing.TB) (kubeconfig string) {
 	t.Helper()
 	kubernetes := find(t)
@@ -94,8 +94,6 @@ func find(t testing.TB) (kubernetes string) {
 }
 
 func start(ctx context.Context, kubernetes, dir string) (kubeconfig string, stop func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	ports, err := freePorts(4)
 	if err != nil {
 		return "", nil, err
@@ -108,20 +106,23 @@ func start(ctx context.Context, kubernetes, dir string) (kubeconfig string, stop
 	if err := config.Prepare(); err != nil {
 		return "", nil, err
 	}
+	running, end := context.WithCancel(context.WithoutCancel(ctx)) // until stop is called
 	var started []*process.Process
 	stop = func() {
-		for i := len(started) - 1; i >= 0; i-- {
-			started[i].Stop(time.Second)
+		end()
+		for _, p := range started {
+			<-p.Done()
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
 	for _, spec := range []process.Spec{config.EtcdSpec(), config.APIServerSpec(), config.ControllerManagerSpec()} {
-		p, err := process.Start(spec, dir)
-		if err != nil {
-			stop()
-			return "", nil, err
+		p, err := process.Start(running, spec, dir)
+		if err == nil {
+			started = append(started, p)
+			err = p.AwaitReady(ctx)
 		}
-		started = append(started, p)
-		if err := p.AwaitReady(ctx); err != nil {
+		if err != nil {
 			stop()
 			return "", nil, err
 		}
