@@ -61,6 +61,7 @@ const testArrows = `
 internal/engine/conformance: internal/engine internal/localplatform/baseimage
 internal/target/cluster: internal/render
 manifests: internal/render
+internal/render: internal/tool
 test/action: internal/engine internal/localplatform/baseimage
 test/build: internal/core/build internal/engine internal/localplatform/baseimage
 test/e2e: internal/localplatform

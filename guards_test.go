@@ -53,6 +53,7 @@ function internal/render.directory
 function internal/target/cluster.progressive
 function internal/target/gitops.revert
 package internal/target/cluster
+variable internal/render.output
 `
 
 // complain fails the test unless the exceptions have the finding, such as "function internal/render.chart".
