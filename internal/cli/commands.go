@@ -7,7 +7,7 @@ func pipelineCommands(g *globals) []*cobra.Command {
 	return []*cobra.Command{
 		buildCommand(g), testCommand(g), publishCommand(g),
 		bumpCommand(g), waitCommand(g),
-		deployCommand(g), diffCommand(g), promoteCommand(g), rejectCommand(g), rollbackCommand(g), historyCommand(g),
+		deployCommand(g), diffCommand(g), resumeCommand(g), abortCommand(g), rollbackCommand(g), historyCommand(g),
 		deliverCommand(g), planCommand(g),
 	}
 }

@@ -53,6 +53,7 @@ func deliverCommand(g *globals) *cobra.Command {
 			}
 			defer done()
 			opened.Deploy, opened.NoCache, opened.Force, opened.Sync = d.Deploy, d.NoCache, d.Force, d.Sync
+			opened.Deploy.User = whoami()
 			opened.Tags = decision.Tags
 			switch target {
 			case "":

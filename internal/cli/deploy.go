@@ -31,7 +31,7 @@ func (r deployResult) Text(w io.Writer) {
 func (r deployResult) summary() string {
 	switch {
 	case r.Held:
-		return fmt.Sprintf("revision %d is held: `aksflow promote` or `aksflow reject`", r.Revision)
+		return fmt.Sprintf("revision %d is held: `aksflow resume` or `aksflow abort`", r.Revision)
 	case !r.Changed():
 		return "nothing to change: the cluster runs it"
 	default:
@@ -88,6 +88,7 @@ func (t *target) open(ctx context.Context) (*flow.Delivery, func(), error) {
 		d.Environment.Namespace = t.namespace
 	}
 	d.Deploy = t.release
+	d.Deploy.User = whoami()
 	return d, done, nil
 }
 
@@ -131,7 +132,7 @@ func releaseFlags(f *pflag.FlagSet, r *cluster.Release) {
 	f.Var(&strategyKind{&r.Strategy.Kind}, "strategy", "rolling, canary or blue-green")
 	f.IntSliceVar(&r.Strategy.Percent, "percent", nil, "the stages of a canary, such as 10,50")
 	f.DurationVar(&r.Strategy.Pause, "pause", 0, "how long each stage is watched before the next")
-	f.BoolVar(&r.Strategy.Hold, "hold", false, "stop at the first stage, for `aksflow promote` or `aksflow reject`")
+	f.BoolVar(&r.Strategy.Hold, "hold", false, "stop at the first stage, for `aksflow resume` or `aksflow abort`")
 }
 
 // strategyKind is a flag value that takes the known kinds only.

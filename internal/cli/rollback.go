@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/user"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -40,7 +42,7 @@ func rollbackCommand(g *globals) *cobra.Command {
 					return nil, fault.Usagef("--to %q: want the number of a revision", to)
 				}
 			}
-			return t.onCluster(ctx, "rollback", d, func(c *cluster.Cluster, of cluster.Delivery) (*cluster.Result, error) {
+			return t.onCluster(ctx, "rollback", d, func(c *cluster.Cluster, of cluster.App) (*cluster.Result, error) {
 				return c.Rollback(ctx, of, revision)
 			})
 		}),
@@ -62,16 +64,16 @@ func revert(ctx context.Context, d *flow.Delivery, to string) (result, string, e
 	return out, out.summary(), nil
 }
 
-func promoteCommand(g *globals) *cobra.Command {
-	return decisionCommand(g, "promote", "Finish a canary or blue-green release that is held", (*cluster.Cluster).Promote)
+func resumeCommand(g *globals) *cobra.Command {
+	return heldCommand(g, "resume", "Finish a canary or blue-green release that is held", (*cluster.Cluster).Resume)
 }
 
-func rejectCommand(g *globals) *cobra.Command {
-	return decisionCommand(g, "reject", "Undo a canary or blue-green release that is held", (*cluster.Cluster).Reject)
+func abortCommand(g *globals) *cobra.Command {
+	return heldCommand(g, "abort", "Undo a canary or blue-green release that is held", (*cluster.Cluster).Abort)
 }
 
-func decisionCommand(g *globals, name, short string,
-	decide func(*cluster.Cluster, context.Context, cluster.Delivery) (*cluster.Result, error)) *cobra.Command {
+func heldCommand(g *globals, name, short string,
+	do func(*cluster.Cluster, context.Context, cluster.App) (*cluster.Result, error)) *cobra.Command {
 	t := &target{place: place{g: g}}
 	cmd := &cobra.Command{
 		Use:     name,
@@ -84,8 +86,8 @@ func decisionCommand(g *globals, name, short string,
 				return nil, err
 			}
 			defer done()
-			return t.onCluster(ctx, name, d, func(c *cluster.Cluster, of cluster.Delivery) (*cluster.Result, error) {
-				return decide(c, ctx, of)
+			return t.onCluster(ctx, name, d, func(c *cluster.Cluster, of cluster.App) (*cluster.Result, error) {
+				return do(c, ctx, of)
 			})
 		}),
 	}
@@ -95,12 +97,22 @@ func decisionCommand(g *globals, name, short string,
 
 // onCluster runs a step on what the delivery deployed before.
 func (t *target) onCluster(ctx context.Context, name string, d *flow.Delivery,
-	do func(*cluster.Cluster, cluster.Delivery) (*cluster.Result, error)) (result, error) {
+	do func(*cluster.Cluster, cluster.App) (*cluster.Result, error)) (result, error) {
 	return step(ctx, name, func(ctx context.Context) (result, string, error) {
 		c, err := d.Cluster(ctx)
 		if err != nil {
 			return nil, "", err
 		}
-		return deployed(do(c, cluster.Delivery{App: d.Config.App, Namespace: d.Namespace(), RunURL: d.RunURL}))
+		return deployed(do(c, cluster.App{Name: d.Config.App, Namespace: d.Namespace(), User: whoami(), RunURL: d.RunURL}))
 	})
+}
+
+// whoami is USER@host of this process.
+func whoami() string {
+	name := os.Getenv("USER")
+	if u, err := user.Current(); err == nil && name == "" {
+		name = u.Username
+	}
+	host, _ := os.Hostname()
+	return name + "@" + host
 }

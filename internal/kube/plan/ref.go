@@ -10,6 +10,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
+// Kinds that are treated in a way of their own.
+var (
+	NamespaceKind  = schema.GroupKind{Kind: "Namespace"}
+	DeploymentKind = schema.GroupKind{Group: "apps", Kind: "Deployment"}
+	JobKind        = schema.GroupKind{Group: "batch", Kind: "Job"}
+)
+
 // Ref names an object for as long as its API version may change. It can be compared and is a map key.
 type Ref struct{ Group, Kind, Namespace, Name string }
 

@@ -95,7 +95,7 @@ func TestAutoscalerKeepsItsReplicas(t *testing.T) {
 	require.NoError(t, err, log)
 	assert.Equal(t, "vote v2 5, vote-canary v3 5", deploymentNames(t, "scaled"))
 	scale(t, "scaled", 7)
-	_, err = c.Promote(ctx, cluster.Delivery{App: "vote", Namespace: "scaled"})
+	_, err = c.Resume(ctx, cluster.App{Name: "vote", Namespace: "scaled"})
 	require.NoError(t, err, log)
 	assert.Equal(t, "vote v3 7", deploymentNames(t, "scaled"))
 	assert.Equal(t, []int32{5, 7}, seen())
@@ -239,11 +239,11 @@ func TestOnClusterAutoscalerAndBudget(t *testing.T) {
 				return err == nil && *d.Spec.Replicas == 4 && d.Status.ReadyReplicas == 4
 			}, time.Minute, tick, "the autoscaler")
 
-			_, err = c.Promote(progress(t, time.Now()), cluster.Delivery{App: "web", Namespace: namespace})
+			_, err = c.Resume(progress(t, time.Now()), cluster.App{Name: "web", Namespace: namespace})
 			require.ErrorContains(t, err, "spec.minReplicas is owned by", "a person has taken the field over")
 			_, err = c.client.AutoscalingV2().HorizontalPodAutoscalers(namespace).Patch(context.Background(), "web", types.MergePatchType, []byte(`{"spec":{"minReplicas":2}}`), metav1.PatchOptions{})
 			require.NoError(t, err)
-			result, err = c.Promote(progress(t, time.Now()), cluster.Delivery{App: "web", Namespace: namespace})
+			result, err = c.Resume(progress(t, time.Now()), cluster.App{Name: "web", Namespace: namespace})
 			require.NoError(t, err)
 			assert.False(t, result.Held)
 			c.awaitPods(t, namespace, 4)

@@ -34,6 +34,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/target/cluster"
 )
 
@@ -41,7 +42,7 @@ import (
 // it: the local platform has both.
 //
 //	aksflow up registry kubernetes
-//	AKSFLOW_TEST_KUBECONFIG=… AKSFLOW_TEST_REGISTRY=localhost:5000 go test ./internal/deploy -run OnCluster -v
+//	AKSFLOW_TEST_KUBECONFIG=… AKSFLOW_TEST_REGISTRY=localhost:5000 go test ./internal/target/cluster -run OnCluster -v
 
 type realCluster struct {
 	*cluster.Cluster
@@ -59,7 +60,7 @@ func onCluster(t *testing.T) realCluster {
 	require.NoError(t, err)
 	descriptor, err := remote.Head(ref)
 	require.NoError(t, err)
-	c, err := cluster.Connect(context.Background(), cluster.Options{Kubeconfig: kubeconfig})
+	c, err := cluster.Connect(context.Background(), kube.Options{Kubeconfig: kubeconfig})
 	require.NoError(t, err)
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	require.NoError(t, err)
@@ -139,7 +140,7 @@ func (c realCluster) load(t *testing.T, namespace string) (stop func() (int64, [
 func (c realCluster) loadOn(t *testing.T, namespace, service, path string, note func(body string)) (stop func() (int64, []string)) {
 	t.Helper()
 	return load(func(ctx context.Context) (int, []byte, error) {
-		return c.ServiceProxy(ctx, namespace, service, "80", http.MethodGet, path, nil)
+		return c.Kube().ServiceProxy(ctx, namespace, service, "80", http.MethodGet, path, nil)
 	}, note)
 }
 
@@ -410,7 +411,7 @@ func TestOnClusterNetworkCut(t *testing.T) {
 			_, err := c.Deploy(progress(t, time.Now()), c.release(t, namespace, "one"))
 			require.NoError(t, err)
 			network := &cuttable{target: u.Host, open: map[net.Conn]bool{}}
-			through, err := cluster.Connect(context.Background(), cluster.Options{Kubeconfig: c.kubeconfig, Dial: network.dial})
+			through, err := cluster.Connect(context.Background(), kube.Options{Kubeconfig: c.kubeconfig, Dial: network.dial})
 			require.NoError(t, err)
 			stop := c.load(t, namespace)
 			time.AfterFunc(500*time.Millisecond, func() { network.set(true) })
@@ -501,7 +502,7 @@ func TestOnClusterNoRequestFails(t *testing.T) {
 			require.NoError(t, err)
 			assert.Empty(t, failed)
 			t.Logf("%s: %.1f s, %d requests, %d failed", s.Kind, took.Seconds(), answers, len(failed))
-			_, body, err := c.ServiceProxy(context.Background(), namespace, "web", "80", http.MethodGet, "/", nil)
+			_, body, err := c.Kube().ServiceProxy(context.Background(), namespace, "web", "80", http.MethodGet, "/", nil)
 			require.NoError(t, err)
 			assert.Equal(t, "two", string(body))
 		})

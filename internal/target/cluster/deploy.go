@@ -1,107 +1,122 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/kube/diff"
 	"github.com/aksflow/aksflow/internal/kube/plan"
-	"github.com/aksflow/aksflow/internal/target/cluster/traffic"
+	"github.com/aksflow/aksflow/internal/kube/watch"
+	"github.com/aksflow/aksflow/internal/target/cluster/rollout"
+	"github.com/aksflow/aksflow/internal/target/cluster/rollout/traffic"
 )
 
+// Cluster deploys apps to one Kubernetes cluster. It is safe for concurrent use.
+type Cluster struct{ kube *kube.Cluster }
+
+// New returns a Cluster for one that is connected.
+func New(c *kube.Cluster) *Cluster { return &Cluster{c} }
+
+// Connect connects to a cluster: see [kube.Connect].
+func Connect(ctx context.Context, o kube.Options) (*Cluster, error) {
+	c, err := kube.Connect(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return New(c), nil
+}
+
+// Kube is the connection.
+func (c *Cluster) Kube() *kube.Cluster { return c.kube }
+
+// History returns an app's recorded revisions, the newest first.
+func (c *Cluster) History(ctx context.Context, app, namespace string) ([]kube.Revision, error) {
+	return c.kube.History(ctx, app, namespace)
+}
+
 // Deploy applies a release and returns when it runs. When it cannot run, what was there before is put back, and the
-// error says why: usually a *RolloutError. The Result says what became of each object in either case.
+// error says why: usually a [*watch.RolloutError]. The Result says what became of each object in either case.
 //
-// Everything the API server would refuse is found before anything is applied. A cancelled context puts back what was
-// there before, too; that takes a moment, so wait for Deploy to return.
+// Everything that the API server would refuse is found before anything is applied. A cancelled context also puts back
+// what was there before; that takes a moment, so wait for Deploy to return.
 func (c *Cluster) Deploy(ctx context.Context, r Release) (*Result, error) {
-	d := c.delivery(r)
-	err := d.exclusively(ctx, d.deploy)
-	return d.outcome(), err
+	t := c.begin(r)
+	err := t.exclusively(ctx, t.deploy)
+	return t.outcome(err), err
 }
 
 // Apply applies objects server-side in their order and returns when they are ready. It keeps no record, prunes nothing
 // and restores nothing: it is for what a platform needs once, and safe to repeat.
 func (c *Cluster) Apply(ctx context.Context, namespace string, objects []*unstructured.Unstructured) (*Result, error) {
-	d := c.delivery(Release{App: "setup", Namespace: namespace, Objects: objects, ForceConflicts: true})
-	// Where they go is up to the objects.
+	t := c.begin(Release{App: "setup", Namespace: namespace, Objects: objects, ForceConflicts: true})
+	// The objects decide which namespaces they are in.
 	for _, o := range objects {
-		if !slices.Contains(d.release.Namespaces, o.GetNamespace()) {
-			d.release.Namespaces = append(d.release.Namespaces, o.GetNamespace())
+		if !slices.Contains(t.release.Namespaces, o.GetNamespace()) {
+			t.release.Namespaces = append(t.release.Namespaces, o.GetNamespace())
 		}
 	}
-	normal, err := c.normalize(ctx, &d.release)
-	if err != nil {
-		return d.outcome(), err
-	}
-	var steps []step
-	for _, o := range normal {
-		steps = append(steps, step{object: o, status: Configured})
-	}
-	began := time.Now()
-	if err := d.apply(ctx, steps); err != nil {
-		return d.outcome(), err
-	}
-	return d.outcome(), c.await(ctx, &d.release, d.appliedObjects(), began)
+	err := t.applyAll(ctx)
+	return t.outcome(err), err
 }
 
-// Diff is what Deploy would change, as unified diffs in the order of the objects, with the values of Secrets masked. It
-// is "" when nothing would change.
+// applyAll applies the release's objects as they are and awaits them.
+func (t *transaction) applyAll(ctx context.Context) error {
+	normal, err := t.cluster.normalize(ctx, &t.release)
+	if err != nil {
+		return err
+	}
+	if err := t.mark(ctx); err != nil {
+		return err
+	}
+	var changes []plan.Change
+	for _, o := range normal {
+		changes = append(changes, plan.Change{Object: o, Action: plan.Configured})
+	}
+	return t.applyAndAwait(ctx, changes)
+}
+
+// Diff returns what Deploy would change, as unified diffs in the order of the objects, with the values of Secrets masked.
+// It returns "" when nothing would change.
 func (c *Cluster) Diff(ctx context.Context, r Release) (string, error) {
-	if err := r.check(); err != nil {
+	t := c.begin(r)
+	if err := t.release.check(); err != nil {
 		return "", err
 	}
-	objects, err := c.normalize(ctx, &r)
+	objects, err := c.normalize(ctx, &t.release)
 	if err != nil {
 		return "", err
 	}
-	set := newApplySet(r.App, r.Namespace)
-	if err := c.readApplySet(ctx, set); err != nil {
-		return "", err
-	}
-	set.label(objects)
-	manifests := make([]*unstructured.Unstructured, len(objects))
-	l, err := c.readLive(ctx, objects, set)
-	if err != nil {
-		return "", err
-	}
-	for i, o := range objects {
-		manifests[i] = o.DeepCopy()
-	}
-	steps, err := c.prepare(ctx, &r, objects, l)
+	t.set = kube.NewApplySet(r.App, r.Namespace)
+	t.set.Label(objects)
+	manifests := copies(objects)
+	changes, err := t.survey(ctx, objects)
 	if err != nil {
 		return "", err
 	}
 	var out strings.Builder
-	for i, s := range steps {
-		title := s.ref().Long()
+	for i, change := range changes {
+		title := change.Ref().Long()
 		switch {
-		case s.status == Unchanged:
-		case s.live == nil:
+		case change.Action == plan.Unchanged:
+		case change.Live == nil:
 			out.WriteString(diff.Unified(title, nil, manifests[i], nil))
-		case s.recreate:
-			out.WriteString(diff.Unified(title, s.live, nil, nil))
+		case change.Recreate:
+			out.WriteString(diff.Unified(title, change.Live, nil, nil))
 			out.WriteString(diff.Unified(title, nil, manifests[i], nil))
 		default:
-			out.WriteString(diff.Unified(title, s.live, s.merged, manifests[i]))
+			out.WriteString(diff.Unified(title, change.Live, change.Merged, manifests[i]))
 		}
 	}
 	if !r.NoPrune {
-		for _, o := range prunable(l, objects) {
+		for _, o := range t.live.Prunable(objects) {
 			if r.mayPrune(o) {
 				out.WriteString(diff.Unified(plan.RefOf(o).Long(), o, nil, nil))
 			}
@@ -110,232 +125,109 @@ func (c *Cluster) Diff(ctx context.Context, r Release) (string, error) {
 	return out.String(), nil
 }
 
-// delivery is one deploy under way.
-type delivery struct {
-	cluster *Cluster
-	release Release
-
-	set       *applySet
-	revisions []Revision
-	revision  Revision // this one; Number is 0 until it is recorded
-	live      *live
-
-	mu      sync.Mutex
-	order   []plan.Ref
-	results map[plan.Ref]ObjectResult
-	applied map[plan.Ref]*unstructured.Unstructured // as the server returned them
-	journal []change
-	result  Result
-}
-
-// change is one object that a deploy has touched, or was about to.
-type change struct {
-	ref    plan.Ref
-	object *unstructured.Unstructured // enough of it to find it again
-	before *unstructured.Unstructured // nil: it was not there
-	// autoscaled says that the number of its pods is not to be put back.
-	autoscaled bool
-	// replicaSets are those that a Deployment had, by their uid.
-	replicaSets map[types.UID]appsv1.ReplicaSet
-}
-
-func (c *Cluster) delivery(r Release) *delivery {
-	if r.User == "" {
-		r.User = whoami()
+// deploy is a deploy under the app's lock.
+func (t *transaction) deploy(ctx context.Context, objects []*unstructured.Unstructured) error {
+	r := &t.release
+	if held := kube.Latest(t.revisions, kube.RevisionHeld); held != nil {
+		return t.undo(ctx, fmt.Errorf("revision %d of %s is held: finish it with `aksflow resume`, or undo it with `aksflow abort`", held.Number, r.App))
 	}
-	if r.History == 0 {
-		r.History = defaultHistory
-	}
-	return &delivery{
-		cluster: c, release: r,
-		results: map[plan.Ref]ObjectResult{}, applied: map[plan.Ref]*unstructured.Unstructured{},
-	}
-}
-
-func (d *delivery) note(ref plan.Ref, status, message string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if _, ok := d.results[ref]; !ok {
-		d.order = append(d.order, ref)
-	}
-	d.results[ref] = ObjectResult{Ref: ref.In(d.release.Namespace), Status: status, Message: message}
-}
-
-// noteUnchanged leaves what was noted before: a namespace that was made first is unchanged afterwards.
-func (d *delivery) noteUnchanged(ref plan.Ref) {
-	d.mu.Lock()
-	_, noted := d.results[ref]
-	d.mu.Unlock()
-	if !noted {
-		d.note(ref, Unchanged, "")
-	}
-}
-
-func (d *delivery) outcome() *Result {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	result := d.result
-	result.Objects = make([]ObjectResult, 0, len(d.order))
-	for _, ref := range d.order {
-		result.Objects = append(result.Objects, d.results[ref])
-	}
-	return &result
-}
-
-func (d *delivery) appliedObjects() []*unstructured.Unstructured {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	objects := make([]*unstructured.Unstructured, 0, len(d.applied))
-	for _, ref := range d.order {
-		if o := d.applied[ref]; o != nil {
-			objects = append(objects, o)
-		}
-	}
-	return objects
-}
-
-// exclusively runs do under the app's Lease. The namespace that the Lease is in may have to be made first.
-func (d *delivery) exclusively(ctx context.Context, do func(context.Context, []*unstructured.Unstructured) error) error {
-	c, r := d.cluster, &d.release
-	if err := r.check(); err != nil {
-		return err
-	}
-	objects, err := c.normalize(ctx, r)
+	recorded := copies(objects)
+	changes, err := t.survey(ctx, objects)
 	if err != nil {
-		return err
+		return t.undo(ctx, err)
 	}
-	d.set = newApplySet(r.App, r.Namespace)
-	d.set.label(objects)
-	if err := d.ensureNamespaces(ctx, objects); err != nil {
-		return err
+	prune := t.toPrune(ctx, objects)
+	if len(prune) == 0 && t.isUpToDate(changes) {
+		return t.confirm(ctx, changes)
 	}
-	locked, release, err := c.lock(ctx, r.App, r.Namespace, r.User)
-	if err != nil {
-		return d.settle(ctx, err)
+	if err := t.record(ctx, recorded); err != nil {
+		return t.undo(ctx, err)
 	}
-	defer release()
-	if d.revisions, err = c.History(locked, r.App, r.Namespace); err != nil {
-		return d.settle(ctx, err)
-	}
-	if now := latest(d.revisions, RevisionDeployed); now != nil {
-		d.result.Revision = now.Number
-	}
-	return do(locked, objects)
-}
-
-// ensureNamespaces makes the namespaces that are among the objects and not there yet, so that there is a place for the
-// Lease, and so that everything else can be tried before it is applied.
-func (d *delivery) ensureNamespaces(ctx context.Context, objects []*unstructured.Unstructured) error {
-	c, r := d.cluster, &d.release
-	for _, name := range append([]string{r.Namespace}, r.Namespaces...) {
-		client, err := c.resource(ctx, nsObject, "")
-		if err != nil {
-			return err
-		}
-		now, err := c.get(ctx, client, name)
-		if err != nil {
-			return explain("Namespace/"+name, err)
-		}
-		if now != nil && now.GetDeletionTimestamp() != nil {
-			return fmt.Errorf("the namespace %s is being deleted: wait until it is gone, or use another", name)
-		}
-		if now != nil {
-			continue
-		}
-		i := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool {
-			return o.GroupVersionKind().GroupKind() == nsObject.GroupKind() && o.GetName() == name
-		})
-		if i < 0 {
-			return fault.Usagef("there is no namespace %s: add a Namespace to the manifests, or create it first", name)
-		}
-		if err := d.settle(ctx, d.applyOne(ctx, step{object: objects[i], status: Created})); err != nil {
-			return err
-		}
+	if err := t.carryOut(ctx, changes, prune, objects); err != nil {
+		return t.fail(ctx, err)
 	}
 	return nil
 }
 
-// settle undoes what was done so far when err is set.
-func (d *delivery) settle(ctx context.Context, err error) error {
-	if err == nil || len(d.journal) == 0 {
+// isUpToDate reports whether the cluster has the release already.
+func (t *transaction) isUpToDate(changes []plan.Change) bool {
+	changed := slices.ContainsFunc(changes, func(c plan.Change) bool { return c.Action != plan.Unchanged })
+	return !changed && t.result.Revision > 0 && len(t.journal) == 0
+}
+
+// confirm waits until what the cluster has already is ready.
+func (t *transaction) confirm(ctx context.Context, changes []plan.Change) error {
+	for _, change := range changes {
+		t.recordResult(change.Ref(), Unchanged, "")
+		t.setApplied(change.Live)
+	}
+	report.Info(ctx, "nothing to change: the cluster has revision %d of %s already", t.result.Revision, t.release.App)
+	return watch.Await(ctx, t.cluster.kube, t.AppliedObjects(), t.watchOptions())
+}
+
+// carryOut applies, waits, prunes and closes the record.
+func (t *transaction) carryOut(ctx context.Context, changes []plan.Change, prune, objects []*unstructured.Unstructured) error {
+	if t.set.Cover(objects) {
+		if err := t.cluster.kube.WriteApplySet(ctx, t.set); err != nil {
+			return err
+		}
+	}
+	if err := t.rollOut(ctx, changes, 0); err != nil || t.result.Held {
 		return err
 	}
-	return errors.Join(err, d.restore(ctx))
+	if err := t.prune(ctx, prune, objects); err != nil {
+		return err
+	}
+	return t.succeed(ctx)
 }
 
-// deploy is the whole of it, under the Lease.
-func (d *delivery) deploy(ctx context.Context, objects []*unstructured.Unstructured) error {
-	c, r := d.cluster, &d.release
-	if held := latest(d.revisions, RevisionHeld); held != nil {
-		return d.settle(ctx, fmt.Errorf("revision %d of %s waits for a decision: promote or reject it first", held.Number, r.App))
-	}
-	recorded := copies(objects)
-	steps, err := d.survey(ctx, objects)
-	if err != nil {
-		return d.settle(ctx, err)
-	}
-	prune := d.toPrune(ctx, objects)
-
-	began := time.Now()
-	if !slices.ContainsFunc(steps, func(s step) bool { return s.status != Unchanged }) && len(prune) == 0 && d.result.Revision > 0 && len(d.journal) == 0 {
-		for _, s := range steps {
-			d.note(s.ref(), Unchanged, "")
-			d.applied[s.ref()] = s.live
-		}
-		report.Info(ctx, "nothing to change: the cluster has revision %d of %s already", d.result.Revision, r.App)
-		return c.await(ctx, r, d.appliedObjects(), began)
-	}
-
-	if err := d.record(ctx, recorded); err != nil {
-		return d.settle(ctx, err)
-	}
-	if d.set.cover(objects) {
-		if err := c.writeApplySet(ctx, d.set); err != nil {
-			return d.fail(ctx, err)
-		}
-	}
-	if err := d.rollOut(ctx, steps, began); err != nil {
-		return d.fail(ctx, err)
-	}
-	if d.result.Held {
-		return nil
-	}
-	if err := d.prune(ctx, prune, objects); err != nil {
-		return d.fail(ctx, err)
-	}
-	return d.succeed(ctx)
-}
-
-// rollOut applies the steps in the way that the strategy says, and returns when what was applied runs.
-func (d *delivery) rollOut(ctx context.Context, steps []step, began time.Time) error {
-	p, err := d.progressive(ctx, steps, began)
+// rollOut applies the changes as the strategy says, from a stage on, and returns when what was applied runs, or when the
+// release is held.
+func (t *transaction) rollOut(ctx context.Context, changes []plan.Change, from int) error {
+	r := &t.release
+	staged, err := rollout.New(ctx, t.cluster.kube, t, rollout.Options{
+		Strategy: r.Strategy, Image: r.Image, Live: t.live.Objects, Watch: t.watchOptions(),
+	}, changes)
 	if err != nil {
 		return err
 	}
-	if p != nil {
-		return p.run(ctx, 0)
+	if staged == nil {
+		if err := t.applyAndAwait(ctx, changes); err != nil {
+			return err
+		}
+		if err := t.Verify(ctx); err != nil {
+			return err
+		}
+		return rollout.RunSmoke(ctx, t.cluster.kube, r.Namespace, r.Strategy.Smoke, t.frontService())
 	}
-	if err := d.applyAndAwait(ctx, steps, began); err != nil {
+	out, err := staged.Run(ctx, from)
+	for _, ref := range out.Removed {
+		t.recordResult(ref, Removed, "")
+	}
+	if err != nil || out.Held == "" {
 		return err
 	}
-	if err := d.cluster.verifyImage(ctx, &d.release, d.appliedObjects()); err != nil {
-		return err
-	}
-	return d.smoke(ctx, d.release.Strategy.Smoke, d.frontService())
+	return t.hold(ctx, out)
 }
 
-func (d *delivery) applyAndAwait(ctx context.Context, steps []step, began time.Time) error {
-	if err := d.apply(ctx, steps); err != nil {
+// hold records that the release waits to be resumed or aborted.
+func (t *transaction) hold(ctx context.Context, out rollout.Outcome) error {
+	t.revision.Status, t.revision.Message = kube.RevisionHeld, out.Held
+	if err := t.cluster.kube.WriteRevision(ctx, t.release.App, t.release.Namespace, &t.revision, nil); err != nil {
 		return err
 	}
-	return d.cluster.await(ctx, &d.release, d.appliedObjects(), began)
+	t.result.Held, t.result.Revision = true, t.revision.Number
+	t.recordResult(out.Deployment, Held, out.Held)
+	report.Info(ctx, "revision %d is held: %s. `aksflow resume` goes on with it, `aksflow abort` undoes it", t.revision.Number, out.Held)
+	return nil
 }
 
-// frontService is the name of the first Service among the objects that has something in front of which to be.
-func (d *delivery) frontService() string {
-	for _, service := range d.appliedObjects() {
-		for _, o := range d.appliedObjects() {
-			if o.GetKind() == "Deployment" && traffic.Selects(service, o) {
+// frontService returns the name of the first Service that selects one of the applied Deployments.
+func (t *transaction) frontService() string {
+	objects := t.AppliedObjects()
+	for _, service := range objects {
+		for _, o := range objects {
+			if o.GetKind() == plan.DeploymentKind.Kind && traffic.Selects(service, o) {
 				return service.GetName()
 			}
 		}
@@ -343,209 +235,51 @@ func (d *delivery) frontService() string {
 	return ""
 }
 
-// record writes down what is about to be deployed.
-func (d *delivery) record(ctx context.Context, objects []*unstructured.Unstructured) error {
-	r := &d.release
+// record writes the record of what is about to be deployed.
+func (t *transaction) record(ctx context.Context, objects []*unstructured.Unstructured) error {
+	r := &t.release
 	number := 1
-	if len(d.revisions) > 0 {
-		number = d.revisions[0].Number + 1
+	if len(t.revisions) > 0 {
+		number = t.revisions[0].Number + 1
 	}
-	d.revision = Revision{
-		Number: number, Status: RevisionPending, User: r.User, Time: time.Now().UTC().Truncate(time.Second),
-		Image: r.Image, SourceRevision: r.SourceRevision, RunURL: r.RunURL,
-		Namespaces: r.Namespaces, Strategy: r.Strategy,
-	}
-	return d.cluster.writeRevision(ctx, r.App, r.Namespace, &d.revision, objects)
-}
-
-// apply applies the steps, one stage after the other, and waits where the next stage needs it.
-func (d *delivery) apply(ctx context.Context, steps []step) error {
-	byRef := make(map[plan.Ref]step, len(steps))
-	objects := make([]*unstructured.Unstructured, 0, len(steps))
-	for _, s := range steps {
-		byRef[s.ref()] = s
-		objects = append(objects, s.object)
-		if s.status == Unchanged {
-			d.noteUnchanged(s.ref())
-		}
-	}
-	groups := plan.Groups(objects)
-	hasJobs := slices.ContainsFunc(steps, func(s step) bool {
-		return s.ref().GroupKind() == jobKind && s.status != Unchanged
-	})
-	for _, stage := range groups {
-		began := time.Now()
-		group, together := errgroup.WithContext(ctx)
-		group.SetLimit(parallel)
-		for _, o := range stage.Objects {
-			s := byRef[plan.RefOf(o)]
-			if s.status == Unchanged {
-				d.mu.Lock()
-				d.applied[s.ref()] = s.live
-				d.mu.Unlock()
-				continue
-			}
-			group.Go(func() error { return d.applyOne(together, s) })
-		}
-		if err := group.Wait(); err != nil {
-			return err
-		}
-		wait := stage.Stage == plan.Definitions || hasJobs && (stage.Stage == plan.Data || stage.Stage == plan.Jobs)
-		if !wait {
-			continue
-		}
-		var waitFor []*unstructured.Unstructured
-		for _, o := range stage.Objects {
-			waitFor = append(waitFor, d.applied[plan.RefOf(o)])
-		}
-		if err := d.cluster.await(ctx, &d.release, waitFor, began); err != nil {
-			return err
-		}
-		if stage.Stage == plan.Definitions {
-			d.cluster.mapper.ResetWithContext(ctx)
-		}
-	}
-	return nil
-}
-
-func (d *delivery) applyOne(ctx context.Context, s step) error {
-	c, options := d.cluster, applyOptions{force: d.release.ForceConflicts}
-	touched := change{ref: s.ref(), object: s.object, before: s.live, autoscaled: s.autoscaled}
-	if s.live != nil && s.ref().GroupKind() == deploymentKind && !d.release.NoRollback {
-		var err error
-		if touched.replicaSets, err = c.replicaSetsOf(ctx, s.live); err != nil {
-			return explain("the ReplicaSets of "+s.ref().In(d.release.Namespace), err)
-		}
-	}
-	d.mu.Lock()
-	// Before the request, for the answer may be lost.
-	d.journal = append(d.journal, touched)
-	d.mu.Unlock()
-
-	apply := func(o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-		if s.recreate {
-			return c.recreate(ctx, s.live, o, options)
-		}
-		return c.apply(ctx, o, options)
-	}
-	applied, err := apply(s.object)
-	if s.autoscaled && scaledMeanwhile(err) {
-		s.object = s.object.DeepCopy()
-		unstructured.RemoveNestedField(s.object.Object, "spec", "replicas")
-		applied, err = apply(s.object)
-	}
-	if err != nil && refusesAnnotations(err) {
-		bare := s.object.DeepCopy()
-		untrace(bare)
-		report.Warn(ctx, "%s is deployed without the annotations that say where it comes from: %v", s.ref().In(d.release.Namespace), explain("they", err))
-		applied, err = apply(bare)
-	}
+	strategy, err := json.Marshal(r.Strategy)
 	if err != nil {
-		err = explain(s.ref().In(d.release.Namespace), err)
-		d.note(s.ref(), Failed, err.Error())
 		return err
 	}
-	d.mu.Lock()
-	d.applied[s.ref()] = applied
-	d.mu.Unlock()
-	d.note(s.ref(), s.status, "")
-	report.Progressf(ctx, s.ref().In(d.release.Namespace), "%s", s.status)
-	return nil
-}
-
-// refusesAnnotations says that an object was refused for the annotations that aksflow adds, or for their size.
-func refusesAnnotations(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "metadata.annotations."+annotationPrefix) || strings.Contains(text, "metadata.annotations: Too long") ||
-		strings.Contains(text, "metadata.annotations: Invalid value") && strings.Contains(text, annotationPrefix)
-}
-
-func (r *Release) mayPrune(o *unstructured.Unstructured) bool {
-	switch o.GetKind() {
-	case "Namespace":
-		return r.PruneNamespaces
-	case "PersistentVolumeClaim":
-		return r.PruneVolumes
+	t.revision = kube.Revision{
+		Number: number, Status: kube.RevisionPending, User: r.User, Time: time.Now().UTC().Truncate(time.Second),
+		Image: r.Image, SourceRevision: r.SourceRevision, RunURL: r.RunURL,
+		Namespaces: r.Namespaces, Strategy: strategy,
 	}
-	return true
-}
-
-// toPrune are the objects that left the manifests.
-func (d *delivery) toPrune(ctx context.Context, objects []*unstructured.Unstructured) []*unstructured.Unstructured {
-	if d.release.NoPrune {
-		return nil
-	}
-	for _, kind := range d.live.unlisted {
-		if kind == nsObject.GroupKind() && !d.release.PruneNamespaces {
-			continue
-		}
-		report.Warn(ctx, "objects of the kind %s are not pruned: they may not be listed", kind)
-	}
-	return slices.DeleteFunc(prunable(d.live, objects), func(o *unstructured.Unstructured) bool {
-		if d.release.mayPrune(o) {
-			return false
-		}
-		flag := "--prune-volumes"
-		if o.GetKind() == "Namespace" {
-			flag = "--prune-namespaces"
-		}
-		report.Warn(ctx, "%s left the manifests and stays, since deleting it deletes what is in it: say %s to delete it", plan.RefOf(o).Long(), flag)
-		return true
-	})
-}
-
-// prune deletes what left the manifests, what was applied last first, and narrows the ApplySet to what is left.
-func (d *delivery) prune(ctx context.Context, gone, objects []*unstructured.Unstructured) error {
-	for _, o := range gone {
-		ref := plan.RefOf(o)
-		d.mu.Lock()
-		d.journal = append(d.journal, change{ref: ref, object: o, before: o})
-		d.mu.Unlock()
-		if err := d.cluster.remove(ctx, o, false); err != nil {
-			return explain("pruning "+ref.In(d.release.Namespace), err)
-		}
-		d.note(ref, Pruned, "")
-		report.Progressf(ctx, ref.In(d.release.Namespace), Pruned)
-	}
-	kept := objects
-	for ref := range d.live.members {
-		if o := d.live.objects[ref]; !slices.Contains(gone, o) {
-			kept = append(kept, o)
-		}
-	}
-	if len(d.live.unlisted) == 0 && d.set.only(kept) {
-		return d.cluster.writeApplySet(ctx, d.set)
-	}
-	return nil
+	return t.cluster.kube.WriteRevision(ctx, r.App, r.Namespace, &t.revision, objects)
 }
 
 // succeed closes the record of this revision and of the one before.
-func (d *delivery) succeed(ctx context.Context) error {
-	c, r := d.cluster, &d.release
-	for i := range d.revisions {
-		if old := &d.revisions[i]; old.Status == RevisionDeployed || old.Status == RevisionPending {
-			old.Status = map[RevisionStatus]RevisionStatus{RevisionDeployed: RevisionSuperseded, RevisionPending: RevisionFailed}[old.Status]
-			if err := c.writeRevision(ctx, r.App, r.Namespace, old, nil); err != nil {
-				return err
-			}
+func (t *transaction) succeed(ctx context.Context) error {
+	c, r := t.cluster.kube, &t.release
+	for i := range t.revisions {
+		old := &t.revisions[i]
+		switch old.Status {
+		case kube.RevisionDeployed:
+			old.Status = kube.RevisionSuperseded
+		case kube.RevisionPending:
+			old.Status = kube.RevisionFailed
+		default:
+			continue
+		}
+		if err := c.WriteRevision(ctx, r.App, r.Namespace, old, nil); err != nil {
+			return err
 		}
 	}
-	d.revision.Status, d.revision.Message = RevisionDeployed, ""
-	if err := c.writeRevision(ctx, r.App, r.Namespace, &d.revision, nil); err != nil {
+	t.revision.Status, t.revision.Message = kube.RevisionDeployed, ""
+	if err := c.WriteRevision(ctx, r.App, r.Namespace, &t.revision, nil); err != nil {
 		return err
 	}
-	d.result.Revision = d.revision.Number
-	if err := c.trimHistory(ctx, r.App, r.Namespace, append([]Revision{d.revision}, d.revisions...), r.History); err != nil {
+	t.result.Revision = t.revision.Number
+	if err := c.TrimHistory(ctx, r.App, r.Namespace, append([]kube.Revision{t.revision}, t.revisions...), r.History); err != nil {
 		report.Warn(ctx, "old revisions could not be removed: %v", err)
 	}
 	return nil
-}
-
-// jsonEqual compares values as the API server would read them.
-func jsonEqual(a, b any) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 func copies(objects []*unstructured.Unstructured) []*unstructured.Unstructured {

@@ -10,6 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/aksflow/aksflow/internal/kube"
+	"github.com/aksflow/aksflow/internal/kube/watch"
 	"github.com/aksflow/aksflow/internal/target/cluster"
 )
 
@@ -49,8 +51,8 @@ func TestDeployConverges(t *testing.T) {
 	history, err := c.History(ctx, "vote", "converge")
 	require.NoError(t, err)
 	require.Len(t, history, 2)
-	assert.Equal(t, cluster.RevisionDeployed, history[0].Status)
-	assert.Equal(t, cluster.RevisionSuperseded, history[1].Status)
+	assert.Equal(t, kube.RevisionDeployed, history[0].Status)
+	assert.Equal(t, kube.RevisionSuperseded, history[1].Status)
 	assert.Equal(t, image("v2"), history[0].Image)
 }
 
@@ -77,7 +79,7 @@ func TestFailedRolloutIsPutBack(t *testing.T) {
 
 			result, err := c.Deploy(ctx, vote(t, namespace, tag))
 			require.ErrorContains(t, err, says, log)
-			var rollout *cluster.RolloutError
+			var rollout *watch.RolloutError
 			require.ErrorAs(t, err, &rollout)
 			assert.True(t, result.RolledBack)
 			assert.Equal(t, 1, result.Revision)
@@ -92,7 +94,7 @@ func TestFailedRolloutIsPutBack(t *testing.T) {
 
 			history, err := c.History(ctx, "vote", namespace)
 			require.NoError(t, err)
-			assert.Equal(t, cluster.RevisionFailed, history[0].Status)
+			assert.Equal(t, kube.RevisionFailed, history[0].Status)
 
 			again, err := c.Deploy(ctx, vote(t, namespace, "v1"))
 			require.NoError(t, err)
@@ -105,7 +107,7 @@ func TestFailedRolloutIsPutBack(t *testing.T) {
 func owners(entries []metav1.ManagedFieldsEntry) map[string]string {
 	out := map[string]string{}
 	for _, e := range entries {
-		if e.Subresource == "" && e.Manager == cluster.Manager {
+		if e.Subresource == "" && e.Manager == kube.Manager {
 			out[e.Manager+" "+string(e.Operation)] = string(e.FieldsV1.GetRawBytes())
 		}
 	}

@@ -267,13 +267,13 @@ func TestOnClusterGateway(t *testing.T) {
 		changes []string
 		smoke   []cluster.Smoke
 		fails   string
-		decide  func(*cluster.Cluster, context.Context, cluster.Delivery) (*cluster.Result, error)
+		decide  func(*cluster.Cluster, context.Context, cluster.App) (*cluster.Result, error)
 		shares  []float64 // measured
 		serves  string    // in the end
 	}{
 		{name: "finished", shares: []float64{20, 50}, serves: "two"},
-		{name: "promoted", decide: (*cluster.Cluster).Promote, shares: []float64{20, 50}, serves: "two"},
-		{name: "rejected", changes: abrupt, decide: (*cluster.Cluster).Reject, shares: []float64{20}, serves: "one"},
+		{name: "resumed", decide: (*cluster.Cluster).Resume, shares: []float64{20, 50}, serves: "two"},
+		{name: "aborted", changes: abrupt, decide: (*cluster.Cluster).Abort, shares: []float64{20}, serves: "one"},
 		{name: "crashes", changes: []string{"- perl\n", "- sh\n        - -c\n        - exit 3\n        - perl\n"}, fails: "it ended with exit code 3", serves: "one"},
 		{
 			name: "fails-late", changes: append(abrupt, `"STATUS" : "200 OK"`, `"200 OK" : $line =~ m{/late} && time - $^T > 5 ? "500 Late" : "200 OK"`),
@@ -289,7 +289,7 @@ func TestOnClusterGateway(t *testing.T) {
 			require.NoError(t, err)
 			before := c.route(t, namespace)
 			ask := func() string {
-				_, body, err := c.ServiceProxy(context.Background(), "gateway", "traefik", "80", http.MethodGet, "/"+namespace, nil)
+				_, body, err := c.Kube().ServiceProxy(context.Background(), "gateway", "traefik", "80", http.MethodGet, "/"+namespace, nil)
 				return fmt.Sprint(string(body), err)
 			}
 			require.Eventually(t, func() bool { return ask() == "one<nil>" }, waitFor, tick)
@@ -323,7 +323,7 @@ func TestOnClusterGateway(t *testing.T) {
 				require.True(t, result.Held)
 				measure()
 				require.Eventually(t, func() bool { return len(shares) == 1 }, waitFor, tick)
-				_, err = test.decide(deployer, ctx, cluster.Delivery{App: "web", Namespace: namespace})
+				_, err = test.decide(deployer, ctx, cluster.App{Name: "web", Namespace: namespace})
 			}
 			if test.fails != "" {
 				require.ErrorContains(t, err, test.fails)

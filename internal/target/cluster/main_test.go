@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/render"
 	"github.com/aksflow/aksflow/internal/target/cluster"
 	"github.com/aksflow/aksflow/internal/testing/kubetest"
@@ -65,7 +66,7 @@ func pretend(pod *corev1.Pod) bool {
 func connect(t testing.TB) *cluster.Cluster {
 	t.Helper()
 	s := testServer(t)
-	c, err := cluster.Connect(context.Background(), cluster.Options{Kubeconfig: s.Kubeconfig})
+	c, err := cluster.Connect(context.Background(), kube.Options{Kubeconfig: s.Kubeconfig})
 	require.NoError(t, err)
 	return c
 }

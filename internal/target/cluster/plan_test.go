@@ -26,6 +26,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/render"
 	"github.com/aksflow/aksflow/internal/target/cluster"
 )
@@ -142,7 +143,7 @@ func TestPruneTakesExactlyWhatLeft(t *testing.T) {
 	}
 	assert.ElementsMatch(t, []string{"prune-a/one", "prune-a/other-app", "prune-a/persons", "prune-a/copied"}, left)
 
-	result, err = c.Rollback(ctx, cluster.Delivery{App: "app", Namespace: "prune-a"}, 0)
+	result, err = c.Rollback(ctx, cluster.App{Name: "app", Namespace: "prune-a"}, 0)
 	require.NoError(t, err)
 	assert.Equal(t, cluster.Created, statuses(result)["ConfigMap/prune-b/three"])
 }
@@ -299,11 +300,11 @@ func TestNoRollbackAndBack(t *testing.T) {
 	assert.False(t, result.RolledBack)
 	assert.Contains(t, log.String(), "left as it is for debugging")
 	assert.Equal(t, "vote missing 3", deploymentNames(t, "debug"))
-	result, err = c.Rollback(ctx, cluster.Delivery{App: "vote", Namespace: "debug"}, 0)
+	result, err = c.Rollback(ctx, cluster.App{Name: "vote", Namespace: "debug"}, 0)
 	require.NoError(t, err, log)
 	assert.Equal(t, "vote v1 3", deploymentNames(t, "debug"))
 	assert.Equal(t, 3, result.Revision)
-	_, err = c.Rollback(ctx, cluster.Delivery{App: "vote", Namespace: "debug"}, 17)
+	_, err = c.Rollback(ctx, cluster.App{Name: "vote", Namespace: "debug"}, 17)
 	require.ErrorContains(t, err, "has no revision 17; it has 3 (deployed), 2 (failed), 1 (superseded)")
 }
 
@@ -348,7 +349,7 @@ func TestTwoDeploysTakeTurns(t *testing.T) {
 	require.Len(t, history, 4)
 	deployed := 0
 	for _, r := range history {
-		if r.Status == cluster.RevisionDeployed {
+		if r.Status == kube.RevisionDeployed {
 			deployed++
 		}
 	}
@@ -362,7 +363,7 @@ func asDeployer(t *testing.T, s testCluster, namespace, without string) *cluster
 	ctx := context.Background()
 	objects, err := render.Render(ctx, filepath.Join("..", "..", "manifests", "rbac", "deployer.yaml"), render.Options{})
 	require.NoError(t, err)
-	admin, err := cluster.Connect(ctx, cluster.Options{Kubeconfig: s.Kubeconfig})
+	admin, err := cluster.Connect(ctx, kube.Options{Kubeconfig: s.Kubeconfig})
 	require.NoError(t, err)
 	for _, o := range objects {
 		o.SetNamespace(namespace)
@@ -423,9 +424,9 @@ func asDeployer(t *testing.T, s testCluster, namespace, without string) *cluster
 		user.ClientCertificate, user.ClientKey, user.ClientCertificateData, user.ClientKeyData = "", "", nil, nil
 		user.Token, user.TokenFile, user.Username, user.Password = token.Status.Token, "", "", ""
 	}
-	data, err := clientcmd.Write(*config)
-	require.NoError(t, err)
-	c, err := cluster.Connect(ctx, cluster.Options{KubeconfigData: data})
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, clientcmd.WriteToFile(*config, path))
+	c, err := cluster.Connect(ctx, kube.Options{Kubeconfig: path})
 	require.NoError(t, err)
 	return c
 }
@@ -444,7 +445,7 @@ func TestLeastPrivilege(t *testing.T) {
 	r.Strategy.Kind = cluster.BlueGreen
 	_, err = c.Deploy(ctx, r)
 	require.NoError(t, err, log)
-	_, err = c.Rollback(ctx, cluster.Delivery{App: "vote", Namespace: "least"}, 0)
+	_, err = c.Rollback(ctx, cluster.App{Name: "vote", Namespace: "least"}, 0)
 	require.NoError(t, err, log)
 	assert.NotContains(t, log.String(), "may not")
 }
@@ -509,7 +510,7 @@ func TestNetworkCutInMidDeploy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, log := events(t)
 			network := &cuttable{target: u.Host, open: map[net.Conn]bool{}}
-			c, err := cluster.Connect(ctx, cluster.Options{Kubeconfig: s.Kubeconfig, Dial: network.dial})
+			c, err := cluster.Connect(ctx, kube.Options{Kubeconfig: s.Kubeconfig, Dial: network.dial})
 			require.NoError(t, err)
 			_, err = c.Deploy(ctx, vote(t, "cut-"+name, "v1"))
 			require.NoError(t, err, log)
@@ -557,19 +558,21 @@ func TestConnect(t *testing.T) {
 		return path
 	}
 	for name, test := range map[string]struct {
-		options cluster.Options
+		options kube.Options
 		says    string
 		code    int
 	}{
-		"missing":    {cluster.Options{Kubeconfig: "/no/such/file"}, "no kubeconfig at /no/such/file: name one with --kubeconfig", 2},
-		"no context": {cluster.Options{Kubeconfig: kubeconfig("https://127.0.0.1:1", "{}"), Context: "b"}, `has no context "b"`, 2},
-		"nowhere":    {cluster.Options{Kubeconfig: kubeconfig("https://127.0.0.1:1", "{}")}, "the API server https://127.0.0.1:1 cannot be reached", 1},
-		"silent":     {cluster.Options{Kubeconfig: kubeconfig("http://"+listener.Addr().String(), "{}"), FirstAnswer: 300 * time.Millisecond}, "did not answer within 300ms", 1},
-		"plugin":     {cluster.Options{Kubeconfig: kubeconfig("https://127.0.0.1:1", "{exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-kubelogin, interactiveMode: Never}}")}, "credential plugin no-such-kubelogin is not installed: put it on PATH", 2},
+		"missing":    {kube.Options{Kubeconfig: "/no/such/file"}, "no kubeconfig at /no/such/file: name one with --kubeconfig", 2},
+		"no context": {kube.Options{Kubeconfig: kubeconfig("https://127.0.0.1:1", "{}"), Context: "b"}, `has no context "b"`, 2},
+		"nowhere":    {kube.Options{Kubeconfig: kubeconfig("https://127.0.0.1:1", "{}")}, "the API server https://127.0.0.1:1 cannot be reached", 1},
+		"silent":     {kube.Options{Kubeconfig: kubeconfig("http://"+listener.Addr().String(), "{}")}, "did not answer within 3s", 1},
+		"plugin":     {kube.Options{Kubeconfig: kubeconfig("https://127.0.0.1:1", "{exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-kubelogin, interactiveMode: Never}}")}, "credential plugin no-such-kubelogin is not installed: put it on PATH", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
-			_, err := cluster.Connect(context.Background(), test.options)
+			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			defer cancel()
+			_, err := cluster.Connect(ctx, test.options)
 			require.ErrorContains(t, err, test.says)
 			assert.Equal(t, test.code, fault.ExitCode(err))
 			assert.Less(t, time.Since(began), 5*time.Second)

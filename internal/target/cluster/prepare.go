@@ -3,19 +3,16 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/kube/diff"
 	"github.com/aksflow/aksflow/internal/kube/plan"
 )
@@ -23,67 +20,15 @@ import (
 // Annotations that say where an object comes from. They are written when an object changes anyway, and are no change
 // themselves: the next run has another URL.
 const (
-	annotationPrefix   = "aksflow.dev/"
-	annotationRevision = annotationPrefix + "source-revision"
-	annotationRun      = annotationPrefix + "run-url"
-	annotationImage    = annotationPrefix + "image"
+	annotationRevision = kube.AnnotationPrefix + "source-revision"
+	annotationRun      = kube.AnnotationPrefix + "run-url"
+	annotationImage    = kube.AnnotationPrefix + "image"
 )
-
-// maxObject is etcd's limit for a request, in bytes, with room for what the server adds.
-const maxObject = 1_500_000
-
-var (
-	deploymentKind = schema.GroupKind{Group: "apps", Kind: "Deployment"}
-	jobKind        = schema.GroupKind{Group: "batch", Kind: "Job"}
-	appName        = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
-	nsName         = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	nsObject       = schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}
-)
-
-// step is what a deploy does to one object.
-type step struct {
-	object *unstructured.Unstructured // what is applied
-	live   *unstructured.Unstructured // nil: it is created
-	merged *unstructured.Unstructured // live with object applied; nil when that could not be tried
-	status string                     // Created, Configured, Unchanged
-
-	recreate bool
-	// autoscaled says that an autoscaler, which is there already, sets the number of its pods.
-	autoscaled bool
-}
-
-func (s step) ref() plan.Ref { return plan.RefOf(s.object) }
-
-// check is what can be said about a release without asking the cluster.
-func (r *Release) check() error {
-	var errs []error
-	if !appName.MatchString(r.App) {
-		errs = append(errs, fmt.Errorf("%q is not a name for an app: lower-case letters, digits and dashes, at most 40", r.App))
-	}
-	if !nsName.MatchString(r.Namespace) {
-		errs = append(errs, fmt.Errorf("%q is not a name for a namespace", r.Namespace))
-	}
-	if len(r.Objects) == 0 {
-		errs = append(errs, errors.New("nothing to deploy: no manifests"))
-	}
-	for _, o := range r.Objects {
-		data, err := o.MarshalJSON()
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s/%s: %w", o.GetKind(), o.GetName(), err))
-		} else if len(data) > maxObject {
-			errs = append(errs, fmt.Errorf("%s/%s is too large for the API server (%d bytes, and it takes about %d): split it, or keep the data outside the cluster", o.GetKind(), o.GetName(), len(data), maxObject))
-		}
-	}
-	if err := r.Strategy.check(); err != nil {
-		errs = append(errs, err)
-	}
-	return fault.Usage(errors.Join(errs...))
-}
 
 // normalize is plan.Normalize against this cluster.
 func (c *Cluster) normalize(ctx context.Context, r *Release) ([]*unstructured.Unstructured, error) {
 	namespaces := append([]string{r.Namespace}, r.Namespaces...)
-	objects, err := plan.Normalize(r.Objects, namespaces, c.scope(ctx))
+	objects, err := plan.Normalize(r.Objects, namespaces, c.kube.Scope(ctx))
 	return objects, fault.Usage(err)
 }
 
@@ -98,43 +43,47 @@ const (
 
 // prepare finds out what to do to each object. What the API server would refuse is found by a dry run and returned
 // together, before anything is applied.
-func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructured.Unstructured, l *live) ([]step, error) {
+func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructured.Unstructured, l *kube.Live) ([]plan.Change, error) {
 	scaled, err := c.leaveToAutoscalers(ctx, r, objects, l)
 	if err != nil {
 		return nil, err
 	}
-	steps := make([]step, len(objects))
+	changes := make([]plan.Change, len(objects))
 	var mu sync.Mutex
 	var refused []error
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallel)
+	group.SetLimit(kube.Parallel)
 	fresh := 0
 	for _, o := range objects {
-		if l.objects[plan.RefOf(o)] == nil {
+		if l.Objects[plan.RefOf(o)] == nil {
 			fresh++
 		}
 	}
+	type place struct {
+		kind      schema.GroupVersionKind
+		namespace string
+	}
 	created := map[place]int{}
 	for i, o := range objects {
-		now := l.objects[plan.RefOf(o)]
+		now := l.Objects[plan.RefOf(o)]
 		if now == nil {
 			at := place{o.GroupVersionKind(), o.GetNamespace()}
 			if created[at]++; fresh > tryAll && created[at] > tried {
 				trace(o, r)
-				steps[i] = step{object: o, status: Created}
+				changes[i] = plan.Change{Object: o, Action: plan.Created}
 				continue
 			}
 		}
 		group.Go(func() error {
-			s, err := c.prepareOne(ctx, r, o, now)
-			s.autoscaled = scaled[plan.RefOf(o)]
-			steps[i] = s
+			change, err := c.prepareOne(ctx, r, o, now)
+			change.Autoscaled = scaled[plan.RefOf(o)]
+			changes[i] = change
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			if err != nil {
 				mu.Lock()
-				refused = append(refused, explain(plan.RefOf(o).In(r.Namespace), err))
+				refused = append(refused, kube.Explain(plan.RefOf(o).In(r.Namespace), err))
 				mu.Unlock()
 			}
 			return nil
@@ -144,48 +93,43 @@ func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructur
 		return nil, err
 	}
 	slices.SortFunc(refused, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return steps, errors.Join(refused...)
+	return changes, errors.Join(refused...)
 }
 
-func (c *Cluster) prepareOne(ctx context.Context, r *Release, o, now *unstructured.Unstructured) (step, error) {
-	s := step{object: o, live: now, status: Configured}
+// prepareOne tries one object. now is the live one, or nil.
+func (c *Cluster) prepareOne(ctx context.Context, r *Release, o, now *unstructured.Unstructured) (plan.Change, error) {
+	change := plan.Change{Object: o, Live: now, Action: plan.Configured}
 	if now == nil {
-		s.status = Created
+		change.Action = plan.Created
 	} else {
-		if plan.UpToDate(now, o, Manager, annotationPrefix) {
-			s.status, s.merged = Unchanged, now
-			return s, nil
+		if plan.UpToDate(now, o, kube.Manager, kube.AnnotationPrefix) {
+			change.Action, change.Merged = plan.Unchanged, now
+			return change, nil
 		}
 		keepAnnotations(o, now)
 	}
-	merged, err := c.apply(ctx, o, applyOptions{force: r.ForceConflicts, dryRun: true})
+	merged, err := c.kube.Apply(ctx, o, kube.ApplyOptions{Force: r.ForceConflicts, DryRun: true})
 	switch {
 	case err == nil:
-		s.merged = merged
+		change.Merged = merged
 		if now != nil && diff.Equal(now, merged) {
-			s.status = Unchanged
-			return s, nil
+			change.Action = plan.Unchanged
+			return change, nil
 		}
-	case now != nil && needsRecreation(err) && (r.Recreate || finishedJob(now)):
-		s.recreate = true
+	case now != nil && kube.NeedsRecreation(err) && (r.Recreate || finishedJob(now)):
+		change.Recreate = true
 		if _, stays, _ := unstructured.NestedFieldNoCopy(o.Object, "spec", "replicas"); !stays {
 			if replicas, found, _ := unstructured.NestedInt64(now.Object, "spec", "replicas"); found {
-				_ = unstructured.SetNestedField(o.Object, replicas, "spec", "replicas") // nobody else remembers it
+				_ = unstructured.SetNestedField(o.Object, replicas, "spec", "replicas") // nothing else remembers it
 			}
 		}
-	case now == nil && isNotYet(err):
+	case now == nil && kube.IsMissing(err):
 		// Its namespace or its kind comes with this deploy.
 	default:
-		return s, err
+		return change, err
 	}
 	trace(o, r)
-	return s, nil
-}
-
-// isNotYet says that an apply failed because what it needs is not there yet.
-func isNotYet(err error) bool {
-	var unknown *meta.NoKindMatchError
-	return apierrors.IsNotFound(err) || errors.As(err, &unknown)
+	return change, nil
 }
 
 // trace annotates an object with where it comes from.
@@ -204,11 +148,11 @@ func trace(o *unstructured.Unstructured, r *Release) {
 	}
 }
 
-// untrace removes what trace wrote.
+// untrace removes the annotations of trace.
 func untrace(o *unstructured.Unstructured) {
 	annotations := o.GetAnnotations()
 	for key := range annotations {
-		if strings.HasPrefix(key, annotationPrefix) {
+		if strings.HasPrefix(key, kube.AnnotationPrefix) {
 			delete(annotations, key)
 		}
 	}
@@ -218,11 +162,11 @@ func untrace(o *unstructured.Unstructured) {
 	o.SetAnnotations(annotations)
 }
 
-// keepAnnotations copies what an earlier trace wrote, so that it does not count as a change.
+// keepAnnotations copies the annotations of an earlier trace, so that they do not count as a change.
 func keepAnnotations(o, now *unstructured.Unstructured) {
 	annotations := o.GetAnnotations()
 	for key, value := range now.GetAnnotations() {
-		if strings.HasPrefix(key, annotationPrefix) {
+		if strings.HasPrefix(key, kube.AnnotationPrefix) {
 			if annotations == nil {
 				annotations = map[string]string{}
 			}
@@ -234,10 +178,10 @@ func keepAnnotations(o, now *unstructured.Unstructured) {
 	}
 }
 
-// finishedJob says that a Job has run. Its pod template cannot be changed, and a new version of a migration is a new
-// run, so that it is replaced without being asked.
+// finishedJob reports whether o is a Job that has ended. Its pod template cannot be changed, and a new version of a
+// migration is a new run, so it is replaced without --recreate.
 func finishedJob(o *unstructured.Unstructured) bool {
-	if o.GroupVersionKind().GroupKind() != jobKind {
+	if o.GroupVersionKind().GroupKind() != plan.JobKind {
 		return false
 	}
 	conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")

@@ -1,24 +1,30 @@
 package cluster
 
 import (
+	"errors"
+	"fmt"
+	"regexp"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-)
 
-// Manager is the field manager of everything that this package applies.
-const Manager = "aksflow"
+	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/kube"
+	"github.com/aksflow/aksflow/internal/kube/plan"
+	"github.com/aksflow/aksflow/internal/kube/watch"
+	"github.com/aksflow/aksflow/internal/target/cluster/rollout"
+)
 
 // Release is what to deploy, and how.
 type Release struct {
-	// App names the delivery. Deliveries of one App and Namespace are revisions of each other.
+	// App is the app's name. Releases of one App and Namespace are revisions of each other.
 	App string
-	// Namespace is where objects that name no namespace go, and where the delivery's records, its ApplySet and its
-	// Lease are. It is created when Objects hold it.
+	// Namespace is where objects that name no namespace go, and where the app's records, its ApplySet and its Lease are.
+	// It is created when Objects hold it.
 	Namespace string
 	// Namespaces are further namespaces that Objects may name. An object for any other is refused.
 	Namespaces []string
-	// Objects are changed by nobody here: they are copied first.
+	// Objects are the manifests. They are copied, and not changed.
 	Objects []*unstructured.Unstructured
 
 	// Image is the delivered image, HOST/REPO@sha256:…, with or without a tag. Objects hold it already, see
@@ -28,7 +34,7 @@ type Release struct {
 	SourceRevision string
 	// RunURL is the CI run that deploys; written to records and annotations. May be empty.
 	RunURL string
-	// User is who deploys; default: USER@host of this process.
+	// User is who deploys, for records and for others who wait. Default: aksflow.
 	User string
 
 	// Strategy says how the pods that run Image are replaced. The zero value is a rolling update.
@@ -38,69 +44,53 @@ type Release struct {
 	NoRollback bool
 	// ForceConflicts takes over fields that another manager owns.
 	ForceConflicts bool
-	// Recreate deletes and creates again what cannot be changed in place, such as a Deployment whose selector differs.
+	// Recreate deletes and creates again objects that cannot be changed in place, such as a Deployment with another selector.
 	Recreate bool
-	// NoPrune keeps what left the manifests.
+	// NoPrune keeps objects that left the manifests.
 	NoPrune bool
-	// PruneNamespaces and PruneVolumes let the pruning delete Namespaces, with all that is in them, and
+	// PruneNamespaces and PruneVolumes allow the pruning to delete Namespaces, with all that is in them, and
 	// PersistentVolumeClaims, with their data.
 	PruneNamespaces, PruneVolumes bool
 
-	// Grace is how long a reason that may heal is watched before it fails the deploy. Zero means the default of each
-	// reason: seconds for a missing ConfigMap or Secret, half a minute for a registry that does not answer, for a probe
-	// what its period and threshold allow, as long as it takes while an autoscaler adds a node.
+	// Grace is how long a problem that may heal is watched before it fails the deploy. 0 means the default of each kind:
+	// seconds for a missing ConfigMap or Secret, half a minute for a registry that does not answer, for a probe the time
+	// that its period and threshold allow, without a limit while an autoscaler adds a node.
 	Grace time.Duration
 	// History is how many revisions are kept; default 10.
 	History int
 }
 
-// Kind of a Strategy.
-type Kind string
+// The types of package kube that callers need.
+type (
+	Options        = kube.Options
+	Revision       = kube.Revision
+	RevisionStatus = kube.RevisionStatus
+)
+
+// The types of package rollout that a Release is made of.
+type (
+	Strategy = rollout.Strategy
+	Kind     = rollout.Kind
+	Smoke    = rollout.Smoke
+)
 
 // The kinds of Strategy.
 const (
-	// Rolling leaves it to the Deployment's own strategy.
-	Rolling Kind = "rolling"
-	// Canary sends a growing part of the traffic to the new version: by the number of its pods behind the Service, or
-	// by the weights of an HTTPRoute where the manifests have one.
-	Canary Kind = "canary"
-	// BlueGreen starts the new version beside the old one and then turns the Service's selector.
-	BlueGreen Kind = "blue-green"
+	Rolling   = rollout.Rolling
+	Canary    = rollout.Canary
+	BlueGreen = rollout.BlueGreen
 )
-
-// Strategy says how the pods of the new version take over from those of the old one.
-type Strategy struct {
-	Kind Kind
-	// Percent are a canary's stages, growing, each between 1 and 99. Default: 10, 50.
-	Percent []int
-	// Smoke are the requests that each stage must answer before the next one begins.
-	Smoke []Smoke
-	// Pause is how long a stage is watched before the next one begins.
-	Pause time.Duration
-	// Hold ends the deploy at the first stage, to be finished by Promote or undone by Reject. A blue-green release
-	// holds with the new version ready and the Service still turned to the old one.
-	Hold bool
-}
-
-// Smoke is one HTTP request through the API server's proxy, so that no public address is needed.
-type Smoke struct {
-	Service string // default: the Service in front of the app
-	Port    string // name or number; default: the Service's only or first port
-	Path    string // default: "/"
-	Status  int    // wanted; default: 200
-	Body    string // must be contained in the answer; may be empty
-}
 
 // Object statuses of a Result.
 const (
-	Created    = "created"
-	Configured = "configured"
-	Unchanged  = "unchanged"
+	Created    = string(plan.Created)
+	Configured = string(plan.Configured)
+	Unchanged  = string(plan.Unchanged)
 	Pruned     = "pruned"
 	Restored   = "restored"
-	Removed    = "removed" // had been created by this deploy, which then failed
+	Removed    = "removed" // existed only during this deploy
 	Failed     = "failed"
-	Held       = "held" // waits for Promote or Reject
+	Held       = "held" // waits to be resumed or aborted
 )
 
 // ObjectResult is what became of one object.
@@ -113,15 +103,18 @@ type ObjectResult struct {
 // Result is what became of a deploy. It is returned beside an error too, as far as the deploy came.
 type Result struct {
 	Objects []ObjectResult `json:"objects"`
-	// Revision is the number of the revision that the cluster runs now; 0 when there is none.
+	// Revision is the number of the revision that the cluster runs now, or, if Held is set, of the one that is held; 0
+	// when there is none.
 	Revision int `json:"revision"`
-	// RolledBack says that the deploy failed and that what was there before is back.
+	// RolledBack reports that the deploy failed and that what was there before is back.
 	RolledBack bool `json:"rolledBack"`
-	// Held says that a canary or blue-green release waits for Promote or Reject.
+	// Held reports that a canary or blue-green release waits to be resumed or aborted.
 	Held bool `json:"held,omitempty"`
+	// Failures are the objects that did not get ready, and why.
+	Failures []watch.Failure `json:"failures,omitempty"`
 }
 
-// Changed says whether anything in the cluster was changed.
+// Changed reports whether anything in the cluster was changed.
 func (r *Result) Changed() bool {
 	for _, o := range r.Objects {
 		if o.Status != Unchanged {
@@ -129,4 +122,43 @@ func (r *Result) Changed() bool {
 		}
 	}
 	return false
+}
+
+// maxObject is etcd's limit for a request, in bytes, with room for what the server adds.
+const maxObject = 1_500_000
+
+var (
+	appName       = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
+	namespaceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+)
+
+// check returns what is wrong with a release, as far as that is known without the cluster.
+func (r *Release) check() error {
+	var errs []error
+	if !appName.MatchString(r.App) {
+		errs = append(errs, fmt.Errorf("%q is not a name for an app: lower-case letters, digits and dashes, at most 40", r.App))
+	}
+	if !namespaceName.MatchString(r.Namespace) {
+		errs = append(errs, fmt.Errorf("%q is not a name for a namespace", r.Namespace))
+	}
+	if len(r.Objects) == 0 {
+		errs = append(errs, errors.New("nothing to deploy: no manifests"))
+	}
+	for _, o := range r.Objects {
+		data, err := o.MarshalJSON()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s/%s: %w", o.GetKind(), o.GetName(), err))
+		} else if len(data) > maxObject {
+			errs = append(errs, fmt.Errorf("%s/%s is too large for the API server (%d bytes, and it takes about %d): split it, or keep the data outside the cluster", o.GetKind(), o.GetName(), len(data), maxObject))
+		}
+	}
+	if err := r.Strategy.Check(); err != nil {
+		errs = append(errs, err)
+	}
+	return fault.Usage(errors.Join(errs...))
+}
+
+// watchOptions says how to wait for the release's objects.
+func (r *Release) watchOptions(since watch.Baseline) watch.Options {
+	return watch.Options{Namespace: r.Namespace, Grace: r.Grace, Baseline: since}
 }

@@ -12,231 +12,221 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/kube/plan"
 	"github.com/aksflow/aksflow/internal/kube/status"
-	"github.com/aksflow/aksflow/internal/target/cluster/traffic"
+	"github.com/aksflow/aksflow/internal/kube/watch"
+	"github.com/aksflow/aksflow/internal/target/cluster/rollout"
+	"github.com/aksflow/aksflow/internal/target/cluster/rollout/traffic"
 )
 
 const (
-	// restoring is how long putting back may take, with an API server that is away in the middle of it.
-	restoring = patience + 2*time.Minute
-	// settling is how long the previous revision may take to be ready again.
-	settling = 90 * time.Second
+	// restoreLimit is how long putting back may take, with an outage of the API server in the middle of it.
+	restoreLimit = kube.OutageLimit + 2*time.Minute
+	// readyAgainLimit is how long the previous revision may take to be ready again.
+	readyAgainLimit = 90 * time.Second
 )
 
 // fail ends a deploy that did not work: it puts back what was there, unless the user wants to look at the failure, and
 // closes the record.
-func (d *delivery) fail(ctx context.Context, err error) error {
-	c, r := d.cluster, &d.release
-	if errors.Is(err, errLeaseLost) {
-		return err // it is another deploy's affair now
+func (t *transaction) fail(ctx context.Context, err error) error {
+	r := &t.release
+	if errors.Is(err, kube.ErrLockLost) {
+		return err // another deploy decides now
 	}
-	d.revision.Status, d.revision.Message = RevisionFailed, err.Error()
-	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoring)
+	t.revision.Status, t.revision.Message = kube.RevisionFailed, err.Error()
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreLimit)
 	defer cancel()
 	if r.NoRollback {
 		back := "aksflow rollback"
-		if d.result.Revision == 0 {
+		if t.result.Revision == 0 {
 			back = "there is no earlier revision; `kubectl delete` what you do not want to keep"
 		}
 		report.Warn(after, "left as it is for debugging; to return to what was there before: %s", back)
-	} else if failed := d.restore(after); failed != nil {
+	} else if failed := t.restore(after); failed != nil {
 		err = errors.Join(err, failed)
 	}
-	if failed := c.writeRevision(after, r.App, r.Namespace, &d.revision, nil); failed != nil && !d.removedNamespace() {
+	if failed := t.cluster.kube.WriteRevision(after, r.App, r.Namespace, &t.revision, nil); failed != nil && !t.removedNamespace() {
 		err = errors.Join(err, failed)
 	}
 	return err
 }
 
-// removedNamespace says that the namespace with the records is being deleted, since this deploy had made it.
-func (d *delivery) removedNamespace() bool {
-	return slices.ContainsFunc(d.journal, func(ch change) bool {
-		return ch.before == nil && ch.ref.Kind == "Namespace" && ch.ref.Name == d.release.Namespace
+// removedNamespace reports whether the namespace with the records is being deleted, since this deploy had created it.
+func (t *transaction) removedNamespace() bool {
+	return slices.ContainsFunc(t.journal, func(e entry) bool {
+		return e.before == nil && e.ref.Kind == "Namespace" && e.ref.Name == t.release.Namespace
 	})
 }
 
-// restore puts back everything that the journal holds: first what was there before, in the order of a deploy, then it
-// removes what was not, in the opposite order, but for a canary behind a Gateway. It goes on over errors, and returns them.
-func (d *delivery) restore(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoring)
+// restore undoes everything in the journal: first it puts back what was there before, in the order of a deploy, then it
+// removes what was created, in the opposite order. A canary behind a Gateway is an exception: see restoreRoutes. It
+// continues after errors, and returns them.
+func (t *transaction) restore(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreLimit)
 	defer cancel()
-	began := time.Now()
-
-	created, changed := split(d.journal, func(ch change) bool { return ch.before == nil })
+	created, changed := partition(t.journal, func(e entry) bool { return e.before == nil })
 	if len(changed)+len(created) == 0 {
 		return nil
 	}
 	report.Info(ctx, "putting back what was there before")
-	byStage := func(a, b change) int {
+	if err := t.mark(ctx); err != nil {
+		report.Warn(ctx, "%v", err)
+	}
+	byStage := func(a, b entry) int {
 		return cmp.Compare(plan.StageOf(a.ref.GroupKind()), plan.StageOf(b.ref.GroupKind()))
 	}
-	changed, created, errs := d.restoreRoutes(ctx, changed, created)
+	changed, created, errs := t.restoreRoutes(ctx, changed, created)
 	slices.SortStableFunc(changed, byStage)
-	slices.SortStableFunc(created, func(a, b change) int { return byStage(b, a) })
-	errs = append(errs, d.inStages(ctx, changed, d.putBackOne)...)
-	errs = append(errs, d.inStages(ctx, created, d.removeOne)...)
+	slices.SortStableFunc(created, func(a, b entry) int { return byStage(b, a) })
+	errs = append(errs, t.inStages(ctx, changed, t.putBackOne)...)
+	errs = append(errs, t.inStages(ctx, created, t.removeOne)...)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("not everything could be put back: %w", err)
 	}
-	d.result.RolledBack = true
-	return d.settleDown(ctx, changed, began)
+	t.result.RolledBack = true
+	return t.awaitRestored(ctx, changed)
 }
 
-// restoreRoutes ends a canary that gets its requests by the weights of routes: they are put back first, and its pods go
-// next, before a Service is put back that selects them too. It returns what is left to do.
-func (d *delivery) restoreRoutes(ctx context.Context, changed, created []change) (toPutBack, toRemove []change, errs []error) {
-	routes, toPutBack := split(changed, func(ch change) bool { return traffic.IsRoute(ch.object) })
-	canaries, toRemove := split(created, func(ch change) bool {
-		return ch.ref.GroupKind() == deploymentKind && ch.object.GetLabels()[traffic.Label] == string(traffic.Canary)
+// restoreRoutes ends a canary that gets its requests by the weights of routes: the routes are put back first, and its
+// pods are removed next, before a Service is put back that selects them too. It returns what is left to do.
+func (t *transaction) restoreRoutes(ctx context.Context, changed, created []entry) (toPutBack, toRemove []entry, errs []error) {
+	routes, toPutBack := partition(changed, func(e entry) bool { return traffic.IsRoute(e.object) })
+	canaries, toRemove := partition(created, func(e entry) bool {
+		return e.ref.GroupKind() == plan.DeploymentKind && e.object.GetLabels()[traffic.Label] == string(traffic.Canary)
 	})
 	if len(routes) == 0 || len(canaries) == 0 {
 		return changed, created, nil
 	}
 	var before []*unstructured.Unstructured
-	for _, ch := range routes {
-		errs = append(errs, d.putBackOne(ctx, ch))
-		before = append(before, ch.before)
+	for _, e := range routes {
+		errs = append(errs, t.putBackOne(ctx, e))
+		before = append(before, e.before)
 	}
-	d.drain(ctx, before)
-	for _, ch := range canaries {
-		// Its pods must be gone before a Service may select them. When they take too long it is removed with the rest.
-		wait, cancel := context.WithTimeout(ctx, answering)
-		err := d.cluster.removeCreated(wait, ch.object, true)
+	rollout.Drain(ctx, t.cluster.kube, t.watchOptions(), before)
+	for _, e := range canaries {
+		// Its pods must be gone before a Service may select them. If they take too long it is removed with the rest.
+		wait, cancel := context.WithTimeout(ctx, rollout.GatewayAckTimeout)
+		err := t.cluster.removeCreated(wait, e.object, true)
 		cancel()
 		if err != nil {
-			toRemove = append(toRemove, ch)
+			toRemove = append(toRemove, e)
 			continue
 		}
-		d.note(ch.ref, Removed, "")
+		t.recordResult(e.ref, Removed, "")
 	}
 	return toPutBack, toRemove, errs
 }
 
-// split parts the changes that are so from the others.
-func split(changes []change, is func(change) bool) (those, others []change) {
-	for _, ch := range changes {
-		if is(ch) {
-			those = append(those, ch)
+// partition returns the entries for which pred is true, then the rest.
+func partition(entries []entry, pred func(entry) bool) (yes, no []entry) {
+	for _, e := range entries {
+		if pred(e) {
+			yes = append(yes, e)
 		} else {
-			others = append(others, ch)
+			no = append(no, e)
 		}
 	}
-	return those, others
+	return yes, no
 }
 
-func (d *delivery) putBackOne(ctx context.Context, ch change) error {
-	if ch.ref.GroupKind() == jobKind {
+func (t *transaction) putBackOne(ctx context.Context, e entry) error {
+	name := e.ref.In(t.release.Namespace)
+	if e.ref.GroupKind() == plan.JobKind {
 		// Putting a Job back would run it once more.
-		report.Warn(ctx, "what %s did is not undone", ch.ref.In(d.release.Namespace))
+		report.Warn(ctx, "what %s did is not undone", name)
 		return nil
 	}
-	if err := d.cluster.putBack(ctx, ch.before, ch.autoscaled); err != nil {
-		d.note(ch.ref, Failed, "not put back: "+err.Error())
-		return explain("putting back "+ch.ref.In(d.release.Namespace), err)
+	if err := t.cluster.kube.PutBack(ctx, e.before, e.autoscaled); err != nil {
+		t.recordResult(e.ref, Failed, "not put back: "+err.Error())
+		return kube.Explain("putting back "+name, err)
 	}
-	d.note(ch.ref, Restored, "")
+	t.recordResult(e.ref, Restored, "")
 	return nil
 }
 
-func (d *delivery) removeOne(ctx context.Context, ch change) error {
-	if ch.ref.GroupKind() == jobKind {
-		report.Warn(ctx, "what %s did is not undone", ch.ref.In(d.release.Namespace))
+func (t *transaction) removeOne(ctx context.Context, e entry) error {
+	name := e.ref.In(t.release.Namespace)
+	if e.ref.GroupKind() == plan.JobKind {
+		report.Warn(ctx, "what %s did is not undone", name)
 	}
-	if err := d.cluster.removeCreated(ctx, ch.object, false); err != nil {
-		d.note(ch.ref, Failed, "not removed: "+err.Error())
-		return explain("removing "+ch.ref.In(d.release.Namespace), err)
+	if err := t.cluster.removeCreated(ctx, e.object, false); err != nil {
+		t.recordResult(e.ref, Failed, "not removed: "+err.Error())
+		return kube.Explain("removing "+name, err)
 	}
-	d.note(ch.ref, Removed, "")
+	t.recordResult(e.ref, Removed, "")
 	return nil
 }
 
-// inStages calls do for each change, those of one stage side by side.
-func (d *delivery) inStages(ctx context.Context, changes []change, do func(context.Context, change) error) []error {
+// inStages calls do for each entry, those of one stage in parallel.
+func (t *transaction) inStages(ctx context.Context, entries []entry, do func(context.Context, entry) error) []error {
 	var errs []error
-	same := func(a, b change) bool { return plan.StageOf(a.ref.GroupKind()) == plan.StageOf(b.ref.GroupKind()) }
-	for len(changes) > 0 {
+	same := func(a, b entry) bool { return plan.StageOf(a.ref.GroupKind()) == plan.StageOf(b.ref.GroupKind()) }
+	for len(entries) > 0 {
 		n := 1
-		for n < len(changes) && same(changes[0], changes[n]) {
+		for n < len(entries) && same(entries[0], entries[n]) {
 			n++
 		}
 		results := make([]error, n)
 		var group errgroup.Group
-		group.SetLimit(parallel)
-		for i, ch := range changes[:n] {
-			group.Go(func() error { results[i] = do(ctx, ch); return nil })
+		group.SetLimit(kube.Parallel)
+		for i, e := range entries[:n] {
+			group.Go(func() error { results[i] = do(ctx, e); return nil })
 		}
 		_ = group.Wait()
 		errs = append(errs, results...)
-		changes = changes[n:]
+		entries = entries[n:]
 	}
 	return errs
 }
 
 // removeCreated deletes an object that this deploy had created. Its uid is not known when the answer was lost, so it is
-// looked up. With wait it returns when its pods are gone too.
+// read first. With wait it returns when its pods are gone too.
 func (c *Cluster) removeCreated(ctx context.Context, o *unstructured.Unstructured, wait bool) error {
-	client, err := c.resource(ctx, o.GroupVersionKind(), o.GetNamespace())
-	if err != nil {
-		return nil //nolint:nilerr // its kind was not created either
+	now, err := c.kube.Get(ctx, o.GroupVersionKind(), o.GetNamespace(), o.GetName())
+	if kube.IsMissing(err) {
+		return nil // its kind was not created either
 	}
-	now, err := c.get(ctx, client, o.GetName())
 	if err != nil || now == nil {
 		return err
 	}
-	return c.remove(ctx, now, wait)
+	return c.kube.Remove(ctx, now, wait)
 }
 
-// settleDown waits until what was ready before is ready again, and removes what the failed rollout left behind.
-func (d *delivery) settleDown(ctx context.Context, changed []change, began time.Time) error {
+// awaitRestored waits until what was ready before is ready again, and removes what the failed rollout left behind.
+func (t *transaction) awaitRestored(ctx context.Context, changed []entry) error {
+	c := t.cluster.kube
 	var ready []*unstructured.Unstructured
-	for _, ch := range changed {
-		kind := ch.ref.GroupKind()
-		if plan.StageOf(kind) != plan.Workloads && plan.StageOf(kind) != plan.Data {
+	for _, e := range changed {
+		if stage := plan.StageOf(e.ref.GroupKind()); stage != plan.Workloads && stage != plan.Data {
 			continue
 		}
-		if err := d.cluster.replaceStuckPods(ctx, ch.before); err != nil {
-			report.Warn(ctx, "%v", explain("a pod of the failed revision of "+ch.ref.In(d.release.Namespace), err))
+		if err := c.ReplaceStuckPods(ctx, e.before); err != nil {
+			report.Warn(ctx, "%v", kube.Explain("a pod of the failed revision of "+e.ref.In(t.release.Namespace), err))
 		}
-		if status.Of(ch.before, &status.World{}).Ready {
-			ready = append(ready, ch.before)
+		if status.Of(e.before, &status.World{}).Ready {
+			ready = append(ready, e.before)
 		}
 	}
 	if len(ready) == 0 {
 		return nil
 	}
-	wait, cancel := context.WithTimeoutCause(ctx, settling, fmt.Errorf("%s passed", settling))
+	wait, cancel := context.WithTimeoutCause(ctx, readyAgainLimit, fmt.Errorf("%s passed", readyAgainLimit))
 	defer cancel()
-	current, err := d.cluster.current(ctx, ready)
+	current, err := c.Reread(ctx, ready)
 	if err == nil {
-		err = d.cluster.await(wait, &d.release, current, began)
+		err = watch.Await(wait, c, current, t.watchOptions())
 	}
 	if err != nil {
 		return fmt.Errorf("the previous revision is back, and is not ready again: %w", err)
 	}
-	for _, ch := range changed {
-		if err := d.cluster.forgetRollout(ctx, ch); err != nil {
-			report.Warn(ctx, "%v", explain("the rollout history of "+ch.ref.In(d.release.Namespace), err))
+	for _, e := range changed {
+		if e.replicaSets == nil {
+			continue
+		}
+		if err := c.ForgetRollout(ctx, e.before, e.replicaSets); err != nil {
+			report.Warn(ctx, "%v", kube.Explain("the rollout history of "+e.ref.In(t.release.Namespace), err))
 		}
 	}
 	return nil
-}
-
-// current reads objects anew.
-func (c *Cluster) current(ctx context.Context, objects []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
-	out := make([]*unstructured.Unstructured, 0, len(objects))
-	for _, o := range objects {
-		client, err := c.resource(ctx, o.GroupVersionKind(), o.GetNamespace())
-		if err != nil {
-			return nil, err
-		}
-		now, err := c.get(ctx, client, o.GetName())
-		if err != nil {
-			return nil, explain(plan.RefOf(o).Long(), err)
-		}
-		if now != nil {
-			out = append(out, now)
-		}
-	}
-	return out, nil
 }

@@ -120,25 +120,25 @@ func TestBlueGreenHeld(t *testing.T) {
 	result, err := c.Deploy(ctx, r)
 	require.NoError(t, err, log)
 	assert.True(t, result.Held)
-	assert.Equal(t, 1, result.Revision)
+	assert.Equal(t, 2, result.Revision, "the one that is held")
 	assert.Equal(t, "vote v1 3, vote-next v2 3", deploymentNames(t, "held"))
 
 	_, err = c.Deploy(ctx, vote(t, "held", "v3"))
-	require.ErrorContains(t, err, "promote or reject it first")
+	require.ErrorContains(t, err, "finish it with `aksflow resume`, or undo it with `aksflow abort`")
 
-	of := cluster.Delivery{App: "vote", Namespace: "held", User: "tester"}
-	result, err = c.Reject(ctx, of)
+	of := cluster.App{Name: "vote", Namespace: "held", User: "tester"}
+	result, err = c.Abort(ctx, of)
 	require.NoError(t, err, log)
 	assert.Equal(t, 1, result.Revision)
 	assert.Equal(t, "vote v1 3", deploymentNames(t, "held"))
 	assert.Equal(t, before.Generation, getDeployment(t, "held").Generation, "the stable version is not touched")
-	_, err = c.Promote(ctx, of)
-	require.ErrorContains(t, err, "waits for a decision")
+	_, err = c.Resume(ctx, of)
+	require.ErrorContains(t, err, "no revision of vote in held is held")
 
 	selectors := watchService(t, "held")
 	_, err = c.Deploy(ctx, r)
 	require.NoError(t, err, log)
-	result, err = c.Promote(ctx, of)
+	result, err = c.Resume(ctx, of)
 	require.NoError(t, err, log)
 	assert.Equal(t, []string{"hash", "track next", "all"}, selectors())
 	assert.Equal(t, 3, result.Revision)
@@ -162,7 +162,7 @@ func TestCanary(t *testing.T) {
 	require.NoError(t, err, log)
 	assert.Equal(t, "vote v1 3, vote-canary v2 1", deploymentNames(t, "canary"))
 
-	result, err := c.Promote(ctx, cluster.Delivery{App: "vote", Namespace: "canary"})
+	result, err := c.Resume(ctx, cluster.App{Name: "vote", Namespace: "canary"})
 	require.NoError(t, err, log)
 	assert.Contains(t, log.String(), "50% of the requests, by 3 new of 6 pods")
 	assert.Equal(t, "vote v2 3", deploymentNames(t, "canary"))
@@ -233,15 +233,15 @@ func TestCanaryByWeight(t *testing.T) {
 	assert.Equal(t, "vote 90, vote-canary 10", weights())
 	assert.Equal(t, "vote v1 3, vote-canary v2 1", deploymentNames(t, "weights"))
 
-	of := cluster.Delivery{App: "vote", Namespace: "weights"}
-	_, err = c.Reject(ctx, of)
+	of := cluster.App{Name: "vote", Namespace: "weights"}
+	_, err = c.Abort(ctx, of)
 	require.NoError(t, err, log)
 	assert.Equal(t, "vote <nil>", weights())
 	assert.Equal(t, "vote v1 3", deploymentNames(t, "weights"))
 
 	_, err = c.Deploy(ctx, r)
 	require.NoError(t, err, log)
-	_, err = c.Promote(ctx, of)
+	_, err = c.Resume(ctx, of)
 	require.NoError(t, err, log)
 	assert.Contains(t, log.String(), "40% of the requests, by the route's weights")
 	assert.Equal(t, "vote <nil>", weights())

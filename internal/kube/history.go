@@ -1,4 +1,4 @@
-package cluster
+package kube
 
 import (
 	"bytes"
@@ -31,13 +31,14 @@ type Revision struct {
 	// Message says why it failed, or what it is held for.
 	Message string `json:"message,omitempty"`
 
-	// Namespaces and Strategy are what Promote goes on with.
-	Namespaces []string `json:"namespaces,omitempty"`
-	Strategy   Strategy `json:"strategy"`
-	Parts      int      `json:"parts"`
+	// Namespaces and Strategy are what is needed to go on with a held revision. Strategy is the caller's own.
+	Namespaces []string        `json:"namespaces,omitempty"`
+	Strategy   json.RawMessage `json:"strategy,omitempty"`
+	// Parts is the number of Secrets that hold the objects.
+	Parts int `json:"parts"`
 }
 
-// RevisionStatus says what became of a revision.
+// RevisionStatus is what became of a revision.
 type RevisionStatus string
 
 // The statuses of a revision. At most one is deployed, and at most one is held.
@@ -51,14 +52,13 @@ const (
 
 const (
 	recordType  = corev1.SecretType("aksflow.dev/revision")
-	labelApp    = annotationPrefix + "app"
-	labelNumber = annotationPrefix + "revision"
+	labelApp    = AnnotationPrefix + "app"
+	labelNumber = AnnotationPrefix + "revision"
 	keyRecord   = "record"
 	keyObjects  = "objects" // gzip of a JSON array
 
 	// partSize keeps each Secret below the API server's limit of 1 MiB.
-	partSize       = 900_000
-	defaultHistory = 10
+	partSize = 900_000
 )
 
 func recordName(app string, number, part int) string {
@@ -74,12 +74,12 @@ func (c *Cluster) History(ctx context.Context, app, namespace string) ([]Revisio
 	var revisions []Revision
 	options := metav1.ListOptions{LabelSelector: labelApp + "=" + app}
 	var list *corev1.SecretList
-	err := c.request(ctx, func(ctx context.Context) (err error) {
-		list, err = c.client.CoreV1().Secrets(namespace).List(ctx, options)
+	err := c.Retry(ctx, func(ctx context.Context) (err error) {
+		list, err = c.core.Secrets(namespace).List(ctx, options)
 		return err
 	})
 	if err != nil {
-		return nil, explain("the records of "+app, err)
+		return nil, Explain("the records of "+app, err)
 	}
 	for _, secret := range list.Items {
 		data, ok := secret.Data[keyRecord]
@@ -96,8 +96,8 @@ func (c *Cluster) History(ctx context.Context, app, namespace string) ([]Revisio
 	return revisions, nil
 }
 
-// latest is the newest revision of a status, or nil.
-func latest(revisions []Revision, status RevisionStatus) *Revision {
+// Latest returns the newest revision of a status, or nil.
+func Latest(revisions []Revision, status RevisionStatus) *Revision {
 	for i := range revisions {
 		if revisions[i].Status == status {
 			return &revisions[i]
@@ -106,8 +106,8 @@ func latest(revisions []Revision, status RevisionStatus) *Revision {
 	return nil
 }
 
-// writeRevision records a revision with its objects; nil leaves those that are recorded.
-func (c *Cluster) writeRevision(ctx context.Context, app, namespace string, revision *Revision, objects []*unstructured.Unstructured) error {
+// WriteRevision records a revision with its objects; nil objects leave those that are recorded.
+func (c *Cluster) WriteRevision(ctx context.Context, app, namespace string, revision *Revision, objects []*unstructured.Unstructured) error {
 	var parts [][]byte
 	if objects != nil {
 		data, err := compress(objects)
@@ -124,11 +124,11 @@ func (c *Cluster) writeRevision(ctx context.Context, app, namespace string, revi
 	labels := map[string]string{labelApp: app, labelNumber: strconv.Itoa(revision.Number), "app.kubernetes.io/managed-by": Manager}
 	write := func(name, manager string, data map[string][]byte) error {
 		secret := corev1apply.Secret(name, namespace).WithLabels(labels).WithType(recordType).WithData(data)
-		err := c.request(ctx, func(ctx context.Context) error {
-			_, err := c.client.CoreV1().Secrets(namespace).Apply(ctx, secret, metav1.ApplyOptions{FieldManager: manager, Force: true})
+		err := c.write(ctx, func(ctx context.Context) error {
+			_, err := c.core.Secrets(namespace).Apply(ctx, secret, metav1.ApplyOptions{FieldManager: manager, Force: true})
 			return err
 		})
-		return explain("Secret/"+name, err)
+		return Explain("Secret/"+name, err)
 	}
 	// The objects have a manager of their own, so that a later change of the record leaves them as they are.
 	for i, part := range parts {
@@ -139,18 +139,18 @@ func (c *Cluster) writeRevision(ctx context.Context, app, namespace string, revi
 	return write(recordName(app, revision.Number, 0), Manager, map[string][]byte{keyRecord: record})
 }
 
-// readObjects returns the objects of a recorded revision.
-func (c *Cluster) readObjects(ctx context.Context, app, namespace string, revision *Revision) ([]*unstructured.Unstructured, error) {
+// ReadObjects returns the objects of a recorded revision.
+func (c *Cluster) ReadObjects(ctx context.Context, app, namespace string, revision *Revision) ([]*unstructured.Unstructured, error) {
 	var data []byte
 	for part := range revision.Parts {
 		name := recordName(app, revision.Number, part)
 		var secret *corev1.Secret
-		err := c.request(ctx, func(ctx context.Context) (err error) {
-			secret, err = c.client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+		err := c.Retry(ctx, func(ctx context.Context) (err error) {
+			secret, err = c.core.Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
 			return err
 		})
 		if err != nil {
-			return nil, explain("Secret/"+name, err)
+			return nil, Explain("Secret/"+name, err)
 		}
 		data = append(data, secret.Data[keyObjects]...)
 	}
@@ -161,19 +161,19 @@ func (c *Cluster) readObjects(ctx context.Context, app, namespace string, revisi
 	return objects, nil
 }
 
-// trimHistory deletes the oldest records beyond keep. What runs, and what is held, stays.
-func (c *Cluster) trimHistory(ctx context.Context, app, namespace string, revisions []Revision, keep int) error {
+// TrimHistory deletes the oldest records beyond keep, but not the deployed and the held revision.
+func (c *Cluster) TrimHistory(ctx context.Context, app, namespace string, revisions []Revision, keep int) error {
 	for i, revision := range revisions {
 		if i < keep || revision.Status == RevisionDeployed || revision.Status == RevisionHeld {
 			continue
 		}
 		for part := range max(revision.Parts, 1) {
 			name := recordName(app, revision.Number, part)
-			err := c.request(ctx, func(ctx context.Context) error {
-				return c.client.CoreV1().Secrets(namespace).Delete(ctx, name, metav1.DeleteOptions{})
+			err := c.write(ctx, func(ctx context.Context) error {
+				return c.core.Secrets(namespace).Delete(ctx, name, metav1.DeleteOptions{})
 			})
 			if err != nil && !apierrors.IsNotFound(err) {
-				return explain("Secret/"+name, err)
+				return Explain("Secret/"+name, err)
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package cluster
+package kube
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	"github.com/aksflow/aksflow/internal/kube/plan"
 )
 
-// The names of KEP-3659.
+// The labels and annotations of KEP-3659.
 const (
 	applySetID         = "applyset.kubernetes.io/id"
 	applySetPartOf     = "applyset.kubernetes.io/part-of"
@@ -25,37 +25,33 @@ const (
 	tooling            = Manager + "/v1"
 )
 
-var configMaps = schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}
+var configMapKind = schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}
 
-// applySet knows which objects belong to a delivery: those that carry its id as a label. Its parent, a ConfigMap, says
-// of which kinds and in which namespaces to look for them.
-type applySet struct {
+// ApplySet names the objects that belong to an app: those that carry its id as a label. Its parent, a ConfigMap, holds
+// the kinds and namespaces in which to look for them.
+type ApplySet struct {
 	id, name, namespace string
 	exists              bool
 	kinds               map[schema.GroupKind]bool
 	namespaces          map[string]bool
 }
 
-// newApplySet is the ApplySet of an app as long as nothing is known of it but its name.
-func newApplySet(app, namespace string) *applySet {
+// NewApplySet returns the ApplySet of an app, empty until it is read.
+func NewApplySet(app, namespace string) *ApplySet {
 	name := Manager + "-" + app
 	sum := sha256.Sum256([]byte(name + "." + namespace + ".ConfigMap."))
-	return &applySet{
+	return &ApplySet{
 		id:   "applyset-" + base64.RawURLEncoding.EncodeToString(sum[:]) + "-v1",
 		name: name, namespace: namespace,
 		kinds: map[schema.GroupKind]bool{}, namespaces: map[string]bool{namespace: true},
 	}
 }
 
-// readApplySet fills in what the parent says.
-func (c *Cluster) readApplySet(ctx context.Context, s *applySet) error {
-	client, err := c.resource(ctx, configMaps, s.namespace)
-	if err != nil {
-		return err
-	}
-	parent, err := c.get(ctx, client, s.name)
+// ReadApplySet fills in what the parent holds, if there is one.
+func (c *Cluster) ReadApplySet(ctx context.Context, s *ApplySet) error {
+	parent, err := c.Get(ctx, configMapKind, s.namespace, s.name)
 	if err != nil || parent == nil {
-		return explain("ConfigMap/"+s.name, err)
+		return Explain("ConfigMap/"+s.name, err)
 	}
 	s.exists = true
 	annotations := parent.GetAnnotations()
@@ -72,10 +68,10 @@ func (c *Cluster) readApplySet(ctx context.Context, s *applySet) error {
 	return nil
 }
 
-func (s *applySet) selector() string { return applySetPartOf + "=" + s.id }
+func (s *ApplySet) selector() string { return applySetPartOf + "=" + s.id }
 
-// label makes objects members.
-func (s *applySet) label(objects []*unstructured.Unstructured) {
+// Label makes objects members.
+func (s *ApplySet) Label(objects []*unstructured.Unstructured) {
 	for _, o := range objects {
 		labels := o.GetLabels()
 		if labels == nil {
@@ -86,8 +82,8 @@ func (s *applySet) label(objects []*unstructured.Unstructured) {
 	}
 }
 
-// cover adds the kinds and namespaces of objects, and says whether there were new ones.
-func (s *applySet) cover(objects []*unstructured.Unstructured) bool {
+// Cover adds the kinds and namespaces of objects, and reports whether the parent must be written for that.
+func (s *ApplySet) Cover(objects []*unstructured.Unstructured) bool {
 	grown := !s.exists
 	for _, o := range objects {
 		if kind := o.GroupVersionKind().GroupKind(); !s.kinds[kind] {
@@ -100,17 +96,17 @@ func (s *applySet) cover(objects []*unstructured.Unstructured) bool {
 	return grown
 }
 
-// only narrows the set to the kinds and namespaces of objects, and says whether that left anything out.
-func (s *applySet) only(objects []*unstructured.Unstructured) bool {
-	narrow := &applySet{exists: true, kinds: map[schema.GroupKind]bool{}, namespaces: map[string]bool{s.namespace: true}}
-	narrow.cover(objects)
+// Narrow reduces the set to the kinds and namespaces of objects, and reports whether the parent must be written for that.
+func (s *ApplySet) Narrow(objects []*unstructured.Unstructured) bool {
+	narrow := &ApplySet{exists: true, kinds: map[schema.GroupKind]bool{}, namespaces: map[string]bool{s.namespace: true}}
+	narrow.Cover(objects)
 	shrunk := len(narrow.kinds) < len(s.kinds) || len(narrow.namespaces) < len(s.namespaces)
 	s.kinds, s.namespaces = narrow.kinds, narrow.namespaces
 	return shrunk
 }
 
-// writeApplySet writes the parent. It must cover the objects before they are applied, and what is pruned until it is gone.
-func (c *Cluster) writeApplySet(ctx context.Context, s *applySet) error {
+// WriteApplySet writes the parent. It must cover objects before they are applied, and until they are deleted.
+func (c *Cluster) WriteApplySet(ctx context.Context, s *ApplySet) error {
 	kinds := make([]string, 0, len(s.kinds))
 	for kind := range s.kinds {
 		kinds = append(kinds, kind.String())
@@ -120,7 +116,7 @@ func (c *Cluster) writeApplySet(ctx context.Context, s *applySet) error {
 	delete(others, s.namespace)
 
 	parent := &unstructured.Unstructured{}
-	parent.SetGroupVersionKind(configMaps)
+	parent.SetGroupVersionKind(configMapKind)
 	parent.SetName(s.name)
 	parent.SetNamespace(s.namespace)
 	parent.SetLabels(map[string]string{applySetID: s.id})
@@ -129,28 +125,28 @@ func (c *Cluster) writeApplySet(ctx context.Context, s *applySet) error {
 		applySetKinds:      strings.Join(kinds, ","),
 		applySetNamespaces: strings.Join(slices.Sorted(maps.Keys(others)), ","),
 	})
-	if _, err := c.apply(ctx, parent, applyOptions{force: true}); err != nil {
-		return explain("ConfigMap/"+s.name, err)
+	if _, err := c.Apply(ctx, parent, ApplyOptions{Force: true}); err != nil {
+		return Explain("ConfigMap/"+s.name, err)
 	}
 	s.exists = true
 	return nil
 }
 
-// prunable are the members that are not among objects. A member that aksflow did not apply, or that something else
-// controls, carries the label by accident and is left alone.
-func prunable(l *live, objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+// Prunable returns the members that are not among objects, in the order in which to delete them. A member that aksflow
+// did not apply, or that another object controls, carries the label by accident and is left out.
+func (l *Live) Prunable(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
 	wanted := map[plan.Ref]bool{}
 	for _, o := range objects {
 		wanted[plan.RefOf(o)] = true
 	}
 	var gone []*unstructured.Unstructured
-	for ref := range l.members {
-		if o := l.objects[ref]; !wanted[ref] && isOurs(o) {
+	for ref := range l.Members {
+		if o := l.Objects[ref]; !wanted[ref] && isOurs(o) {
 			gone = append(gone, o)
 		}
 	}
 	slices.SortFunc(gone, func(a, b *unstructured.Unstructured) int {
-		// What was applied last goes first.
+		// What was applied last is deleted first.
 		if d := plan.StageOf(b.GroupVersionKind().GroupKind()) - plan.StageOf(a.GroupVersionKind().GroupKind()); d != 0 {
 			return int(d)
 		}
@@ -159,6 +155,7 @@ func prunable(l *live, objects []*unstructured.Unstructured) []*unstructured.Uns
 	return gone
 }
 
+// isOurs reports whether aksflow applied an object that is still to stay and that no other object controls.
 func isOurs(o *unstructured.Unstructured) bool {
 	if metav1.GetControllerOf(o) != nil || o.GetDeletionTimestamp() != nil {
 		return false

@@ -1,4 +1,4 @@
-package cluster
+package kube
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 	"net/url"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
-	"k8s.io/client-go/rest"
 )
 
 // maxAnswer bounds what is read of a Service's answer.
@@ -22,15 +22,11 @@ const maxAnswer = 4 << 20
 //
 // It needs the right to get (or, for a POST, create) services/proxy.
 func (c *Cluster) ServiceProxy(ctx context.Context, namespace, service, port, method, path string, form url.Values) (status int, body []byte, err error) {
-	shared, err := rest.HTTPClientFor(c.config)
-	if err != nil {
-		return 0, nil, err
-	}
-	client := *shared
+	client := *c.http
 	// A redirect would lead to the API server's own paths.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	path, query, _ := strings.Cut(path, "?")
-	target := c.client.CoreV1().RESTClient().Verb(method).
+	target := c.core.RESTClient().Verb(method).
 		Namespace(namespace).Resource("services").SubResource("proxy").
 		Name(utilnet.JoinSchemeNamePort("", service, port)).
 		Suffix(path).URL()
@@ -60,4 +56,17 @@ func (c *Cluster) ServiceProxy(ctx context.Context, namespace, service, port, me
 		return 0, nil, fmt.Errorf("reading the answer of Service/%s: %w", service, err)
 	}
 	return answer.StatusCode, body, nil
+}
+
+// FirstPort returns the number of a Service's first port, "" if it has none.
+func (c *Cluster) FirstPort(ctx context.Context, namespace, service string) (string, error) {
+	var port string
+	err := c.Retry(ctx, func(ctx context.Context) error {
+		s, err := c.core.Services(namespace).Get(ctx, service, metav1.GetOptions{})
+		if err == nil && len(s.Spec.Ports) > 0 {
+			port = fmt.Sprint(s.Spec.Ports[0].Port)
+		}
+		return err
+	})
+	return port, Explain("Service/"+service, err)
 }

@@ -1,4 +1,4 @@
-package cluster
+package kube
 
 import (
 	"context"
@@ -14,16 +14,19 @@ import (
 	"github.com/aksflow/aksflow/internal/kube/plan"
 )
 
-// Everything that changes an object of a delivery is in this file.
+// Everything that changes an object of a release is in this file.
 
-type applyOptions struct {
-	force  bool // take over fields that another manager owns
-	dryRun bool
+// ApplyOptions change how [Cluster.Apply] applies.
+type ApplyOptions struct {
+	// Force takes over fields that another manager owns.
+	Force bool
+	// DryRun lets the API server answer without storing anything.
+	DryRun bool
 }
 
-// apply is a server-side apply. It returns the object as the server has it then.
-func (c *Cluster) apply(ctx context.Context, o *unstructured.Unstructured, options applyOptions) (*unstructured.Unstructured, error) {
-	client, err := c.resource(ctx, o.GroupVersionKind(), o.GetNamespace())
+// Apply is a server-side apply as [Manager]. It returns the object as the server has it afterwards.
+func (c *Cluster) Apply(ctx context.Context, o *unstructured.Unstructured, options ApplyOptions) (*unstructured.Unstructured, error) {
+	client, err := c.Resource(ctx, o.GroupVersionKind(), o.GetNamespace())
 	if err != nil {
 		return nil, err
 	}
@@ -31,22 +34,26 @@ func (c *Cluster) apply(ctx context.Context, o *unstructured.Unstructured, optio
 	if err != nil {
 		return nil, err
 	}
-	patch := metav1.PatchOptions{FieldManager: Manager, Force: &options.force}
-	if options.dryRun {
+	patch := metav1.PatchOptions{FieldManager: Manager, Force: &options.Force}
+	if options.DryRun {
 		patch.DryRun = []string{metav1.DryRunAll}
 	}
+	send := c.write
+	if options.DryRun {
+		send = c.Retry
+	}
 	var applied *unstructured.Unstructured
-	err = c.request(ctx, func(ctx context.Context) (err error) {
+	err = send(ctx, func(ctx context.Context) (err error) {
 		applied, err = client.Patch(ctx, o.GetName(), types.ApplyPatchType, data, patch)
 		return err
 	})
 	return applied, err
 }
 
-// remove deletes an object and, when wait is set, returns once it is gone. The object that is there now is deleted only
-// if it is the one that was meant.
-func (c *Cluster) remove(ctx context.Context, o *unstructured.Unstructured, wait bool) error {
-	client, err := c.resource(ctx, o.GroupVersionKind(), o.GetNamespace())
+// Remove deletes an object and, when wait is set, returns after it and its dependents are gone. An object of the same
+// name with another uid is left alone.
+func (c *Cluster) Remove(ctx context.Context, o *unstructured.Unstructured, wait bool) error {
+	client, err := c.Resource(ctx, o.GroupVersionKind(), o.GetNamespace())
 	if err != nil {
 		return err
 	}
@@ -59,7 +66,7 @@ func (c *Cluster) remove(ctx context.Context, o *unstructured.Unstructured, wait
 	if uid != "" {
 		options.Preconditions = &metav1.Preconditions{UID: &uid}
 	}
-	err = c.request(ctx, func(ctx context.Context) error { return client.Delete(ctx, o.GetName(), options) })
+	err = c.write(ctx, func(ctx context.Context) error { return client.Delete(ctx, o.GetName(), options) })
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err): // gone, or another one by now
 		return nil
@@ -71,19 +78,19 @@ func (c *Cluster) remove(ctx context.Context, o *unstructured.Unstructured, wait
 	return c.awaitGone(ctx, o)
 }
 
-// recreate deletes live and applies o in its place.
-func (c *Cluster) recreate(ctx context.Context, live, o *unstructured.Unstructured, options applyOptions) (*unstructured.Unstructured, error) {
-	if err := c.remove(ctx, live, true); err != nil {
+// Recreate deletes live, waits until it is gone, and applies o in its place.
+func (c *Cluster) Recreate(ctx context.Context, live, o *unstructured.Unstructured, options ApplyOptions) (*unstructured.Unstructured, error) {
+	if err := c.Remove(ctx, live, true); err != nil {
 		return nil, fmt.Errorf("deleting it to create it again: %w", err)
 	}
-	return c.apply(ctx, o, options)
+	return c.Apply(ctx, o, options)
 }
 
-// putBack writes an object as it was before, field by field, and gives the fields back to their owners. It is not an
-// apply: that could only put back what aksflow itself had applied, and not what was taken over from others by force.
-// An autoscaled workload keeps the number of pods that it has by now.
-func (c *Cluster) putBack(ctx context.Context, before *unstructured.Unstructured, autoscaled bool) error {
-	client, err := c.resource(ctx, before.GroupVersionKind(), before.GetNamespace())
+// PutBack writes an object as it was before, field by field, and gives the fields back to their owners. It is not an
+// apply, which could not put back what was taken over from other managers by force. An autoscaled workload keeps its
+// present number of pods.
+func (c *Cluster) PutBack(ctx context.Context, before *unstructured.Unstructured, autoscaled bool) error {
+	client, err := c.Resource(ctx, before.GroupVersionKind(), before.GetNamespace())
 	if err != nil {
 		return err
 	}
@@ -113,13 +120,13 @@ func (c *Cluster) putBack(ctx context.Context, before *unstructured.Unstructured
 	return err
 }
 
-// rewrite replaces now by what change makes of it, and looks at it anew when a controller wrote to it in between.
+// rewrite replaces now by the result of change, and reads it again when a controller wrote to it in between.
 func (c *Cluster) rewrite(ctx context.Context, client dynamic.ResourceInterface, now *unstructured.Unstructured, change func(*unstructured.Unstructured) *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	for tries := 0; ; tries++ {
 		changed := change(now.DeepCopy())
 		changed.SetResourceVersion(now.GetResourceVersion())
 		var updated *unstructured.Unstructured
-		err := c.request(ctx, func(ctx context.Context) (err error) {
+		err := c.write(ctx, func(ctx context.Context) (err error) {
 			updated, err = client.Update(ctx, changed, metav1.UpdateOptions{FieldManager: Manager})
 			return err
 		})
@@ -135,14 +142,14 @@ func (c *Cluster) rewrite(ctx context.Context, client dynamic.ResourceInterface,
 	}
 }
 
-// createAgain brings back an object that was deleted. now is what has taken its place, or nil.
+// createAgain creates an object that was deleted. now is the object that has its name by now, or nil.
 func (c *Cluster) createAgain(ctx context.Context, before, now *unstructured.Unstructured) error {
-	client, err := c.resource(ctx, before.GroupVersionKind(), before.GetNamespace())
+	client, err := c.Resource(ctx, before.GroupVersionKind(), before.GetNamespace())
 	if err != nil {
 		return err
 	}
 	if now != nil {
-		if err := c.remove(ctx, now, true); err != nil {
+		if err := c.Remove(ctx, now, true); err != nil {
 			return err
 		}
 	}
@@ -151,14 +158,14 @@ func (c *Cluster) createAgain(ctx context.Context, before, now *unstructured.Uns
 		unstructured.RemoveNestedField(o.Object, "metadata", field)
 	}
 	unstructured.RemoveNestedField(o.Object, "status")
-	if plan.RefOf(o).GroupKind() == jobKind {
+	if plan.RefOf(o).GroupKind() == plan.JobKind {
 		// The server makes them for each Job, and refuses those of another.
 		unstructured.RemoveNestedField(o.Object, "spec", "selector")
 		for _, label := range []string{"controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name"} {
 			unstructured.RemoveNestedField(o.Object, "spec", "template", "metadata", "labels", label)
 		}
 	}
-	err = c.request(ctx, func(ctx context.Context) error {
+	err = c.write(ctx, func(ctx context.Context) error {
 		_, err := client.Create(ctx, o, metav1.CreateOptions{FieldManager: Manager})
 		return err
 	})
@@ -166,22 +173,4 @@ func (c *Cluster) createAgain(ctx context.Context, before, now *unstructured.Uns
 		return nil
 	}
 	return err
-}
-
-// awaitGone returns when o is not there any more, or is another one.
-func (c *Cluster) awaitGone(ctx context.Context, o *unstructured.Unstructured) error {
-	client, err := c.resource(ctx, o.GroupVersionKind(), o.GetNamespace())
-	if err != nil {
-		return err
-	}
-	for {
-		now, err := c.get(ctx, client, o.GetName())
-		if err != nil || now == nil || now.GetUID() != o.GetUID() {
-			return err
-		}
-		err = c.awaitEvent(ctx, client, now)
-		if err != nil && !errors.Is(err, errWatchEnded) {
-			return fmt.Errorf("waiting until %s is deleted: %w", plan.RefOf(o).Long(), err)
-		}
-	}
 }

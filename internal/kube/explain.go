@@ -1,8 +1,7 @@
-package cluster
+package kube
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-func unmarshal(data []byte, into any) error { return json.Unmarshal(data, into) }
-
-// isConnection says that a request got no answer, rather than a bad one.
+// isConnection reports whether a request got no answer at all.
 func isConnection(err error) bool {
 	if err == nil || apierrors.ReasonForError(err) != metav1.StatusReasonUnknown {
 		return false
@@ -35,24 +32,27 @@ func isConnection(err error) bool {
 		errors.Is(err, context.DeadlineExceeded) || strings.Contains(text, "client connection lost") || strings.Contains(text, "http2: ")
 }
 
-// isPassing says that the API server answered that it cannot answer now.
-func isPassing(err error) bool {
+// isTransient reports whether the API server answered that it cannot answer now.
+func isTransient(err error) bool {
 	return apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err) ||
 		apierrors.IsTimeout(err) ||
 		apierrors.IsInternalError(err) && !strings.Contains(err.Error(), "webhook") && !isSchema(err.Error()) ||
 		err != nil && strings.Contains(err.Error(), "etcdserver: ") && !strings.Contains(err.Error(), "request is too large")
 }
 
-// isSchema says that an object does not fit its schema, which the API server calls an internal error.
+// isSchema reports whether an object does not fit its schema. The API server calls that an internal error.
 func isSchema(message string) bool {
 	return strings.Contains(message, "failed to create typed patch object")
 }
 
-// User "vote-deployer" cannot patch resource "deployments" in API group "apps" in the namespace "vote-dev"
+// forbiddenPattern reads
+//
+//	User "vote-deployer" cannot patch resource "deployments" in API group "apps" in the namespace "vote-dev"
 var forbiddenPattern = regexp.MustCompile(`User "([^"]+)" cannot (\S+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?`)
 
-// explain turns the API server's answer to a request about ref into a sentence that ends in what to do.
-func explain(ref string, err error) error {
+// Explain turns the API server's answer to a request about ref, the object or kind that it was about, into an error that
+// ends in a remedy. It returns nil for nil.
+func Explain(ref string, err error) error {
 	var status apierrors.APIStatus
 	switch {
 	case err == nil:
@@ -90,10 +90,21 @@ func afterColon(message, marker string) string {
 	return message
 }
 
+// UnknownKindError reports that the cluster does not know a kind.
+type UnknownKindError struct {
+	Kind schema.GroupKind
+	// Versions are those that were asked for; empty means any.
+	Versions []string
+}
+
+func (e *UnknownKindError) Error() string {
+	return fmt.Sprintf("the cluster knows no %s in %s: correct apiVersion and kind, or install the CustomResourceDefinition first", e.Kind.Kind, groupText(e.Kind, e.Versions))
+}
+
 func unknownKind(err error) error {
 	var no *meta.NoKindMatchError
 	if errors.As(err, &no) {
-		return fmt.Errorf("the cluster knows no %s in %s: correct apiVersion and kind, or install the CustomResourceDefinition first", no.GroupKind.Kind, groupText(no.GroupKind, no.SearchedVersions))
+		return &UnknownKindError{Kind: no.GroupKind, Versions: no.SearchedVersions}
 	}
 	return err
 }
@@ -106,10 +117,10 @@ func groupText(kind schema.GroupKind, versions []string) string {
 	return strings.TrimSuffix(kind.Group+"/"+version, "/")
 }
 
-// PermissionError says which right is missing.
+// PermissionError reports a right that the user of the kubeconfig lacks.
 type PermissionError struct{ User, Verb, Resource, Group, Namespace string }
 
-// Error ends in the lines that grant the right.
+// Error ends in the rule that grants the right.
 func (e *PermissionError) Error() string {
 	where, kind := "in the cluster", "ClusterRole"
 	if e.Namespace != "" {
@@ -123,7 +134,9 @@ func (e *PermissionError) Error() string {
 		e.User, e.Verb, e.Resource, group, where, kind, e.Group, e.Resource, e.Verb)
 }
 
-// Apply failed with 1 conflict: conflict with "kubectl-client-side-apply" using apps/v1: .spec.replicas
+// conflictPattern reads
+//
+//	Apply failed with 1 conflict: conflict with "kubectl-client-side-apply" using apps/v1: .spec.replicas
 var conflictPattern = regexp.MustCompile(`conflict with "([^"]+)"`)
 
 func conflict(ref string, answer metav1.Status) error {
@@ -173,8 +186,8 @@ func isImmutable(message string) bool {
 	return false
 }
 
-// needsRecreation says that an apply was refused because of a field that cannot be changed in place.
-func needsRecreation(err error) bool {
+// NeedsRecreation reports whether an apply was refused because of a field that cannot be changed in place.
+func NeedsRecreation(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Code != http.StatusUnprocessableEntity || status.Status().Details == nil {
 		return false

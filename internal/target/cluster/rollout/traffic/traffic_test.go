@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
-	"github.com/aksflow/aksflow/internal/target/cluster/traffic"
+	"github.com/aksflow/aksflow/internal/target/cluster/rollout/traffic"
 )
 
 func object(t *testing.T, text string) *unstructured.Unstructured {

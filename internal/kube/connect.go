@@ -1,0 +1,241 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/report"
+)
+
+// Options name a cluster.
+type Options struct {
+	// Kubeconfig is a path. Empty means the files that KUBECONFIG lists, else ~/.kube/config, else the service account
+	// of the pod that this process runs in.
+	Kubeconfig string
+	// Context is a context of the kubeconfig; empty means its current one.
+	Context string
+	// Dial replaces the way to the API server. The server's name and certificate stay those of the kubeconfig. A proxy of
+	// the environment is not used then.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Cluster is a Kubernetes cluster whose API server answered. It is safe for concurrent use.
+type Cluster struct {
+	host    string // of the API server, for messages
+	version string // "v1.34.4"
+	config  *rest.Config
+	http    *http.Client
+
+	core      coreclient.CoreV1Interface
+	apps      appsclient.AppsV1Interface
+	leases    coordinationclient.CoordinationV1Interface
+	dynamic   dynamic.Interface
+	discovery discovery.CachedDiscoveryInterface
+	mapper    *restmapper.DeferredDiscoveryRESTMapper
+
+	outage outage
+}
+
+// Connect reads the kubeconfig and asks the API server for its version, so that a wrong address fails here and at once.
+// What is wrong with the kubeconfig is fault.Usage.
+func Connect(ctx context.Context, o Options) (*Cluster, error) {
+	config, err := restConfig(o)
+	if err != nil {
+		return nil, fault.Usage(err)
+	}
+	config.UserAgent = Manager
+	if o.Dial != nil {
+		config.Dial = o.Dial
+		config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
+	}
+	// The API server's own priority and fairness protect it. The client's limit would only slow 500 objects down.
+	config.QPS = -1
+	config.WarningHandlerWithContext = &warnings{shown: map[string]bool{}}
+
+	c := &Cluster{host: config.Host, config: config}
+	if err := c.makeClients(); err != nil {
+		return nil, fault.Usage(explainConfig(err))
+	}
+	silenceKlog()
+	if err := c.firstAnswer(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// makeClients builds the clients on one HTTP client, so that they share connections. Nothing is sent.
+func (c *Cluster) makeClients() (err error) {
+	if c.http, err = rest.HTTPClientFor(c.config); err != nil {
+		return err
+	}
+	if c.core, err = coreclient.NewForConfigAndClient(c.config, c.http); err != nil {
+		return err
+	}
+	if c.apps, err = appsclient.NewForConfigAndClient(c.config, c.http); err != nil {
+		return err
+	}
+	if c.leases, err = coordinationclient.NewForConfigAndClient(c.config, c.http); err != nil {
+		return err
+	}
+	if c.dynamic, err = dynamic.NewForConfigAndClient(c.config, c.http); err != nil {
+		return err
+	}
+	client, err := discovery.NewDiscoveryClientForConfigAndClient(c.config, c.http)
+	if err != nil {
+		return err
+	}
+	c.discovery = memory.NewMemCacheClient(client)
+	c.mapper = restmapper.NewDeferredDiscoveryRESTMapper(c.discovery)
+	return nil
+}
+
+// Version is the API server's version, as "v1.34.4".
+func (c *Cluster) Version() string { return c.version }
+
+// Host is the API server's address.
+func (c *Cluster) Host() string { return c.host }
+
+// warnings reports each warning of the API server once: a deprecated API version, a field that is not known.
+// https://kubernetes.io/blog/2020/09/03/warnings/
+type warnings struct {
+	mu    sync.Mutex
+	shown map[string]bool
+}
+
+// HandleWarningHeaderWithContext implements rest.WarningHandlerWithContext. 299 is the only code that the API uses.
+func (w *warnings) HandleWarningHeaderWithContext(ctx context.Context, code int, _, text string) {
+	if code != 299 || text == "" {
+		return
+	}
+	w.mu.Lock()
+	known := w.shown[text]
+	w.shown[text] = true
+	w.mu.Unlock()
+	if !known {
+		report.Warn(ctx, "the API server warns: %s", text)
+	}
+}
+
+func restConfig(o Options) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.Kubeconfig
+	where := o.Kubeconfig
+	if where == "" {
+		where = strings.Join(rules.GetLoadingPrecedence(), ", ")
+	}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context}).ClientConfig()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("no kubeconfig at %s: name one with --kubeconfig, or make one with `az aks get-credentials`", where)
+	case clientcmd.IsEmptyConfig(err):
+		return nil, fmt.Errorf("no cluster is configured in %s: name a kubeconfig with --kubeconfig, or make one with `az aks get-credentials`", where)
+	case clientcmd.IsContextNotFound(err), err != nil && o.Context != "" && strings.Contains(err.Error(), fmt.Sprintf("context %q does not exist", o.Context)):
+		return nil, fmt.Errorf("%s has no context %q: `kubectl config get-contexts` lists those it has", where, o.Context)
+	case err != nil:
+		return nil, explainConfig(fmt.Errorf("the kubeconfig %s: %w", where, err))
+	}
+	return config, nil
+}
+
+// pluginPattern reads client-go's errors about credential plugins:
+//
+//	exec: executable kubelogin not found
+//	exec: executable kubelogin failed with exit code 1
+var pluginPattern = regexp.MustCompile(`exec: executable (\S+) (not found|failed with exit code \d+)`)
+
+// explainConfig adds a remedy to an error that happened before anything was sent. client-go's own message about a
+// credential plugin is a page long.
+func explainConfig(err error) error {
+	const aks = "AKS uses kubelogin, which `az aks install-cli` installs"
+	plugin := pluginPattern.FindStringSubmatch(err.Error())
+	var missing *exec.Error
+	switch {
+	case plugin != nil && plugin[2] == "not found":
+		return fmt.Errorf("the kubeconfig's credential plugin %s is not installed: put it on PATH; %s", plugin[1], aks)
+	case plugin != nil:
+		return fmt.Errorf("the kubeconfig's credential plugin %s %s: run it by itself to see why", plugin[1], plugin[2])
+	case errors.As(err, &missing), strings.Contains(err.Error(), "executable file not found"), strings.Contains(err.Error(), "getting credentials: exec"):
+		return fmt.Errorf("the kubeconfig's credential plugin does not work (%w): install it and put it on PATH; %s", rootCause(err), aks)
+	}
+	return err
+}
+
+// firstAnswerLimit is how long Connect waits for the first answer, if its context allows that.
+const firstAnswerLimit = 10 * time.Second
+
+var errNoAnswer = errors.New("no answer from the API server")
+
+// firstAnswer asks for the version.
+func (c *Cluster) firstAnswer(ctx context.Context) error {
+	limit := firstAnswerLimit
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline).Round(time.Millisecond))
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoAnswer)
+	defer cancel()
+	var version struct {
+		GitVersion string `json:"gitVersion"`
+	}
+	body, err := c.core.RESTClient().Get().AbsPath("/version").Do(ctx).Raw()
+	if err == nil {
+		err = json.Unmarshal(body, &version)
+	}
+	if err == nil {
+		c.version = version.GitVersion
+		return nil
+	}
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("the API server %s did not answer within %s: is the cluster running, and may this machine reach it (a private cluster, an authorized IP range, a proxy)?", c.host, limit)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case apierrors.IsUnauthorized(err):
+		return fault.Usagef("the API server %s does not accept the kubeconfig's credentials: get new ones, for AKS with `az aks get-credentials --overwrite-existing`", c.host)
+	case isConnection(err):
+		return fmt.Errorf("the API server %s cannot be reached (%w): is the cluster running, and is this the right context?", c.host, rootCause(err))
+	}
+	if explained := explainConfig(err); explained != err {
+		return fault.Usage(explained)
+	}
+	return fmt.Errorf("the API server %s: %w", c.host, err)
+}
+
+// silenceKlog stops client-go from writing to stderr, where a table may be on display. Its messages come back as errors
+// too, which are reported. klog is global to the process, so this is done once.
+var silenceKlog = sync.OnceFunc(func() {
+	klog.SetLogger(logr.Discard())
+})
+
+// rootCause strips the request's URL from a transport error, since the message around it names the server already.
+func rootCause(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}

@@ -1,0 +1,231 @@
+package kube
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+
+	"github.com/aksflow/aksflow/internal/core/report"
+)
+
+const (
+	// leaseDuration is how long the lock of a process that was killed keeps others waiting.
+	leaseDuration = 20 * time.Second
+	// leaseRetry is how often a holder renews the Lease. Whoever waits looks at it after once to twice as long.
+	leaseRetry = time.Second
+	// leaseRelease is how long giving the Lease up may take. If it fails, the Lease expires.
+	leaseRelease = 5 * time.Second
+	// leaseRenewDeadline is how long a holder tries to renew the Lease, at least as long as an outage is survived: while
+	// nobody reaches the API server, nobody else can take the Lease either.
+	leaseRenewDeadline = OutageLimit + requestTimeout
+)
+
+// ErrLockLost is the cause of the context of [Cluster.Lock] after another process has taken the lock.
+var ErrLockLost = errors.New("another deploy of this app took over while the API server was out of reach: look at its outcome")
+
+// errLockStale is returned by a write while it is not certain that the lock is still held. The write is tried again.
+var errLockStale = errors.New("the lock must be renewed first")
+
+// Lock waits until no other process holds the lock of an app, which is a Lease. who names this process for others. The
+// returned context ends with [ErrLockLost] when the lock is lost; writes through it, or through a context made from it,
+// are refused from then on. unlock gives the lock up.
+func (c *Cluster) Lock(ctx context.Context, app, namespace, who string) (held context.Context, unlock func(), err error) {
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	held, lose := context.WithCancelCause(ctx)
+	l := &lock{
+		cluster: c, app: app, stop: stop, lose: lose, acquired: make(chan struct{}),
+		LeaseLock: resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Name: Manager + "-" + app, Namespace: namespace},
+			Client:     c.leases,
+			LockConfig: resourcelock.ResourceLockConfig{Identity: fmt.Sprintf("%s (%s)", who, rand.Text()[:6])},
+		},
+	}
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: l, Name: l.LeaseMeta.Name, ReleaseOnCancel: true,
+		LeaseDuration: leaseRenewDeadline + leaseRetry, RenewDeadline: leaseRenewDeadline, RetryPeriod: leaseRetry,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(context.Context) { close(l.acquired) },
+			OnStoppedLeading: func() {},
+		},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); elector.Run(run) }()
+	unlock = func() {
+		l.release()
+		<-ended
+		lose(nil)
+	}
+	select {
+	case <-l.acquired:
+		return context.WithValue(held, lockKey{}, l), unlock, nil
+	case <-ended: // cannot be acquired
+		lose(nil)
+		return nil, nil, Explain("Lease/"+l.LeaseMeta.Name, l.refusal())
+	case <-ctx.Done():
+		unlock()
+		if holder := l.currentHolder(); holder != "" {
+			return nil, nil, fmt.Errorf("waiting for %s, which deploys %s (Lease %s/%s): %w", holder, app, namespace, l.LeaseMeta.Name, context.Cause(ctx))
+		}
+		return nil, nil, context.Cause(ctx)
+	}
+}
+
+type lockKey struct{}
+
+// checkLock returns an error unless the lock that ctx holds, if any, is certain to be held.
+func checkLock(ctx context.Context) error {
+	l, ok := ctx.Value(lockKey{}).(*lock)
+	if !ok {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.lost:
+		return ErrLockLost
+	case time.Since(l.renewed) > leaseDuration:
+		return errLockStale
+	}
+	return nil
+}
+
+// lock is a LeaseLock that says who holds it, notices at once when another process has taken it, and retries as all
+// requests are retried. The Lease is good for leaseDuration, which is shorter than what the elector is told: its own
+// deadline must outlast an outage, and a Lease that is good for as long would block others after a crash.
+type lock struct {
+	resourcelock.LeaseLock
+	cluster  *Cluster
+	app      string
+	stop     func()
+	lose     context.CancelCauseFunc
+	acquired chan struct{}
+
+	mu        sync.Mutex
+	held      bool
+	renewed   time.Time // when the last successful write of the Lease began
+	lost      bool
+	releasing bool
+	holder    string // another process
+	refused   error  // why the Lease cannot be had
+}
+
+// Get implements resourcelock.Interface.
+func (l *lock) Get(ctx context.Context) (record *resourcelock.LeaderElectionRecord, raw []byte, err error) {
+	err = l.request(ctx, func(ctx context.Context) error {
+		record, raw, err = l.LeaseLock.Get(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, nil, l.note(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch other := record.HolderIdentity; {
+	case other == l.Identity():
+	case l.held && !l.lost:
+		l.lost = true
+		l.lose(ErrLockLost)
+		l.stop()
+	case !l.held && other != "" && other != l.holder:
+		l.holder = other
+		report.Info(ctx, "%s is being deployed by %s: waiting until that is done", l.app, other)
+	}
+	return record, raw, nil
+}
+
+// Create implements resourcelock.Interface.
+func (l *lock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	return l.write(ctx, record, l.LeaseLock.Create)
+}
+
+// Update implements resourcelock.Interface.
+func (l *lock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	return l.write(ctx, record, l.LeaseLock.Update)
+}
+
+func (l *lock) write(ctx context.Context, record resourcelock.LeaderElectionRecord, do func(context.Context, resourcelock.LeaderElectionRecord) error) error {
+	l.mu.Lock()
+	lost := l.lost
+	l.mu.Unlock()
+	if lost {
+		return ErrLockLost
+	}
+	if record.HolderIdentity != "" {
+		record.LeaseDurationSeconds = int(leaseDuration / time.Second)
+	}
+	var began time.Time
+	err := l.request(ctx, func(ctx context.Context) error {
+		began = time.Now()
+		return do(ctx, record)
+	})
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		_, _, _ = l.Get(ctx) // to learn at once who was faster
+	}
+	if err != nil {
+		return l.note(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held, l.renewed = record.HolderIdentity != "", began
+	return nil
+}
+
+// request retries do, but not while the Lease is given up, which must not take long.
+func (l *lock) request(ctx context.Context, do func(context.Context) error) error {
+	l.mu.Lock()
+	releasing := l.releasing
+	l.mu.Unlock()
+	if releasing {
+		ctx, cancel := context.WithTimeout(ctx, leaseRelease)
+		defer cancel()
+		return do(ctx)
+	}
+	return l.cluster.Retry(ctx, do)
+}
+
+// note ends the wait for the Lease when the API server refuses it. The elector itself would try for ever.
+func (l *lock) note(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !l.held && !l.releasing || isNoNamespace(err) {
+		l.refused = err
+		l.stop()
+	}
+	return err
+}
+
+// isNoNamespace reports whether a create failed because the namespace does not exist.
+func isNoNamespace(err error) bool {
+	var status apierrors.APIStatus
+	return apierrors.IsNotFound(err) && errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "namespaces"
+}
+
+func (l *lock) release() {
+	l.mu.Lock()
+	l.releasing = true
+	l.mu.Unlock()
+	l.stop()
+}
+
+func (l *lock) refusal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refused
+}
+
+func (l *lock) currentHolder() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.holder
+}

@@ -1,0 +1,48 @@
+package plan
+
+import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+// Change is what a deploy does to one object.
+type Change struct {
+	// Object is what is applied.
+	Object *unstructured.Unstructured
+	// Live is the object as the cluster has it; nil if it is created.
+	Live *unstructured.Unstructured
+	// Merged is Live with Object applied to it; nil if that could not be tried.
+	Merged *unstructured.Unstructured
+	Action Action
+	// Recreate means that Live is deleted first.
+	Recreate bool
+	// Autoscaled means that an autoscaler that exists already sets the number of the object's pods.
+	Autoscaled bool
+}
+
+// Action is what becomes of an object, in the words of a result.
+type Action string
+
+// The actions.
+const (
+	Created    Action = "created"
+	Configured Action = "configured"
+	Unchanged  Action = "unchanged"
+)
+
+// Ref names the object.
+func (c Change) Ref() Ref { return RefOf(c.Object) }
+
+// Forced returns a copy that is carried out even if the cluster has the manifests' own object already.
+func (c Change) Forced() Change {
+	if c.Action == Unchanged {
+		c.Action = Configured
+	}
+	return c
+}
+
+// Objects returns the objects of changes.
+func Objects(changes []Change) []*unstructured.Unstructured {
+	objects := make([]*unstructured.Unstructured, 0, len(changes))
+	for _, c := range changes {
+		objects = append(objects, c.Object)
+	}
+	return objects
+}

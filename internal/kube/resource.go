@@ -1,0 +1,187 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/aksflow/aksflow/internal/kube/plan"
+)
+
+// pageSize is how many objects one answer of a list holds at most.
+const pageSize = 500
+
+// Mapping finds the resource of a kind by asking the API server. An empty version means the one that the server prefers.
+func (c *Cluster) Mapping(ctx context.Context, gvk schema.GroupVersionKind) (mapping *meta.RESTMapping, err error) {
+	var versions []string
+	if gvk.Version != "" {
+		versions = []string{gvk.Version}
+	}
+	err = c.Retry(ctx, func(ctx context.Context) error {
+		mapping, err = c.mapper.RESTMappingWithContext(ctx, gvk.GroupKind(), versions...)
+		return err
+	})
+	if meta.IsNoMatchError(err) {
+		return nil, unknownKind(&meta.NoKindMatchError{GroupKind: gvk.GroupKind(), SearchedVersions: []string{gvk.Version}})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking the API server which kinds it knows: %w", err)
+	}
+	return mapping, nil
+}
+
+// ForgetKinds drops what is known about the server's kinds, after a CustomResourceDefinition was applied.
+func (c *Cluster) ForgetKinds(ctx context.Context) { c.mapper.ResetWithContext(ctx) }
+
+// Scope returns what plan.Normalize asks: whether objects of a kind live in a namespace.
+func (c *Cluster) Scope(ctx context.Context) plan.Scope {
+	return func(gvk schema.GroupVersionKind) (bool, error) {
+		mapping, err := c.Mapping(ctx, gvk)
+		if err != nil {
+			return false, err
+		}
+		return mapping.Scope.Name() == meta.RESTScopeNameNamespace, nil
+	}
+}
+
+// Resource returns the client for objects of a kind in a namespace. Its requests are not retried: see [Cluster.Retry].
+func (c *Cluster) Resource(ctx context.Context, gvk schema.GroupVersionKind, namespace string) (dynamic.ResourceInterface, error) {
+	mapping, err := c.Mapping(ctx, gvk)
+	if err != nil {
+		return nil, err
+	}
+	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+		return c.dynamic.Resource(mapping.Resource).Namespace(namespace), nil
+	}
+	return c.dynamic.Resource(mapping.Resource), nil
+}
+
+// Get reads an object. It returns nil when there is no such object.
+func (c *Cluster) Get(ctx context.Context, gvk schema.GroupVersionKind, namespace, name string) (*unstructured.Unstructured, error) {
+	client, err := c.Resource(ctx, gvk, namespace)
+	if err != nil {
+		return nil, err
+	}
+	return c.get(ctx, client, name)
+}
+
+func (c *Cluster) get(ctx context.Context, client dynamic.ResourceInterface, name string) (*unstructured.Unstructured, error) {
+	var object *unstructured.Unstructured
+	err := c.Retry(ctx, func(ctx context.Context) (err error) {
+		object, err = client.Get(ctx, name, metav1.GetOptions{})
+		return err
+	})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return object, err
+}
+
+// List reads all objects of a kind in a namespace, in pages; an empty namespace means all. Options may select by label
+// or field.
+func (c *Cluster) List(ctx context.Context, gvk schema.GroupVersionKind, namespace string, options metav1.ListOptions) ([]*unstructured.Unstructured, error) {
+	client, err := c.Resource(ctx, gvk, namespace)
+	if err != nil {
+		return nil, err
+	}
+	var found []*unstructured.Unstructured
+	err = c.list(ctx, client, options, func(o *unstructured.Unstructured) { found = append(found, o) })
+	return found, err
+}
+
+func (c *Cluster) list(ctx context.Context, client dynamic.ResourceInterface, options metav1.ListOptions, visit func(*unstructured.Unstructured)) error {
+	options.Limit = pageSize
+	for {
+		var page *unstructured.UnstructuredList
+		err := c.Retry(ctx, func(ctx context.Context) (err error) {
+			page, err = client.List(ctx, options)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for i := range page.Items {
+			visit(&page.Items[i])
+		}
+		if options.Continue = page.GetContinue(); options.Continue == "" {
+			return nil
+		}
+	}
+}
+
+// Reread reads objects again. Those that are gone are left out.
+func (c *Cluster) Reread(ctx context.Context, objects []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+	out := make([]*unstructured.Unstructured, 0, len(objects))
+	for _, o := range objects {
+		now, err := c.Get(ctx, o.GroupVersionKind(), o.GetNamespace(), o.GetName())
+		if err != nil {
+			return nil, Explain(plan.RefOf(o).Long(), err)
+		}
+		if now != nil {
+			out = append(out, now)
+		}
+	}
+	return out, nil
+}
+
+// changeTimeout bounds one watch of [Cluster.AwaitChange], in seconds.
+const changeTimeout = 30
+
+// AwaitChange returns at the next change of one object that is newer than o, or after half a minute: the caller reads
+// the object again in any case.
+func (c *Cluster) AwaitChange(ctx context.Context, o *unstructured.Unstructured) error {
+	client, err := c.Resource(ctx, o.GroupVersionKind(), o.GetNamespace())
+	if err != nil {
+		return err
+	}
+	seconds := int64(changeTimeout)
+	events, err := client.Watch(ctx, metav1.ListOptions{
+		FieldSelector:   fields.OneTermEqualSelector("metadata.name", o.GetName()).String(),
+		ResourceVersion: o.GetResourceVersion(),
+		TimeoutSeconds:  &seconds,
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if isConnection(err) || isTransient(err) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+			return nil
+		}
+		return err
+	}
+	defer events.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-events.ResultChan():
+		return nil
+	}
+}
+
+// awaitGone returns when o is not there any more, or another object has its name.
+func (c *Cluster) awaitGone(ctx context.Context, o *unstructured.Unstructured) error {
+	for {
+		now, err := c.Get(ctx, o.GroupVersionKind(), o.GetNamespace(), o.GetName())
+		if err != nil || now == nil || now.GetUID() != o.GetUID() {
+			return err
+		}
+		if err := c.AwaitChange(ctx, now); err != nil {
+			return fmt.Errorf("waiting until %s is deleted: %w", plan.RefOf(o).Long(), err)
+		}
+	}
+}
+
+// IsMissing reports whether a request failed because the object, its namespace or its kind does not exist.
+func IsMissing(err error) bool {
+	var unknown *meta.NoKindMatchError
+	var kind *UnknownKindError
+	return apierrors.IsNotFound(err) || errors.As(err, &unknown) || errors.As(err, &kind)
+}

@@ -1,0 +1,398 @@
+// Package watch follows objects in a cluster, with the pods and events around them, and judges whether they get ready.
+//
+// A [Watcher] keeps what the API server says, and survives an API server that is away for a while. A [Judge] decides
+// which problems count. [Await] puts the two together for objects that were just applied.
+package watch
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/kube"
+	"github.com/aksflow/aksflow/internal/kube/plan"
+	"github.com/aksflow/aksflow/internal/kube/status"
+)
+
+var (
+	podKind        = schema.GroupVersionKind{Version: "v1", Kind: "Pod"}
+	replicaSetKind = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "ReplicaSet"}
+	eventKind      = schema.GroupVersionKind{Version: "v1", Kind: "Event"}
+	configMapKind  = schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}
+	// nodePoolKind is Karpenter's, which is AKS's node autoprovisioning.
+	nodePoolKind = schema.GroupVersionKind{Group: "karpenter.sh", Kind: "NodePool"}
+)
+
+// Object names an object with its API version.
+type Object struct {
+	Kind            schema.GroupVersionKind
+	Namespace, Name string
+}
+
+// ObjectOf names o.
+func ObjectOf(o *unstructured.Unstructured) Object {
+	return Object{o.GroupVersionKind(), o.GetNamespace(), o.GetName()}
+}
+
+// Ref is the object's name without its API version.
+func (o Object) Ref() plan.Ref {
+	return plan.Ref{Group: o.Kind.Group, Kind: o.Kind.Kind, Namespace: o.Namespace, Name: o.Name}
+}
+
+// String is KIND/NAMESPACE/NAME.
+func (o Object) String() string { return o.Ref().Long() }
+
+// Baseline is a moment in the history of a cluster, by its own count and not by a clock. Events that are older prove
+// nothing about what happened since. The zero Baseline comes before all events.
+type Baseline struct {
+	events map[string]string // a namespace's resource version of its events
+}
+
+// Now returns the present moment of the namespaces. A namespace whose events may not be read has no events later either.
+func Now(ctx context.Context, c *kube.Cluster, namespaces ...string) (Baseline, error) {
+	b := Baseline{events: map[string]string{}}
+	for _, namespace := range namespaces {
+		client, err := c.Resource(ctx, eventKind, namespace)
+		if err != nil {
+			return b, err
+		}
+		err = c.Retry(ctx, func(ctx context.Context) error {
+			list, err := client.List(ctx, metav1.ListOptions{Limit: 1})
+			if err == nil {
+				b.events[namespace] = list.GetResourceVersion()
+			}
+			return err
+		})
+		if err != nil && !apierrors.IsForbidden(err) && !apierrors.IsNotFound(err) {
+			return b, kube.Explain("the events of namespace "+namespace, err)
+		}
+	}
+	return b, nil
+}
+
+// covers reports whether an event was written, or repeated, before the baseline.
+func (b Baseline) covers(e *corev1.Event) bool {
+	then, known := b.events[e.Namespace]
+	if !known {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(e.ResourceVersion, then)
+	return err == nil && order <= 0
+}
+
+// source is one watch: of a kind in a namespace, or of a single object when name is set.
+type source struct {
+	kind            schema.GroupVersionKind
+	namespace, name string
+}
+
+// Watcher keeps the present state of objects, and of the pods, ReplicaSets and events around them. Close ends its watches.
+type Watcher struct {
+	cluster  *kube.Cluster
+	baseline Baseline
+	graces   status.Graces
+	scaler   status.Autoscaler
+	changed  chan struct{}
+
+	running sync.WaitGroup
+
+	mu       sync.Mutex
+	watching context.Context // of all watches
+	stop     context.CancelFunc
+	started  time.Time
+	stores   map[source]cache.SharedIndexInformer
+	refused  error          // why a watch may not be opened
+	denied   bool           // events may not be watched
+	typed    map[string]any // what was converted at the last call of World, by uid and resource version
+}
+
+// New returns a Watcher that follows nothing yet. Events before baseline do not count. Grace is how long a problem that
+// may heal is watched; 0 means the default of each kind. ctx bounds all watches.
+func New(ctx context.Context, c *kube.Cluster, baseline Baseline, grace time.Duration) *Watcher {
+	w := &Watcher{
+		cluster: c, baseline: baseline, graces: Graces(grace), scaler: autoscaler(ctx, c),
+		changed: make(chan struct{}, 1), stores: map[source]cache.SharedIndexInformer{}, started: time.Now(),
+	}
+	w.watching, w.stop = context.WithCancel(ctx)
+	return w
+}
+
+// Changed is signalled after changes.
+func (w *Watcher) Changed() <-chan struct{} { return w.changed }
+
+// Close ends all watches.
+func (w *Watcher) Close() {
+	w.mu.Lock()
+	stop := w.stop
+	w.mu.Unlock()
+	stop()
+	w.running.Wait()
+}
+
+// Follow begins to watch objects, and the pods and events in their namespaces, and returns when their present state is
+// known. What is followed already costs nothing.
+func (w *Watcher) Follow(ctx context.Context, objects ...Object) error {
+	var wanted []source
+	for _, o := range objects {
+		if o.Namespace == "" {
+			// One by one, since a ClusterRole may grant single names only.
+			wanted = append(wanted, source{o.Kind, "", o.Name})
+			continue
+		}
+		wanted = append(wanted, source{o.Kind, o.Namespace, ""}, source{eventKind, o.Namespace, ""})
+		switch o.Kind.Kind {
+		case "Deployment", "StatefulSet", "DaemonSet", "Job", "Pod":
+			wanted = append(wanted, source{podKind, o.Namespace, ""})
+		}
+		if o.Kind.Kind == "Deployment" {
+			wanted = append(wanted, source{replicaSetKind, o.Namespace, ""})
+		}
+	}
+	return w.open(ctx, wanted)
+}
+
+// FollowOnly is Follow for single objects, without the others of their kind and without pods and events.
+func (w *Watcher) FollowOnly(ctx context.Context, objects ...Object) error {
+	var wanted []source
+	for _, o := range objects {
+		wanted = append(wanted, source{o.Kind, o.Namespace, o.Name})
+	}
+	return w.open(ctx, wanted)
+}
+
+// FollowPods begins to watch the pods and their events in a namespace.
+func (w *Watcher) FollowPods(ctx context.Context, namespace string) error {
+	return w.open(ctx, []source{{podKind, namespace, ""}, {eventKind, namespace, ""}})
+}
+
+// open starts the watches that are missing and waits for their first lists.
+func (w *Watcher) open(ctx context.Context, wanted []source) error {
+	opened := map[source]cache.SharedIndexInformer{}
+	for _, s := range wanted {
+		w.mu.Lock()
+		_, known := w.stores[s]
+		w.mu.Unlock()
+		if known {
+			continue
+		}
+		informer, err := w.inform(ctx, s)
+		if err != nil {
+			return err
+		}
+		opened[s] = informer
+	}
+	for s, informer := range opened {
+		if !cache.WaitForCacheSync(ctx.Done(), func() bool {
+			return informer.HasSynced() || w.failed() != nil || s.kind == eventKind && w.eventsDenied()
+		}) {
+			return context.Cause(ctx)
+		}
+	}
+	return w.failed()
+}
+
+// inform starts one watch.
+func (w *Watcher) inform(ctx context.Context, s source) (cache.SharedIndexInformer, error) {
+	client, err := w.cluster.Resource(ctx, s.kind, s.namespace)
+	if err != nil {
+		return nil, err
+	}
+	narrow := func(o metav1.ListOptions) metav1.ListOptions {
+		if s.name != "" {
+			o.FieldSelector = fields.OneTermEqualSelector("metadata.name", s.name).String()
+		}
+		return o
+	}
+	informer := cache.NewSharedIndexInformer(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			return client.List(ctx, narrow(o))
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+			return client.Watch(ctx, narrow(o))
+		},
+	}, &unstructured.Unstructured{}, 0, cache.Indexers{})
+	w.mu.Lock()
+	watching := w.watching
+	w.mu.Unlock()
+	changed := func() {
+		w.cluster.NoteAnswer(watching)
+		w.signal()
+	}
+	_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { changed() },
+		UpdateFunc: func(any, any) { changed() },
+		DeleteFunc: func(any) { changed() },
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) { w.watchFailed(ctx, s, err) })
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	w.stores[s] = informer
+	w.mu.Unlock()
+	w.running.Go(func() { informer.RunWithContext(watching) })
+	return informer, nil
+}
+
+// watchFailed is called when a watch ended with an error. The informer opens it again.
+func (w *Watcher) watchFailed(ctx context.Context, s source, err error) {
+	switch {
+	case ctx.Err() != nil, w.cluster.NoteLost(ctx, err), w.cluster.WarmingUp():
+	case s.kind == eventKind && apierrors.IsForbidden(err):
+		w.mu.Lock()
+		known := w.denied
+		w.denied = true
+		w.mu.Unlock()
+		if !known {
+			report.Warn(ctx, "%v; without events some reasons are not known", kube.Explain("watching events", err))
+		}
+	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+		w.mu.Lock()
+		w.refused = kube.Explain("watching "+s.kind.Kind, err)
+		w.mu.Unlock()
+		w.signal()
+	}
+}
+
+func (w *Watcher) signal() {
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (w *Watcher) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.refused
+}
+
+func (w *Watcher) eventsDenied() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.denied
+}
+
+// Check returns why watching cannot go on, if so. Call it about once a second: it also opens the watches again after the
+// API server was away, which they would find out by themselves only half a minute later.
+func (w *Watcher) Check(ctx context.Context) error {
+	if err := w.failed(); err != nil {
+		return err
+	}
+	if err := w.cluster.Gone(); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	started := w.started
+	w.mu.Unlock()
+	if !w.cluster.BackSince(started) {
+		return nil
+	}
+	w.Close()
+	w.mu.Lock()
+	var wanted []source
+	for s := range w.stores {
+		wanted = append(wanted, s)
+	}
+	w.stores, w.started = map[source]cache.SharedIndexInformer{}, time.Now()
+	w.watching, w.stop = context.WithCancel(ctx)
+	w.mu.Unlock()
+	return w.open(ctx, wanted)
+}
+
+// Object returns an object that is followed, or nil when it is not there.
+func (w *Watcher) Object(o Object) *unstructured.Unstructured {
+	w.mu.Lock()
+	informer, found := w.stores[source{o.Kind, o.Namespace, o.Name}]
+	if !found {
+		informer, found = w.stores[source{o.Kind, o.Namespace, ""}]
+	}
+	w.mu.Unlock()
+	if !found {
+		return nil
+	}
+	key := o.Name
+	if o.Namespace != "" {
+		key = o.Namespace + "/" + o.Name
+	}
+	item, found, err := informer.GetStore().GetByKey(key)
+	if err != nil || !found {
+		return nil
+	}
+	return item.(*unstructured.Unstructured)
+}
+
+// World returns what is around the objects that are followed.
+func (w *Watcher) World() *status.World {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	world := &status.World{Graces: w.graces, Autoscaler: w.scaler}
+	typed := make(map[string]any, len(w.typed))
+	var events []*corev1.Event
+	for s, informer := range w.stores {
+		switch s.kind {
+		case podKind:
+			world.Pods = convert(world.Pods, informer.GetStore(), w.typed, typed)
+		case replicaSetKind:
+			world.ReplicaSets = convert(world.ReplicaSets, informer.GetStore(), w.typed, typed)
+		case eventKind:
+			events = convert(events, informer.GetStore(), w.typed, typed)
+		}
+	}
+	w.typed = typed
+	for _, e := range events {
+		if !w.baseline.covers(e) {
+			world.Events = append(world.Events, e)
+		}
+	}
+	return world
+}
+
+// convert appends what is in store as the API's own type. What did not change since the last call is taken from there.
+func convert[T any](list []*T, store cache.Store, last, next map[string]any) []*T {
+	for _, item := range store.List() {
+		o := item.(*unstructured.Unstructured)
+		key := string(o.GetUID()) + o.GetResourceVersion()
+		into, ok := last[key].(*T)
+		if !ok {
+			into = new(T)
+			if runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, into) != nil {
+				continue
+			}
+		}
+		next[key] = into
+		list = append(list, into)
+	}
+	return list
+}
+
+// autoscaler finds out whether something adds nodes: the cluster autoscaler, which AKS runs out of sight, leaves a
+// ConfigMap; Karpenter has an API of its own.
+func autoscaler(ctx context.Context, c *kube.Cluster) status.Autoscaler {
+	if _, err := c.Mapping(ctx, nodePoolKind); err == nil {
+		return status.Present
+	}
+	found, err := c.Get(ctx, configMapKind, metav1.NamespaceSystem, "cluster-autoscaler-status")
+	switch {
+	case err != nil:
+		return status.Unknown
+	case found == nil:
+		return status.Absent
+	}
+	return status.Present
+}

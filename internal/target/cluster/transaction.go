@@ -1,0 +1,341 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/kube"
+	"github.com/aksflow/aksflow/internal/kube/plan"
+	"github.com/aksflow/aksflow/internal/kube/watch"
+)
+
+// transaction is one deploy. It keeps a journal, so that everything it did can be undone. It implements rollout.Applier.
+type transaction struct {
+	cluster *Cluster
+	release Release
+
+	set       *kube.ApplySet
+	revisions []kube.Revision
+	revision  kube.Revision // this one; Number is 0 until it is recorded
+	live      *kube.Live
+	since     watch.Baseline // before anything was applied
+
+	mu      sync.Mutex
+	order   []plan.Ref
+	results map[plan.Ref]ObjectResult
+	applied map[plan.Ref]*unstructured.Unstructured // as the server returned them
+	journal []entry
+	result  Result
+}
+
+// entry is one object that a transaction has touched, or was about to.
+type entry struct {
+	ref    plan.Ref
+	object *unstructured.Unstructured // enough of it to find it again
+	before *unstructured.Unstructured // nil: it did not exist
+	// autoscaled means that the number of its pods is not put back.
+	autoscaled bool
+	// replicaSets are those that a Deployment had, by their uid.
+	replicaSets map[types.UID]appsv1.ReplicaSet
+}
+
+// defaultHistory is how many revisions are kept.
+const defaultHistory = 10
+
+func (c *Cluster) begin(r Release) *transaction {
+	if r.User == "" {
+		r.User = kube.Manager
+	}
+	if r.History == 0 {
+		r.History = defaultHistory
+	}
+	return &transaction{
+		cluster: c, release: r,
+		results: map[plan.Ref]ObjectResult{}, applied: map[plan.Ref]*unstructured.Unstructured{},
+	}
+}
+
+// recordResult keeps what became of an object.
+func (t *transaction) recordResult(ref plan.Ref, status, message string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.results[ref]; !ok {
+		t.order = append(t.order, ref)
+	}
+	t.results[ref] = ObjectResult{Ref: ref.In(t.release.Namespace), Status: status, Message: message}
+}
+
+// recordUnchanged keeps an earlier result: a namespace that was created first is unchanged afterwards.
+func (t *transaction) recordUnchanged(ref plan.Ref) {
+	t.mu.Lock()
+	_, known := t.results[ref]
+	t.mu.Unlock()
+	if !known {
+		t.recordResult(ref, Unchanged, "")
+	}
+}
+
+// outcome returns the result. err is how the transaction ended.
+func (t *transaction) outcome(err error) *Result {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	result := t.result
+	result.Objects = make([]ObjectResult, 0, len(t.order))
+	for _, ref := range t.order {
+		result.Objects = append(result.Objects, t.results[ref])
+	}
+	var failed *watch.RolloutError
+	if errors.As(err, &failed) {
+		result.Failures = failed.Failures
+	}
+	return &result
+}
+
+// Applied implements rollout.Applier.
+func (t *transaction) Applied(ref plan.Ref) *unstructured.Unstructured {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.applied[ref]
+}
+
+func (t *transaction) setApplied(o *unstructured.Unstructured) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.applied[plan.RefOf(o)] = o
+}
+
+// AppliedObjects implements rollout.Applier.
+func (t *transaction) AppliedObjects() []*unstructured.Unstructured {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	objects := make([]*unstructured.Unstructured, 0, len(t.applied))
+	for _, ref := range t.order {
+		if o := t.applied[ref]; o != nil {
+			objects = append(objects, o)
+		}
+	}
+	return objects
+}
+
+func (t *transaction) watchOptions() watch.Options { return t.release.watchOptions(t.since) }
+
+// mark notes the present moment of the release's namespaces, from which on events count.
+func (t *transaction) mark(ctx context.Context) (err error) {
+	var namespaces []string
+	for _, name := range append([]string{t.release.Namespace}, t.release.Namespaces...) {
+		if name != "" {
+			namespaces = append(namespaces, name)
+		}
+	}
+	t.since, err = watch.Now(ctx, t.cluster.kube, namespaces...)
+	return err
+}
+
+// exclusively runs do under the app's lock. The namespace that the lock is in may have to be created first.
+func (t *transaction) exclusively(ctx context.Context, do func(context.Context, []*unstructured.Unstructured) error) error {
+	c, r := t.cluster, &t.release
+	if err := r.check(); err != nil {
+		return err
+	}
+	objects, err := c.normalize(ctx, r)
+	if err != nil {
+		return err
+	}
+	t.set = kube.NewApplySet(r.App, r.Namespace)
+	t.set.Label(objects)
+	if err := t.ensureNamespaces(ctx, objects); err != nil {
+		return err
+	}
+	locked, unlock, err := c.kube.Lock(ctx, r.App, r.Namespace, r.User)
+	if err != nil {
+		return t.undo(ctx, err)
+	}
+	defer unlock()
+	if err := t.mark(locked); err != nil {
+		return t.undo(ctx, err)
+	}
+	if t.revisions, err = c.kube.History(locked, r.App, r.Namespace); err != nil {
+		return t.undo(ctx, err)
+	}
+	if now := kube.Latest(t.revisions, kube.RevisionDeployed); now != nil {
+		t.result.Revision = now.Number
+	}
+	return do(locked, objects)
+}
+
+// ensureNamespaces creates the namespaces that are among the objects and do not exist yet, so that there is a place for
+// the lock, and so that everything else can be tried before it is applied.
+func (t *transaction) ensureNamespaces(ctx context.Context, objects []*unstructured.Unstructured) error {
+	r := &t.release
+	for _, name := range append([]string{r.Namespace}, r.Namespaces...) {
+		now, err := t.cluster.kube.Get(ctx, plan.NamespaceKind.WithVersion("v1"), "", name)
+		if err != nil {
+			return kube.Explain("Namespace/"+name, err)
+		}
+		if now != nil && now.GetDeletionTimestamp() != nil {
+			return fmt.Errorf("the namespace %s is being deleted: wait until it is gone, or use another", name)
+		}
+		if now != nil {
+			continue
+		}
+		i := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool {
+			return o.GroupVersionKind().GroupKind() == plan.NamespaceKind && o.GetName() == name
+		})
+		if i < 0 {
+			return fault.Usagef("there is no namespace %s: add a Namespace to the manifests, or create it first", name)
+		}
+		if err := t.undo(ctx, t.ApplyOne(ctx, plan.Change{Object: objects[i], Action: plan.Created})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undo puts back what was done so far if err is set.
+func (t *transaction) undo(ctx context.Context, err error) error {
+	if err == nil || len(t.journal) == 0 {
+		return err
+	}
+	return errors.Join(err, t.restore(ctx))
+}
+
+// survey reads what the cluster has and finds out what to do to each object.
+func (t *transaction) survey(ctx context.Context, objects []*unstructured.Unstructured) ([]plan.Change, error) {
+	c := t.cluster.kube
+	err := c.ReadApplySet(ctx, t.set)
+	if err != nil {
+		return nil, err
+	}
+	if t.live, err = c.ReadLive(ctx, objects, t.set); err != nil {
+		return nil, err
+	}
+	return t.cluster.prepare(ctx, &t.release, objects, t.live)
+}
+
+// Apply implements rollout.Applier: it carries out changes, one stage after the other.
+func (t *transaction) Apply(ctx context.Context, changes []plan.Change) error {
+	byRef := make(map[plan.Ref]plan.Change, len(changes))
+	for _, change := range changes {
+		byRef[change.Ref()] = change
+		if change.Action == plan.Unchanged {
+			t.recordUnchanged(change.Ref())
+		}
+	}
+	hasJobs := slices.ContainsFunc(changes, func(c plan.Change) bool {
+		return c.Ref().GroupKind() == plan.JobKind && c.Action != plan.Unchanged
+	})
+	for _, stage := range plan.Groups(plan.Objects(changes)) {
+		group, together := errgroup.WithContext(ctx)
+		group.SetLimit(kube.Parallel)
+		for _, o := range stage.Objects {
+			change := byRef[plan.RefOf(o)]
+			if change.Action == plan.Unchanged {
+				t.setApplied(change.Live)
+				continue
+			}
+			group.Go(func() error { return t.ApplyOne(together, change) })
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		if wait := stage.Stage == plan.Definitions || hasJobs && (stage.Stage == plan.Data || stage.Stage == plan.Jobs); !wait {
+			continue
+		}
+		if err := t.awaitStage(ctx, stage); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitStage returns when the objects of a stage are ready.
+func (t *transaction) awaitStage(ctx context.Context, stage plan.Group) error {
+	var objects []*unstructured.Unstructured
+	for _, o := range stage.Objects {
+		objects = append(objects, t.Applied(plan.RefOf(o)))
+	}
+	if err := watch.Await(ctx, t.cluster.kube, objects, t.watchOptions()); err != nil {
+		return err
+	}
+	if stage.Stage == plan.Definitions {
+		t.cluster.kube.ForgetKinds(ctx)
+	}
+	return nil
+}
+
+func (t *transaction) applyAndAwait(ctx context.Context, changes []plan.Change) error {
+	if err := t.Apply(ctx, changes); err != nil {
+		return err
+	}
+	return watch.Await(ctx, t.cluster.kube, t.AppliedObjects(), t.watchOptions())
+}
+
+// ApplyOne implements rollout.Applier: it carries out one change.
+func (t *transaction) ApplyOne(ctx context.Context, change plan.Change) error {
+	name := change.Ref().In(t.release.Namespace)
+	touched := entry{ref: change.Ref(), object: change.Object, before: change.Live, autoscaled: change.Autoscaled}
+	if change.Live != nil && touched.ref.GroupKind() == plan.DeploymentKind && !t.release.NoRollback {
+		var err error
+		if touched.replicaSets, err = t.cluster.kube.ReplicaSets(ctx, change.Live); err != nil {
+			return kube.Explain("the ReplicaSets of "+name, err)
+		}
+	}
+	t.mu.Lock()
+	// Before the request, for the answer may be lost.
+	t.journal = append(t.journal, touched)
+	t.mu.Unlock()
+
+	applied, err := t.send(ctx, change)
+	if err != nil {
+		err = kube.Explain(name, err)
+		t.recordResult(touched.ref, Failed, err.Error())
+		return err
+	}
+	t.setApplied(applied)
+	t.recordResult(touched.ref, string(change.Action), "")
+	report.Progressf(ctx, name, "%s", change.Action)
+	return nil
+}
+
+// send applies one object, without what the cluster refuses for a reason that is not the manifests' fault.
+func (t *transaction) send(ctx context.Context, change plan.Change) (*unstructured.Unstructured, error) {
+	c, options := t.cluster.kube, kube.ApplyOptions{Force: t.release.ForceConflicts}
+	apply := func(o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+		if change.Recreate {
+			return c.Recreate(ctx, change.Live, o, options)
+		}
+		return c.Apply(ctx, o, options)
+	}
+	object := change.Object
+	applied, err := apply(object)
+	if change.Autoscaled && scaledMeanwhile(err) {
+		object = object.DeepCopy()
+		unstructured.RemoveNestedField(object.Object, "spec", "replicas")
+		applied, err = apply(object)
+	}
+	if err != nil && refusesAnnotations(err) {
+		bare := object.DeepCopy()
+		untrace(bare)
+		report.Warn(ctx, "%s is deployed without the annotations that say where it comes from: %v", change.Ref().In(t.release.Namespace), kube.Explain("they", err))
+		applied, err = apply(bare)
+	}
+	return applied, err
+}
+
+// refusesAnnotations reports whether an object was refused for the annotations that aksflow adds, or for their size.
+func refusesAnnotations(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "metadata.annotations."+kube.AnnotationPrefix) || strings.Contains(text, "metadata.annotations: Too long") ||
+		strings.Contains(text, "metadata.annotations: Invalid value") && strings.Contains(text, kube.AnnotationPrefix)
+}
