@@ -361,7 +361,7 @@ func TestTwoDeploysTakeTurns(t *testing.T) {
 func asDeployer(t *testing.T, s testCluster, namespace, without string) *cluster.Cluster {
 	t.Helper()
 	ctx := context.Background()
-	objects, err := render.Render(ctx, filepath.Join("..", "..", "manifests", "rbac", "deployer.yaml"), render.Options{})
+	objects, err := render.Render(ctx, filepath.Join("..", "..", "..", "manifests", "rbac", "deployer.yaml"), render.Options{})
 	require.NoError(t, err)
 	admin, err := cluster.Connect(ctx, kube.Options{Kubeconfig: s.Kubeconfig})
 	require.NoError(t, err)
