@@ -113,7 +113,7 @@ func (d document) objects() ([]*unstructured.Unstructured, error) {
 	if !d.json {
 		var err error
 		if text, err = sigsyaml.YAMLToJSON(d.text); err != nil {
-			return nil, fmt.Errorf("%s is not YAML: %s", d.position(err), message(err))
+			return nil, fmt.Errorf("%s is not YAML: %s", d.position(err), withoutLine(err))
 		}
 	}
 	switch text = bytes.TrimSpace(text); {
@@ -183,8 +183,8 @@ func (d document) position(err error) string {
 	return fmt.Sprintf("%s:%d", d.name, d.start())
 }
 
-// message is a YAML parser's message without the line, which counts from the start of the document.
-func message(err error) string {
+// withoutLine is a YAML parser's message without the line, which counts from the start of the document.
+func withoutLine(err error) string {
 	text := yamlLine.ReplaceAllString(err.Error(), "")
 	for _, prefix := range []string{"error converting YAML to JSON: ", "yaml: "} {
 		text = strings.TrimPrefix(text, prefix)

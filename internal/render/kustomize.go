@@ -82,7 +82,7 @@ func (l *localOnly) directory(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := wellFormed(path, data); err != nil {
+	if _, err := wellFormed(path, data); err != nil {
 		return err
 	}
 	var k types.Kustomization
@@ -177,7 +177,8 @@ func (l *localOnly) entry(file named, entry string, required bool) error {
 		if err != nil {
 			return err
 		}
-		return wellFormed(path, data)
+		_, err = wellFormed(path, data)
+		return err
 	case isRemote(entry):
 		return file.remote(entry, entry)
 	case required:
@@ -186,21 +187,21 @@ func (l *localOnly) entry(file named, entry string, required bool) error {
 	return nil
 }
 
-// wellFormed returns an error with the line when a file is not YAML.
-func wellFormed(path string, data []byte) error {
+// wellFormed returns the documents of a file, and an error with the line when it is not YAML.
+func wellFormed(path string, data []byte) ([]document, error) {
 	documents, err := split(path, data)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, d := range documents {
 		if d.json {
 			continue
 		}
 		if _, err := sigsyaml.YAMLToJSON(d.text); err != nil {
-			return fmt.Errorf("%s is not YAML: %s", d.position(err), message(err))
+			return nil, fmt.Errorf("%s is not YAML: %s", d.position(err), withoutLine(err))
 		}
 	}
-	return nil
+	return documents, nil
 }
 
 // unwrapped is the error that a library wrapped into its own name for the file.

@@ -25,18 +25,22 @@ type Options struct {
 	// Images are put into the rendered objects, see [SetImages].
 	Images []Image
 
-	// Values are Helm values files, later ones winning. Only for charts.
-	Values []string
-	// ReleaseName is Helm's .Release.Name; default: the chart's name. Only for charts.
+	// Values are the values of a chart; later ones win. Only for charts.
+	Values []Values
+	// Set are assignments in the form of `helm --set` ("image.tag=v1,replicas=2"). They win over Values. Only for charts.
+	Set []string
+	// ReleaseName is a chart's .Release.Name; default: the chart's name. Only for charts.
 	ReleaseName string
-	// Namespace is Helm's .Release.Namespace; default: "default". Only for charts: where an object goes is otherwise
-	// decided by its own metadata and by who applies it.
+	// Namespace is the namespace that is deployed to, and a chart's .Release.Namespace; default: "default". Only for
+	// charts: where an object goes is otherwise decided by its own metadata and by who applies it.
 	Namespace string
-	// KubeVersion ("v1.34.4") is what a chart's .Capabilities.KubeVersion says; default: the version that the linked
-	// Helm library was built for. Only for charts.
-	KubeVersion string
-	// APIVersions ("gateway.networking.k8s.io/v1/HTTPRoute") are added to a chart's .Capabilities.APIVersions.
-	APIVersions []string
+	// Revision is the number of this deploy, a chart's .Release.Revision; default: 1. Upgrade means that the app was
+	// deployed before. Only for charts.
+	Revision int
+	Upgrade  bool
+	// Cluster is the cluster that is deployed to. It gives a chart its .Capabilities and the function lookup. Nil: as for
+	// `helm template`, lookup finds nothing, and the capabilities are those that Helm was built for. Only for charts.
+	Cluster Cluster
 }
 
 // Render returns the objects that path describes, in the order in which they stand there.
@@ -61,7 +65,7 @@ func Render(ctx context.Context, path string, o Options) ([]*unstructured.Unstru
 	case info.IsDir() && isKustomization(path):
 		objects, err = kustomization(ctx, path)
 	case info.IsDir() && isFile(filepath.Join(path, "Chart.yaml")), strings.HasSuffix(path, ".tgz"):
-		objects, err = chart(ctx, path, o)
+		objects, err = renderChart(ctx, path, o)
 	case info.IsDir():
 		objects, err = directory(ctx, path)
 	default:

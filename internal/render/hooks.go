@@ -1,0 +1,138 @@
+package render
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Hook is an object that is applied before or after the others, one hook after the other, and that must finish before
+// the deploy goes on.
+type Hook struct {
+	Object *unstructured.Unstructured
+	// Before and After say when: before the other objects are applied, and after they are ready.
+	Before, After bool
+	// Weight is its place among the hooks of the same moment: the lowest is first.
+	Weight int
+	// DeleteFirst means that an object of the same name is deleted before the hook is applied; DeleteSucceeded and
+	// DeleteFailed, that the object is deleted when the hook has succeeded or failed.
+	DeleteFirst, DeleteSucceeded, DeleteFailed bool
+}
+
+// The annotations of hooks. Argo CD reads those of Helm, too; where both are there, its own count.
+//
+//   - https://helm.sh/docs/topics/charts_hooks/
+//   - https://argo-cd.readthedocs.io/en/stable/user-guide/sync-waves/
+const (
+	helmHook         = "helm.sh/hook"
+	helmWeight       = "helm.sh/hook-weight"
+	helmDeletePolicy = "helm.sh/hook-delete-policy"
+	argoHook         = "argocd.argoproj.io/hook"
+	argoWave         = "argocd.argoproj.io/sync-wave"
+	argoDeletePolicy = "argocd.argoproj.io/hook-delete-policy"
+)
+
+// moment is when a hook runs in a deploy.
+type moment struct {
+	install, upgrade bool // in the first deploy of an app, in those that follow
+	before           bool
+	object           bool // as an ordinary object
+}
+
+// moments has the hooks that run in a deploy. All others do not: those of a deletion, a rollback, a failure and a test.
+var moments = map[string]moment{
+	"pre-install":  {install: true, before: true},
+	"pre-upgrade":  {upgrade: true, before: true},
+	"post-install": {install: true},
+	"post-upgrade": {upgrade: true},
+	"presync":      {install: true, upgrade: true, before: true},
+	"postsync":     {install: true, upgrade: true},
+	"sync":         {object: true},
+}
+
+// Hooks takes the hooks that run in a deploy out of objects, in the order in which they run. upgrade means that the app
+// was deployed before. rest are the objects that are no hooks; hooks of other moments are in neither.
+func Hooks(objects []*unstructured.Unstructured, upgrade bool) (rest []*unstructured.Unstructured, hooks []Hook) {
+	for _, o := range objects {
+		events, isHook := hookEvents(o)
+		if !isHook {
+			rest = append(rest, o)
+			continue
+		}
+		h := hook(o)
+		object := false
+		for _, event := range events {
+			m := moments[event]
+			object = object || m.object
+			if m.install && !upgrade || m.upgrade && upgrade {
+				h.Before, h.After = h.Before || m.before, h.After || !m.before
+			}
+		}
+		if h.Before || h.After {
+			hooks = append(hooks, h)
+		} else if object {
+			rest = append(rest, o)
+		}
+	}
+	// As Helm documents it: by weight, then by kind, then by name.
+	slices.SortStableFunc(hooks, func(a, b Hook) int {
+		return cmp.Or(cmp.Compare(a.Weight, b.Weight), cmp.Compare(kindOrder(a.Object), kindOrder(b.Object)), strings.Compare(a.Object.GetName(), b.Object.GetName()))
+	})
+	return rest, hooks
+}
+
+// kindOrder puts what a Job or Pod may need before it.
+func kindOrder(o *unstructured.Unstructured) int {
+	switch o.GetKind() {
+	case "Pod", "Job":
+		return 1
+	}
+	return 0
+}
+
+// neverOnDeploy reports whether an object is a hook that no deploy runs, such as a test.
+func neverOnDeploy(o *unstructured.Unstructured) bool {
+	events, isHook := hookEvents(o)
+	return isHook && !slices.ContainsFunc(events, func(event string) bool { _, known := moments[event]; return known })
+}
+
+// hookEvents are the moments that the annotations of an object name.
+func hookEvents(o *unstructured.Unstructured) (events []string, isHook bool) {
+	annotations := o.GetAnnotations()
+	value, isHook := annotations[argoHook]
+	if !isHook {
+		value, isHook = annotations[helmHook]
+	}
+	return words(value), isHook
+}
+
+func hook(o *unstructured.Unstructured) Hook {
+	annotations := o.GetAnnotations()
+	h := Hook{Object: o}
+	// A weight that is no number is 0, as in Helm.
+	h.Weight, _ = strconv.Atoi(cmp.Or(annotations[helmWeight], annotations[argoWave]))
+	policies := words(cmp.Or(annotations[argoDeletePolicy], annotations[helmDeletePolicy], "before-hook-creation"))
+	for _, policy := range policies {
+		switch strings.ReplaceAll(policy, "-", "") {
+		case "beforehookcreation":
+			h.DeleteFirst = true
+		case "hooksucceeded":
+			h.DeleteSucceeded = true
+		case "hookfailed":
+			h.DeleteFailed = true
+		}
+	}
+	return h
+}
+
+// words are the parts of an annotation between commas, in lower case.
+func words(value string) []string {
+	var out []string
+	for word := range strings.SplitSeq(value, ",") {
+		out = append(out, strings.ToLower(strings.TrimSpace(word)))
+	}
+	return out
+}
