@@ -31,25 +31,24 @@ func definition(o *unstructured.Unstructured) Status {
 //	  observedGeneration: 2
 //	  conditions:
 //	  - type: Ready                  # or Available, Programmed, Succeeded; Reconciling and Stalled tell the opposite
-//	    status: "False"
+//	    status: "False"              # Unknown while the controller is at work
 //	    reason: InvalidSpec
 //	    message: spec.size must be positive
 //	    severity: Error              # Azure Service Operator's, and Cluster API's: Info is no fault, Error will not heal
 //
 // A resource without conditions is ready: most have no controller that writes any. One whose controller says that it is
 // at work may take as long as it takes, a database in the cloud half an hour; one that is just not ready gets the time
-// that a cloud needs for small things.
+// that a cloud needs for small things. What a status says that is still the one from before the deploy proves nothing.
 func custom(o *unstructured.Unstructured, w *World) Status {
-	waits := func(message, problem, reason string) Status {
-		return Status{Message: message, Problems: []Problem{{Reason: reason, Message: problem, Heals: Perhaps, Grace: w.cloudGrace()}}}
-	}
-	unseen := waits("not looked at yet by its controller", "is it running?", "NotObserved")
+	unseen := Status{Message: "not looked at yet", Problems: []Problem{{
+		Reason: "NotObserved", Message: "its controller has not looked at it: is it running?", Heals: Perhaps, Grace: w.cloudGrace(),
+	}}}
 	observed, found, _ := unstructured.NestedInt64(o.Object, "status", "observedGeneration")
 	if found && observed < o.GetGeneration() {
 		return unseen
 	}
 	conditions := conditionsOf(o)
-	if c := conditions["Stalled"]; c.status == "True" {
+	if c := conditions["Stalled"]; c.status == "True" && !w.Before.sameStatus(o) {
 		return Status{Message: "stalled", Problems: []Problem{{Reason: c.reason, Message: c.message}}}
 	}
 	if c := conditions["Reconciling"]; c.status == "True" {
@@ -60,27 +59,48 @@ func custom(o *unstructured.Unstructured, w *World) Status {
 		if !ok {
 			continue
 		}
-		switch {
-		case c.outdated(o.GetGeneration()):
+		if c.outdated(o.GetGeneration()) {
 			return unseen
-		case c.status == "True":
-			return Status{Ready: true, Message: "is " + positive}
 		}
-		not := "not " + positive + " yet"
-		switch c.severity {
-		case "Info":
-			return atWork(not, c)
-		case "Error":
-			return Status{Message: not, Problems: []Problem{{Reason: c.reason, Message: text(c, c.reason)}}}
-		}
-		return waits(not, text(c, "its controller does not say why"), c.reason)
+		return byCondition(o, positive, c, !found && c.observed == 0, w)
 	}
 	return Status{Ready: true}
 }
 
+// byCondition judges a custom resource by the condition that sums up the others. Undated says that nothing tells which
+// generation it is about.
+func byCondition(o *unstructured.Unstructured, kind string, c condition, undated bool, w *World) Status {
+	not := "not " + kind + " yet"
+	before := w.Before.sameStatus(o)
+	switch {
+	case c.status == "True" && undated && before:
+		return Status{Message: not, Problems: []Problem{{
+			Reason: "NotObserved", Message: "is " + kind + ", as it was before the change", Heals: Forgiven, Grace: w.Graces.Route,
+		}}}
+	case c.status == "True":
+		return Status{Ready: true, Message: "is " + kind}
+	case c.severity == "Info", c.severity == "" && (c.status == "Unknown" || isAtWork(c.reason)):
+		return atWork(not, c)
+	case !before && (c.severity == "Error" || kind == "Succeeded" && c.status == "False"):
+		return Status{Message: not, Problems: []Problem{{Reason: c.reason, Message: text(c, c.reason)}}}
+	}
+	return Status{Message: not, Problems: []Problem{{
+		Reason: c.reason, Message: text(c, "its controller does not say why"), Heals: Perhaps, Grace: w.cloudGrace(),
+	}}}
+}
+
+// isAtWork reports whether a reason is one of the words by which controllers say that they need time:
+// https://github.com/crossplane, https://cloudnative-pg.io and cert-manager use such.
+func isAtWork(reason string) bool {
+	return containsAny(reason, "Creating", "Provisioning", "Pending", "Progressing", "InProgress", "Reconciling", "Initializing",
+		"Issuing", "Deploying", "Updating", "Upgrading", "Scaling", "Starting")
+}
+
 // atWork is the status of what needs nothing but time.
 func atWork(message string, c condition) Status {
-	return Status{Message: message, Problems: []Problem{{Reason: c.reason, Message: text(c, "its controller is at work"), Heals: Expected}}}
+	return Status{Message: message, Problems: []Problem{{
+		Reason: c.reason, Message: text(c, "its controller is at work"), Heals: Expected, Grace: operatorLimit,
+	}}}
 }
 
 type condition struct {
@@ -88,7 +108,7 @@ type condition struct {
 	observed                          int64 // 0 where it is not said
 }
 
-// outdated says that the condition is about an older spec.
+// outdated reports whether the condition is about an older spec.
 func (c condition) outdated(generation int64) bool { return c.observed > 0 && c.observed < generation }
 
 func conditionsOf(o *unstructured.Unstructured) map[string]condition {
@@ -113,4 +133,10 @@ func text(c condition, fallback string) string {
 		return c.message
 	}
 	return fallback
+}
+
+// stringAt returns the string at a path of an object, or "".
+func stringAt(o *unstructured.Unstructured, path ...string) string {
+	s, _, _ := unstructured.NestedString(o.Object, path...)
+	return s
 }

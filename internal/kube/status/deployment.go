@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 const revisionAnnotation = "deployment.kubernetes.io/revision"
@@ -18,10 +19,13 @@ const revisionAnnotation = "deployment.kubernetes.io/revision"
 //	    deployment.kubernetes.io/revision: "2"   # of its newest ReplicaSet
 //	spec:
 //	  replicas: 3
+//	  minReadySeconds: 10                        # a pod counts as available when it has been ready for so long
+//	  paused: false
 //	status:
 //	  observedGeneration: 3                      # below generation: the rest is about an older spec
 //	  replicas: 4
 //	  updatedReplicas: 2
+//	  readyReplicas: 4
 //	  availableReplicas: 3
 //	  conditions:
 //	  - type: Progressing
@@ -31,53 +35,236 @@ const revisionAnnotation = "deployment.kubernetes.io/revision"
 //	    status: "True"
 //	    message: 'pods "vote-5d…" is forbidden: exceeded quota: …'
 func deployment(d *appsv1.Deployment, w *World) Status {
+	status := Status{Limit: deadline(d) + 30*time.Second} // Kubernetes' own word comes first
 	if d.Status.ObservedGeneration < d.Generation {
-		return Status{Message: "not looked at yet by the Deployment controller"}
+		status.Message = "not looked at yet by the Deployment controller"
+		return status
 	}
-	want := int32(1)
-	if d.Spec.Replicas != nil {
-		want = *d.Spec.Replicas
-	}
-	if d.Spec.Paused {
-		return Status{Message: "paused"}
-	}
+	want := replicas(d.Spec.Replicas)
 	s := d.Status
 	switch {
+	case s.UpdatedReplicas < want && d.Spec.Paused:
+		return Status{Message: "paused", Problems: []Problem{{
+			Reason: "Paused", Message: "spec.paused keeps its pods from being replaced: take it out of the manifests, or resume the Deployment",
+		}}}
 	case s.UpdatedReplicas < want:
-		return notReady(d, w, fmt.Sprintf("%d of %d pods are new", s.UpdatedReplicas, want))
+		status.Message = fmt.Sprintf("%d of %d pods are new", s.UpdatedReplicas, want)
 	case s.Replicas > s.UpdatedReplicas:
-		return notReady(d, w, fmt.Sprintf("old pods still there: %d", s.Replicas-s.UpdatedReplicas))
+		status.Message = count(s.Replicas-s.UpdatedReplicas, "old pod still runs", "old pods still run")
 	case s.AvailableReplicas < want:
-		return notReady(d, w, fmt.Sprintf("%d of %d pods are available", s.AvailableReplicas, want))
+		status.Message = fmt.Sprintf("%d of %d pods are available", s.AvailableReplicas, want)
+		if d.Spec.MinReadySeconds > 0 && s.ReadyReplicas >= want {
+			status.Message += fmt.Sprintf(" (all are ready, not yet for minReadySeconds: %d)", d.Spec.MinReadySeconds)
+		}
+	default:
+		status.Message, status.Ready = fmt.Sprintf("%d of %d pods are available", s.AvailableReplicas, want), true
 	}
-	return Status{Ready: true, Message: fmt.Sprintf("%d of %d pods are available", s.AvailableReplicas, want)}
+	newest, r := w.replicaSetsOf(d)
+	if newest != nil {
+		pods := w.podsOf(newest.UID)
+		status.Progress = progressOf(pods) + int(s.UpdatedReplicas)
+		if status.Ready {
+			return settling(status, pods, d.Spec.MinReadySeconds, w)
+		}
+		status.Problems = append(status.Problems, podProblems(pods, r, w)...)
+	}
+	if !status.Ready {
+		status.Problems = append(status.Problems, notCreated(d, newest, r, w)...)
+		status.Problems = overdue(d, worstFirst(status.Problems), w)
+		if s.UpdatedReplicas == 0 && len(status.Problems) == 0 && d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+			status.Message = waitsForOld(w, d.Namespace, status.Message)
+		}
+	}
+	return status
 }
 
-func notReady(d *appsv1.Deployment, w *World, message string) Status {
-	status := Status{Message: message}
-	for _, condition := range d.Status.Conditions {
-		switch {
-		case condition.Type == appsv1.DeploymentReplicaFailure && condition.Status == corev1.ConditionTrue:
-			status.Problems = append(status.Problems, refused(condition.Reason, condition.Message, w))
-		case condition.Type == appsv1.DeploymentProgressing && condition.Status == corev1.ConditionFalse && condition.Reason == "ProgressDeadlineExceeded":
-			status.Problems = append(status.Problems, Problem{
-				Reason:  condition.Reason,
-				Message: fmt.Sprintf("no progress within its progressDeadlineSeconds (%s)", deadline(d)),
-			})
-		}
+// waitsForOld says of a workload whose old pods go first how far that is.
+func waitsForOld(w *World, namespace, message string) string {
+	if leaving := w.freeing(namespace, rollout{}); leaving != "" {
+		return message + " (" + leaving + ")"
 	}
+	return message
+}
+
+// replicaSetsOf returns a Deployment's newest ReplicaSet, nil when it is not known, and what becomes of the others.
+func (w *World) replicaSetsOf(d *appsv1.Deployment) (newest *appsv1.ReplicaSet, r rollout) {
+	var old []*appsv1.ReplicaSet
 	for _, rs := range w.ReplicaSets {
-		if controlledBy(rs.OwnerReferences, d.UID) && rs.Annotations[revisionAnnotation] == d.Annotations[revisionAnnotation] {
-			status.Problems = append(status.Problems, podProblems(w.podsOf(rs.UID), w)...)
+		switch {
+		case !controlledBy(rs.OwnerReferences, d.UID):
+		case rs.Annotations[revisionAnnotation] == d.Annotations[revisionAnnotation]:
+			newest = rs
+		default:
+			old = append(old, rs)
+			r.old = append(r.old, w.podsOf(rs.UID)...)
 		}
 	}
-	status.Problems = worstFirst(status.Problems)
-	return status
+	if newest != nil {
+		r.shrinks = shrinks(d, newest, old)
+	}
+	return newest, r
+}
+
+// shrinks reports whether the Deployment controller is about to end old pods without waiting for new ones: the sum that
+// it does itself (k8s.io/kubernetes/pkg/controller/deployment/rolling.go, reconcileOldReplicaSets).
+func shrinks(d *appsv1.Deployment, newest *appsv1.ReplicaSet, old []*appsv1.ReplicaSet) bool {
+	var before, all int32
+	for _, rs := range old {
+		before += replicas(rs.Spec.Replicas)
+	}
+	if before == 0 {
+		return false
+	}
+	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+		return true
+	}
+	all = before + replicas(newest.Spec.Replicas)
+	unavailable := replicas(newest.Spec.Replicas) - newest.Status.AvailableReplicas
+	return all-(replicas(d.Spec.Replicas)-maxUnavailable(d))-unavailable > 0
+}
+
+// maxUnavailable is how many pods of a Deployment may be missing: a quarter by default, rounded down, and 1 when neither
+// that nor maxSurge allows a step.
+func maxUnavailable(d *appsv1.Deployment) int32 {
+	want := int(replicas(d.Spec.Replicas))
+	quarter := intstr.FromString("25%")
+	unavailable, surge := &quarter, &quarter
+	if rolling := d.Spec.Strategy.RollingUpdate; rolling != nil {
+		if rolling.MaxUnavailable != nil {
+			unavailable = rolling.MaxUnavailable
+		}
+		if rolling.MaxSurge != nil {
+			surge = rolling.MaxSurge
+		}
+	}
+	u, err := intstr.GetScaledValueFromIntOrPercent(unavailable, want, false)
+	if err != nil {
+		return 0
+	}
+	if s, err := intstr.GetScaledValueFromIntOrPercent(surge, want, true); u == 0 && s == 0 && err == nil {
+		return 1
+	}
+	return int32(min(u, want)) //nolint:gosec // at most want, which is an int32
+}
+
+// notCreated returns what keeps the newest ReplicaSet from making pods. The Deployment's own condition may be of an older
+// one, and counts only where the ReplicaSet is not known.
+//
+//	status:
+//	  observedGeneration: 1
+//	  conditions:
+//	  - {type: ReplicaFailure, status: "True", reason: FailedCreate, message: '…'}
+func notCreated(d *appsv1.Deployment, newest *appsv1.ReplicaSet, r rollout, w *World) []Problem {
+	if newest == nil {
+		for _, c := range d.Status.Conditions {
+			if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+				return []Problem{refused(d.Namespace, c.Reason, c.Message, r, w)}
+			}
+		}
+		return nil
+	}
+	return replicaFailure(newest, r, w)
+}
+
+func replicaFailure(rs *appsv1.ReplicaSet, r rollout, w *World) []Problem {
+	if rs.Status.ObservedGeneration < rs.Generation {
+		return nil
+	}
+	for _, c := range rs.Status.Conditions {
+		if c.Type == appsv1.ReplicaSetReplicaFailure && c.Status == corev1.ConditionTrue {
+			return []Problem{refused(rs.Namespace, c.Reason, c.Message, r, w)}
+		}
+	}
+	return nil
+}
+
+// overdue adds the Deployment's own verdict, with the reason that its pods have.
+func overdue(d *appsv1.Deployment, problems []Problem, w *World) []Problem {
+	for _, c := range d.Status.Conditions {
+		if c.Type != appsv1.DeploymentProgressing || c.Status != corev1.ConditionFalse || c.Reason != "ProgressDeadlineExceeded" {
+			continue
+		}
+		if w.Before.sameCondition(d.UID, string(c.Type), c.LastUpdateTime) {
+			continue
+		}
+		p := Problem{Reason: c.Reason, Message: fmt.Sprintf("no progress within its progressDeadlineSeconds (%s)", deadline(d))}
+		if len(problems) > 0 {
+			why := problems[0]
+			p.Pod, p.Container, p.Logs, p.Since = why.Pod, why.Container, why.Logs, why.Since
+			p.Message += ": " + why.Message
+		}
+		return append([]Problem{p}, problems...)
+	}
+	return problems
 }
 
 func deadline(d *appsv1.Deployment) time.Duration {
 	if d.Spec.ProgressDeadlineSeconds == nil {
-		return 10 * time.Minute
+		return DefaultLimit
 	}
 	return time.Duration(*d.Spec.ProgressDeadlineSeconds) * time.Second
 }
+
+func replicas(n *int32) int32 {
+	if n == nil {
+		return 1
+	}
+	return *n
+}
+
+// count prints a number with its noun.
+func count(n int32, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// replicaSet reads a ReplicaSet that stands in the manifests by itself
+//
+//	spec: {replicas: 2}
+//	status: {observedGeneration: 1, replicas: 2, availableReplicas: 2}
+func replicaSet(rs *appsv1.ReplicaSet, w *World) Status {
+	if rs.Status.ObservedGeneration < rs.Generation {
+		return Status{Message: "not looked at yet by the ReplicaSet controller"}
+	}
+	want := replicas(rs.Spec.Replicas)
+	pods := w.podsOf(rs.UID)
+	status := Status{Message: fmt.Sprintf("%d of %d pods are available", rs.Status.AvailableReplicas, want), Progress: progressOf(pods)}
+	if rs.Status.AvailableReplicas >= want {
+		status.Ready = true
+		return settling(status, pods, rs.Spec.MinReadySeconds, w)
+	}
+	status.Problems = worstFirst(append(replicaFailure(rs, rollout{}, w), podProblems(pods, rollout{}, w)...))
+	return status
+}
+
+// settling holds back a workload that is ready when one of its containers has crashed during this deploy and has no
+// readiness probe: such a container counts as ready whenever it runs.
+func settling(status Status, pods []*corev1.Pod, minReadySeconds int32, w *World) Status {
+	if minReadySeconds > 0 {
+		return status
+	}
+	for _, pod := range byName(pods) {
+		if !isReady(pod) || w.Before.hadPod(pod.UID) {
+			continue
+		}
+		for _, c := range pod.Status.ContainerStatuses {
+			spec, last := containerSpec(pod, c.Name), c.LastTerminationState.Terminated
+			if c.RestartCount == 0 || last == nil || spec == nil || spec.ReadinessProbe != nil || spec.StartupProbe != nil {
+				continue
+			}
+			ran := last.FinishedAt.Sub(last.StartedAt.Time)
+			status.Ready = false
+			status.Problems = append(status.Problems, Problem{
+				Pod: pod.Name, Container: c.Name, Reason: fmt.Sprintf("Restarted %d", c.RestartCount), Heals: Forgiven,
+				Grace: min(max(ran, 0)+settleTime, w.Graces.Crash), Logs: true,
+				Message: "it runs again after it ended, and has no readiness probe: whether it stays is waited for (" + exitSentence(last, spec) + ")",
+			})
+		}
+	}
+	return status
+}
+
+// settleTime is how much longer than before a restarted container has to run.
+const settleTime = 3 * time.Second

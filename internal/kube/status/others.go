@@ -3,6 +3,7 @@ package status
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -10,8 +11,14 @@ import (
 
 // claim reads
 //
+//	spec:
+//	  storageClassName: managed-csi
 //	status:
 //	  phase: Bound         # or Pending, Lost
+//
+// its StorageClass
+//
+//	volumeBindingMode: WaitForFirstConsumer
 //
 // and the events of the claim. A claim whose class binds only when a pod uses it stays Pending, rightly so.
 func claim(c *corev1.PersistentVolumeClaim, w *World) Status {
@@ -21,18 +28,43 @@ func claim(c *corev1.PersistentVolumeClaim, w *World) Status {
 	case corev1.ClaimLost:
 		return Status{Message: "lost", Problems: []Problem{{Reason: "Lost", Message: "its volume is gone"}}}
 	}
-	status := Status{Message: "waits for a volume", Problems: []Problem{{
-		Reason: "Pending", Message: "nothing has given it a volume: look at its storage class", Heals: Perhaps, Grace: w.cloudGrace(),
-	}}}
-	for _, event := range w.eventsOf(c.UID) {
+	binds := Status{Ready: true, Message: "binds when a pod uses it"}
+	name := ""
+	if c.Spec.StorageClassName != nil {
+		name = *c.Spec.StorageClassName
+	}
+	p := Problem{Reason: "Pending", Message: "nothing has given it a volume: look at its storage class", Heals: Perhaps, Grace: w.cloudGrace()}
+	class, known := w.find(StorageClasses, "", name)
+	if class != nil && class.Object["volumeBindingMode"] == "WaitForFirstConsumer" {
+		return binds
+	}
+	for _, event := range w.Events {
+		if event.InvolvedObject.UID != c.UID {
+			continue
+		}
 		switch event.Reason {
 		case "WaitForFirstConsumer", "WaitForPodScheduled":
-			return Status{Ready: true, Message: "binds when a pod uses it"}
+			return binds // whenever that was
 		case "ProvisioningFailed", "FailedBinding":
-			status.Problems = []Problem{{Reason: event.Reason, Message: event.Message, Heals: Perhaps, Grace: w.Graces.Place}}
+			if w.Before.isNew(event) {
+				p.Reason, p.Message, p.Grace = event.Reason, event.Message, w.Graces.Place
+			}
 		}
 	}
-	return status
+	if name != "" && (known && class == nil || !known && noClass(p.Message, name)) {
+		p.Message = fmt.Sprintf("there is no StorageClass %q in the cluster: name another one, or create it", name)
+		p.Grace = w.Graces.Config // a volume that is made by hand may have that class all the same
+	}
+	if p.Reason == "FailedBinding" && name == "" && c.Spec.VolumeName == "" {
+		p.Message = "it names no storage class, the cluster has no default one, and no volume fits: set storageClassName"
+		p.Grace = w.Graces.Config
+	}
+	return Status{Message: "waits for a volume", Problems: []Problem{p}}
+}
+
+// noClass reports whether the message of an event says that a StorageClass is missing: storageclass.storage.k8s.io "x" not found.
+func noClass(message, name string) bool {
+	return strings.Contains(message, "storageclass") && strings.Contains(message, quote(name)+" not found")
 }
 
 // service reads
@@ -57,7 +89,11 @@ func service(s *corev1.Service, w *World) Status {
 	}}}
 	for _, event := range w.eventsOf(s.UID) {
 		if event.Reason == "SyncLoadBalancerFailed" {
-			status.Problems = []Problem{{Reason: event.Reason, Message: "the cloud gives it no address: " + event.Message, Heals: Perhaps, Grace: w.Graces.Place}}
+			// It is tried again, and Azure serves one change of a load balancer at a time.
+			status.Problems = []Problem{{Reason: event.Reason, Message: "the cloud gives it no address: " + event.Message, Heals: Perhaps, Grace: w.cloudGrace()}}
+			if containsAny(event.Message, "AuthorizationFailed", "PublicIPCountLimitReached", "QuotaExceeded", "InvalidParameter", "not found") {
+				status.Problems[0].Grace = w.Graces.Place
+			}
 		}
 	}
 	return status
@@ -74,7 +110,8 @@ func service(s *corev1.Service, w *World) Status {
 //	    status: "False"
 //	    reason: FailedGetResourceMetric
 //
-// A cluster without metrics must not fail a deploy of an app that runs, so only a target that is missing counts.
+// A cluster without metrics must not fail a deploy of an app that runs, nor may one whose load wants more pods than
+// maxReplicas, so only a target that is missing counts.
 func autoscaler(a *autoscalingv2.HorizontalPodAutoscaler, w *World) Status {
 	message := ""
 	for _, condition := range a.Status.Conditions {

@@ -13,6 +13,8 @@ import (
 //	  generation: 2
 //	spec:
 //	  replicas: 3
+//	  minReadySeconds: 10
+//	  podManagementPolicy: OrderedReady   # Parallel does not wait for the pod before
 //	  updateStrategy:
 //	    type: RollingUpdate        # with OnDelete the pods are replaced when somebody deletes them
 //	    rollingUpdate:
@@ -21,16 +23,14 @@ import (
 //	  observedGeneration: 2
 //	  updatedReplicas: 1
 //	  readyReplicas: 3
+//	  availableReplicas: 2
 //	  currentRevision: redis-7d9
 //	  updateRevision: redis-5c4    # the label controller-revision-hash of the new pods
 func statefulSet(s *appsv1.StatefulSet, w *World) Status {
 	if s.Status.ObservedGeneration < s.Generation {
 		return Status{Message: "not looked at yet by the StatefulSet controller"}
 	}
-	want := int32(1)
-	if s.Spec.Replicas != nil {
-		want = *s.Spec.Replicas
-	}
+	want := replicas(s.Spec.Replicas)
 	updated := want
 	if rolling := s.Spec.UpdateStrategy.RollingUpdate; rolling != nil && rolling.Partition != nil {
 		updated = max(0, want-*rolling.Partition)
@@ -38,19 +38,53 @@ func statefulSet(s *appsv1.StatefulSet, w *World) Status {
 	if s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType {
 		updated = 0
 	}
-	message := fmt.Sprintf("%d of %d pods are ready", s.Status.ReadyReplicas, want)
-	switch {
-	case s.Status.UpdatedReplicas < updated && s.Status.UpdateRevision != s.Status.CurrentRevision:
-		message = fmt.Sprintf("%d of %d pods are new", s.Status.UpdatedReplicas, updated)
-	case s.Status.ReadyReplicas >= want && s.Status.Replicas <= want:
-		return Status{Ready: true, Message: message}
+	ready, adjective := s.Status.ReadyReplicas, "ready"
+	if s.Spec.MinReadySeconds > 0 {
+		ready, adjective = s.Status.AvailableReplicas, fmt.Sprintf("ready for %d s (minReadySeconds)", s.Spec.MinReadySeconds)
 	}
-	var pods []*corev1.Pod
-	for _, pod := range w.podsOf(s.UID) {
+	status := Status{Message: fmt.Sprintf("%d of %d pods are %s", ready, want, adjective)}
+	pods := w.podsOf(s.UID)
+	var newer, older []*corev1.Pod
+	for _, pod := range pods {
 		if pod.Labels[appsv1.ControllerRevisionHashLabelKey] == s.Status.UpdateRevision {
-			pods = append(pods, pod)
+			newer = append(newer, pod)
+		} else {
+			older = append(older, pod)
 		}
 	}
-	problems := append(creationProblems(w.eventsOf(s.UID), w), podProblems(pods, w)...)
-	return Status{Message: message, Problems: worstFirst(problems)}
+	status.Progress = progressOf(newer)
+	switch {
+	case s.Status.UpdatedReplicas < updated && s.Status.UpdateRevision != s.Status.CurrentRevision:
+		status.Message = fmt.Sprintf("%d of %d pods are new", s.Status.UpdatedReplicas, updated)
+	case ready >= want && s.Status.Replicas <= want:
+		status.Ready = true
+		if updated == 0 && len(older) > 0 {
+			status.Message += ", and keep their revision (updateStrategy)"
+		}
+		return settling(status, newer, s.Spec.MinReadySeconds, w)
+	}
+	r := rollout{peers: s.Spec.PodManagementPolicy == appsv1.ParallelPodManagement}
+	problems := podProblems(newer, r, w)
+	if len(pods) < int(want) {
+		status.Message = waitsForOld(w, s.Namespace, status.Message)
+		problems = append(problems, creationProblems(s.Namespace, w.eventsOf(s.UID), r, w)...)
+	}
+	if len(problems) == 0 {
+		problems = blockedBy(older, r, w)
+	}
+	status.Problems = worstFirst(problems)
+	return status
+}
+
+// blockedBy explains a pod of the revision before that is not ready: the controller waits for it before it replaces any.
+func blockedBy(older []*corev1.Pod, r rollout, w *World) []Problem {
+	problems := podProblems(older, r, w)
+	for i := range problems {
+		p := &problems[i]
+		p.Message = "the StatefulSet's controller waits for this pod of the revision before: " + p.Message
+		if p.Heals != Expected {
+			p.Heals, p.Grace = Perhaps, max(p.Grace, w.Graces.Place)
+		}
+	}
+	return problems
 }

@@ -1,5 +1,6 @@
 // Package status reads from objects how far they have come: ready, on their way, or failed and why. It knows no
-// network and no clock: everything that it looks at stands in a [World].
+// network and no clock: everything that it looks at stands in a [World]. A [Judge] compares one look with the next and
+// decides which problem has lasted too long.
 //
 // Each kind has a file of its own, with a sample of the fields that it reads.
 package status
@@ -11,22 +12,27 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 )
 
 // Status is how far one object has come.
 type Status struct {
-	// Ready says that the object does what it is there for.
+	// Ready reports whether the object does what it is there for.
 	Ready bool
 	// Message is a few words for a table: "2 of 3 pods are ready".
 	Message string
-	// Problems are what keeps it from being ready, the worst first.
+	// Problems are the reasons why it is not ready, the worst first.
 	Problems []Problem
+	// Progress grows while the object gets closer to being ready: pods, containers, completions. Only its growth counts.
+	Progress int
+	// Limit is how long the object may stay without progress; 0 for DefaultLimit.
+	Limit time.Duration
 }
 
 // Problem is one reason why an object is not ready.
 type Problem struct {
-	// Pod and Container say where, when it is in a pod.
+	// Pod and Container are set when the problem is in a pod.
 	Pod, Container string
 	// Reason is the cluster's own word: ErrImagePull, CrashLoopBackOff, FailedCreate.
 	Reason string
@@ -34,11 +40,20 @@ type Problem struct {
 	Message string
 	// Heals says whether waiting may help.
 	Heals Healing
-	// Grace is how long to wait for that; zero for Never.
+	// Grace is how long to wait: from the first look that showed the problem for Perhaps and Forgiven, from the object's
+	// last progress for Expected, where 0 stands for the object's Limit. It is not used for Never.
 	Grace time.Duration
-	// Depends says that the container may be waiting for another workload of the release.
+	// Depends reports whether another object of the release, while it is not ready, may be the cause.
 	Depends bool
-	// Logs says that the container's output tells more.
+	// Retry is how long after its cause is gone the cluster may take to try again.
+	Retry time.Duration
+	// Attempt counts the tries that failed or are under way; 0 when they cannot be counted.
+	Attempt int
+	// Stale reports whether the problem may be from before the deploy.
+	Stale bool
+	// Since is the time from which on it is known, by the cluster's clock; zero when that is unknown.
+	Since time.Time
+	// Logs reports whether the container's output tells more.
 	Logs bool
 }
 
@@ -46,47 +61,18 @@ type Problem struct {
 type Healing int
 
 const (
-	// Never: the deploy fails now.
+	// Never means that the deploy fails now.
 	Never Healing = iota
-	// Perhaps: the deploy fails after the Problem's Grace.
+	// Perhaps means that the deploy fails after the Problem's Grace.
 	Perhaps
-	// Expected: something is at work on it, as an autoscaler is; only the deploy's own time limit ends the wait.
+	// Expected means that something is at work on it: a node that is being added, a pod that is still terminating.
 	Expected
-	// Forgiven: after the Problem's Grace the object counts as ready all the same.
+	// Forgiven means that after the Problem's Grace the object counts as ready all the same.
 	Forgiven
 )
 
-// Key identifies a problem from one look to the next, though its message changes and its pod is replaced by another.
+// Key identifies a problem of a pod from one look to the next, though its message changes.
 func (p Problem) Key() string { return p.Container + "\x00" + p.Reason }
-
-// Graces are the defaults for reasons that may heal.
-type Graces struct {
-	Config  time.Duration // a ConfigMap or Secret that is missing
-	Pull    time.Duration // a registry that does not answer
-	Crash   time.Duration // a container that crashed once
-	Probe   time.Duration // a probe that fails, when longer than what the probe itself allows
-	Place   time.Duration // a pod that no node has room for
-	Refused time.Duration // a webhook or a quota's controller that cannot be asked, a Gateway that refuses a route
-	Route   time.Duration // a route that no Gateway answers for
-}
-
-// DefaultGraces are used when the user sets no --grace.
-var DefaultGraces = Graces{
-	Config:  3 * time.Second,
-	Pull:    30 * time.Second,
-	Crash:   60 * time.Second,
-	Place:   30 * time.Second,
-	Refused: 20 * time.Second,
-	Route:   10 * time.Second,
-}
-
-// cloudGrace is the least that what a cloud does behind the scenes gets: an address, a disk that moves to another node.
-const cloudGrace = 5 * time.Minute
-
-func (w *World) cloudGrace() time.Duration { return max(w.Graces.Place, cloudGrace) }
-
-// AllGraces is the same grace for every reason.
-func AllGraces(d time.Duration) Graces { return Graces{d, d, d, d, d, d, d} }
 
 // Autoscaler says whether something adds nodes.
 type Autoscaler int
@@ -100,53 +86,96 @@ const (
 
 // World is what is known about the cluster around an object.
 type World struct {
-	Pods        []*corev1.Pod
+	Pods        []*corev1.Pod // those that are terminating, too
 	ReplicaSets []*appsv1.ReplicaSet
-	Events      []*corev1.Event // of this deploy only; older ones must not fail it
+	Events      []*corev1.Event
 	Autoscaler  Autoscaler
 	Graces      Graces
+	// Before is what stood in the cluster before the deploy changed it; nil when that is unknown, so that all counts.
+	Before *Baseline
+	// Now is the time by the cluster's clock; zero when it is unknown.
+	Now time.Time
+	// Release are the objects of the release.
+	Release []*unstructured.Unstructured
+	// Published are the image references that the registry is known to have.
+	Published map[string]bool
+	// Find returns an object by name, nil when there is none. Known is false while nobody has looked, or may look.
+	// A nil Find knows nothing.
+	Find func(kind schema.GroupVersionKind, namespace, name string) (object *unstructured.Unstructured, known bool)
 }
 
-// Of says how far object has come.
+// Kinds that Find is asked for.
+var (
+	StorageClasses = schema.GroupVersionKind{Group: "storage.k8s.io", Version: "v1", Kind: "StorageClass"}
+	CSIDrivers     = schema.GroupVersionKind{Group: "storage.k8s.io", Version: "v1", Kind: "CSIDriver"}
+	Nodes          = schema.GroupVersionKind{Version: "v1", Kind: "Node"}
+	Secrets        = schema.GroupVersionKind{Version: "v1", Kind: "Secret"}
+	ConfigMaps     = schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}
+	Claims         = schema.GroupVersionKind{Version: "v1", Kind: "PersistentVolumeClaim"}
+)
+
+// Of returns how far an object has come.
 func Of(object *unstructured.Unstructured, w *World) Status {
-	gvk := object.GroupVersionKind()
-	if read, ok := readers[kind{gvk.Group, gvk.Kind}]; ok {
-		return read(object, w)
+	if object.GetDeletionTimestamp() != nil {
+		return terminating(object, w)
 	}
-	return custom(object, w)
+	gvk := object.GroupVersionKind()
+	read, ok := readers[gvk.GroupKind()]
+	if !ok && isBuiltin(gvk.Group) {
+		return Status{Ready: true}
+	}
+	if !ok {
+		read = custom
+	}
+	return read(object, w)
 }
 
-// Watched says whether an object has a status worth waiting for. A ConfigMap is there or it is not, and so is a Service
-// that waits for no address.
+// Watched reports whether an object has a status worth waiting for. A ConfigMap is there or it is not, and so is a
+// Service that waits for no address. Whatever is being deleted has to be waited for.
 func Watched(object *unstructured.Unstructured) bool {
 	gvk := object.GroupVersionKind()
+	if object.GetDeletionTimestamp() != nil {
+		return true
+	}
 	if gvk.Group == "" && gvk.Kind == "Service" {
 		kind, _, _ := unstructured.NestedString(object.Object, "spec", "type")
 		return kind == string(corev1.ServiceTypeLoadBalancer)
 	}
-	if _, ok := readers[kind{gvk.Group, gvk.Kind}]; ok {
+	if _, ok := readers[gvk.GroupKind()]; ok {
 		return true
 	}
-	_, builtin := builtinGroups[gvk.Group]
-	return !builtin
+	return !isBuiltin(gvk.Group)
 }
 
-type kind struct{ group, name string }
+// HoldsOthers reports whether a container may have to wait for objects of a kind. An address, a route and an autoscaler
+// are nothing that a container waits for.
+func HoldsOthers(kind schema.GroupKind) bool {
+	switch kind.Group {
+	case "apps", "batch":
+		return true
+	case "":
+		return kind.Kind == "Pod"
+	case "gateway.networking.k8s.io":
+		return false
+	}
+	return !isBuiltin(kind.Group)
+}
 
 type reader func(*unstructured.Unstructured, *World) Status
 
-var readers = map[kind]reader{
-	{"apps", "Deployment"}:                               typed(deployment),
-	{"apps", "StatefulSet"}:                              typed(statefulSet),
-	{"apps", "DaemonSet"}:                                typed(daemonSet),
-	{"batch", "Job"}:                                     typed(job),
-	{"", "Pod"}:                                          typed(barePod),
-	{"", "PersistentVolumeClaim"}:                        typed(claim),
-	{"", "Service"}:                                      typed(service),
-	{"autoscaling", "HorizontalPodAutoscaler"}:           typed(autoscaler),
-	{"gateway.networking.k8s.io", "HTTPRoute"}:           route,
-	{"gateway.networking.k8s.io", "GRPCRoute"}:           route,
-	{"apiextensions.k8s.io", "CustomResourceDefinition"}: func(o *unstructured.Unstructured, _ *World) Status { return definition(o) },
+var readers = map[schema.GroupKind]reader{
+	{Group: "apps", Kind: "Deployment"}:                               typed(deployment),
+	{Group: "apps", Kind: "ReplicaSet"}:                               typed(replicaSet),
+	{Group: "apps", Kind: "StatefulSet"}:                              typed(statefulSet),
+	{Group: "apps", Kind: "DaemonSet"}:                                typed(daemonSet),
+	{Group: "batch", Kind: "Job"}:                                     typed(job),
+	{Kind: "Pod"}:                                                     typed(barePod),
+	{Kind: "PersistentVolumeClaim"}:                                   typed(claim),
+	{Kind: "Service"}:                                                 typed(service),
+	{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}:           typed(autoscaler),
+	{Group: "gateway.networking.k8s.io", Kind: "HTTPRoute"}:           route,
+	{Group: "gateway.networking.k8s.io", Kind: "GRPCRoute"}:           route,
+	{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}: func(o *unstructured.Unstructured, _ *World) Status { return definition(o) },
 }
 
 // builtinGroups are the groups whose other kinds are ready as soon as they are stored.
@@ -157,38 +186,48 @@ var builtinGroups = map[string]struct{}{
 	"certificates.k8s.io": {}, "apiextensions.k8s.io": {}, "resource.k8s.io": {},
 }
 
+func isBuiltin(group string) bool {
+	_, builtin := builtinGroups[group]
+	return builtin
+}
+
 // typed lets a reader work on the API's own type.
 func typed[T any](read func(*T, *World) Status) reader {
 	return func(o *unstructured.Unstructured, w *World) Status {
 		into := new(T)
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, into); err != nil {
-			return Status{Message: "unreadable status: " + err.Error()}
+			return Status{Message: "its status cannot be read: " + err.Error()}
 		}
 		return read(into, w)
 	}
 }
 
+// podsOf returns the pods of an owner that are not terminating.
 func (w *World) podsOf(owner types.UID) []*corev1.Pod {
 	var pods []*corev1.Pod
 	for _, pod := range w.Pods {
-		if pod.DeletionTimestamp != nil {
-			continue
-		}
-		for _, reference := range pod.OwnerReferences {
-			if reference.UID == owner {
-				pods = append(pods, pod)
-			}
+		if pod.DeletionTimestamp == nil && controlledBy(pod.OwnerReferences, owner) {
+			pods = append(pods, pod)
 		}
 	}
 	return pods
 }
 
+// eventsOf returns the events of an object that are of this deploy.
 func (w *World) eventsOf(object types.UID) []*corev1.Event {
 	var events []*corev1.Event
 	for _, event := range w.Events {
-		if event.InvolvedObject.UID == object {
+		if event.InvolvedObject.UID == object && w.Before.isNew(event) {
 			events = append(events, event)
 		}
 	}
 	return events
+}
+
+// find asks Find.
+func (w *World) find(kind schema.GroupVersionKind, namespace, name string) (object *unstructured.Unstructured, known bool) {
+	if w.Find == nil {
+		return nil, false
+	}
+	return w.Find(kind, namespace, name)
 }

@@ -61,7 +61,7 @@ func TestReadiness(t *testing.T) {
 	}{
 		"deployment, spec not seen": {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, generation: 2}\nstatus: {observedGeneration: 1, replicas: 1, updatedReplicas: 1, availableReplicas: 1}", false, "not looked at yet"},
 		"deployment, half new":      {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 2}\nstatus: {replicas: 3, updatedReplicas: 1, availableReplicas: 2}", false, "1 of 2 pods are new"},
-		"deployment, old left":      {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 2}\nstatus: {replicas: 3, updatedReplicas: 2, availableReplicas: 2}", false, "old pods still there: 1"},
+		"deployment, old left":      {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 2}\nstatus: {replicas: 3, updatedReplicas: 2, availableReplicas: 2}", false, "1 old pod still runs"},
 		"deployment, unavailable":   {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 2}\nstatus: {replicas: 2, updatedReplicas: 2, availableReplicas: 1}", false, "1 of 2 pods are available"},
 		"deployment":                {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 2}\nstatus: {replicas: 2, updatedReplicas: 2, availableReplicas: 2}", true, "2 of 2 pods are available"},
 		"deployment of none":        {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 0}\nstatus: {}", true, "0 of 0 pods are available"},
@@ -235,7 +235,7 @@ func TestWhyNot(t *testing.T) {
 		},
 		"node coming": {
 			pod:    `  conditions: [{type: PodScheduled, status: "False", reason: Unschedulable, message: "0/1"}]` + event("p", "TriggeredScaleUp", "pod triggered scale-up"),
-			reason: "Unschedulable", says: "a node is being added", heals: status.Expected,
+			reason: "Unschedulable", says: "a node is being added", heals: status.Expected, grace: 20 * time.Minute,
 		},
 		"no node coming": {
 			pod: `  conditions: [{type: PodScheduled, status: "False", reason: Unschedulable, message: "0/1"}]` + event("p", "NotTriggerScaleUp", "max node group size reached"), autoscaler: status.Present,
@@ -269,12 +269,16 @@ func TestRefusedPods(t *testing.T) {
 		`Internal error occurred: failed calling webhook "policy.example.com": connection refused`:            {"failed calling webhook", status.Perhaps},
 		`pods "web-" is forbidden: error looking up service account vote/web: serviceaccount "web" not found`: {`serviceaccount "web" not found`, status.Perhaps},
 	} {
-		o := object(t, rollingOut)
-		require.NoError(t, unstructured.SetNestedSlice(o.Object, []any{map[string]any{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}}, "status", "conditions"))
-		s := status.Of(o, world(t, around))
+		o, w := object(t, rollingOut), world(t, around)
+		w.ReplicaSets[1].Status.Conditions = []appsv1.ReplicaSetCondition{{Type: appsv1.ReplicaSetReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: message}}
+		s := status.Of(o, w)
 		require.Len(t, s.Problems, 1)
 		assert.Contains(t, s.Problems[0].Message, test.says)
 		assert.Equal(t, test.heals, s.Problems[0].Heals)
+
+		// The Deployment repeats what an older ReplicaSet complained of.
+		require.NoError(t, unstructured.SetNestedSlice(o.Object, []any{map[string]any{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}}, "status", "conditions"))
+		assert.Empty(t, status.Of(o, world(t, around)).Problems)
 	}
 }
 
