@@ -1,21 +1,23 @@
 package plan
 
 import (
-	"encoding/json"
+	"bytes"
 	"reflect"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
 )
 
-// UpToDate says that a server-side apply of desired as manager would change nothing: manager owns the fields of desired
-// and no other, and their values are those of live. It says no when in doubt, such as for a quantity that the server
-// writes differently; then the server is asked.
+// UpToDate reports whether a server-side apply of desired as manager would change nothing: manager owns exactly the
+// fields of desired, and their values are those of live. It returns false when in doubt, such as for a quantity that the
+// server writes in another way; then the server is asked.
 //
-// Annotations that begin with volatile are left out of the comparison when it is not empty.
+// Annotations that begin with volatile are not compared, if volatile is not empty.
 func UpToDate(live, desired *unstructured.Unstructured, manager, volatile string) bool {
-	owned := ownedFields(live, manager)
+	owned := appliedFields(live, manager)
 	if owned == nil {
 		return false
 	}
@@ -27,187 +29,158 @@ func UpToDate(live, desired *unstructured.Unstructured, manager, volatile string
 		delete(want, field)
 	}
 	metadata, _ := want["metadata"].(map[string]any)
-	ownedMetadata, _ := owned["f:metadata"].(map[string]any)
-	for _, field := range []string{"name", "namespace"} { // identity, which nobody owns
+	for _, field := range []string{"name", "namespace"} { // identity, which no manager owns
 		delete(metadata, field)
 	}
 	if volatile != "" {
-		dropPrefixed(metadata, "annotations", volatile)
-		dropPrefixed(ownedMetadata, "f:annotations", "f:"+volatile)
+		annotations, _ := metadata["annotations"].(map[string]any)
+		for key := range annotations {
+			if strings.HasPrefix(key, volatile) {
+				delete(annotations, key)
+			}
+		}
+		if len(annotations) == 0 {
+			delete(metadata, "annotations")
+		}
+		owned = withoutAnnotations(owned, volatile)
 	}
-	prune(want, "metadata")
-	prune(owned, "f:metadata")
+	if len(metadata) == 0 {
+		delete(want, "metadata")
+	}
 	return same(owned, want, live.Object)
 }
 
-// ownedFields is the fieldsV1 of what manager applied to live, or nil.
-func ownedFields(live *unstructured.Unstructured, manager string) map[string]any {
+// appliedFields returns the fields that manager applied to live, or nil if there are none that can be compared.
+func appliedFields(live *unstructured.Unstructured, manager string) *fieldpath.Set {
 	for _, entry := range live.GetManagedFields() {
-		if entry.Manager != manager || entry.Operation != metav1.ManagedFieldsOperationApply || entry.Subresource != "" || entry.FieldsV1 == nil {
+		if !isApply(entry, manager) {
 			continue
 		}
-		// Owned through another version of the API: paths may differ, so the server decides.
 		if entry.APIVersion != live.GetAPIVersion() {
-			return nil
+			return nil // owned through another version of the API, where paths may differ
 		}
-		var owned map[string]any
-		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &owned) != nil {
-			return nil
-		}
-		return owned
+		return fieldsOf(entry)
 	}
 	return nil
 }
 
-func dropPrefixed(parent map[string]any, field, prefix string) {
-	child, _ := parent[field].(map[string]any)
-	for key := range child {
-		if strings.HasPrefix(key, prefix) {
-			delete(child, key)
+func isApply(entry metav1.ManagedFieldsEntry, manager string) bool {
+	return entry.Manager == manager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == ""
+}
+
+// fieldsOf returns the fields of an entry, or nil if they cannot be read.
+func fieldsOf(entry metav1.ManagedFieldsEntry) *fieldpath.Set {
+	if entry.FieldsV1 == nil {
+		return nil
+	}
+	set := &fieldpath.Set{}
+	if set.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())) != nil {
+		return nil
+	}
+	return set
+}
+
+// withoutAnnotations returns the set without the annotations that begin with prefix.
+func withoutAnnotations(set *fieldpath.Set, prefix string) *fieldpath.Set {
+	all := fieldpath.MakePathOrDie("metadata", "annotations")
+	drop, others := fieldpath.NewSet(), false
+	for path := range set.All() {
+		if len(path) != len(all)+1 || !path[:len(all)].Equals(all) {
+			continue
+		}
+		if name := path[len(all)].FieldName; name != nil && strings.HasPrefix(*name, prefix) {
+			drop.Insert(path.Copy())
+		} else {
+			others = true
 		}
 	}
-	rest := len(child)
-	if _, dot := child["."]; dot {
-		rest--
+	if !others {
+		drop.Insert(all)
 	}
-	if child != nil && rest == 0 {
-		delete(parent, field)
-	}
+	return set.Difference(drop)
 }
 
-func prune(parent map[string]any, field string) {
-	if child, ok := parent[field].(map[string]any); ok && len(child) == 0 {
-		delete(parent, field)
-	}
-}
-
-// same walks the owned fields, the wanted values and the live ones side by side. The keys of fieldsV1 are f:NAME for a
-// field, k:{…} for the item of a list with those key fields, v:VALUE for the item of a set, and "." for the thing
-// itself; an empty map is a leaf, or something that is owned as a whole.
-func same(owned map[string]any, want, live any) bool {
-	if len(owned) == 0 {
-		return reflect.DeepEqual(want, live)
+// same walks the owned fields, the wanted values and the live ones side by side.
+func same(owned *fieldpath.Set, want, live any) bool {
+	elements := owned.Members.Copy()
+	for element := range owned.Children.All() {
+		elements.Insert(element)
 	}
 	switch want := want.(type) {
 	case map[string]any:
 		live, ok := live.(map[string]any)
-		if !ok {
+		if !ok || elements.Size() != len(want) {
 			return false
 		}
-		for key := range owned {
-			name, isField := strings.CutPrefix(key, "f:")
-			if _, there := want[name]; isField && !there {
-				return false // would be removed
+		for element := range elements.All() {
+			if element.FieldName == nil {
+				return false
 			}
-		}
-		for name, value := range want {
-			child, ok := owned["f:"+name].(map[string]any)
-			if !ok || !same(child, value, live[name]) {
+			wanted, there := want[*element.FieldName]
+			if !there || !sameChild(owned, element, wanted, live[*element.FieldName]) {
 				return false
 			}
 		}
 		return true
 	case []any:
 		live, ok := live.([]any)
-		return ok && sameItems(owned, want, live)
+		if !ok || elements.Size() != len(want) {
+			return false
+		}
+		for element := range elements.All() {
+			wanted, there := itemOf(want, element, true), itemOf(live, element, false)
+			if wanted == nil || there == nil || !sameChild(owned, element, wanted, there) {
+				return false
+			}
+		}
+		return true
 	}
 	return false
 }
 
-func sameItems(owned map[string]any, want, live []any) bool {
-	items := 0
-	for key, value := range owned {
-		switch {
-		case strings.HasPrefix(key, "k:"):
-			items++
-			var fields map[string]any
-			if unmarshalNumbers(key[2:], &fields) != nil {
-				return false
-			}
-			wanted, there := item(want, fields, true), item(live, fields, false)
-			child, _ := value.(map[string]any)
-			if wanted == nil || there == nil || !same(child, wanted, there) {
-				return false
-			}
-		case strings.HasPrefix(key, "v:"):
-			items++
-			var element any
-			if unmarshalNumbers(key[2:], &element) != nil || !contains(want, element) || !contains(live, element) {
-				return false
-			}
-		case key != ".":
-			return false
-		}
+// sameChild compares one element of owned. One without elements of its own is a leaf, or owned as a whole.
+func sameChild(owned *fieldpath.Set, element fieldpath.PathElement, want, live any) bool {
+	if child, ok := owned.Children.Get(element); ok && !child.Empty() {
+		return same(child, want, live)
 	}
-	return items == len(want)
+	return reflect.DeepEqual(want, live)
 }
 
-// item is the item of list with those key fields. A manifest may leave out a key field that has a default, such as the
-// protocol of a port; lenient lets that match.
-func item(list []any, fields map[string]any, lenient bool) any {
+// itemOf returns the item of a list that element selects, or nil if there is none or it is ambiguous. A manifest may
+// leave out a key field that has a default, such as the protocol of a port: with lenient set, that matches.
+func itemOf(list []any, element fieldpath.PathElement, lenient bool) any {
 	var found any
-	for _, candidate := range list {
-		entry, ok := candidate.(map[string]any)
-		if !ok {
+	for _, item := range list {
+		var matches bool
+		switch {
+		case element.Key != nil:
+			fields, ok := item.(map[string]any)
+			if !ok {
+				return nil
+			}
+			matches = matchesKey(fields, *element.Key, lenient)
+		case element.Value != nil:
+			matches = value.Equals(value.NewValueInterface(item), *element.Value)
+		}
+		if matches && found != nil {
 			return nil
 		}
-		matches := true
-		for name, value := range fields {
-			got, there := entry[name]
-			if !there && lenient {
-				continue
-			}
-			matches = matches && there && reflect.DeepEqual(got, value)
-		}
 		if matches {
-			if found != nil {
-				return nil // cannot tell which
-			}
-			found = entry
+			found = item
 		}
 	}
 	return found
 }
 
-func contains(list []any, element any) bool {
-	for _, candidate := range list {
-		if reflect.DeepEqual(candidate, element) {
-			return true
+func matchesKey(fields map[string]any, key value.FieldList, lenient bool) bool {
+	for _, k := range key {
+		got, there := fields[k.Name]
+		if !there && lenient {
+			continue
+		}
+		if !there || !value.Equals(value.NewValueInterface(got), k.Value) {
+			return false
 		}
 	}
-	return false
-}
-
-// unmarshalNumbers reads integers as int64, as unstructured objects hold them.
-func unmarshalNumbers(text string, into any) error {
-	decoder := json.NewDecoder(strings.NewReader(text))
-	decoder.UseNumber()
-	var value any
-	if err := decoder.Decode(&value); err != nil {
-		return err
-	}
-	value = integers(value)
-	switch into := into.(type) {
-	case *map[string]any:
-		*into, _ = value.(map[string]any)
-	case *any:
-		*into = value
-	}
-	return nil
-}
-
-func integers(value any) any {
-	switch value := value.(type) {
-	case json.Number:
-		if i, err := value.Int64(); err == nil {
-			return i
-		}
-		f, _ := value.Float64()
-		return f
-	case map[string]any:
-		for key, child := range value {
-			value[key] = integers(child)
-		}
-	}
-	return value
+	return true
 }

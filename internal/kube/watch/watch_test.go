@@ -1,0 +1,121 @@
+package watch_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
+
+	"github.com/aksflow/aksflow/internal/kube"
+	"github.com/aksflow/aksflow/internal/kube/watch"
+	"github.com/aksflow/aksflow/internal/testing/kubetest"
+)
+
+func TestMain(m *testing.M) { kubetest.Main(m) }
+
+func connect(t *testing.T) (*kube.Cluster, kubernetes.Interface) {
+	t.Helper()
+	kubeconfig := kubetest.Shared(t)
+	c, err := kube.Connect(t.Context(), kube.Options{Kubeconfig: kubeconfig})
+	require.NoError(t, err)
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	require.NoError(t, err)
+	client, err := kubernetes.NewForConfig(config)
+	require.NoError(t, err)
+	return c, client
+}
+
+func newNamespace(t *testing.T, client kubernetes.Interface, name string) {
+	t.Helper()
+	_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+}
+
+func decode(t *testing.T, text string) *unstructured.Unstructured {
+	t.Helper()
+	o := &unstructured.Unstructured{}
+	data, err := yaml.YAMLToJSON([]byte(text))
+	require.NoError(t, err)
+	require.NoError(t, o.UnmarshalJSON(data))
+	return o
+}
+
+// TestEventsCountByTheServersOrder has a machine whose clock is an hour off in either direction.
+func TestEventsCountByTheServersOrder(t *testing.T) {
+	c, client := connect(t)
+	const namespace = "clocks"
+	newNamespace(t, client, namespace)
+	ctx := t.Context()
+	write := func(name string, at time.Time) *corev1.Event {
+		e, err := client.CoreV1().Events(namespace).Create(ctx, &corev1.Event{
+			ObjectMeta: metav1.ObjectMeta{Name: name}, InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: namespace, Name: "a"},
+			FirstTimestamp: metav1.NewTime(at), LastTimestamp: metav1.NewTime(at), Count: 1,
+		}, metav1.CreateOptions{})
+		require.NoError(t, err)
+		return e
+	}
+	early, late := time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	write("before", late)
+	repeated := write("before-and-again", early)
+	series := write("before-and-in-a-series", early)
+
+	baseline, err := watch.Now(ctx, c, namespace)
+	require.NoError(t, err)
+	write("after", early)
+	repeated.Count = 2
+	_, err = client.CoreV1().Events(namespace).Update(ctx, repeated, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	series.Series = &corev1.EventSeries{Count: 2, LastObservedTime: metav1.NewMicroTime(early)}
+	_, err = client.CoreV1().Events(namespace).Update(ctx, series, metav1.UpdateOptions{})
+	require.NoError(t, err)
+
+	w := watch.New(ctx, c, baseline, 0)
+	defer w.Close()
+	require.NoError(t, w.FollowPods(ctx, namespace))
+	var names []string
+	for _, e := range w.World().Events {
+		names = append(names, e.Name)
+	}
+	assert.ElementsMatch(t, []string{"after", "before-and-again", "before-and-in-a-series"}, names)
+}
+
+// TestAwaitAsksForTheResourceOfAKind has a kind whose plural cannot be guessed.
+func TestAwaitAsksForTheResourceOfAKind(t *testing.T) {
+	c, client := connect(t)
+	newNamespace(t, client, "plural")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	definition, err := c.Apply(ctx, decode(t, `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: oxen.farm.example.com}
+spec:
+  group: farm.example.com
+  scope: Namespaced
+  names: {kind: Ox, plural: oxen, singular: ox}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
+`), kube.ApplyOptions{})
+	require.NoError(t, err)
+	require.NoError(t, watch.Await(ctx, c, []*unstructured.Unstructured{definition}, watch.Options{}))
+	c.ForgetKinds(ctx)
+	ox, err := c.Apply(ctx, decode(t, "{apiVersion: farm.example.com/v1, kind: Ox, metadata: {name: a, namespace: plural}}"), kube.ApplyOptions{})
+	require.NoError(t, err)
+	require.NoError(t, watch.Await(ctx, c, []*unstructured.Unstructured{ox}, watch.Options{Namespace: "plural"}))
+
+	w := watch.New(ctx, c, watch.Baseline{}, 0)
+	defer w.Close()
+	object := watch.ObjectOf(ox)
+	require.NoError(t, w.FollowOnly(ctx, object))
+	assert.Equal(t, "a", w.Object(object).GetName())
+	assert.Error(t, w.FollowOnly(ctx, watch.Object{Kind: schema.GroupVersionKind{Group: "farm.example.com", Version: "v1", Kind: "Cow"}, Namespace: "plural", Name: "b"}))
+}
