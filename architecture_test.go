@@ -35,11 +35,11 @@ internal/kube:
 internal/target:
 internal/target/cluster: internal/core/manifest internal/kube
 internal/target/gitops: internal/core/manifest internal/kube
-internal/engine: internal/tool
+internal/engine: internal/core/image internal/tool
 internal/engine/conformance:
 internal/localplatform: internal/tool
 internal/localplatform/server: internal/localplatform internal/tool
-internal/testing: internal/localplatform internal/tool
+internal/testing: internal/core/image internal/localplatform internal/tool
 internal/flow: internal/core internal/render internal/target
 internal/cli: internal/core internal/engine internal/flow internal/kube/diff internal/localplatform internal/target
 .: internal/cli

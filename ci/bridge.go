@@ -8,8 +8,8 @@ import (
 	"github.com/aksflow/aksflow/ci/internal/dagger"
 )
 
-// The module's own types are generated for it, and package pipeline has those of the SDK. Both speak to one session, so
-// an ID of one is an ID of the other.
+// The module has types that Dagger generates for it, and package build uses those of the SDK. Both speak to one session,
+// so an ID of one is valid for the other.
 
 // toSDK returns an object of the module as one of the SDK.
 func toSDK[T sdk.Loadable[T]](ctx context.Context, client *sdk.Client, from interface {

@@ -1,14 +1,15 @@
 // Deliver an application to Azure Kubernetes Service: build its image, test it against what it needs, publish what was
 // tested.
 //
-// What is built and how it is tested stands in the application's aksflow.yaml. The aksflow command reads the same file
-// and runs the same code, without a Dagger engine too.
+// The application's aksflow.yaml says what is built and how it is tested. The aksflow command reads the same file and
+// runs the same code; it also works without a Dagger engine.
 package main
 
 import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	sdk "dagger.io/dagger"
 
@@ -31,6 +32,10 @@ type AksFlow struct {
 	// +private
 	BuildArgs []string
 	// +private
+	Commit string
+	// +private
+	CommitTime string
+	// +private
 	BuildSecrets []*dagger.Secret
 }
 
@@ -48,11 +53,21 @@ func New(
 	// +optional
 	variables []string,
 
-	// Values of the Dockerfile's ARG instructions, before those of aksflow.yaml: REVISION=$(git rev-parse HEAD)
+	// Values of the Dockerfile's ARG instructions, in place of those of aksflow.yaml: NAME=VALUE
 	// +optional
 	buildArgs []string,
+
+	// What a Dockerfile that declares ARG REVISION gets: $(git log -1 --format=%H -- app)
+	// +optional
+	commit string,
+
+	// What a Dockerfile that declares ARG SOURCE_DATE_EPOCH gets: $(git log -1 --format=%cI -- app)
+	// +optional
+	commitTime string,
 ) *AksFlow {
-	return &AksFlow{Source: source, Config: config, Variables: variables, BuildArgs: buildArgs}
+	return &AksFlow{
+		Source: source, Config: config, Variables: variables, BuildArgs: buildArgs, Commit: commit, CommitTime: commitTime,
+	}
 }
 
 // Let the build read a secret, as RUN --mount=type=secret,id=NAME does
@@ -72,32 +87,50 @@ func (m *AksFlow) WithBuildSecret(
 	return &with, nil
 }
 
-// definition is the application as package pipeline wants it.
+// definition returns the application and its tests, as the configuration describes them.
 func (m *AksFlow) definition(ctx context.Context) (client *sdk.Client, app build.App, tests build.Tests, err error) {
 	cfg, err := m.config(ctx)
-	if err != nil {
-		return nil, app, tests, err
-	}
-	args, err := pairs("build-args", m.BuildArgs)
 	if err != nil {
 		return nil, app, tests, err
 	}
 	if client, err = sdk.Connect(ctx); err != nil {
 		return nil, app, tests, err
 	}
-	source, err := toSDK[*sdk.Directory](ctx, client, m.Source)
+	in, err := m.inputs(ctx, client, cfg)
 	if err != nil {
 		return nil, app, tests, err
 	}
-	app, tests = build.NewApp(cfg.Build, source, args), build.NewTests(cfg.Test)
+	return client, build.New(cfg, in), build.NewTests(cfg.Test), nil
+}
+
+// inputs returns what the application is built from.
+func (m *AksFlow) inputs(ctx context.Context, client *sdk.Client, cfg *config.Config) (in build.Inputs, err error) {
+	in.Client = client
+	if in.Args, err = pairs("build-args", m.BuildArgs); err != nil {
+		return in, err
+	}
+	in.Source.Commit = m.Commit
+	if m.CommitTime != "" {
+		if in.Source.Time, err = time.Parse(time.RFC3339, m.CommitTime); err != nil {
+			return in, fmt.Errorf("--commit-time %q: want a time such as 2026-01-31T12:00:00Z", m.CommitTime)
+		}
+	}
+	dockerfile, err := m.Source.File(cfg.Build.Dockerfile).Contents(ctx)
+	if err != nil {
+		return in, fmt.Errorf("reading the Dockerfile: %w", err)
+	}
+	in.Dockerfile = []byte(dockerfile)
+	if in.Dir, err = toSDK[*sdk.Directory](ctx, client, m.Source); err != nil {
+		return in, err
+	}
 	for _, s := range m.BuildSecrets {
 		secret, err := toSDK[*sdk.Secret](ctx, client, s)
 		if err != nil {
-			return nil, app, tests, err
+			return in, err
 		}
-		app.Secrets = append(app.Secrets, secret)
+		in.Secrets = append(in.Secrets, secret)
 	}
-	return client, app, tests, nil
+	return in, nil
 }
 
 // config reads aksflow.yaml.

@@ -5,16 +5,19 @@ package flow
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 
 	"dagger.io/dagger"
 
 	"github.com/aksflow/aksflow/internal/core/build"
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/image"
 	"github.com/aksflow/aksflow/internal/core/manifest"
@@ -275,14 +278,18 @@ func (d *Delivery) Wait(ctx context.Context, commit, ref string) (*gitops.WaitRe
 	})
 }
 
-// app is the configuration's build as package pipeline wants it.
+// app returns what the configuration builds, and the source that it is built from.
 func (d *Delivery) app(ctx context.Context) (build.App, gitops.Source, error) {
 	b := d.Config.Build
 	dir := d.Config.Abs(b.Context)
-	dockerfile := filepath.Join(dir, b.Dockerfile)
-	if _, err := os.Stat(dockerfile); err != nil {
+	file := filepath.Join(dir, b.Dockerfile)
+	dockerfile, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
 		return build.App{}, gitops.Source{}, fault.Usagef("there is no Dockerfile at %s: set build.context and build.dockerfile in %s",
-			dockerfile, d.Config.Path())
+			file, d.Config.Path())
+	}
+	if err != nil {
+		return build.App{}, gitops.Source{}, fmt.Errorf("reading the Dockerfile: %w", err)
 	}
 	source, err := d.Source(ctx)
 	if err != nil {
@@ -292,42 +299,41 @@ func (d *Delivery) app(ctx context.Context) (build.App, gitops.Source, error) {
 	if err != nil {
 		return build.App{}, source, err
 	}
-	args := map[string]string{}
-	if source.Commit != "" {
-		args["REVISION"] = source.Commit
-		if source.Dirty {
-			args["REVISION"] += "-dirty"
-		}
-		// Timestamps inside the image say when its source was committed: the same source is the same image.
-		// https://reproducible-builds.org/docs/source-date-epoch/
-		args["SOURCE_DATE_EPOCH"] = strconv.FormatInt(source.Time.Unix(), 10)
-	}
-	maps.Copy(args, b.Args)
-	maps.Copy(args, d.BuildArgs)
-	app := build.NewApp(b, client.Host().Directory(dir), args)
-	for name, from := range b.Secrets {
-		value, err := d.secret(name, from)
+	var secrets []*dagger.Secret
+	for _, name := range slices.Sorted(maps.Keys(b.Secrets)) {
+		secret, err := d.secret(client, name, b.Secrets[name])
 		if err != nil {
-			return app, source, err
+			return build.App{}, source, err
 		}
-		app.Secrets = append(app.Secrets, client.SetSecret(name, value))
+		secrets = append(secrets, secret)
 	}
-	return app, source, nil
+	return build.New(d.Config, build.Inputs{
+		Client:     client,
+		Dir:        client.Host().Directory(dir),
+		Dockerfile: dockerfile,
+		Source:     delivery.Source{Commit: source.Commit, Time: source.Time, Dirty: source.Dirty},
+		Args:       d.BuildArgs,
+		Secrets:    secrets,
+	}), source, nil
 }
 
-func (d *Delivery) secret(name string, from config.Secret) (string, error) {
+func (d *Delivery) secret(client *dagger.Client, name string, from config.Secret) (*dagger.Secret, error) {
 	if from.Env != "" {
 		value, ok := os.LookupEnv(from.Env)
 		if !ok {
-			return "", fault.Usagef("the build secret %s comes from the environment variable %s, which is not set", name, from.Env)
+			return nil, fault.Usagef("the build secret %s comes from the environment variable %s, which is not set", name, from.Env)
 		}
-		return value, nil
+		return client.SetSecret(name, value), nil
 	}
-	value, err := os.ReadFile(d.Config.Abs(from.File))
+	file, err := filepath.Abs(d.Config.Abs(from.File))
 	if err != nil {
-		return "", fault.Usage(fmt.Errorf("the build secret %s: %w", name, err))
+		return nil, err
 	}
-	return string(value), nil
+	value, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fault.Usage(fmt.Errorf("the build secret %s: %w", name, err))
+	}
+	return build.FileSecret(client, name, file, value), nil
 }
 
 // Source is what the image is built from; nothing is known about it without an aksflow.yaml.

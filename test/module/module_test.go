@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	goversion "go/version"
 	"io"
 	"log"
 	"net/http"
@@ -21,7 +22,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"dagger.io/dagger"
@@ -29,7 +32,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/parser"
 
 	"github.com/aksflow/aksflow/internal/core/image"
 	"github.com/aksflow/aksflow/internal/engine"
@@ -53,9 +58,10 @@ func TestModule(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	host := registrytest.Start(t)
+	queries := &recorder{}
 	m := &module{
 		binary:  compile(t, s.Client()),
-		session: serve(t, s.Client()),
+		session: serve(t, s.Client(), queries),
 		given: call{
 			Source:    filepath.Join(root, "app"),
 			Config:    filepath.Join(root, "aksflow.yaml"),
@@ -66,12 +72,11 @@ func TestModule(t *testing.T) {
 	digest := ""
 
 	t.Run("Build", func(t *testing.T) {
-		m.call(t, call{Function: "build", Output: tarball, BuildArgs: []string{"REVISION=abc"}})
-		built, err := image.Open(tarball)
-		require.NoError(t, err)
-		defer built.Close()
-		digest = built.Digest().String()
+		m.call(t, call{Function: "build", Output: tarball})
+		digest = digestOf(t, tarball)
 	})
+
+	t.Run("SameGraphAsTheCommand", func(t *testing.T) { m.sameGraph(t, queries) })
 
 	t.Run("Test", func(t *testing.T) {
 		assert.Regexp(t, `^\d+ passed$`, m.call(t, call{Function: "test", Image: tarball}))
@@ -129,6 +134,147 @@ func TestModule(t *testing.T) {
 	})
 }
 
+// sameGraph builds one application by the module and by the command: both must send the same build, and get the same
+// image.
+func (m *module) sameGraph(t *testing.T, queries *recorder) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"app/Dockerfile": "ARG BASE\nFROM $BASE\nARG REVISION\nARG EMPTY=full\n" +
+			"RUN --mount=type=secret,id=token grep -qx s3cr3t /run/secrets/token && echo \"$REVISION,$EMPTY\" > /seen\n",
+		"aksflow.yaml": "app: vote\nbuild: {context: app, args: {BASE: \"${BASE}\", EMPTY: \"\"}, secrets: {token: {env: TOKEN}}}\n",
+	} {
+		file := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+	}
+	git := func(args ...string) string {
+		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=test", "-c", "user.email=test@example.com"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return strings.TrimSpace(string(out))
+	}
+	git("init", "-q")
+	git("add", ".")
+	git("commit", "-q", "-m", "one")
+	config, tarballs := filepath.Join(dir, "aksflow.yaml"), t.TempDir()
+
+	queries.take()
+	byModule := filepath.Join(tarballs, "module.tar")
+	m.call(t, call{
+		Function: "build", Source: filepath.Join(dir, "app"), Config: config, Commit: git("rev-parse", "HEAD"),
+		SecretName: "token", SecretValue: "s3cr3t", Output: byModule,
+	})
+	sent := builds(t, queries.take())
+
+	aksflow := filepath.Join(t.TempDir(), "aksflow")
+	out, err := exec.Command("go", "build", "-o", aksflow, root).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	byCommand := filepath.Join(tarballs, "command.tar")
+	cmd := exec.Command(aksflow, "build", "--engine", "dagger", "-c", config, "-o", byCommand)
+	cmd.Env = append(append(os.Environ(), m.session...), "TOKEN=s3cr3t", m.given.Variables[0])
+	out, err = cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+
+	require.NotEmpty(t, sent)
+	assert.Equal(t, sent, builds(t, queries.take()))
+	assert.Equal(t, digestOf(t, byModule), digestOf(t, byCommand))
+}
+
+// digestOf returns the digest of the image in a tarball.
+func digestOf(t *testing.T, tarball string) string {
+	t.Helper()
+	built, err := image.Open(tarball)
+	require.NoError(t, err)
+	defer built.Close()
+	return built.Digest().String()
+}
+
+// recorder keeps the queries that were sent.
+type recorder struct {
+	mu      sync.Mutex
+	queries []string
+}
+
+func (r *recorder) add(query string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queries = append(r.queries, query)
+}
+
+// take returns the queries that were sent since the last call.
+func (r *recorder) take() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	taken := r.queries
+	r.queries = nil
+	return taken
+}
+
+// builds returns the different dockerBuild fields of queries, with their arguments in the order of their names. IDs of
+// one session are equal for equal objects.
+func builds(t *testing.T, queries []string) []string {
+	t.Helper()
+	var found []string
+	var walk func(ast.SelectionSet)
+	walk = func(set ast.SelectionSet) {
+		for _, selection := range set {
+			switch s := selection.(type) {
+			case *ast.Field:
+				if s.Name == "dockerBuild" {
+					slices.SortFunc(s.Arguments, func(a, b *ast.Argument) int { return strings.Compare(a.Name, b.Name) })
+					var args []string
+					for _, a := range s.Arguments {
+						args = append(args, a.Name+": "+a.Value.String())
+					}
+					found = append(found, strings.Join(args, ", "))
+				}
+				walk(s.SelectionSet)
+			case *ast.InlineFragment:
+				walk(s.SelectionSet)
+			}
+		}
+	}
+	for _, query := range queries {
+		doc, err := parser.ParseQuery(&ast.Source{Input: query})
+		require.NoError(t, err)
+		for _, op := range doc.Operations {
+			walk(op.SelectionSet)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// engineGo is the Go version that the pinned Dagger engine was built with. Its code generator refuses a module with a
+// newer `go` line.
+const engineGo = "go1.26.5"
+
+// Dagger compiles the module with the whole graph below ci/go.mod, and a dependency that asks for a newer Go raises the
+// module's own line.
+func TestModuleGraphFitsTheEngine(t *testing.T) {
+	cmd := exec.Command("go", "mod", "graph")
+	cmd.Dir = filepath.Join(root, "ci")
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	graph, err := cmd.Output()
+	require.NoError(t, err)
+	assert.NotEmpty(t, graph)
+	assert.Empty(t, newerThan(string(graph), engineGo), "ask for a newer Go than the engine's %s", engineGo)
+	assert.Equal(t, []string{"example.com/b@v1.0.0 wants go1.26.6"},
+		newerThan("example.com/a go@1.26.5\nexample.com/b@v1.0.0 go@1.26.6\nexample.com/a example.com/b@v1.0.0\n", engineGo))
+}
+
+// newerThan returns the modules of a graph, as `go mod graph` prints it, whose go line is newer than a version of Go.
+func newerThan(graph, version string) []string {
+	var found []string
+	for line := range strings.Lines(graph) {
+		module, needs, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if line, ok := strings.CutPrefix(needs, "go@"); ok && goversion.Compare("go"+line, version) > 0 {
+			found = append(found, module+" wants go"+line)
+		}
+	}
+	return found
+}
+
 // module is the compiled module.
 type module struct {
 	binary  string
@@ -141,6 +287,7 @@ type call struct {
 	Function                string
 	Source, Config          string
 	Variables, BuildArgs    []string
+	Commit                  string
 	Image, Repository       string
 	SecretName, SecretValue string
 	Output                  string
@@ -211,7 +358,7 @@ func compile(t *testing.T, client *dagger.Client) string {
 
 // serve lets other processes use the client's session, and returns the environment in which they find it: the one that
 // a module's functions have in Dagger.
-func serve(t *testing.T, client *dagger.Client) (env []string) {
+func serve(t *testing.T, client *dagger.Client, queries *recorder) (env []string) {
 	t.Helper()
 	const token = "of this test"
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -224,6 +371,7 @@ func serve(t *testing.T, client *dagger.Client) (env []string) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		queries.add(request.Query)
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(answer(r.Context(), client, &request))
 	}))

@@ -1,7 +1,7 @@
 // Package build holds the container work of a delivery as Dagger graphs: build an image from a Dockerfile, and test it.
 //
-// It gets a [dagger.Client] and does not know who answers: a Dagger engine or the embedded one. Graphs are lazy; only
-// what the doc comment says so talks to the engine.
+// Its functions take a [dagger.Client] and work with each engine that answers Dagger's API: a Dagger engine or the
+// embedded one. Graphs are lazy: a function talks to the engine only if its comment says so.
 package build
 
 import (
@@ -9,26 +9,111 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"dagger.io/dagger"
+
+	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
 )
 
 // App is what is built: a directory with a Dockerfile in it. All stages (the image, its tests, the services that the
 // tests need) are built from the same source with the same arguments.
 type App struct {
-	// Source is the build context. Who makes it from a host directory leaves out what .dockerignore names.
+	// Client is the connection that Source and Secrets belong to.
+	Client *dagger.Client
+	// Name is the application's name. Cache volumes of the tests are named after it.
+	Name string
+	// Source is the build context.
 	Source *dagger.Directory
 	// Dockerfile is its path inside Source. Empty: "Dockerfile".
 	Dockerfile string
 	// Target is the stage that becomes the image. Empty: the last one.
 	Target string
-	// BuildArgs are the values of the Dockerfile's ARG instructions. They end up in the image's history: no secrets.
+	// BuildArgs are the values of the Dockerfile's ARG instructions. They are part of the image's history, so they must
+	// not be secret.
 	BuildArgs map[string]string
 	// Secrets are mounted at /run/secrets/NAME for RUN --mount=type=secret, under the names they were set with.
 	Secrets []*dagger.Secret
+	// SSH is the socket of an SSH agent for RUN --mount=type=ssh. Nil: there is none.
+	SSH *dagger.Socket
 	// Platform is what the image is built for, as in "linux/arm64". Empty: the engine's own.
 	Platform dagger.Platform
+}
+
+// Inputs are what an app is built from beside its configuration.
+type Inputs struct {
+	// Client is the connection that Dir, Secrets and SSH belong to.
+	Client *dagger.Client
+	// Dir is the build context.
+	Dir *dagger.Directory
+	// Dockerfile is the text of the Dockerfile.
+	Dockerfile []byte
+	// Source is what is known about the commit of Dir.
+	Source delivery.Source
+	// Args are build arguments that win over those of the configuration.
+	Args map[string]string
+	// Secrets are those that the configuration names, with their values.
+	Secrets []*dagger.Secret
+	// SSH is the socket of an SSH agent, or nil.
+	SSH *dagger.Socket
+}
+
+// Build arguments that are set from the commit, for Dockerfiles that declare them.
+const (
+	argRevision = "REVISION"
+	argEpoch    = "SOURCE_DATE_EPOCH" // in seconds since 1970; see https://reproducible-builds.org/docs/source-date-epoch/
+)
+
+// New returns the app that cfg describes. The command and the Dagger module both call it, so that they send the same
+// graph and get the same image.
+//
+// An image holds nothing of the commit by default, so that a merge that changes no source makes no new image. A
+// Dockerfile that declares ARG REVISION gets the commit's hash, and one that declares ARG SOURCE_DATE_EPOCH its time;
+// both are part of the cache key of the instructions that follow the declaration. Arguments of the configuration and of
+// in win over these.
+func New(cfg *config.Config, in Inputs) App {
+	args := commitArgs(declaredArgs(in.Dockerfile), in.Source)
+	maps.Copy(args, cfg.Build.Args)
+	maps.Copy(args, in.Args)
+	return App{
+		Client:     in.Client,
+		Name:       cfg.App,
+		Source:     in.Dir,
+		Dockerfile: cfg.Build.Dockerfile,
+		Target:     cfg.Build.Target,
+		BuildArgs:  args,
+		Secrets:    in.Secrets,
+		SSH:        in.SSH,
+		Platform:   dagger.Platform(cfg.Build.Platform),
+	}
+}
+
+// commitArgs returns the build arguments that say which commit is built, as far as they are declared and known.
+func commitArgs(declared map[string]bool, source delivery.Source) map[string]string {
+	args := map[string]string{}
+	if source.Commit == "" {
+		return args
+	}
+	if declared[argRevision] {
+		args[argRevision] = source.Revision()
+	}
+	if declared[argEpoch] && !source.Time.IsZero() {
+		args[argEpoch] = strconv.FormatInt(source.Time.Unix(), 10)
+	}
+	return args
+}
+
+// FileSecret returns the secret called name whose value is the content of a file on the host. The API carries texts
+// only, so an engine reads a file that is not UTF-8 itself. Only the embedded engine does so for Dockerfiles: it mounts
+// the secret under its cache key.
+func FileSecret(client *dagger.Client, name, file string, content []byte) *dagger.Secret {
+	if utf8.Valid(content) {
+		return client.SetSecret(name, string(content))
+	}
+	return client.Secret("file://"+file, dagger.SecretOpts{CacheKey: name})
 }
 
 // Build returns the image as a container.
@@ -45,20 +130,56 @@ func (a App) stage(target string) *dagger.Container {
 		Target:     target,
 		Platform:   a.Platform,
 		Secrets:    a.Secrets,
+		SSH:        a.SSH,
 	}
 	// Sorted, so that the same app is the same query.
 	for _, name := range slices.Sorted(maps.Keys(a.BuildArgs)) {
 		opts.BuildArgs = append(opts.BuildArgs, dagger.BuildArg{Name: name, Value: a.BuildArgs[name]})
 	}
+	if slices.ContainsFunc(opts.BuildArgs, func(arg dagger.BuildArg) bool { return arg.Value == "" }) {
+		return a.dockerBuild(opts)
+	}
 	return a.Source.DockerBuild(opts)
 }
 
-// Explain adds to the error of a build what the command that failed wrote: the engine's own text has no more than its
-// exit code.
+// dockerBuild is Directory.DockerBuild for build arguments that are empty. The SDK leaves empty strings out of input
+// objects, and an engine refuses a build argument without a value, so the query is put together here.
+func (a App) dockerBuild(opts dagger.DirectoryDockerBuildOpts) *dagger.Container {
+	var buildArgs []map[string]string
+	for _, arg := range opts.BuildArgs {
+		buildArgs = append(buildArgs, map[string]string{"name": arg.Name, "value": arg.Value})
+	}
+	q := a.Client.QueryBuilder().Select("node").Arg("id", a.Source).InlineFragment("Directory").
+		Select("dockerBuild").Arg("buildArgs", buildArgs)
+	for name, value := range map[string]string{
+		"dockerfile": opts.Dockerfile, "target": opts.Target, "platform": string(opts.Platform),
+	} {
+		if value != "" {
+			q = q.Arg(name, value)
+		}
+	}
+	if len(opts.Secrets) > 0 {
+		q = q.Arg("secrets", opts.Secrets)
+	}
+	if opts.SSH != nil {
+		q = q.Arg("ssh", opts.SSH)
+	}
+	return new(dagger.Container).WithGraphQLQuery(q)
+}
+
+// maxOutput bounds how much of a failed command's output an error shows, in lines.
+const maxOutput = 40
+
+// Explain adds to the error of a build the end of what the failed command wrote, unless the engine's message has it
+// already: a Dagger engine's message has no more than the exit code.
 func Explain(err error) error {
 	var failed *dagger.ExecError
 	if !errors.As(err, &failed) {
 		return err
 	}
-	return fmt.Errorf("%w\n%s", err, strings.TrimRight(output(failed.Stdout, failed.Stderr), "\n"))
+	written := lastLines(output(failed.Stdout, failed.Stderr), maxOutput)
+	if written == "" || strings.Contains(failed.Message(), lastLine(written)) {
+		return err
+	}
+	return fmt.Errorf("%w\n%s", err, written)
 }

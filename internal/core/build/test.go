@@ -445,3 +445,16 @@ func firstLine(s string) string {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
 	return strings.TrimSpace(s)
 }
+
+// lastLines returns the last n lines of a text, with a line before them that says how many were left out.
+func lastLines(text string, n int) string {
+	text = strings.TrimRight(text, "\r\n")
+	if text == "" {
+		return ""
+	}
+	lines := strings.Split(text, "\n")
+	if left := len(lines) - n; left > 0 {
+		lines = append([]string{fmt.Sprintf("… %d lines before these …", left)}, lines[left:]...)
+	}
+	return strings.Join(lines, "\n")
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/fault"
 )
 
@@ -71,6 +72,31 @@ type Service struct {
 	Env map[string]string
 	// Ports are the TCP ports that must answer before the tests start, with those that the image exposes.
 	Ports []int
+}
+
+// NewTests returns the tests that the configuration describes.
+func NewTests(test config.Test) Tests {
+	tests := Tests{
+		Unit:        newSuite(test.Unit),
+		Integration: newSuite(test.Integration),
+		App:         Service{Name: test.App.Name, Env: test.App.Env},
+	}
+	if test.App.Port != 0 {
+		tests.App.Ports = []int{test.App.Port}
+	}
+	for _, s := range test.Services {
+		tests.Services = append(tests.Services, Service{
+			Name: s.Name, Image: s.Image, Target: s.Target, Args: s.Args, Env: s.Env, Ports: s.Ports,
+		})
+	}
+	return tests
+}
+
+func newSuite(s *config.Suite) *Suite {
+	if s == nil {
+		return nil
+	}
+	return &Suite{Target: s.Target, Command: s.Command, Reports: s.Reports, Env: s.Env}
 }
 
 // withDefaults returns t with the empty fields filled in.

@@ -67,6 +67,28 @@ func (a *Archive) Close() error { return a.file.Close() }
 // Digest is the image's: of its manifest, or of its index when it is for several platforms.
 func (a *Archive) Digest() v1.Hash { return a.root.Digest }
 
+// Root describes the image's manifest, or its index when it is for several platforms. It has no annotations: these say
+// when and how the archive was written.
+func (a *Archive) Root() v1.Descriptor {
+	return v1.Descriptor{MediaType: a.root.MediaType, Size: a.root.Size, Digest: a.root.Digest}
+}
+
+// Each calls visit with each layer, configuration and manifest of the image once, each after those that it names; open
+// reads its content. It stops at the first error.
+func (a *Archive) Each(visit func(d v1.Descriptor, open func() (io.ReadCloser, error)) error) error {
+	for _, d := range a.blobs {
+		if err := visit(d, func() (io.ReadCloser, error) { return a.open(d) }); err != nil {
+			return err
+		}
+	}
+	for _, m := range a.manifests {
+		if err := visit(m.desc, func() (io.ReadCloser, error) { return a.open(m.desc) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (a *Archive) load() error {
 	if err := a.list(); err != nil {
 		return err

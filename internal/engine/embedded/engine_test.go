@@ -1,9 +1,13 @@
 package embedded_test
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,12 +17,16 @@ import (
 	"time"
 
 	"dagger.io/dagger"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine/embedded"
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
+	"github.com/aksflow/aksflow/internal/testing/ociimage"
 	"github.com/aksflow/aksflow/internal/testing/registrytest"
 	"github.com/aksflow/aksflow/internal/tool"
 )
@@ -38,6 +46,9 @@ func TestEngine(t *testing.T) {
 		"DyingService":        s.dyingService,
 		"SecretsInEvents":     s.secretsInEvents,
 		"Epoch":               s.epoch,
+		"EpochIsNoCacheKey":   s.epochIsNoCacheKey,
+		"TwoEngines":          s.twoEngines,
+		"SecretsOnDisk":       s.secretsOnDisk,
 		"Wipe":                s.wipe,
 		"DownWithOpenSession": s.down,
 	} {
@@ -194,6 +205,119 @@ func (s *suite) epoch(t *testing.T) {
 	}
 }
 
+// epochIsNoCacheKey: another epoch runs nothing again, unless the Dockerfile declares it.
+func (s *suite) epochIsNoCacheKey(t *testing.T) {
+	ctx, client, _ := s.open(t)
+	build := func(declaration, epoch string) *dagger.Container {
+		return client.Directory().WithNewFile("requirements", s.dir).WithNewFile("Dockerfile", "FROM "+s.base+`
+`+declaration+`
+WORKDIR /app
+COPY requirements .
+RUN cat /proc/sys/kernel/random/uuid > /installed
+`).DockerBuild(dagger.DirectoryDockerBuildOpts{BuildArgs: []dagger.BuildArg{{Name: "SOURCE_DATE_EPOCH", Value: epoch}}})
+	}
+	installed := func(declaration, epoch string) string {
+		id, err := build(declaration, epoch).File("/installed").Contents(ctx)
+		require.NoError(t, err)
+		return id
+	}
+	assert.Equal(t, installed("", "1700000000"), installed("", "1800000000"), "packages are installed again")
+	const declared = "ARG SOURCE_DATE_EPOCH"
+	assert.NotEqual(t, installed(declared, "1700000000"), installed(declared, "1800000000"), "the argument is not passed on")
+
+	image := s.export(t, ctx, build("", "1700000000"))
+	base, err := remote.Image(must(name.ParseReference(s.base)))
+	require.NoError(t, err)
+	baseLayers, err := base.Layers()
+	require.NoError(t, err)
+	layers, err := image.Layers()
+	require.NoError(t, err)
+	require.Greater(t, len(layers), len(baseLayers))
+	for i, layer := range layers {
+		if i < len(baseLayers) {
+			want, err := baseLayers[i].DiffID()
+			require.NoError(t, err)
+			got, err := layer.DiffID()
+			require.NoError(t, err)
+			assert.Equal(t, want, got, "a layer of the base changed")
+			continue
+		}
+		content, err := layer.Uncompressed()
+		require.NoError(t, err)
+		for r := tar.NewReader(content); ; {
+			header, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			require.NoError(t, err)
+			assert.False(t, header.ModTime.After(time.Unix(1700000000, 0)), "%s: %s", header.Name, header.ModTime)
+		}
+	}
+}
+
+// twoEngines: two machines that share nothing make the same image of the same source.
+func (s *suite) twoEngines(t *testing.T) {
+	source := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(source, "Dockerfile"), []byte("FROM "+s.base+`
+WORKDIR /app
+COPY code .
+RUN mkdir data && date -u +%Y > data/made && chmod 600 data/made
+`), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(source, "code"), []byte("code"), 0o600))
+	digest := func(s *suite) string {
+		ctx, client, _ := s.open(t)
+		digest, err := s.export(t, ctx, client.Host().Directory(source).DockerBuild()).Digest()
+		require.NoError(t, err)
+		return digest.String()
+	}
+	first := digest(s)
+	later := time.Now().Add(-time.Hour)
+	require.NoError(t, os.Chtimes(filepath.Join(source, "code"), later, later))
+	assert.Equal(t, first, digest(&suite{dir: stateDir(t), base: s.base}))
+}
+
+// export returns a container's image.
+func (s *suite) export(t *testing.T, ctx context.Context, c *dagger.Container) v1.Image {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "image.tar")
+	_, err := c.AsTarball().Export(ctx, file)
+	require.NoError(t, err)
+	made, err := ociimage.Read(file)
+	require.NoError(t, err)
+	return made
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// secretsOnDisk: a step that prints a secret leaves it neither in the daemon's log nor in a record of the build.
+func (s *suite) secretsOnDisk(t *testing.T) {
+	ctx, client, _ := s.open(t)
+	plain := "on-disk-" + rand()
+	t.Setenv("A_TOKEN_OF_THE_CALLER", plain)
+	_, err := client.Directory().WithNewFile("Dockerfile", "FROM "+s.base+`
+RUN --mount=type=secret,id=token cat /run/secrets/token; echo "token is $(cat /run/secrets/token)"; exit 3
+`).DockerBuild(dagger.DirectoryDockerBuildOpts{Secrets: []*dagger.Secret{client.SetSecret("token", plain)}}).Sync(ctx)
+	require.ErrorContains(t, err, "token is ***")
+	require.NoError(t, filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() && d.Name() == "snapshots" {
+			return errors.Join(err, fs.SkipDir)
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		if err == nil {
+			assert.False(t, bytes.Contains(data, []byte(plain)), "the secret is in %s", path)
+		}
+		return nil
+	}))
+}
+
 func (s *suite) wipe(t *testing.T) {
 	ctx, client, _ := s.open(t)
 	dest := filepath.Join(t.TempDir(), "out")
@@ -248,7 +372,7 @@ func needsEngine(t testing.TB) {
 		t.Skip("the embedded engine needs root")
 	}
 	if os.Getenv(tool.Dir) == "" { // where `make setup` puts the tools
-		bin, err := filepath.Abs(filepath.Join("..", "..", "bin"))
+		bin, err := filepath.Abs(filepath.Join("..", "..", "..", "bin"))
 		require.NoError(t, err)
 		require.NoError(t, os.Setenv(tool.Dir, bin))
 	}

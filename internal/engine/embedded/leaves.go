@@ -344,14 +344,9 @@ func (e *Engine) readImage(ctx context.Context, source *node) (ocispecs.Descript
 			return ocispecs.Descriptor{}, err
 		}
 	}
-	f, err := os.Open(name)
+	desc, err := e.store.readTarball(ctx, name)
 	if err != nil {
 		return ocispecs.Descriptor{}, fmt.Errorf("import: %w", err)
-	}
-	defer f.Close()
-	desc, err := e.store.readTarball(ctx, f)
-	if err != nil {
-		return ocispecs.Descriptor{}, fmt.Errorf("import %s: %w", name, err)
 	}
 	return desc, nil
 }

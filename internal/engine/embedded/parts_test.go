@@ -287,6 +287,14 @@ func TestExportTarget(t *testing.T) {
 	assert.Equal(t, filepath.Join(dir, "name"), got)
 }
 
+// tarballFile writes a tarball.
+func tarballFile(t testing.TB, data []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "image.tar")
+	require.NoError(t, os.WriteFile(file, data, 0o600))
+	return file
+}
+
 // tarballOf makes an OCI layout tarball with another program than the store.
 func tarballOf(t testing.TB, images int) []byte {
 	t.Helper()
@@ -308,7 +316,7 @@ func TestTarballs(t *testing.T) {
 	s, err := openStore(t.TempDir())
 	require.NoError(t, err)
 	ctx := t.Context()
-	desc, err := s.readTarball(ctx, bytes.NewReader(tarballOf(t, 1)))
+	desc, err := s.readTarball(ctx, tarballFile(t, tarballOf(t, 1)))
 	require.NoError(t, err)
 	_, config, err := s.image(ctx, desc, ocispecs.Platform{OS: "linux", Architecture: "amd64"})
 	require.NoError(t, err)
@@ -318,7 +326,7 @@ func TestTarballs(t *testing.T) {
 	require.NoError(t, s.writeTarball(ctx, &first, desc))
 	other, err := openStore(t.TempDir())
 	require.NoError(t, err)
-	back, err := other.readTarball(ctx, bytes.NewReader(first.Bytes()))
+	back, err := other.readTarball(ctx, tarballFile(t, first.Bytes()))
 	require.NoError(t, err)
 	assert.Equal(t, desc, back)
 	require.NoError(t, other.writeTarball(ctx, &second, back))
@@ -343,7 +351,7 @@ func TestNotTarballs(t *testing.T) {
 	} {
 		s, err := openStore(t.TempDir())
 		require.NoError(t, err)
-		_, err = s.readTarball(t.Context(), bytes.NewReader(data))
+		_, err = s.readTarball(t.Context(), tarballFile(t, data))
 		assert.Error(t, err, name)
 	}
 }
@@ -354,7 +362,7 @@ func FuzzReadTarball(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := openStore(t.TempDir())
 		require.NoError(t, err)
-		desc, err := s.readTarball(t.Context(), bytes.NewReader(data))
+		desc, err := s.readTarball(t.Context(), tarballFile(t, data))
 		if err == nil {
 			_, _, _ = s.image(t.Context(), desc, ocispecs.Platform{OS: "linux", Architecture: "amd64"})
 		}

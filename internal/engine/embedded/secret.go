@@ -68,12 +68,14 @@ func (e *Engine) secret(n *node) (id string, err error) {
 	return id, nil
 }
 
-// buildSecret makes a Secret known under its bare name, as Dockerfiles mount it.
+// buildSecret makes a Secret known under the name by which Dockerfiles mount it: its own or, for one with a URI, its
+// cache key.
 func (e *Engine) buildSecret(n *node) error {
 	name, value, err := plaintext(n)
 	if err != nil {
 		return err
 	}
+	name = cmp.Or(n.args.str("cacheKey"), name)
 	if !e.secrets.add(name, value) {
 		return fmt.Errorf("two secrets for Dockerfiles are named %q in one session: give each its own name", name)
 	}

@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -22,12 +21,15 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/gofrs/flock"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	commonexptypes "github.com/moby/buildkit/exporter/exptypes"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/aksflow/aksflow/internal/core/image"
 )
 
 // storeID is the name under which BuildKit reads the store.
@@ -78,7 +80,7 @@ func (e *Engine) tarball(ctx context.Context, n *node) (ocispecs.Descriptor, err
 		var response map[string]string
 		exports := []bkclient.ExportEntry{{
 			Type:        bkclient.ExporterOCI,
-			Attrs:       map[string]string{"tar": "false"},
+			Attrs:       map[string]string{"tar": "false", "rewrite-timestamp": "true"},
 			OutputStore: e.store,
 		}}
 		find := func(ctx context.Context, b *build) (*result, error) {
@@ -134,6 +136,9 @@ func (b *build) image(ctx context.Context, c *container) (*result, error) {
 	meta := map[string][]byte{exptypes.ExporterImageConfigKey: config}
 	if len(c.epoch) > 0 {
 		meta[commonexptypes.ExporterEpochKey] = c.epoch
+		if len(c.base) > 0 {
+			meta[exptypes.ExporterImageBaseConfigKey] = c.base
+		}
 	}
 	return &result{ref: ref, meta: meta}, nil
 }
@@ -273,55 +278,42 @@ func sortedKeys(m map[digest.Digest]bool) []digest.Digest {
 	return keys
 }
 
-// maxIndex bounds an index.json, in bytes.
-const maxIndex = 4 << 20
-
-// readTarball brings the blobs of a tarball into the store, and returns its image.
-func (s *ociStore) readTarball(ctx context.Context, r io.ReadSeeker) (ocispecs.Descriptor, error) {
-	var index *ocispecs.Index
-	err := s.writing(ctx, func() error {
-		for t := tar.NewReader(r); ; {
-			h, err := t.Next()
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err != nil {
-				return fmt.Errorf("not a tar archive: %w", err)
-			}
-			name := strings.TrimPrefix(h.Name, "./")
-			if name == ocispecs.ImageIndexFile {
-				index = &ocispecs.Index{}
-				if err := json.NewDecoder(io.LimitReader(t, maxIndex)).Decode(index); err != nil {
-					return fmt.Errorf("%s: %w", name, err)
-				}
-			}
-			blob, ok := strings.CutPrefix(name, blobPrefix)
-			if !ok || h.Typeflag != tar.TypeReg {
-				continue
-			}
-			d := digest.Digest(strings.Replace(blob, "/", ":", 1))
-			if err := d.Validate(); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			if info, err := os.Stat(s.path(d)); err == nil && info.Size() == h.Size {
-				s.touch(d)
-				continue
-			}
-			err = content.WriteBlob(ctx, s, "import-"+d.String(), t, ocispecs.Descriptor{Digest: d, Size: h.Size})
-			if err != nil && !errdefs.IsAlreadyExists(err) {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-		}
-	})
-	switch {
-	case err != nil:
+// readTarball brings the blobs of an image's tarball into the store, and returns the image.
+func (s *ociStore) readTarball(ctx context.Context, file string) (ocispecs.Descriptor, error) {
+	archive, err := image.Open(file)
+	if err != nil {
 		return ocispecs.Descriptor{}, err
-	case index == nil:
-		return ocispecs.Descriptor{}, errors.New("not an OCI image layout: it has no index.json (docker save writes one with --format oci; older ones are not read)")
-	case len(index.Manifests) != 1:
-		return ocispecs.Descriptor{}, fmt.Errorf("an OCI image layout with %d images: want one", len(index.Manifests))
 	}
-	desc := index.Manifests[0]
-	desc.Annotations, desc.Platform = nil, nil
-	return desc, nil
+	defer archive.Close()
+	if err := s.writing(ctx, func() error {
+		return archive.Each(func(d v1.Descriptor, open func() (io.ReadCloser, error)) error {
+			return s.add(ctx, descriptor(d), open)
+		})
+	}); err != nil {
+		return ocispecs.Descriptor{}, err
+	}
+	return descriptor(archive.Root()), nil
+}
+
+// add brings a blob into the store, unless it is there.
+func (s *ociStore) add(ctx context.Context, d ocispecs.Descriptor, open func() (io.ReadCloser, error)) error {
+	if info, err := os.Stat(s.path(d.Digest)); err == nil && info.Size() == d.Size {
+		s.touch(d.Digest)
+		return nil
+	}
+	blob, err := open()
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	err = content.WriteBlob(ctx, s, "import-"+d.Digest.String(), blob, d)
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		return fmt.Errorf("blob %s: %w", d.Digest, err)
+	}
+	return nil
+}
+
+// descriptor turns a descriptor of one library into that of the other.
+func descriptor(d v1.Descriptor) ocispecs.Descriptor {
+	return ocispecs.Descriptor{MediaType: string(d.MediaType), Digest: digest.Digest(d.Digest.String()), Size: d.Size}
 }

@@ -350,6 +350,10 @@ root = %q
 [grpc]
   address = [%q]
 
+# A record of a build holds what its steps printed, and a step may print a secret.
+[history]
+  maxEntries = 0
+
 [worker.oci]
   enabled = true
   binary = %q

@@ -19,6 +19,7 @@ type call struct {
 	Function                string
 	Source, Config          string // on this machine
 	Variables, BuildArgs    []string
+	Commit                  string
 	Image, Repository       string
 	SecretName, SecretValue string
 	Output                  string // where a file or directory that the function returns is exported to
@@ -43,7 +44,7 @@ func (c call) make(ctx context.Context) (err error) {
 		return err
 	}
 	defer dag.Close()
-	m := New(dag.Host().Directory(c.Source), dag.Host().File(c.Config), c.Variables, c.BuildArgs)
+	m := New(dag.Host().Directory(c.Source), dag.Host().File(c.Config), c.Variables, c.BuildArgs, c.Commit, "")
 	if c.SecretName != "" {
 		if m, err = m.WithBuildSecret(ctx, c.SecretName, dag.SetSecret("given", c.SecretValue)); err != nil {
 			return err

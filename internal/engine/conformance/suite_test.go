@@ -1,8 +1,3 @@
-// Package conformance says what aksflow asks of an engine, as a suite of small graphs. It knows the Dagger SDK and
-// nothing else, so that the same file judges a Dagger engine and the embedded one.
-//
-// Most graphs answer one question: did this command run again? They ask it with the kernel's random UUID: two runs of a
-// command that prints it print two different ones.
 package conformance
 
 import (

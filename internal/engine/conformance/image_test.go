@@ -10,9 +10,10 @@ import (
 
 	"dagger.io/dagger"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/testing/ociimage"
 )
 
 // image judges dockerBuild, and the tarball in which an image travels.
@@ -179,7 +180,7 @@ RUN stat -c '%U %a' /owned >> /seen; test ! -e /cache -a ! -e /scratch -a ! -e /
 		first := r.tarball(t, r.appImage())
 		other, done := r.with(t)
 		defer done()
-		assert.Equal(t, first.descriptor.Digest, other.tarball(t, other.appImage()).descriptor.Digest)
+		assert.Equal(t, first.digest, other.tarball(t, other.appImage()).digest)
 	})
 
 	t.Run("TarballComesBack", func(t *testing.T) {
@@ -248,50 +249,28 @@ func (r *rig) tarball(t testing.TB, c *dagger.Container) *tarball {
 	return readTarball(t, file)
 }
 
-// tarball is an OCI image layout with one image, in a tar archive.
+// tarball is the image of an OCI tarball.
 type tarball struct {
-	descriptor v1.Descriptor // in index.json
-	manifest   *v1.Manifest
-	config     *v1.ConfigFile
-	layers     []v1.Layer
+	digest   v1.Hash
+	manifest *v1.Manifest
+	config   *v1.ConfigFile
+	layers   []v1.Layer
 }
 
 func readTarball(t testing.TB, file string) *tarball {
 	t.Helper()
-	f, err := os.Open(file)
+	image, err := ociimage.Read(file)
 	require.NoError(t, err)
-	defer f.Close()
-	dir := t.TempDir()
-	for r := tar.NewReader(f); ; {
-		header, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		require.NoError(t, err)
-		if header.Typeflag != tar.TypeReg {
-			continue
-		}
-		path := filepath.Join(dir, header.Name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-		blob, err := io.ReadAll(r)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(path, blob, 0o600))
-	}
-	index, err := layout.ImageIndexFromPath(dir)
+	read := &tarball{}
+	read.digest, err = image.Digest()
 	require.NoError(t, err)
-	manifest, err := index.IndexManifest()
+	read.manifest, err = image.Manifest()
 	require.NoError(t, err)
-	require.Len(t, manifest.Manifests, 1)
-	image := &tarball{descriptor: manifest.Manifests[0]}
-	oci, err := index.Image(image.descriptor.Digest)
+	read.config, err = image.ConfigFile()
 	require.NoError(t, err)
-	image.manifest, err = oci.Manifest()
+	read.layers, err = image.Layers()
 	require.NoError(t, err)
-	image.config, err = oci.ConfigFile()
-	require.NoError(t, err)
-	image.layers, err = oci.Layers()
-	require.NoError(t, err)
-	return image
+	return read
 }
 
 // entries calls visit with each file of each layer.
