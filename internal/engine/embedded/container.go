@@ -308,7 +308,7 @@ func importImage(ctx context.Context, b *build, c *container, a args) error {
 	if err != nil {
 		return err
 	}
-	image, config, err := b.engine.store.image(ctx, desc, c.platform)
+	image, config, err := b.engine.store.Image(ctx, desc, c.platform)
 	if err != nil {
 		return fmt.Errorf("import: %w", err)
 	}

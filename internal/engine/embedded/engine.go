@@ -31,6 +31,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
+	"github.com/aksflow/aksflow/internal/engine/embedded/store"
 	"github.com/aksflow/aksflow/internal/tool"
 )
 
@@ -53,7 +54,7 @@ type Engine struct {
 	// session is BuildKit's: through it the daemon asks for host files, secrets, registry credentials and blobs.
 	session     *bksession.Session
 	attachables []bksession.Attachable
-	store       *ociStore
+	store       *store.Store
 	hosts       *hostDirs
 	secrets     *secretStore
 	key         []byte // of mac
@@ -104,7 +105,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 		return nil, fmt.Errorf("the embedded engine cannot start: %w", err)
 	}
 	e.hosts = newHostDirs(shim)
-	if e.store, err = openStore(filepath.Join(o.Dir, "content")); err != nil {
+	if e.store, err = store.Open(filepath.Join(o.Dir, "content")); err != nil {
 		return nil, fmt.Errorf("the engine's state: %w", err)
 	}
 	if e.client, err = bkclient.New(ctx, daemon.Addr()); err != nil {

@@ -259,7 +259,7 @@ func exportFile(ctx context.Context, e *Engine, n *node, a args) (any, error) {
 			if dest, err = exportTarget(a, tarballName); err != nil {
 				return nil, err
 			}
-			return nil, replaceFile(dest, func(w io.Writer) (fs.FileMode, error) { return 0o644, e.store.writeTarball(ctx, w, desc) })
+			return nil, replaceFile(dest, func(w io.Writer) (fs.FileMode, error) { return 0o644, e.store.WriteTarball(ctx, w, desc) })
 		}
 		// Whatever makes the file fails before anything is written.
 		if _, _, err := b.stat(ctx, *f.tree, b.platform(), f.path); err != nil {
@@ -344,7 +344,7 @@ func (e *Engine) readImage(ctx context.Context, source *node) (ocispecs.Descript
 			return ocispecs.Descriptor{}, err
 		}
 	}
-	desc, err := e.store.readTarball(ctx, name)
+	desc, err := e.store.ReadTarball(ctx, name)
 	if err != nil {
 		return ocispecs.Descriptor{}, fmt.Errorf("import: %w", err)
 	}
