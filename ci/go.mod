@@ -13,6 +13,8 @@ require (
 	go.opentelemetry.io/otel/trace v1.46.0
 )
 
+require github.com/google/renameio/v2 v2.0.2 // indirect
+
 require (
 	github.com/99designs/gqlgen v0.17.89 // indirect
 	github.com/adrg/xdg v0.5.3 // indirect

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/google/renameio/v2/maybe"
 )
 
 // Results is what the tests said, also when they failed.
@@ -109,33 +111,13 @@ func (r *Results) Write(dir string) (paths []string, err error) {
 	for _, s := range r.Suites {
 		for _, name := range slices.Sorted(maps.Keys(s.Reports)) {
 			path := filepath.Join(dir, name)
-			if err := writeFile(path, s.Reports[name]); err != nil {
+			if err := maybe.WriteFile(path, s.Reports[name], 0o644); err != nil {
 				return paths, fmt.Errorf("writing the test report %s: %w", path, err)
 			}
 			paths = append(paths, path)
 		}
 	}
 	return paths, nil
-}
-
-// writeFile replaces path with data by way of a temporary file beside it.
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if cerr := f.Chmod(0o644); err == nil {
-		err = cerr
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // TestFailure is the error of tests that ran and said no, and of an app or a service that did not start for them.
