@@ -24,7 +24,7 @@ import (
 // Cluster is what a chart may ask about the cluster that it is deployed to.
 type Cluster interface {
 	// Version is the version of the API server, such as v1.34.4.
-	Version(context.Context) (string, error)
+	Version() string
 	// APIVersions are the APIs that are served, each version (apps/v1) and each kind (apps/v1/Deployment).
 	APIVersions(context.Context) ([]string, error)
 	// Lookup returns an object, or with an empty name a list of objects. What is not there is empty: a kind that the
@@ -40,6 +40,7 @@ type chart struct {
 	release      common.ReleaseOptions
 	values       *userValues
 	capabilities *common.Capabilities
+	warned       bool // reports that the warnings about its output are out
 }
 
 // renderChart renders a Helm chart as `helm upgrade --install` does, with the CustomResourceDefinitions of its crds
@@ -95,13 +96,9 @@ func (c *chart) setCapabilities(ctx context.Context) error {
 	if c.cluster == nil {
 		return nil
 	}
-	text, err := c.cluster.Version(ctx)
+	version, err := common.ParseKubeVersion(c.cluster.Version())
 	if err != nil {
-		return err
-	}
-	version, err := common.ParseKubeVersion(text)
-	if err != nil {
-		return fmt.Errorf("the cluster's version %q: %w", text, err)
+		return fmt.Errorf("the cluster's version %q: %w", c.cluster.Version(), err)
 	}
 	c.capabilities.KubeVersion = *version
 	if c.capabilities.APIVersions, err = c.cluster.APIVersions(ctx); err != nil {
@@ -126,7 +123,7 @@ func (c *chart) objects(ctx context.Context) ([]*unstructured.Unstructured, erro
 		}
 		objects = append(objects, read...)
 	}
-	rendered, err := c.render(ctx)
+	rendered, err := c.stable(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -154,8 +151,8 @@ func served(definition *unstructured.Unstructured) []string {
 	return apis
 }
 
-// render runs the templates once.
-func (c *chart) render(ctx context.Context) ([]*unstructured.Unstructured, error) {
+// render runs the templates once, with the random functions and the clock of a sequence.
+func (c *chart) render(ctx context.Context, s *sequence) ([]*unstructured.Unstructured, error) {
 	values, err := util.ToRenderValuesWithSchemaValidation(c.Chart, deepCopy(c.values.merged).(map[string]any), c.release, c.capabilities, true)
 	if err != nil {
 		return nil, fmt.Errorf("the values of the Helm chart %s: %w", c.path, err)
@@ -169,7 +166,7 @@ func (c *chart) render(ctx context.Context) ([]*unstructured.Unstructured, error
 	}
 	// Templates may change their values, and those of the chart are not copied.
 	values["Values"] = deepCopy(merged)
-	functions := map[string]any{}
+	functions := s.functions()
 	if c.cluster != nil {
 		functions["lookup"] = func(apiVersion, kind, namespace, name string) (map[string]any, error) {
 			return c.cluster.Lookup(ctx, apiVersion, kind, namespace, name)
@@ -179,7 +176,12 @@ func (c *chart) render(ctx context.Context) ([]*unstructured.Unstructured, error
 	if err != nil {
 		return nil, c.templateError(err)
 	}
-	return c.decode(ctx, files)
+	warn := warner(ctx)
+	if c.warned {
+		warn = func(string, ...any) {}
+	}
+	c.warned = true
+	return c.decode(files, warn)
 }
 
 // separator is where Helm takes the output of a template apart. It is more lenient than kubectl: an object may begin in
@@ -188,7 +190,7 @@ var separator = regexp.MustCompile(`(?m)^---[ \t]*`)
 
 // decode reads the objects of rendered templates. Every file that is not blank is one, whatever it is called; only the
 // notes for the user are not.
-func (c *chart) decode(ctx context.Context, files map[string]string) ([]*unstructured.Unstructured, error) {
+func (c *chart) decode(files map[string]string, warn func(string, ...any)) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if path.Base(name) == "NOTES.txt" {
@@ -209,7 +211,7 @@ func (c *chart) decode(ctx context.Context, files map[string]string) ([]*unstruc
 			if err != nil {
 				return nil, err
 			}
-			d.warnings(warner(ctx))
+			d.warnings(warn)
 			objects = append(objects, read...)
 		}
 	}

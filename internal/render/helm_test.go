@@ -23,7 +23,7 @@ type cluster struct {
 	objects map[string]map[string]any
 }
 
-func (c cluster) Version(context.Context) (string, error)       { return c.version, nil }
+func (c cluster) Version() string                               { return c.version }
 func (c cluster) APIVersions(context.Context) ([]string, error) { return c.apis, nil }
 func (c cluster) Lookup(_ context.Context, _, kind, namespace, name string) (map[string]any, error) {
 	if kind == "Forbidden" {

@@ -48,8 +48,10 @@ func quietly(ctx context.Context, do func()) {
 	}()
 	<-read
 	reader.Close()
+	shown := map[string]bool{}
 	for _, line := range lines {
-		if line = libraryWarning(line); line != "" {
+		if line = libraryWarning(line); line != "" && !shown[line] { // a chart may be rendered more than once
+			shown[line] = true
 			report.Warn(ctx, "%s", line)
 		}
 	}
