@@ -51,7 +51,7 @@ func (p *place) clusterFlags(f *pflag.FlagSet) {
 
 // stateDirs returns the folders of the engine's and the platform's state.
 func (g *globals) stateDirs() (state, local string, err error) {
-	state, err = engine.StateDir(g.state)
+	state, err = engine.StateDir(g.state, os.Environ())
 	return state, filepath.Join(state, "platform"), err
 }
 
@@ -158,7 +158,7 @@ func (g *globals) session() (func(context.Context) (*dagger.Client, error), func
 		defer mu.Unlock()
 		if s == nil {
 			var err error
-			if s, err = engine.Connect(ctx, engine.Options{Engine: g.engine, State: g.state}); err != nil {
+			if s, err = engine.Connect(ctx, engine.Options{Engine: g.engine, State: g.state, Env: os.Environ(), Setenv: os.Setenv}); err != nil {
 				return nil, err
 			}
 		}
