@@ -8,9 +8,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/git"
 	"github.com/aksflow/aksflow/internal/target/gitops"
 )
 
@@ -139,11 +141,10 @@ func (p *place) bumper(ctx context.Context, b *bumpFlags) (func(context.Context)
 	o := gitops.BumpOptions{Branch: b.branch, Path: b.path, PipelineRun: runURL()}
 	done := none
 	if b.repo != "" {
-		password, err := fromEnv("--password-env", b.passwordEnv)
-		if err != nil {
+		var err error
+		if o.Remote, err = b.remote(); err != nil {
 			return nil, none, err
 		}
-		o.Remote = gitops.Remote{URL: b.repo, Auth: gitops.Auth{Username: b.username, Token: password}}
 	} else {
 		d, closeDelivery, err := p.delivery(ctx)
 		if err != nil {
@@ -171,7 +172,7 @@ func (p *place) bumper(ctx context.Context, b *bumpFlags) (func(context.Context)
 		if err != nil {
 			return nil, done, fault.Usagef("--author %q: want NAME <EMAIL>", b.author)
 		}
-		o.Author = gitops.Author{Name: address.Name, Email: address.Address}
+		o.Author = git.Author{Name: address.Name, Email: address.Address}
 	}
 	return func(ctx context.Context) (bumpResult, error) {
 		r, err := gitops.Bump(ctx, o)
@@ -180,6 +181,19 @@ func (p *place) bumper(ctx context.Context, b *bumpFlags) (func(context.Context)
 		}
 		return bumpResult{Changes: changes(r.Changes), Commit: r.Commit, PullRequest: r.PullRequest, unchanged: r.Unchanged}, nil
 	}, done, nil
+}
+
+// remote returns the repository of --repo.
+func (b *bumpFlags) remote() (git.Remote, error) {
+	password, err := fromEnv("--password-env", b.passwordEnv)
+	if err != nil {
+		return git.Remote{}, err
+	}
+	access, err := gitAccess()
+	if password != "" {
+		access.Login = delivery.Login{Username: b.username, Password: password}
+	}
+	return git.Remote{URL: b.repo, Access: access}, err
 }
 
 // changes is list, as JSON's [] when there are none.

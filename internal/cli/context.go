@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/engine"
 	"github.com/aksflow/aksflow/internal/flow"
@@ -109,6 +110,12 @@ func (p *place) credentials(d *flow.Delivery, local *localplatform.Info) error {
 	}
 	e := *d.Environment
 	d.Environment = &e
+	if d.Git, err = gitAccess(); err != nil {
+		return err
+	}
+	if e.GitOps.Operator == config.ArgoCD {
+		d.ArgoCD = delivery.ArgoCDAccess{Server: os.Getenv(envArgoCDServer), Token: os.Getenv(envArgoCDToken)}
+	}
 	if local != nil {
 		password, err := os.ReadFile(local.GitPasswordFile)
 		if err != nil && local.GitPasswordFile != "" {

@@ -1,8 +1,9 @@
-package gitops
+package wait
 
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,11 +28,12 @@ import (
 // asked for. The server streams changes of the Application and of its resource tree; after one, the objects are read
 // again.
 type argoServer struct {
-	base   string // https://HOST[/ROOT]
-	token  string
-	client *http.Client
-	signal chan struct{}
-	stop   context.CancelFunc
+	base    string // https://HOST[/ROOT]
+	token   string
+	client  *http.Client
+	signal  chan struct{}
+	timeout time.Duration // how long a comparison may take
+	stop    context.CancelFunc
 
 	mu      sync.Mutex
 	app     *unstructured.Unstructured
@@ -43,7 +45,7 @@ type argoServer struct {
 }
 
 // openArgoServer finds the Application and begins to follow it.
-func openArgoServer(ctx context.Context, o WaitOptions) (operator, world, error) {
+func openArgoServer(ctx context.Context, o Options) (operator, world, error) {
 	if o.Operator == Flux {
 		return nil, nil, fault.Usagef("an Argo CD server is given, and the operator is %s: leave one out", Flux)
 	}
@@ -54,11 +56,7 @@ func openArgoServer(ctx context.Context, o WaitOptions) (operator, world, error)
 	if !strings.Contains(base, "://") {
 		base = "https://" + base
 	}
-	client, err := httpClient(o.Dial, o.CABundle)
-	if err != nil {
-		return nil, nil, err
-	}
-	s := &argoServer{base: base, token: o.ArgoCDToken, client: client, signal: make(chan struct{}, 1), objects: map[objectRef]*unstructured.Unstructured{}}
+	s := &argoServer{base: base, token: o.ArgoCDToken, client: &http.Client{}, timeout: o.operatorTimeout, signal: make(chan struct{}, 1), objects: map[objectRef]*unstructured.Unstructured{}}
 	if err := s.find(ctx, o); err != nil {
 		return nil, nil, err
 	}
@@ -66,7 +64,7 @@ func openArgoServer(ctx context.Context, o WaitOptions) (operator, world, error)
 	query := url.Values{"name": {s.self.name}, "appNamespace": {s.self.namespace}, "resourceVersion": {s.app.GetResourceVersion()}}
 	go s.stream("/api/v1/stream/applications?"+query.Encode(), s.applicationChanged)
 	go s.stream("/api/v1/stream/applications/"+url.PathEscape(s.self.name)+"/resource-tree?"+s.query(), func(json.RawMessage) { s.note() })
-	return &application{ref: s.self, client: s}, s, nil
+	return &application{ref: s.self, client: s, timeout: o.operatorTimeout}, s, nil
 }
 
 // query names the Application's namespace.
@@ -74,7 +72,7 @@ func (s *argoServer) query() string {
 	return url.Values{"appNamespace": {s.self.namespace}}.Encode()
 }
 
-func (s *argoServer) find(ctx context.Context, o WaitOptions) error {
+func (s *argoServer) find(ctx context.Context, o Options) error {
 	query := url.Values{}
 	if o.Namespace != "" {
 		query.Set("appNamespace", o.Namespace)
@@ -100,7 +98,7 @@ func (s *argoServer) find(ctx context.Context, o WaitOptions) error {
 			return err
 		}
 		if found == nil {
-			return fmt.Errorf("no Application that %s shows to this token follows path %s of %s: name it, or create it", s.base, pathOrRoot(o.Path), o.RepoURL)
+			return fmt.Errorf("no Application that %s shows to this token follows path %s of %s: name it, or create it", s.base, cmp.Or(o.Path, "."), o.RepoURL)
 		}
 	}
 	s.app, s.self = found, refOf(applicationKind, found)
@@ -138,7 +136,11 @@ func (s *argoServer) send(ctx context.Context, method, path string, body any) (*
 	request.Header.Set("Content-Type", "application/json")
 	response, err := s.client.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("cannot reach Argo CD at %s: %w", s.base, withoutURL(err))
+		var urlErr *url.Error
+		if errors.As(err, &urlErr) {
+			err = urlErr.Err // the message names the server already
+		}
+		return nil, fmt.Errorf("cannot reach Argo CD at %s: %w", s.base, err)
 	}
 	if response.StatusCode < 300 {
 		return response, nil
@@ -217,7 +219,7 @@ func (s *argoServer) failed() error {
 
 // refresh implements argoClient. The server answers when the comparison has been made.
 func (s *argoServer) refresh(ctx context.Context, app objectRef) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, silence, errors.New("no answer"))
+	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, errors.New("no answer"))
 	defer cancel()
 	got := map[string]any{}
 	err := s.call(ctx, http.MethodGet, "/api/v1/applications/"+url.PathEscape(app.name)+"?refresh=normal&"+s.query(), nil, &got)

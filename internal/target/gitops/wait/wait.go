@@ -1,11 +1,10 @@
-package gitops
+package wait
 
 import (
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -22,21 +21,18 @@ import (
 	"github.com/aksflow/aksflow/internal/kube/status"
 )
 
-// silence is how long an operator may leave a request to look unanswered before it counts as down.
-var silence = 45 * time.Second
-
-// Wait returns when the operator has applied the commit, or a later one, and every pod of every workload with the image
+// Until returns when the operator has applied the commit, or a later one, and every pod of every workload with the image
 // runs its digest and is ready. It fails at once with the operator's own error, or the pods' reasons, when that cannot
 // happen any more; when ctx ends, it says what is still missing.
-func Wait(ctx context.Context, o WaitOptions) (*WaitResult, error) {
+func Until(ctx context.Context, o Options) (*Result, error) {
 	if o.Image == "" {
 		return nil, fault.Usagef("wait needs the image that the pods must run: REPOSITORY@sha256:…")
 	}
-	if o.ArgoCDServer == "" && o.Operator != Flux {
-		o.ArgoCDServer, o.ArgoCDToken = os.Getenv(envArgoCDServer), os.Getenv(envArgoCDToken)
+	if o.operatorTimeout == 0 {
+		o.operatorTimeout = operatorTimeout
 	}
 	w := &waiter{
-		WaitOptions: o, image: ref.Read(o.Image), began: time.Now(), graces: status.DefaultGraces,
+		Options: o, image: ref.Read(o.Image), began: time.Now(), graces: status.DefaultGraces,
 		accepted: map[string]bool{}, firstSeen: map[string]time.Time{}, reported: map[string]string{},
 	}
 	if o.Grace > 0 {
@@ -111,7 +107,7 @@ type world interface {
 
 // waiter is one run of Wait.
 type waiter struct {
-	WaitOptions
+	Options
 	operator operator
 	world    world
 	image    ref.Ref
@@ -126,7 +122,7 @@ type waiter struct {
 }
 
 // run looks at everything after each change, and when a grace may have ended.
-func (w *waiter) run(ctx context.Context) (*WaitResult, error) {
+func (w *waiter) run(ctx context.Context) (*Result, error) {
 	for {
 		result, err := w.look(ctx)
 		if result != nil || err != nil {
@@ -152,7 +148,7 @@ func (w *waiter) run(ctx context.Context) (*WaitResult, error) {
 func (w *waiter) what() string { return cmp.Or(w.image.Digest, w.Image) }
 
 // look returns the result when all is done, an error when it cannot be any more, and neither as long as it may.
-func (w *waiter) look(ctx context.Context) (*WaitResult, error) {
+func (w *waiter) look(ctx context.Context) (*Result, error) {
 	if err := w.world.failed(); err != nil {
 		return nil, err
 	}
@@ -196,12 +192,12 @@ func (w *waiter) look(ctx context.Context) (*WaitResult, error) {
 	if !done {
 		return nil, nil
 	}
-	return &WaitResult{Operator: w.operator.kind(), Name: w.operator.name(), Revision: v.revision, Objects: objects}, nil
+	return &Result{Operator: w.operator.kind(), Name: w.operator.name(), Revision: v.revision, Objects: objects}, nil
 }
 
 // workloads looks at those that have the image.
-func (w *waiter) workloads(ctx context.Context, v verdict) ([]ObjectStatus, error) {
-	var objects []ObjectStatus
+func (w *waiter) workloads(ctx context.Context, v verdict) ([]Object, error) {
+	var objects []Object
 	var others []string
 	unseen := 0
 	for _, r := range v.workloads {
@@ -235,13 +231,13 @@ func (w *waiter) workloads(ctx context.Context, v verdict) ([]ObjectStatus, erro
 		}
 		w.missing = append(w.missing, err.Error())
 	}
-	slices.SortFunc(objects, func(a, b ObjectStatus) int { return cmp.Compare(a.Ref, b.Ref) })
+	slices.SortFunc(objects, func(a, b Object) int { return cmp.Compare(a.Ref, b.Ref) })
 	return objects, nil
 }
 
 // workload says how far one is. What its pods suffer from counts only once it is the new revision that they are of.
-func (w *waiter) workload(r objectRef, object *unstructured.Unstructured, images []string) (ObjectStatus, error) {
-	o := ObjectStatus{Ref: r.String()}
+func (w *waiter) workload(r objectRef, object *unstructured.Unstructured, images []string) (Object, error) {
+	o := Object{Ref: r.String()}
 	for _, image := range images {
 		if w.concerns(image) && !w.runs(image) {
 			o.Message = "still has " + image
@@ -395,23 +391,6 @@ func runsPods(group, kind string) bool {
 		return kind == "Pod"
 	}
 	return false
-}
-
-// sameRepository tells whether two URLs name one repository: https://host/a/b.git and git@host:a/b.
-func sameRepository(a, b string) bool { return a != "" && plainURL(a) == plainURL(b) }
-
-func plainURL(u string) string {
-	u = strings.TrimSuffix(strings.TrimSuffix(u, "/"), ".git")
-	if _, rest, found := strings.Cut(u, "://"); found {
-		u = rest
-	} else {
-		u = strings.Replace(u, ":", "/", 1) // user@host:path
-	}
-	if _, rest, found := strings.Cut(u, "@"); found {
-		u = rest
-	}
-	host, path, _ := strings.Cut(u, "/")
-	return strings.ToLower(host) + "/" + path
 }
 
 // samePath tells whether two paths in a repository are one.

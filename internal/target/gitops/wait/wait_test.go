@@ -1,4 +1,4 @@
-package gitops
+package wait
 
 import (
 	"context"
@@ -27,11 +27,11 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/aksflow/aksflow/internal/testing/gittest"
 	"github.com/aksflow/aksflow/internal/testing/kubetest"
 )
 
 func TestMain(m *testing.M) {
-	bumpAndExit()
 	kubetest.Main(m)
 }
 
@@ -163,7 +163,7 @@ func (b *testbed) synced(revision string, deployments ...string) map[string]any 
 }
 
 func voteImage(n int) string {
-	return fmt.Sprintf("registry.example.com/shop/vote:%d@%s", n, digest(n))
+	return fmt.Sprintf("registry.example.com/shop/vote:%d@%s", n, gittest.Digest(n))
 }
 
 // deploy makes a Deployment, whose pods are made by the real controllers.
@@ -223,19 +223,19 @@ func pulling(pod *corev1.Pod) {
 	}
 }
 
-func (b *testbed) options() WaitOptions {
-	return WaitOptions{Kubeconfig: b.kubeconfig, Namespace: b.namespace, RepoURL: repoURL, Branch: "main", Path: "env/dev", Commit: commitA, Image: voteImage(1)}
+func (b *testbed) options() Options {
+	return Options{Kubeconfig: b.kubeconfig, Namespace: b.namespace, RepoURL: repoURL, Branch: "main", Path: "env/dev", Commit: commitA, Image: voteImage(1)}
 }
 
-func (b *testbed) wait(o WaitOptions, limit time.Duration) (*WaitResult, error) {
+func (b *testbed) wait(o Options, limit time.Duration) (*Result, error) {
 	ctx, cancel := context.WithTimeout(b.t.Context(), limit)
 	defer cancel()
-	return Wait(ctx, o)
+	return Until(ctx, o)
 }
 
 // account returns the kubeconfig of an account that may do what manifests/rbac/wait.yaml grants, and nothing more.
 func (b *testbed) account() string {
-	content, err := os.ReadFile("../../../manifests/rbac/wait.yaml")
+	content, err := os.ReadFile("../../../../manifests/rbac/wait.yaml")
 	require.NoError(b.t, err)
 	for _, doc := range strings.Split(string(content), "\n---\n") {
 		object := &unstructured.Unstructured{}
@@ -279,9 +279,9 @@ func TestWaitForArgoCD(t *testing.T) {
 		o.Kubeconfig = b.account()
 		result, err := b.wait(o, 30*time.Second)
 		require.NoError(t, err)
-		assert.Equal(t, &WaitResult{
+		assert.Equal(t, &Result{
 			Operator: ArgoCD, Name: b.namespace + "/vote", Revision: commitA,
-			Objects: []ObjectStatus{{"Deployment/" + b.namespace + "/vote", true, "2 of 2 pods run " + digest(1)}},
+			Objects: []Object{{"Deployment/" + b.namespace + "/vote", true, "2 of 2 pods run " + gittest.Digest(1)}},
 		}, result)
 
 		o.Image = voteImage(2)
@@ -363,11 +363,11 @@ func TestWaitForArgoCD(t *testing.T) {
 		require.NoError(t, err)
 	})
 	t.Run("operator that is down", func(t *testing.T) {
-		defer func(d time.Duration) { silence = d }(silence)
-		silence = time.Second
 		b := newTestbed(t)
 		b.application("vote", true)
-		_, err := b.wait(b.options(), 30*time.Second)
+		o := b.options()
+		o.operatorTimeout = time.Second
+		_, err := b.wait(o, 30*time.Second)
 		require.ErrorContains(t, err, "Argo CD has not looked at it for 1s: is its application-controller running?")
 	})
 	t.Run("workload that has another image", func(t *testing.T) {
@@ -452,11 +452,11 @@ func TestWaitForFlux(t *testing.T) {
 		require.ErrorContains(t, err, "Kustomization vote is suspended: resume it with `flux resume`")
 	})
 	t.Run("controller that is down", func(t *testing.T) {
-		defer func(d time.Duration) { silence = d }(silence)
-		silence = time.Second
 		b := newTestbed(t)
 		source(b, false)
-		_, err := b.wait(b.options(), 30*time.Second)
+		o := b.options()
+		o.operatorTimeout = time.Second
+		_, err := b.wait(o, 30*time.Second)
 		require.ErrorContains(t, err, "is its source-controller running?")
 	})
 }
@@ -537,7 +537,7 @@ func argoAPI(t *testing.T, b *testbed) *httptest.Server {
 		answer(w, map[string]any{"manifest": string(manifest)})
 	})
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer "+serverToken {
+		if r.Header.Get("Authorization") != "Bearer "+gittest.Token {
 			http.Error(w, `{"message":"invalid session"}`, http.StatusUnauthorized)
 			return
 		}
@@ -554,17 +554,13 @@ func TestWaitThroughArgoCDsAPI(t *testing.T) {
 	b.deploy("vote", voteImage(1))
 	b.kubelet(running)
 	o := b.options()
-	o.Kubeconfig, o.ArgoCDServer, o.ArgoCDToken = "/nowhere", s.URL+"/argo/", serverToken
+	o.Kubeconfig, o.ArgoCDServer, o.ArgoCDToken = "/nowhere", s.URL+"/argo/", gittest.Token
 	result, err := b.wait(o, 30*time.Second)
 	require.NoError(t, err)
-	assert.Equal(t, []ObjectStatus{{"Deployment/" + b.namespace + "/vote", true, "2 of 2 pods run " + digest(1)}}, result.Objects)
+	assert.Equal(t, []Object{{"Deployment/" + b.namespace + "/vote", true, "2 of 2 pods run " + gittest.Digest(1)}}, result.Objects)
 
 	o.Name = "vote"
-	t.Setenv("AKSFLOW_ARGOCD_SERVER", s.URL+"/argo")
-	t.Setenv("AKSFLOW_ARGOCD_TOKEN", serverToken)
-	named := o
-	named.ArgoCDServer, named.ArgoCDToken = "", ""
-	_, err = b.wait(named, 30*time.Second)
+	_, err = b.wait(o, 30*time.Second)
 	require.NoError(t, err)
 	o.Name = "other"
 	_, err = b.wait(o, 30*time.Second)
@@ -576,16 +572,4 @@ func TestWaitThroughArgoCDsAPI(t *testing.T) {
 	o.ArgoCDToken = ""
 	_, err = b.wait(o, 30*time.Second)
 	require.ErrorContains(t, err, "needs a token")
-}
-
-func TestSameRepository(t *testing.T) {
-	for _, other := range []string{
-		"https://git.example.com/shop/config", "https://GIT.example.com/shop/config.git/", "git@git.example.com:shop/config.git",
-		"ssh://git@git.example.com/shop/config", "https://user@git.example.com/shop/config.git",
-	} {
-		assert.True(t, sameRepository(repoURL, other), other)
-	}
-	for _, other := range []string{"", "https://git.example.com/shop/other", "https://git.example.com:8443/shop/config"} {
-		assert.False(t, sameRepository(repoURL, other), other)
-	}
 }

@@ -1,13 +1,12 @@
-package gitops
+package wait
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +27,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/git"
 	"github.com/aksflow/aksflow/internal/kube/status"
 )
 
@@ -62,7 +62,7 @@ type watchKey struct {
 }
 
 // openCluster finds the operator's object and begins to watch it.
-func openCluster(ctx context.Context, o WaitOptions) (operator, world, error) {
+func openCluster(ctx context.Context, o Options) (operator, world, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context}).ClientConfig()
@@ -74,10 +74,6 @@ func openCluster(ctx context.Context, o WaitOptions) (operator, world, error) {
 	}
 	config.QPS, config.Burst = 50, 100
 	config.WarningHandler = nil
-	if o.Dial != nil {
-		config.Dial = o.Dial
-		config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
-	}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, nil, fault.Usagef("the kubeconfig cannot be used: %w", err)
@@ -122,7 +118,7 @@ func (c *cluster) resource(gvk schema.GroupVersionKind, namespace string) dynami
 }
 
 // find returns the operator's object: the named one, or the one that follows the repository.
-func (c *cluster) find(ctx context.Context, o WaitOptions) (operator, error) {
+func (c *cluster) find(ctx context.Context, o Options) (operator, error) {
 	var tried []string
 	var none error
 	if o.Operator == "" || o.Operator == ArgoCD {
@@ -137,7 +133,7 @@ func (c *cluster) find(ctx context.Context, o WaitOptions) (operator, error) {
 				return nil, err
 			}
 			if app != nil {
-				return &application{ref: refOf(applicationKind, app), client: c}, nil
+				return &application{ref: refOf(applicationKind, app), client: c, timeout: o.operatorTimeout}, nil
 			}
 		default:
 			none = err
@@ -163,10 +159,10 @@ func (c *cluster) find(ctx context.Context, o WaitOptions) (operator, error) {
 	if none != nil && len(tried) == 1 {
 		hint = " (the cluster has no Argo CD)"
 	}
-	return nil, fmt.Errorf("no %s in %s follows path %s of %s%s: name it, or create it", strings.Join(tried, " or "), c.host, pathOrRoot(o.Path), o.RepoURL, hint)
+	return nil, fmt.Errorf("no %s in %s follows path %s of %s%s: name it, or create it", strings.Join(tried, " or "), c.host, cmp.Or(o.Path, "."), o.RepoURL, hint)
 }
 
-func (o WaitOptions) title() string {
+func (o Options) title() string {
 	if o.Namespace == "" {
 		return o.Name
 	}
@@ -174,7 +170,7 @@ func (o WaitOptions) title() string {
 }
 
 // candidates lists a kind, or gets the one that is named.
-func (c *cluster) candidates(ctx context.Context, gvk schema.GroupVersionKind, o WaitOptions) ([]unstructured.Unstructured, error) {
+func (c *cluster) candidates(ctx context.Context, gvk schema.GroupVersionKind, o Options) ([]unstructured.Unstructured, error) {
 	if o.Name != "" && o.Namespace != "" {
 		object, err := c.resource(gvk, o.Namespace).Get(ctx, o.Name, metav1.GetOptions{})
 		if err != nil {
@@ -197,7 +193,7 @@ func (c *cluster) candidates(ctx context.Context, gvk schema.GroupVersionKind, o
 }
 
 // one returns the only candidate, or the only one that follows the repository; nil for none.
-func one(candidates []unstructured.Unstructured, kind string, o WaitOptions, follows func(*unstructured.Unstructured) bool) (*unstructured.Unstructured, error) {
+func one(candidates []unstructured.Unstructured, kind string, o Options, follows func(*unstructured.Unstructured) bool) (*unstructured.Unstructured, error) {
 	var found []*unstructured.Unstructured
 	var names []string
 	for i := range candidates {
@@ -215,7 +211,7 @@ func one(candidates []unstructured.Unstructured, kind string, o WaitOptions, fol
 	return nil, fault.Usagef("%d %ss could be meant: %s: name one with its namespace", len(found), kind, strings.Join(names, ", "))
 }
 
-func (c *cluster) findFlux(ctx context.Context, o WaitOptions) (operator, error) {
+func (c *cluster) findFlux(ctx context.Context, o Options) (operator, error) {
 	kustomizations, err := c.candidates(ctx, kustomizationKind, o)
 	if err != nil {
 		return nil, err
@@ -243,7 +239,7 @@ func (c *cluster) findFlux(ctx context.Context, o WaitOptions) (operator, error)
 			sources[source] = got
 		}
 		branch := field(sources[source], "spec", "ref", "branch")
-		return sameRepository(field(sources[source], "spec", "url"), o.RepoURL) && (o.Branch == "" || branch == "" || branch == o.Branch)
+		return git.SameRepository(field(sources[source], "spec", "url"), o.RepoURL) && (o.Branch == "" || branch == "" || branch == o.Branch)
 	})
 	if err != nil || k == nil {
 		if err == nil && problem != nil && !apierrors.IsNotFound(problem) {
@@ -255,7 +251,7 @@ func (c *cluster) findFlux(ctx context.Context, o WaitOptions) (operator, error)
 	if source.kind != gitRepositoryKind.Kind {
 		return nil, fmt.Errorf("Kustomization %s/%s is made from a %s: only a GitRepository can be followed", k.GetNamespace(), k.GetName(), source.kind)
 	}
-	return &fluxKustomization{ref: refOf(kustomizationKind, k), source: source, cluster: c}, nil
+	return &fluxKustomization{ref: refOf(kustomizationKind, k), source: source, cluster: c, timeout: o.operatorTimeout}, nil
 }
 
 // isAbsent tells that the cluster does not know the kind.

@@ -1,4 +1,4 @@
-package gitops
+package wait
 
 import (
 	"cmp"
@@ -35,6 +35,7 @@ type fluxKustomization struct {
 	ref, source objectRef
 	cluster     *cluster
 	requested   time.Time
+	timeout     time.Duration // how long the request may stay unanswered
 	token       string
 }
 
@@ -81,8 +82,8 @@ func (k *fluxKustomization) judge(w world, accepts func(string) bool) verdict {
 		v.message = fmt.Sprintf("revision %.10s is fetched; it is at %.10s", fetched, cmp.Or(v.revision, "none"))
 		if busy && doing.Message != "" {
 			v.message += ": " + doing.Message // such as the health checks of the revision before
-		} else if time.Since(k.requested) > silence && field(kustomization, "status", "lastHandledReconcileAt") != k.token {
-			v.err = fmt.Errorf("Flux has not looked at it for %s: is its kustomize-controller running?", silence)
+		} else if time.Since(k.requested) > k.timeout && field(kustomization, "status", "lastHandledReconcileAt") != k.token {
+			v.err = fmt.Errorf("Flux has not looked at it for %s: is its kustomize-controller running?", k.timeout)
 		}
 	case ready.Status == "False" && ready.Reason == "BuildFailed":
 		v.message, v.err = ready.Reason, said(ready.Message)
@@ -107,8 +108,8 @@ func (k *fluxKustomization) judgeSource(source *unstructured.Unstructured, accep
 		return verdict{}, true
 	case !handled:
 		v := verdict{message: "Flux has not looked at the repository yet"}
-		if time.Since(k.requested) > silence {
-			v.err = fmt.Errorf("Flux has not looked at GitRepository %s for %s: is its source-controller running?", k.source.name, silence)
+		if time.Since(k.requested) > k.timeout {
+			v.err = fmt.Errorf("Flux has not looked at GitRepository %s for %s: is its source-controller running?", k.source.name, k.timeout)
 		}
 		return v, false
 	}

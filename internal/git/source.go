@@ -1,4 +1,4 @@
-package gitops
+package git
 
 import (
 	"context"
@@ -20,31 +20,23 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/index"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"github.com/aksflow/aksflow/internal/core/delivery"
 )
 
-// Source is what an image is built from.
-type Source struct {
-	Commit  string    // the last commit that touched the paths; "" when dir is in no git repository, or none did
-	Time    time.Time // when it was committed
-	Dirty   bool      // the work tree, or the index, differs from HEAD under the paths; ignored files do not count
-	Shallow bool      // the history ended before such a commit was certain: Commit is the oldest one there is
-}
-
-// SourceRevision looks at the repository that dir stands in. Paths are relative to dir; none means dir itself. The
-// commit is the one that `git log -1 -- PATHS` prints; it is found by comparing trees, so that neither the size of the
-// repository nor what else happened in it costs much.
-func SourceRevision(ctx context.Context, dir string, paths ...string) (Source, error) {
-	repository, err := git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
-	if errors.Is(err, git.ErrRepositoryNotExists) {
-		return Source{}, nil
-	}
-	if err != nil {
-		return Source{}, fmt.Errorf("cannot read the git repository of %s: %w", dir, err)
+// SourceOf returns what an image is built from, when that is the files at paths. Paths are relative to dir; none means
+// dir itself. The commit is the one that `git log -1 -- PATHS` prints. It is found by comparing the hashes of trees, so
+// the size of the repository, and commits that touch other files, cost little. Outside of a repository, and where
+// nothing at the paths is committed, the commit is empty.
+func SourceOf(ctx context.Context, dir string, paths ...string) (delivery.Source, error) {
+	repository, err := openWorkTree(dir)
+	if repository == nil {
+		return delivery.Source{}, err
 	}
 	s := &sourceFinder{repository: repository}
 	source, err := s.find(ctx, dir, paths)
 	if err != nil {
-		return Source{}, fmt.Errorf("cannot tell the source revision of %s: %w", dir, err)
+		return delivery.Source{}, fmt.Errorf("cannot find the source revision of %s: %w", dir, err)
 	}
 	return source, nil
 }
@@ -55,24 +47,24 @@ type sourceFinder struct {
 	paths      []string // slash-separated, relative to root; "." is root
 }
 
-func (s *sourceFinder) find(ctx context.Context, dir string, paths []string) (Source, error) {
+func (s *sourceFinder) find(ctx context.Context, dir string, paths []string) (delivery.Source, error) {
 	if err := s.locate(dir, paths); err != nil {
-		return Source{}, err
+		return delivery.Source{}, err
 	}
 	reference, err := s.repository.Head()
 	if errors.Is(err, plumbing.ErrReferenceNotFound) {
-		return Source{Dirty: true}, nil // nothing committed yet
+		return delivery.Source{Dirty: true}, nil // nothing committed yet
 	}
 	if err != nil {
-		return Source{}, err
+		return delivery.Source{}, err
 	}
 	head, err := s.repository.CommitObject(reference.Hash())
 	if err != nil {
-		return Source{}, err
+		return delivery.Source{}, err
 	}
 	source, err := s.lastChange(ctx, head)
 	if err != nil {
-		return Source{}, err
+		return delivery.Source{}, err
 	}
 	source.Dirty, err = s.dirty(ctx, head)
 	return source, err
@@ -106,32 +98,32 @@ func (s *sourceFinder) locate(dir string, paths []string) error {
 	return nil
 }
 
-// lastChange goes back from head as long as a parent has the same content at the paths.
-func (s *sourceFinder) lastChange(ctx context.Context, head *object.Commit) (Source, error) {
+// lastChange walks back from head to parents that have the same content at the paths, and returns the last such commit.
+func (s *sourceFinder) lastChange(ctx context.Context, head *object.Commit) (delivery.Source, error) {
 	shallow, err := s.repository.Storer.Shallow()
 	if err != nil {
-		return Source{}, err
+		return delivery.Source{}, err
 	}
 	at := head
 	content, err := s.contentAt(at)
 	if err != nil {
-		return Source{}, err
+		return delivery.Source{}, err
 	}
 	if !slices.ContainsFunc(content, func(h plumbing.Hash) bool { return !h.IsZero() }) {
-		return Source{}, nil // nothing of it is committed
+		return delivery.Source{}, nil // nothing of it is committed
 	}
 	for {
 		if err := ctx.Err(); err != nil {
-			return Source{}, context.Cause(ctx)
+			return delivery.Source{}, context.Cause(ctx)
 		}
-		source := Source{Commit: at.Hash.String(), Time: at.Committer.When}
+		source := delivery.Source{Commit: at.Hash.String(), Time: at.Committer.When}
 		if slices.Contains(shallow, at.Hash) {
 			source.Shallow = true
 			return source, nil
 		}
 		next, err := s.sameParent(at, content)
 		if err != nil {
-			return Source{}, err
+			return delivery.Source{}, err
 		}
 		if next == nil {
 			return source, nil
@@ -140,7 +132,7 @@ func (s *sourceFinder) lastChange(ctx context.Context, head *object.Commit) (Sou
 	}
 }
 
-// sameParent returns a parent of a commit that has the content at the paths; nil when there is none.
+// sameParent returns a parent of commit that has this content at the paths, or nil.
 func (s *sourceFinder) sameParent(commit *object.Commit, content []plumbing.Hash) (*object.Commit, error) {
 	for _, hash := range commit.ParentHashes {
 		parent, err := s.repository.CommitObject(hash)
@@ -161,7 +153,7 @@ func (s *sourceFinder) sameParent(commit *object.Commit, content []plumbing.Hash
 	return nil, nil
 }
 
-// contentAt returns the hashes of the paths at a commit; zero for what is not there.
+// contentAt returns the hash of each path at a commit. It is zero for a path that does not exist.
 func (s *sourceFinder) contentAt(commit *object.Commit) ([]plumbing.Hash, error) {
 	root, err := s.repository.TreeObject(commit.TreeHash)
 	if err != nil {
@@ -185,8 +177,8 @@ func (s *sourceFinder) contentAt(commit *object.Commit) ([]plumbing.Hash, error)
 	return hashes, nil
 }
 
-// dirty compares the index with HEAD, the work tree with the index, and looks for files that git does not know. A file
-// whose size and time are those in the index is not read.
+// dirty reports whether the index differs from head, the work tree from the index, or an untracked file is at the paths.
+// A file whose size and time are equal to those in the index is not read.
 func (s *sourceFinder) dirty(ctx context.Context, head *object.Commit) (bool, error) {
 	idx, err := s.repository.Storer.Index()
 	if err != nil {
@@ -196,7 +188,7 @@ func (s *sourceFinder) dirty(ctx context.Context, head *object.Commit) (bool, er
 	if err != nil {
 		return false, err
 	}
-	// A file written in the clock tick in which the index was written may have the index's time and other content.
+	// A file written in the same clock tick as the index may have the time of its entry but another content.
 	var settled time.Time
 	if storage, ok := s.repository.Storer.(*filesystem.Storage); ok {
 		if info, err := storage.Filesystem().Stat("index"); err == nil {
@@ -233,7 +225,7 @@ func (s *sourceFinder) covers(name string) bool {
 	})
 }
 
-// committed returns the files of a commit at the paths.
+// committed returns the files of commit that are at the paths.
 func (s *sourceFinder) committed(commit *object.Commit) (map[string]object.TreeEntry, error) {
 	root, err := s.repository.TreeObject(commit.TreeHash)
 	if err != nil {
@@ -283,8 +275,8 @@ func (s *sourceFinder) flatten(tree *object.Tree, prefix string, files map[strin
 	return nil
 }
 
-// changed tells whether a file of the work tree differs from its entry in the index. Files that were last written
-// before settled are what the index says if their size and time are.
+// changed reports whether a file of the work tree differs from its entry in the index. A file last written before
+// settled is taken as unchanged when its size and time are equal to those of the entry.
 func (s *sourceFinder) changed(e *index.Entry, settled time.Time) (bool, error) {
 	name := filepath.Join(s.root, filepath.FromSlash(e.Name))
 	info, err := os.Lstat(name)
@@ -315,7 +307,7 @@ func (s *sourceFinder) changed(e *index.Entry, settled time.Time) (bool, error) 
 	return plumbing.ComputeHash(plumbing.BlobObject, content) != e.Hash, nil
 }
 
-// untracked tells whether a file at the paths is neither known nor ignored.
+// untracked reports whether a file at the paths is neither known nor ignored.
 func (s *sourceFinder) untracked(ctx context.Context, known map[string]bool) (bool, error) {
 	found := errors.New("found")
 	for _, p := range s.paths {
@@ -371,7 +363,7 @@ func (s *sourceFinder) untracked(ctx context.Context, known map[string]bool) (bo
 	return false, nil
 }
 
-// skip leaves out a directory, or a file of a linked work tree's .git.
+// skip leaves out .git, which is a file in a linked work tree.
 func skip(d fs.DirEntry) error {
 	if d.IsDir() {
 		return fs.SkipDir
@@ -379,7 +371,7 @@ func skip(d fs.DirEntry) error {
 	return nil
 }
 
-// patternsAbove reads what is ignored by the user's and the repository's settings and the .gitignore files above p.
+// patternsAbove reads the ignore patterns that hold for p: the user's, the repository's, and the .gitignore files above p.
 func (s *sourceFinder) patternsAbove(p string) ([]gitignore.Pattern, error) {
 	worktree, err := s.repository.Worktree()
 	if err != nil {
@@ -405,7 +397,7 @@ func (s *sourceFinder) patternsAbove(p string) ([]gitignore.Pattern, error) {
 	return patterns, nil
 }
 
-// readIgnore adds the .gitignore of a directory to the patterns of those above it.
+// readIgnore returns the patterns above a directory together with those of its own .gitignore.
 func (s *sourceFinder) readIgnore(above []gitignore.Pattern, dir string) ([]gitignore.Pattern, error) {
 	var domain []string
 	if dir != "." {

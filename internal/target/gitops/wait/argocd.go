@@ -1,4 +1,4 @@
-package gitops
+package wait
 
 import (
 	"cmp"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/aksflow/aksflow/internal/git"
 )
 
 // refreshAnnotation makes Argo CD's controller look at the repository now; it takes the annotation off when it has.
@@ -40,7 +42,8 @@ type application struct {
 	ref       objectRef
 	client    argoClient
 	requested time.Time
-	version   string // resourceVersion that the request made; older ones are not answers
+	timeout   time.Duration // how long the request may stay unanswered
+	version   string        // resourceVersion that the request made; older ones are not answers
 }
 
 // argoClient is one of the two ways to an Application.
@@ -72,8 +75,8 @@ func (a *application) judge(w world, accepts func(string) bool) verdict {
 	}
 	if older(app.GetResourceVersion(), a.version) || app.GetAnnotations()[refreshAnnotation] != "" {
 		v := verdict{message: "Argo CD has not looked at the repository yet"}
-		if time.Since(a.requested) > silence {
-			v.err = fmt.Errorf("Argo CD has not looked at it for %s: is its application-controller running?", silence)
+		if time.Since(a.requested) > a.timeout {
+			v.err = fmt.Errorf("Argo CD has not looked at it for %s: is its application-controller running?", a.timeout)
 		}
 		return v
 	}
@@ -171,7 +174,7 @@ func workloadsOf(app *unstructured.Unstructured) []objectRef {
 }
 
 // follows tells whether an Application takes its manifests from there.
-func (o WaitOptions) follows(app *unstructured.Unstructured) bool {
+func (o Options) follows(app *unstructured.Unstructured) bool {
 	sources := []any{}
 	if source, found, _ := unstructured.NestedMap(app.Object, "spec", "source"); found {
 		sources = append(sources, source)
@@ -181,7 +184,7 @@ func (o WaitOptions) follows(app *unstructured.Unstructured) bool {
 		source, _ := item.(map[string]any)
 		get := func(key string) string { s, _ := source[key].(string); return s }
 		revision := strings.TrimPrefix(get("targetRevision"), "refs/heads/")
-		if sameRepository(get("repoURL"), o.RepoURL) && samePath(get("path"), o.Path) &&
+		if git.SameRepository(get("repoURL"), o.RepoURL) && samePath(get("path"), o.Path) &&
 			(o.Branch == "" || revision == "" || revision == "HEAD" || revision == o.Branch) {
 			return true
 		}
