@@ -59,6 +59,7 @@ type Cluster struct {
 	mapper    *restmapper.DeferredDiscoveryRESTMapper
 
 	outage outage
+	clock  clock
 }
 
 // Connect reads the kubeconfig and asks the API server for its version, so that a wrong address fails here and at once.
@@ -78,6 +79,7 @@ func Connect(ctx context.Context, o Options) (*Cluster, error) {
 	config.WarningHandlerWithContext = &warnings{shown: map[string]bool{}}
 
 	c := &Cluster{host: config.Host, config: config}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &clockReader{next, &c.clock} })
 	if err := c.makeClients(); err != nil {
 		return nil, fault.Usage(explainConfig(err))
 	}
@@ -194,7 +196,7 @@ var errNoAnswer = errors.New("no answer from the API server")
 func (c *Cluster) firstAnswer(ctx context.Context) error {
 	limit := firstAnswerLimit
 	if deadline, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(deadline).Round(time.Millisecond))
+		limit = min(limit, time.Until(deadline).Round(100*time.Millisecond))
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoAnswer)
 	defer cancel()

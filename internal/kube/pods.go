@@ -47,6 +47,24 @@ func (c *Cluster) CurrentPods(ctx context.Context, workload *unstructured.Unstru
 	return slices.DeleteFunc(pods, func(p corev1.Pod) bool { return p.Labels[label] != template }), nil
 }
 
+// PodUIDs lists the uids of a namespace's pods. Only their metadata is transferred.
+func (c *Cluster) PodUIDs(ctx context.Context, namespace string) ([]types.UID, error) {
+	var list metav1.PartialObjectMetadataList
+	err := c.Retry(ctx, func(ctx context.Context) error {
+		body, err := c.core.RESTClient().Get().Namespace(namespace).Resource("pods").
+			SetHeader("Accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").Do(ctx).Raw()
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(body, &list)
+	})
+	uids := make([]types.UID, 0, len(list.Items))
+	for i := range list.Items {
+		uids = append(uids, list.Items[i].UID)
+	}
+	return uids, err
+}
+
 // TemplateHash returns the label pod-template-hash of the pods of a Deployment's current template, "" if there is none.
 func (c *Cluster) TemplateHash(ctx context.Context, deployment *unstructured.Unstructured) (string, error) {
 	sets, err := c.ReplicaSets(ctx, deployment)

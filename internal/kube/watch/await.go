@@ -11,6 +11,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
+	"github.com/aksflow/aksflow/internal/kube/plan"
 	"github.com/aksflow/aksflow/internal/kube/status"
 )
 
@@ -36,7 +37,7 @@ type Failure struct {
 func (e *RolloutError) Error() string {
 	lines := make([]string, 0, len(e.Failures))
 	for _, f := range e.Failures {
-		line := f.Ref + ": " + Describe(f.Ref, status.Problem{Pod: f.Pod, Container: f.Container, Message: f.Message})
+		line := f.String()
 		for _, log := range f.Logs {
 			line += "\n    | " + log
 		}
@@ -50,25 +51,13 @@ func (e *RolloutError) Error() string {
 
 func (e *RolloutError) Unwrap() error { return e.TimedOut }
 
-// Options say how [Await] waits.
-type Options struct {
-	// Namespace is the release's own: objects in it are named without it.
-	Namespace string
-	// Baseline is the moment before the objects were applied.
-	Baseline Baseline
-	// Grace is how long a problem that may heal is watched; 0 means the default of each kind.
-	Grace time.Duration
-	// Keep is how long to watch at least, ready or not.
-	Keep time.Duration
-}
-
 // settleDelay is how long changes are gathered before they are looked at, since they come many at a time.
 const settleDelay = 25 * time.Millisecond
 
 // Await returns when all objects, given as the server returned them, are ready, or with a [*RolloutError] as soon as one
 // of them cannot get ready.
 func Await(ctx context.Context, c *kube.Cluster, objects []*unstructured.Unstructured, o Options) error {
-	a := &await{cluster: c, namespace: o.Namespace, until: time.Now().Add(o.Keep)}
+	a := &await{cluster: c, namespace: o.Namespace, until: time.Now().Add(o.Keep), judge: status.NewJudge()}
 	var follow []Object
 	for _, object := range objects {
 		if status.Watched(object) {
@@ -79,7 +68,7 @@ func Await(ctx context.Context, c *kube.Cluster, objects []*unstructured.Unstruc
 	if len(follow) == 0 {
 		return nil
 	}
-	a.watcher = New(ctx, c, o.Baseline, o.Grace)
+	a.watcher = New(ctx, c, o)
 	defer a.watcher.Close()
 	if err := a.watcher.Follow(ctx, follow...); err != nil {
 		return err
@@ -94,7 +83,7 @@ type await struct {
 	until     time.Time // before that, being ready is not enough
 	objects   []*awaited
 	watcher   *Watcher
-	judge     Judge
+	judge     *status.Judge
 }
 
 // awaited is one object between two looks at it.
@@ -103,11 +92,12 @@ type awaited struct {
 	// generation is the one that was applied. The first state that a watch delivers may be older.
 	generation int64
 	status     status.Status
-	seen       string // the resource version that status was read from
+	verdict    status.Verdict
+	last       *unstructured.Unstructured // the last state in which it was seen
 	reported   string
 }
 
-// run looks at everything after each change, and when a grace ends.
+// run looks at everything after each change, and when a verdict may have changed by itself.
 func (a *await) run(ctx context.Context) error {
 	pulse := time.NewTicker(time.Second)
 	defer pulse.Stop()
@@ -115,15 +105,13 @@ func (a *await) run(ctx context.Context) error {
 		if err := a.watcher.failed(); err != nil {
 			return err
 		}
-		verdicts := a.look(ctx, time.Now())
-		if err := a.failure(ctx, verdicts, func(v Verdict) bool { return v.Failed }, nil); err != nil {
-			return err
+		a.look(ctx, time.Now())
+		if failed := a.failure(ctx, func(v status.Verdict) bool { return v.Failed }); failed != nil {
+			return failed
 		}
-		wait := Remaining(verdicts)
-		if Ready(verdicts) {
-			if wait = time.Until(a.until); wait <= 0 {
-				return nil
-			}
+		wait, ready := a.next()
+		if ready && wait <= 0 {
+			return nil
 		}
 		var timer <-chan time.Time
 		if wait > 0 {
@@ -131,10 +119,7 @@ func (a *await) run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return context.Cause(ctx)
-			}
-			return a.failure(context.WithoutCancel(ctx), verdicts, func(v Verdict) bool { return !v.Status.Ready }, context.Cause(ctx))
+			return a.interrupted(ctx)
 		case <-a.watcher.Changed():
 			select {
 			case <-ctx.Done():
@@ -149,38 +134,66 @@ func (a *await) run(ctx context.Context) error {
 	}
 }
 
+// interrupted returns why the wait ends with ctx: what was not ready in time, or that it was cancelled.
+func (a *await) interrupted(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return context.Cause(ctx)
+	}
+	late := a.failure(context.WithoutCancel(ctx), func(v status.Verdict) bool { return !v.Ready })
+	if late == nil {
+		late = &RolloutError{}
+	}
+	late.TimedOut = context.Cause(ctx)
+	return late
+}
+
+// next returns whether all objects are ready, and after how long to look again though nothing changed: 0 means not at all,
+// or, if all are ready, that the wait is over.
+func (a *await) next() (wait time.Duration, ready bool) {
+	ready = true
+	for _, o := range a.objects {
+		if o.verdict.Ready {
+			continue
+		}
+		ready = false
+		if next := o.verdict.Next; next > 0 && (wait == 0 || next < wait) {
+			wait = next
+		}
+	}
+	if ready {
+		return max(0, time.Until(a.until)), true
+	}
+	return wait, false
+}
+
 // look reads and judges the status of every object.
-func (a *await) look(ctx context.Context, now time.Time) []Verdict {
+func (a *await) look(ctx context.Context, now time.Time) {
 	world := a.watcher.World()
-	observations := make([]Observation, 0, len(a.objects))
+	looks := make([]status.Look, 0, len(a.objects))
 	for _, o := range a.objects {
 		live := a.watcher.Object(o.Object)
 		switch {
 		case live == nil:
-			o.status = status.Status{Message: "not there yet"}
+			o.status = status.Gone(o.last, world)
 		case live.GetGeneration() < o.generation:
 			o.status = status.Status{Message: "not seen yet"}
-		case o.status.Ready && live.GetResourceVersion() == o.seen: // ready until it changes
+		case o.status.Ready && o.last != nil && live.GetResourceVersion() == o.last.GetResourceVersion(): // ready until it changes
 		default:
-			o.status, o.seen = status.Of(live, world), live.GetResourceVersion()
+			o.status, o.last = status.Of(live, world), live
 		}
-		observations = append(observations, Observation{o.Ref(), o.status})
+		looks = append(looks, status.Look{ID: o.String(), Kind: o.Kind.GroupKind(), Status: o.status})
 	}
-	verdicts := a.judge.Look(now, observations)
-	for i, v := range verdicts {
-		a.objects[i].report(ctx, a.namespace, v)
+	for i, verdict := range a.judge.Look(now, looks) {
+		a.objects[i].verdict = verdict
+		a.objects[i].report(ctx, a.namespace)
 	}
-	return verdicts
 }
 
 // report reports what changed about an object.
-func (o *awaited) report(ctx context.Context, namespace string, v Verdict) {
-	message := v.Status.Message
-	if v.Status.Ready && message == "" {
+func (o *awaited) report(ctx context.Context, namespace string) {
+	message := o.verdict.Message
+	if o.verdict.Ready && message == "" {
 		message = "ready"
-	}
-	if !v.Status.Ready && v.Problem.Message != "" {
-		message = strings.TrimPrefix(message+": ", ": ") + v.Problem.Message
 	}
 	if message != o.reported {
 		o.reported = message
@@ -188,15 +201,15 @@ func (o *awaited) report(ctx context.Context, namespace string, v Verdict) {
 	}
 }
 
-// failure returns a *RolloutError about the objects that fail, with the last lines of their containers, or nil.
-func (a *await) failure(ctx context.Context, verdicts []Verdict, fails func(Verdict) bool, timedOut error) error {
-	e := &RolloutError{TimedOut: timedOut}
-	for _, v := range verdicts {
-		if fails(v) {
-			e.Failures = append(e.Failures, NewFailure(ctx, a.cluster, a.namespace, v))
+// failure returns the objects that fail, with the last lines of their containers, or nil.
+func (a *await) failure(ctx context.Context, fails func(status.Verdict) bool) *RolloutError {
+	e := &RolloutError{}
+	for _, o := range a.objects {
+		if fails(o.verdict) {
+			e.Failures = append(e.Failures, NewFailure(ctx, a.cluster, a.namespace, o.Ref(), o.verdict))
 		}
 	}
-	if len(e.Failures) == 0 && timedOut == nil {
+	if len(e.Failures) == 0 {
 		return nil
 	}
 	return e
@@ -204,15 +217,14 @@ func (a *await) failure(ctx context.Context, verdicts []Verdict, fails func(Verd
 
 // NewFailure describes an object that is not ready, with the last lines of the container that its problem is in, which
 // are reported too.
-func NewFailure(ctx context.Context, c *kube.Cluster, namespace string, v Verdict) Failure {
-	f := Failure{
-		Ref: v.Ref.In(namespace), Pod: v.Problem.Pod, Container: v.Problem.Container, Reason: v.Problem.Reason, Message: v.Problem.Message,
+func NewFailure(ctx context.Context, c *kube.Cluster, namespace string, ref plan.Ref, v status.Verdict) Failure {
+	f := Failure{Ref: ref.In(namespace), Message: v.Message}
+	if v.Problem == nil {
+		return f
 	}
-	if f.Message == "" {
-		f.Message = v.Status.Message
-	}
+	f.Pod, f.Container, f.Reason, f.Message = v.Problem.Pod, v.Problem.Container, v.Problem.Reason, v.Problem.Message
 	if v.Problem.Logs && f.Pod != "" {
-		f.Logs = c.LastLines(ctx, v.Ref.Namespace, f.Pod, f.Container)
+		f.Logs = c.LastLines(ctx, ref.Namespace, f.Pod, f.Container)
 		for _, line := range f.Logs {
 			report.Logf(ctx, f.Pod, "%s", line)
 		}
@@ -220,13 +232,16 @@ func NewFailure(ctx context.Context, c *kube.Cluster, namespace string, v Verdic
 	return f
 }
 
-// Describe is a problem's message with the pod and container that it is in. ref is the object that it is about.
-func Describe(ref string, p status.Problem) string {
+// String is the failure in one line, without the logs.
+func (f *Failure) String() string { return f.Ref + ": " + f.where() + f.Message }
+
+// where names the pod and container of a failure, "" for neither.
+func (f *Failure) where() string {
 	switch {
-	case p.Container != "":
-		return fmt.Sprintf("container %s of pod %s: %s", p.Container, p.Pod, p.Message)
-	case p.Pod != "" && !strings.HasSuffix(ref, "/"+p.Pod):
-		return fmt.Sprintf("pod %s: %s", p.Pod, p.Message)
+	case f.Container != "":
+		return fmt.Sprintf("container %s of pod %s: ", f.Container, f.Pod)
+	case f.Pod != "" && !strings.HasSuffix(f.Ref, "/"+f.Pod):
+		return "pod " + f.Pod + ": "
 	}
-	return p.Message
+	return ""
 }

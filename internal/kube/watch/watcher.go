@@ -1,7 +1,8 @@
 // Package watch follows objects in a cluster, with the pods and events around them, and judges whether they get ready.
 //
-// A [Watcher] keeps what the API server says, and survives an API server that is away for a while. A [Judge] decides
-// which problems count. [Await] puts the two together for objects that were just applied.
+// A [Watcher] keeps the present state of objects and survives an API server that is away for a while. It makes the
+// [status.World] from which a [status.Judge] decides which problems count. [Await] puts the two together for objects that
+// were just applied.
 package watch
 
 import (
@@ -9,14 +10,12 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
@@ -54,57 +53,42 @@ func (o Object) Ref() plan.Ref {
 // String is KIND/NAMESPACE/NAME.
 func (o Object) String() string { return o.Ref().Long() }
 
-// Baseline is a moment in the history of a cluster, by its own count and not by a clock. Events that are older prove
-// nothing about what happened since. The zero Baseline comes before all events.
-type Baseline struct {
-	events map[string]string // a namespace's resource version of its events
-}
-
-// Now returns the present moment of the namespaces. A namespace whose events may not be read has no events later either.
-func Now(ctx context.Context, c *kube.Cluster, namespaces ...string) (Baseline, error) {
-	b := Baseline{events: map[string]string{}}
-	for _, namespace := range namespaces {
-		client, err := c.Resource(ctx, eventKind, namespace)
-		if err != nil {
-			return b, err
-		}
-		err = c.Retry(ctx, func(ctx context.Context) error {
-			list, err := client.List(ctx, metav1.ListOptions{Limit: 1})
-			if err == nil {
-				b.events[namespace] = list.GetResourceVersion()
-			}
-			return err
-		})
-		if err != nil && !apierrors.IsForbidden(err) && !apierrors.IsNotFound(err) {
-			return b, kube.Explain("the events of namespace "+namespace, err)
-		}
-	}
-	return b, nil
-}
-
-// covers reports whether an event was written, or repeated, before the baseline.
-func (b Baseline) covers(e *corev1.Event) bool {
-	then, known := b.events[e.Namespace]
-	if !known {
-		return false
-	}
-	order, err := resourceversion.CompareResourceVersion(e.ResourceVersion, then)
-	return err == nil && order <= 0
-}
-
 // source is one watch: of a kind in a namespace, or of a single object when name is set.
 type source struct {
 	kind            schema.GroupVersionKind
 	namespace, name string
 }
 
+// Options say what a [Watcher] knows beside the cluster.
+type Options struct {
+	// Namespace is the release's own: messages name objects in it without it.
+	Namespace string
+	// Before is the cluster before the release changed it; nil means that everything counts.
+	Before *status.Baseline
+	// Grace is how long a problem that may heal is watched; 0 means the default of each kind.
+	Grace time.Duration
+	// Release are the objects of the release.
+	Release []*unstructured.Unstructured
+	// Published are image references that their registry is known to have.
+	Published map[string]bool
+	// Keep is how long [Await] watches at least, ready or not.
+	Keep time.Duration
+}
+
+func (o *Options) graces() status.Graces {
+	if o.Grace == 0 {
+		return status.DefaultGraces
+	}
+	return status.AllGraces(o.Grace)
+}
+
 // Watcher keeps the present state of objects, and of the pods, ReplicaSets and events around them. Close ends its watches.
 type Watcher struct {
-	cluster  *kube.Cluster
-	baseline Baseline
-	graces   status.Graces
-	scaler   status.Autoscaler
-	changed  chan struct{}
+	cluster *kube.Cluster
+	options Options
+	scaler  status.Autoscaler
+	finder  *finder
+	changed chan struct{}
 
 	running sync.WaitGroup
 
@@ -118,13 +102,13 @@ type Watcher struct {
 	typed    map[string]any // what was converted at the last call of World, by uid and resource version
 }
 
-// New returns a Watcher that follows nothing yet. Events before baseline do not count. Grace is how long a problem that
-// may heal is watched; 0 means the default of each kind. ctx bounds all watches.
-func New(ctx context.Context, c *kube.Cluster, baseline Baseline, grace time.Duration) *Watcher {
+// New returns a Watcher that follows nothing yet. ctx bounds all watches.
+func New(ctx context.Context, c *kube.Cluster, o Options) *Watcher {
 	w := &Watcher{
-		cluster: c, baseline: baseline, graces: Graces(grace), scaler: autoscaler(ctx, c),
+		cluster: c, options: o, scaler: autoscaler(ctx, c),
 		changed: make(chan struct{}, 1), stores: map[source]cache.SharedIndexInformer{}, started: time.Now(),
 	}
+	w.finder = &finder{cluster: c, found: w.signal, answers: map[Object]*answer{}}
 	w.watching, w.stop = context.WithCancel(ctx)
 	return w
 }
@@ -139,6 +123,7 @@ func (w *Watcher) Close() {
 	w.mu.Unlock()
 	stop()
 	w.running.Wait()
+	w.finder.running.Wait()
 }
 
 // Follow begins to watch objects, and the pods and events in their namespaces, and returns when their present state is
@@ -337,13 +322,19 @@ func (w *Watcher) Object(o Object) *unstructured.Unstructured {
 	return item.(*unstructured.Unstructured)
 }
 
-// World returns what is around the objects that are followed.
+// World returns what is known about the cluster around the objects that are followed.
 func (w *Watcher) World() *status.World {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	world := &status.World{Graces: w.graces, Autoscaler: w.scaler}
+	watching := w.watching
+	world := &status.World{
+		Graces: w.options.graces(), Autoscaler: w.scaler, Before: w.options.Before, Now: w.cluster.Now(),
+		Release: w.options.Release, Published: w.options.Published,
+		Find: func(kind schema.GroupVersionKind, namespace, name string) (*unstructured.Unstructured, bool) {
+			return w.finder.find(watching, kind, namespace, name)
+		},
+	}
 	typed := make(map[string]any, len(w.typed))
-	var events []*corev1.Event
 	for s, informer := range w.stores {
 		switch s.kind {
 		case podKind:
@@ -351,15 +342,10 @@ func (w *Watcher) World() *status.World {
 		case replicaSetKind:
 			world.ReplicaSets = convert(world.ReplicaSets, informer.GetStore(), w.typed, typed)
 		case eventKind:
-			events = convert(events, informer.GetStore(), w.typed, typed)
+			world.Events = convert(world.Events, informer.GetStore(), w.typed, typed)
 		}
 	}
 	w.typed = typed
-	for _, e := range events {
-		if !w.baseline.covers(e) {
-			world.Events = append(world.Events, e)
-		}
-	}
 	return world
 }
 

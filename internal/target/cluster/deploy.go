@@ -73,6 +73,7 @@ func (t *transaction) applyAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.objects = normal
 	if err := t.mark(ctx); err != nil {
 		return err
 	}
@@ -162,6 +163,7 @@ func (t *transaction) confirm(ctx context.Context, changes []plan.Change) error 
 		t.setApplied(change.Live)
 	}
 	report.Info(ctx, "nothing to change: the cluster has revision %d of %s already", t.result.Revision, t.release.App)
+	t.before.Unchanged = true
 	return watch.Await(ctx, t.cluster.kube, t.AppliedObjects(), t.watchOptions())
 }
 

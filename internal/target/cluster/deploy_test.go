@@ -68,7 +68,7 @@ func TestFailedRolloutIsPutBack(t *testing.T) {
 	for tag, says := range map[string]string{
 		"missing":    "does not exist in its registry",
 		"refused":    "the registry refuses the image",
-		"secretless": `Secret "redis" is missing`,
+		"secretless": `Secret "gone" is missing`,
 	} {
 		t.Run(tag, func(t *testing.T) {
 			ctx, log := events(t)

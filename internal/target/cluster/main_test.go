@@ -54,7 +54,7 @@ func pretend(pod *corev1.Pod) bool {
 	case strings.Contains(image, ":refused"):
 		waiting(pod, "ErrImagePull", fmt.Sprintf(`failed to pull and unpack image %q: failed to resolve reference %q: unexpected status from HEAD request to http://registry/v2/x/manifests/y: 401 Unauthorized`, image, image))
 	case strings.Contains(image, ":secretless"):
-		waiting(pod, "CreateContainerConfigError", `secret "redis" not found`)
+		waiting(pod, "CreateContainerConfigError", `secret "gone" not found`)
 	case pod.Spec.RestartPolicy == corev1.RestartPolicyNever:
 		ends(pod, map[bool]int32{true: 7}[strings.Contains(image, "-fail")])
 	case strings.Contains(image, ":slow"):

@@ -30,6 +30,8 @@ type Release struct {
 	// Image is the delivered image, HOST/REPO@sha256:…, with or without a tag. Objects hold it already, see
 	// render.Options. Pods that should run it are checked for its digest. May be empty.
 	Image string
+	// Published reports whether the registry is known to have Image. A node that does not find it yet is then no failure.
+	Published bool
 	// SourceRevision is the commit that the image was built from; written to records and annotations. May be empty.
 	SourceRevision string
 	// RunURL is the CI run that deploys; written to records and annotations. May be empty.
@@ -156,9 +158,4 @@ func (r *Release) check() error {
 		errs = append(errs, err)
 	}
 	return fault.Usage(errors.Join(errs...))
-}
-
-// watchOptions says how to wait for the release's objects.
-func (r *Release) watchOptions(since watch.Baseline) watch.Options {
-	return watch.Options{Namespace: r.Namespace, Grace: r.Grace, Baseline: since}
 }

@@ -70,7 +70,11 @@ func (t *transaction) restore(ctx context.Context) error {
 		return nil
 	}
 	report.Info(ctx, "putting back what was there before")
-	if err := t.mark(ctx); err != nil {
+	failed, err := t.cluster.kube.Reread(ctx, t.AppliedObjects())
+	if err == nil {
+		err = t.mark(ctx, failed...)
+	}
+	if err != nil {
 		report.Warn(ctx, "%v", err)
 	}
 	byStage := func(a, b entry) int {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/kube/plan"
+	"github.com/aksflow/aksflow/internal/kube/status"
 	"github.com/aksflow/aksflow/internal/kube/watch"
 )
 
@@ -29,7 +31,8 @@ type transaction struct {
 	revisions []kube.Revision
 	revision  kube.Revision // this one; Number is 0 until it is recorded
 	live      *kube.Live
-	since     watch.Baseline // before anything was applied
+	before    *status.Baseline             // the cluster before anything was applied
+	objects   []*unstructured.Unstructured // the release's, with their namespaces
 
 	mu      sync.Mutex
 	order   []plan.Ref
@@ -128,17 +131,25 @@ func (t *transaction) AppliedObjects() []*unstructured.Unstructured {
 	return objects
 }
 
-func (t *transaction) watchOptions() watch.Options { return t.release.watchOptions(t.since) }
+// watchOptions says how to wait for the release's objects.
+func (t *transaction) watchOptions() watch.Options {
+	r := &t.release
+	o := watch.Options{Namespace: r.Namespace, Grace: r.Grace, Before: t.before, Release: t.objects}
+	if r.Published {
+		o.Published = map[string]bool{r.Image: true}
+	}
+	return o
+}
 
-// mark notes the present moment of the release's namespaces, from which on events count.
-func (t *transaction) mark(ctx context.Context) (err error) {
+// mark notes what the release's namespaces hold at this moment. What happened before proves nothing about what follows.
+func (t *transaction) mark(ctx context.Context, live ...*unstructured.Unstructured) (err error) {
 	var namespaces []string
 	for _, name := range append([]string{t.release.Namespace}, t.release.Namespaces...) {
 		if name != "" {
 			namespaces = append(namespaces, name)
 		}
 	}
-	t.since, err = watch.Now(ctx, t.cluster.kube, namespaces...)
+	t.before, err = watch.TakeBaseline(ctx, t.cluster.kube, namespaces, live...)
 	return err
 }
 
@@ -154,6 +165,7 @@ func (t *transaction) exclusively(ctx context.Context, do func(context.Context, 
 	}
 	t.set = kube.NewApplySet(r.App, r.Namespace)
 	t.set.Label(objects)
+	t.objects = objects
 	if err := t.ensureNamespaces(ctx, objects); err != nil {
 		return err
 	}
@@ -219,6 +231,9 @@ func (t *transaction) survey(ctx context.Context, objects []*unstructured.Unstru
 	}
 	if t.live, err = c.ReadLive(ctx, objects, t.set); err != nil {
 		return nil, err
+	}
+	if t.before != nil {
+		watch.SetObjects(t.before, slices.Collect(maps.Values(t.live.Objects)))
 	}
 	return t.cluster.prepare(ctx, &t.release, objects, t.live)
 }
