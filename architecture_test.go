@@ -31,19 +31,18 @@ internal/core/image:
 internal/core/build: internal/core/config
 internal/tool:
 internal/render: internal/core/manifest
+internal/kustomize: internal/core/manifest
 internal/kube:
-internal/git:
 internal/target:
 internal/target/cluster: internal/core/manifest internal/kube
-internal/target/gitops: internal/core/manifest internal/git
-internal/target/gitops/wait: internal/core/config internal/core/manifest internal/git internal/kube
+internal/target/gitops: internal/core/manifest internal/kube
 internal/engine: internal/core/image internal/tool
 internal/engine/conformance:
 internal/localplatform: internal/tool
 internal/localplatform/server: internal/localplatform internal/tool
 internal/testing: internal/core/image internal/localplatform internal/tool
-internal/flow: internal/core internal/git internal/render internal/target
-internal/cli: internal/core internal/engine internal/flow internal/git internal/kube/diff internal/localplatform internal/target
+internal/flow: internal/core internal/kustomize internal/render internal/target
+internal/cli: internal/core internal/engine internal/flow internal/kube/diff internal/kustomize internal/localplatform internal/target
 .: internal/cli
 cmd/aksflow-platform: internal/localplatform
 ci: internal/core

@@ -8,11 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
-	"github.com/aksflow/aksflow/internal/git"
+	"github.com/aksflow/aksflow/internal/kustomize"
 	"github.com/aksflow/aksflow/internal/target/gitops"
 )
 
@@ -20,8 +19,19 @@ type bumpResult struct {
 	Changes     []manifest.Change `json:"changes"`
 	Commit      string            `json:"commit,omitempty"`
 	PullRequest string            `json:"pullRequest,omitempty"`
+	// Remaining names the image in places that were not set; Unverified could not be checked.
+	Remaining  []manifest.Remaining  `json:"remaining,omitempty"`
+	Unverified []manifest.Unverified `json:"unverified,omitempty"`
 
 	unchanged bool
+}
+
+// with adds what was left and what could not be checked.
+func (r bumpResult) with(edit *manifest.Edit) bumpResult {
+	if edit != nil {
+		r.Remaining, r.Unverified = edit.Remaining, edit.Unverified
+	}
+	return r
 }
 
 // Text prints the commit or the pull request where there is one, else the files that changed.
@@ -100,6 +110,7 @@ type bumpFlags struct {
 	force       bool
 	skipCI      bool
 	signOff     bool
+	strict      bool
 	message     string
 	author      string
 	request     gitops.PullRequest
@@ -117,6 +128,7 @@ func (b *bumpFlags) register(cmd *cobra.Command) {
 	f.StringVar(&b.username, "username", "", "the user of --repo")
 	f.StringVar(&b.passwordEnv, "password-env", "", "name of the environment variable that holds the password or token for --repo")
 	f.BoolVar(&b.force, "force", false, "set the image also when a later commit rolled it back")
+	f.BoolVar(&b.strict, "strict", false, "change nothing when something cannot be verified, such as a kustomization with a remote base")
 	f.BoolVar(&b.skipCI, "skip-ci", false, "mark the commit so that it starts no workflow")
 	f.BoolVar(&b.signOff, "sign-off", false, "add Signed-off-by to the commit")
 	f.StringVar(&b.message, "message", "", "the commit's message, a Go template")
@@ -126,25 +138,43 @@ func (b *bumpFlags) register(cmd *cobra.Command) {
 	cmd.MarkFlagsMutuallyExclusive("manifests", "repo", "env")
 }
 
+// writer returns the author that was named, if any.
+func (b *bumpFlags) writer() (gitops.Author, error) {
+	if b.author == "" {
+		return gitops.Author{}, nil
+	}
+	address, err := mail.ParseAddress(b.author)
+	if err != nil {
+		return gitops.Author{}, fault.Usagef("--author %q: want NAME <EMAIL>", b.author)
+	}
+	return gitops.Author{Name: address.Name, Email: address.Address}, nil
+}
+
+// check says how the edit is verified: by kustomize.
+func (b *bumpFlags) check() manifest.Options {
+	return manifest.Options{Build: kustomize.Build, Strict: b.strict}
+}
+
 // bumper returns what sets the image: in the directory, the repository or the environment that was named.
 func (p *place) bumper(ctx context.Context, b *bumpFlags) (func(context.Context) (bumpResult, error), func(), error) {
 	none := func() {}
 	if b.manifests != "" {
 		return func(ctx context.Context) (bumpResult, error) {
-			edit, err := manifest.SetDir(ctx, b.manifests, b.target)
+			edit, err := manifest.SetDir(ctx, b.manifests, b.target, b.check())
 			if err != nil {
 				return bumpResult{}, err
 			}
-			return bumpResult{Changes: changes(edit.Changes), unchanged: len(edit.Changes) == 0}, nil
+			return bumpResult{Changes: changes(edit.Changes), unchanged: len(edit.Changes) == 0}.with(edit.Warn(ctx)), nil
 		}, none, nil
 	}
 	o := gitops.BumpOptions{Branch: b.branch, Path: b.path, PipelineRun: runURL()}
 	done := none
 	if b.repo != "" {
-		var err error
-		if o.Remote, err = b.remote(); err != nil {
+		password, err := fromEnv("--password-env", b.passwordEnv)
+		if err != nil {
 			return nil, none, err
 		}
+		o.Remote = gitops.Remote{URL: b.repo, Auth: gitops.Auth{Username: b.username, Token: password}}
 	} else {
 		d, closeDelivery, err := p.delivery(ctx)
 		if err != nil {
@@ -163,37 +193,24 @@ func (p *place) bumper(ctx context.Context, b *bumpFlags) (func(context.Context)
 			return nil, done, fault.Usagef("%s: the environment %s names no git repository: set its gitops.repo", d.Config.Path(), p.env)
 		}
 	}
+	b.target.Replace = append(b.target.Replace, o.Target.Replace...)
+	b.target.Keys = o.Target.Keys
+	o.Check = b.check()
 	o.Target, o.Force, o.SkipCI, o.SignOff, o.Message = b.target, b.force, b.skipCI, b.signOff, b.message
 	if b.pullRequest || o.PullRequest != nil {
 		o.PullRequest = &b.request
 	}
-	if b.author != "" {
-		address, err := mail.ParseAddress(b.author)
-		if err != nil {
-			return nil, done, fault.Usagef("--author %q: want NAME <EMAIL>", b.author)
-		}
-		o.Author = git.Author{Name: address.Name, Email: address.Address}
+	var err error
+	if o.Author, err = b.writer(); err != nil {
+		return nil, done, err
 	}
 	return func(ctx context.Context) (bumpResult, error) {
 		r, err := gitops.Bump(ctx, o)
 		if err != nil {
 			return bumpResult{}, err
 		}
-		return bumpResult{Changes: changes(r.Changes), Commit: r.Commit, PullRequest: r.PullRequest, unchanged: r.Unchanged}, nil
+		return bumpResult{Changes: changes(r.Changes), Commit: r.Commit, PullRequest: r.PullRequest, unchanged: r.Unchanged}.with(r.Plan), nil
 	}, done, nil
-}
-
-// remote returns the repository of --repo.
-func (b *bumpFlags) remote() (git.Remote, error) {
-	password, err := fromEnv("--password-env", b.passwordEnv)
-	if err != nil {
-		return git.Remote{}, err
-	}
-	access, err := gitAccess()
-	if password != "" {
-		access.Login = delivery.Login{Username: b.username, Password: password}
-	}
-	return git.Remote{URL: b.repo, Access: access}, err
 }
 
 // changes is list, as JSON's [] when there are none.

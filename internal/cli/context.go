@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/aksflow/aksflow/internal/core/config"
-	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/engine"
 	"github.com/aksflow/aksflow/internal/flow"
@@ -52,7 +51,7 @@ func (p *place) clusterFlags(f *pflag.FlagSet) {
 
 // stateDirs returns the folders of the engine's and the platform's state.
 func (g *globals) stateDirs() (state, local string, err error) {
-	state, err = engine.StateDir(g.state, os.Environ())
+	state, err = engine.StateDir(g.state)
 	return state, filepath.Join(state, "platform"), err
 }
 
@@ -110,12 +109,6 @@ func (p *place) credentials(d *flow.Delivery, local *localplatform.Info) error {
 	}
 	e := *d.Environment
 	d.Environment = &e
-	if d.Git, err = gitAccess(); err != nil {
-		return err
-	}
-	if e.GitOps.Operator == config.ArgoCD {
-		d.ArgoCD = delivery.ArgoCDAccess{Server: os.Getenv(envArgoCDServer), Token: os.Getenv(envArgoCDToken)}
-	}
 	if local != nil {
 		password, err := os.ReadFile(local.GitPasswordFile)
 		if err != nil && local.GitPasswordFile != "" {
@@ -165,7 +158,7 @@ func (g *globals) session() (func(context.Context) (*dagger.Client, error), func
 		defer mu.Unlock()
 		if s == nil {
 			var err error
-			if s, err = engine.Connect(ctx, engine.Options{Engine: g.engine, State: g.state, Env: os.Environ(), Setenv: os.Setenv}); err != nil {
+			if s, err = engine.Connect(ctx, engine.Options{Engine: g.engine, State: g.state}); err != nil {
 				return nil, err
 			}
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/gitflow"
 	"github.com/aksflow/aksflow/internal/core/report"
-	"github.com/aksflow/aksflow/internal/git"
+	"github.com/aksflow/aksflow/internal/target/gitops"
 )
 
 // decide finds the environment by the git ref, unless --env named one.
@@ -36,7 +36,7 @@ func (p *place) decide(ctx context.Context, ref string) (gitflow.Decision, error
 
 // decideRef asks package gitflow about ref; by default the ref of the CI run, else that of the work tree.
 func decideRef(cfg *config.Config, ref string) (gitflow.Decision, error) {
-	head, commit, err := git.Head(cfg.Dir())
+	head, commit, err := gitops.Head(cfg.Dir())
 	if err != nil {
 		return gitflow.Decision{}, err
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aksflow/aksflow/internal/core/config"
-	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/flow"
@@ -55,7 +54,7 @@ func rollbackCommand(g *globals) *cobra.Command {
 
 // revert takes the image of the environment's manifests in git back to what it was.
 func revert(ctx context.Context, d *flow.Delivery, to string) (result, string, error) {
-	o := gitops.RollbackOptions{BumpOptions: d.BumpOptions("", delivery.Source{}), To: to}
+	o := gitops.RollbackOptions{BumpOptions: d.BumpOptions("", gitops.Source{}), To: to}
 	o.Target = manifest.Target{Image: d.Environment.Registry + "/" + d.Config.Image}
 	r, err := gitops.Rollback(ctx, o)
 	if err != nil {

@@ -8,11 +8,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
-	"github.com/aksflow/aksflow/internal/target/gitops/wait"
+	"github.com/aksflow/aksflow/internal/target/gitops"
 )
 
 // waitResult prints one line an object.
-type waitResult struct{ *wait.Result }
+type waitResult struct{ *gitops.WaitResult }
 
 func (r waitResult) Text(w io.Writer) {
 	for _, o := range r.Objects {

@@ -22,11 +22,10 @@ import (
 	"github.com/aksflow/aksflow/internal/core/image"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
-	"github.com/aksflow/aksflow/internal/git"
+	"github.com/aksflow/aksflow/internal/kustomize"
 	"github.com/aksflow/aksflow/internal/render"
 	"github.com/aksflow/aksflow/internal/target/cluster"
 	"github.com/aksflow/aksflow/internal/target/gitops"
-	"github.com/aksflow/aksflow/internal/target/gitops/wait"
 )
 
 // Delivery is an application on its way to an environment.
@@ -51,9 +50,6 @@ type Delivery struct {
 
 	// GitUser and GitPassword are for the environment's repository.
 	GitUser, GitPassword string
-	// Git is what else is known about access to git, and ArgoCD about that to Argo CD's API.
-	Git    delivery.GitAccess
-	ArgoCD delivery.ArgoCDAccess
 	// SetupRepo is the address that the environment's setup objects name in place of its repository's. Empty: the setup
 	// is not this delivery's to make.
 	SetupRepo string
@@ -71,9 +67,9 @@ type Delivery struct {
 
 // Built is an image on disk.
 type Built struct {
-	Tarball string          // an OCI image layout in a tar archive; "" if none was asked for
-	Digest  string          // of the image in Tarball, sha256:…; "" without one
-	Source  delivery.Source // what it was built from
+	Tarball string        // an OCI image layout in a tar archive; "" if none was asked for
+	Digest  string        // of the image in Tarball, sha256:…; "" without one
+	Source  gitops.Source // what it was built from
 }
 
 // Build builds the image, and writes it to tarball unless that is "".
@@ -144,7 +140,7 @@ func (d *Delivery) sourceFile(name string) string {
 }
 
 // Publish pushes the image in tarball to the environment's registry.
-func (d *Delivery) Publish(ctx context.Context, tarball string, source delivery.Source) (*image.Result, error) {
+func (d *Delivery) Publish(ctx context.Context, tarball string, source gitops.Source) (*image.Result, error) {
 	tags := d.Tags
 	if tag := sourceTag(source); tag != "" {
 		tags = append([]string{tag}, tags...)
@@ -158,7 +154,7 @@ func (d *Delivery) Publish(ctx context.Context, tarball string, source delivery.
 }
 
 // sourceTag is the tag that an image carries for the commit it was built from. Uncommitted changes have none.
-func sourceTag(source delivery.Source) string {
+func sourceTag(source gitops.Source) string {
 	if source.Commit == "" || source.Dirty {
 		return ""
 	}
@@ -184,7 +180,7 @@ func (d *Delivery) kubeconfig() string {
 func (d *Delivery) Namespace() string { return cmp.Or(d.Environment.Namespace, "default") }
 
 // Release is the environment's manifests with ref, a reference with its digest, as the image.
-func (d *Delivery) Release(ctx context.Context, ref string, source delivery.Source) (cluster.Release, error) {
+func (d *Delivery) Release(ctx context.Context, ref string, source gitops.Source) (cluster.Release, error) {
 	release := d.Deploy
 	release.App = d.Config.App
 	release.Namespace = d.Namespace()
@@ -220,7 +216,7 @@ func strategy(r config.Rollout, set cluster.Strategy) cluster.Strategy {
 }
 
 // Push applies the environment's manifests with the image ref and watches until the pods run it.
-func (d *Delivery) Push(ctx context.Context, ref string, source delivery.Source) (*cluster.Result, error) {
+func (d *Delivery) Push(ctx context.Context, ref string, source gitops.Source) (*cluster.Result, error) {
 	release, err := d.Release(ctx, ref, source)
 	if err != nil {
 		return nil, err
@@ -233,17 +229,18 @@ func (d *Delivery) Push(ctx context.Context, ref string, source delivery.Source)
 }
 
 // Bump writes ref into the environment's manifests in git.
-func (d *Delivery) Bump(ctx context.Context, ref string, source delivery.Source) (*gitops.Result, error) {
+func (d *Delivery) Bump(ctx context.Context, ref string, source gitops.Source) (*gitops.Result, error) {
 	return gitops.Bump(ctx, d.BumpOptions(ref, source))
 }
 
 // BumpOptions is what Bump asks of package gitops.
-func (d *Delivery) BumpOptions(ref string, source delivery.Source) gitops.BumpOptions {
+func (d *Delivery) BumpOptions(ref string, source gitops.Source) gitops.BumpOptions {
 	o := gitops.BumpOptions{
 		Remote:         d.remote(),
 		Branch:         d.Environment.GitOps.Branch,
 		Path:           d.Environment.GitOps.Path,
-		Target:         manifest.Target{Image: ref},
+		Target:         manifest.Target{Image: ref, Replace: d.Environment.GitOps.Replace, Keys: imageKeys(d.Environment.GitOps)},
+		Check:          manifest.Options{Build: kustomize.Build},
 		SourceRevision: source.Commit,
 		PipelineRun:    d.RunURL,
 		Force:          d.Force,
@@ -254,22 +251,27 @@ func (d *Delivery) BumpOptions(ref string, source delivery.Source) gitops.BumpOp
 	return o
 }
 
-func (d *Delivery) remote() git.Remote {
-	access := d.Git
-	if d.GitPassword != "" {
-		access.Login = delivery.Login{Username: d.GitUser, Password: d.GitPassword}
+// imageKeys are the references whose keys the configuration names.
+func imageKeys(g config.GitOps) []manifest.Keys {
+	var keys []manifest.Keys
+	for _, i := range g.Images {
+		keys = append(keys, manifest.Keys(i))
 	}
-	return git.Remote{
-		URL:    d.Environment.GitOps.Repo,
-		Access: access,
+	return keys
+}
+
+func (d *Delivery) remote() gitops.Remote {
+	return gitops.Remote{
+		URL:  d.Environment.GitOps.Repo,
+		Auth: gitops.Auth{Username: d.GitUser, Token: d.GitPassword},
 	}
 }
 
 // Wait returns when the operator has applied commit and the pods run ref.
-func (d *Delivery) Wait(ctx context.Context, commit, ref string) (*wait.Result, error) {
+func (d *Delivery) Wait(ctx context.Context, commit, ref string) (*gitops.WaitResult, error) {
 	g := d.Environment.GitOps
 	remote := d.remote()
-	return wait.Until(ctx, wait.Options{
+	return gitops.Wait(ctx, gitops.WaitOptions{
 		Kubeconfig: d.kubeconfig(),
 		Context:    d.Environment.Cluster.Context,
 		Operator:   g.Operator,
@@ -281,10 +283,6 @@ func (d *Delivery) Wait(ctx context.Context, commit, ref string) (*wait.Result, 
 		Commit:     commit,
 		Image:      ref,
 		Sync:       d.Sync,
-		Grace:      d.Deploy.Grace,
-
-		ArgoCDServer: d.ArgoCD.Server,
-		ArgoCDToken:  d.ArgoCD.Token,
 		Contains: func(ctx context.Context, revision, commit string) (bool, error) {
 			return remote.Contains(ctx, g.Branch, revision, commit)
 		},
@@ -292,17 +290,17 @@ func (d *Delivery) Wait(ctx context.Context, commit, ref string) (*wait.Result, 
 }
 
 // app returns what the configuration builds, and the source that it is built from.
-func (d *Delivery) app(ctx context.Context) (build.App, delivery.Source, error) {
+func (d *Delivery) app(ctx context.Context) (build.App, gitops.Source, error) {
 	b := d.Config.Build
 	dir := d.Config.Abs(b.Context)
 	file := filepath.Join(dir, b.Dockerfile)
 	dockerfile, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return build.App{}, delivery.Source{}, fault.Usagef("there is no Dockerfile at %s: set build.context and build.dockerfile in %s",
+		return build.App{}, gitops.Source{}, fault.Usagef("there is no Dockerfile at %s: set build.context and build.dockerfile in %s",
 			file, d.Config.Path())
 	}
 	if err != nil {
-		return build.App{}, delivery.Source{}, fmt.Errorf("reading the Dockerfile: %w", err)
+		return build.App{}, gitops.Source{}, fmt.Errorf("reading the Dockerfile: %w", err)
 	}
 	source, err := d.Source(ctx)
 	if err != nil {
@@ -350,12 +348,12 @@ func (d *Delivery) secret(client *dagger.Client, name string, from config.Secret
 }
 
 // Source is what the image is built from; nothing is known about it without an aksflow.yaml.
-func (d *Delivery) Source(ctx context.Context) (delivery.Source, error) {
+func (d *Delivery) Source(ctx context.Context) (gitops.Source, error) {
 	if d.Config.Path() == "" {
-		return delivery.Source{}, nil
+		return gitops.Source{}, nil
 	}
 	dir := d.Config.Abs(d.Config.Build.Context)
-	source, err := git.SourceOf(ctx, dir)
+	source, err := gitops.SourceRevision(ctx, dir)
 	if err != nil {
 		return source, fmt.Errorf("finding out which commit %s is at: %w", dir, err)
 	}

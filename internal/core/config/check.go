@@ -120,6 +120,9 @@ func (e *Environment) check(k *checker, at []any) {
 	k.local(field("manifests"), e.Manifests)
 	k.local(field("gitops", "setup"), e.GitOps.Setup)
 	k.local(field("gitops", "path"), filepath.FromSlash(e.GitOps.Path))
+	for i, keys := range e.GitOps.Images {
+		keys.check(k, field("gitops", "images", i))
+	}
 	if e.Namespace != "" && !dnsLabel.MatchString(e.Namespace) {
 		k.errorf(field("namespace"), "%q: want a DNS label: lower-case letters, digits and dashes, 63 at most", e.Namespace)
 	}
@@ -136,4 +139,17 @@ func (e *Environment) check(k *checker, at []any) {
 	if e.Target == Pull && e.GitOps.Repo == "" {
 		k.errorf(field("gitops", "repo"), "missing: target pull writes to a git repository")
 	}
+}
+
+func (i ImageKeys) check(k *checker, at []any) {
+	parts := i.Registry + i.Repository + i.Tag + i.Digest
+	switch {
+	case i.File == "":
+		k.errorf(slices.Concat(at, []any{"file"}), "missing: name the file that holds the reference, relative to gitops.path")
+	case (i.Image == "") == (parts == ""):
+		k.errorf(at, "want either image, the path of a whole reference, or the paths of its parts: repository, tag, digest")
+	case parts != "" && i.Tag == "" && i.Digest == "":
+		k.errorf(at, "missing: the path of tag or digest")
+	}
+	k.local(slices.Concat(at, []any{"file"}), filepath.FromSlash(i.File))
 }

@@ -172,11 +172,31 @@ type GitOps struct {
 	// applies them, with the address of the platform's repository wherever they name Repo; elsewhere they are the
 	// cluster's owner's to apply.
 	Setup string `yaml:"setup"`
+	// Replace are repositories under which the image stands in the manifests, besides its own: vote,
+	// ghcr.io/team/vote. A name without a host matches on any registry.
+	Replace []string `yaml:"replace"`
+	// Images name the keys of references in shapes that a bump does not recognise.
+	Images []ImageKeys `yaml:"images"`
 	// PullRequest proposes the change instead of pushing it.
 	PullRequest bool `yaml:"pullRequest"`
 	// Username and PasswordEnv are the credentials: PasswordEnv names a variable in the process's environment.
 	Username    string `yaml:"username"`
 	PasswordEnv string `yaml:"passwordEnv"`
+}
+
+// ImageKeys name where one reference stands in a file. A path is keys with dots between them and the indexes of lists in
+// brackets: web.containers[0].version. A dot that belongs to a key has a backslash before it.
+type ImageKeys struct {
+	File string `yaml:"file"` // relative to GitOps.Path
+	// Image is the path of a whole reference. It stands alone.
+	Image string `yaml:"image"`
+	// Registry, Repository, Tag and Digest are the paths of a reference's parts.
+	Registry   string `yaml:"registry"`
+	Repository string `yaml:"repository"`
+	Tag        string `yaml:"tag"`
+	Digest     string `yaml:"digest"`
+	// Where is the entry's own place, aksflow.yaml:12.
+	Where string `yaml:"-"`
 }
 
 // Load reads and checks a file. Its errors are misuses in the sense of package report, and name the line of every fault
@@ -249,5 +269,8 @@ func (c *Config) setDefaults() {
 		empty(&e.GitOps.Branch, "main")
 		empty(&e.GitOps.Path, filepath.ToSlash(e.Manifests))
 		empty(&e.GitOps.Operator, ArgoCD)
+		for i := range e.GitOps.Images {
+			e.GitOps.Images[i].Where = c.file.where("environments", name, "gitops", "images", i)
+		}
 	}
 }

@@ -87,6 +87,14 @@ func (d *document) node(path ...any) *yaml.Node {
 	return n
 }
 
+// where is the place of the value at a path, FILE:LINE, or the file alone when the value is not there.
+func (d *document) where(path ...any) string {
+	if n := d.node(path...); n != nil {
+		return fmt.Sprintf("%s:%d", d.path, n.Line)
+	}
+	return d.path
+}
+
 // child is the value of a key of a mapping.
 func child(n *yaml.Node, key string) *yaml.Node {
 	if n.Kind != yaml.MappingNode {

@@ -22,7 +22,7 @@ const helperVariable = "AKSFLOW_MANIFEST_BENCHMARK"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(helperVariable); dir != "" {
-		edit, err := SetDir(context.Background(), dir, propertyTarget)
+		edit, err := SetDir(context.Background(), dir, propertyTarget, Options{})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 
-	"go.yaml.in/yaml/v3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
@@ -22,9 +21,11 @@ import (
 
 // Edit is what would change in a directory. Nothing has been written.
 type Edit struct {
-	Files   []File   // only those that change
-	Changes []Change // by file and line
-	Matched int      // references that the target names, those included that were right already
+	Files      []File       // only those that change
+	Changes    []Change     // by file and line
+	Matched    int          // references that the target names, those included that were right already
+	Remaining  []Remaining  // what names the image and was not set
+	Unverified []Unverified // what could not be checked
 }
 
 // File is one file of an Edit.
@@ -33,59 +34,91 @@ type File struct {
 	Content []byte
 }
 
-// NoMatchError says that no reference in Path was meant by the target.
-type NoMatchError struct {
-	Path  string
-	Names []string // what was looked for
-	Seen  []Seen   // what is there instead
+// Options say how an edit is checked.
+type Options struct {
+	// Build renders the kustomization in a directory of fsys, offline, to a YAML stream. Its error is [ErrNotRendered]
+	// when the kustomization needs what is not in fsys. With a nil Build no kustomization is verified.
+	Build func(ctx context.Context, fsys fs.FS, dir string) ([]byte, error)
+	// Strict makes it an error when something cannot be verified.
+	Strict bool
 }
 
-// Error names the images that were seen, once each.
+// ErrNotRendered says that a kustomization needs a remote base, a plugin or a chart.
+var ErrNotRendered = errors.New("cannot be rendered offline")
+
+// NoMatchError says that no reference in Path was meant by the target.
+type NoMatchError struct {
+	Path      string
+	Names     []string // what was looked for
+	Seen      []Seen   // what is there instead
+	Remaining []Remaining
+}
+
+// most is how many items of a kind an error lists.
+const most = 12
+
+// Error names the images that were seen, once each, and the places that name the image and are not set.
 func (e *NoMatchError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "no image named %s in %s", strings.Join(e.Names, " or "), e.Path)
+	if len(e.Remaining) > 0 {
+		b.WriteString(" in a place that bump sets; it is named in ")
+		b.WriteString(list(e.Remaining, func(r Remaining) string { return fmt.Sprintf("%s:%d (%s: %s)", r.File, r.Line, r.Key, r.Text) }))
+		b.WriteString(": name the keys under gitops.images in aksflow.yaml")
+		return b.String()
+	}
 	if len(e.Seen) == 0 {
 		b.WriteString(": there is no image reference in any manifest there")
 		return b.String()
 	}
 	b.WriteString("; the images there are ")
-	const most = 12
-	listed := map[string]bool{}
+	var seen []Seen
 	for _, s := range e.Seen {
-		if listed[s.Image] {
-			continue
+		if !slices.ContainsFunc(seen, func(other Seen) bool { return other.Image == s.Image }) {
+			seen = append(seen, s)
 		}
-		if len(listed) == most {
-			b.WriteString(", …")
-			break
-		}
-		if len(listed) > 0 {
-			b.WriteString(", ")
-		}
-		listed[s.Image] = true
-		fmt.Fprintf(&b, "%s (%s:%d)", s.Image, s.File, s.Line)
 	}
+	b.WriteString(list(seen, func(s Seen) string { return fmt.Sprintf("%s (%s:%d)", s.Image, s.File, s.Line) }))
 	b.WriteString(": name the one that is meant with --replace")
 	return b.String()
 }
 
-// Plan reads the manifests under dir, a slash-separated directory or file in fsys, and says what to change so that they
-// name the target's image. Where dir is a kustomization whose image stands in a base outside of dir, the image is pinned
-// in its images:. Nothing outside dir is edited, and links are not written through. Plan fails when nothing matches
-// ([NoMatchError]), and when a file that holds the image's name, or stands beside one, is not valid
-// YAML.
+// list joins items, the first of them if they are many.
+func list[T any](items []T, text func(T) string) string {
+	var out []string
+	for _, item := range items {
+		if len(out) == most {
+			out = append(out, "…")
+			break
+		}
+		out = append(out, text(item))
+	}
+	return strings.Join(out, ", ")
+}
+
+// Plan reads the manifests under dir, a slash-separated directory or file in fsys, and returns what to change so that
+// they name the target's image. Nothing outside dir is edited, and links are not written through.
 //
-// Files and Changes are relative to fsys. fsys should be an [fs.ReadLinkFS] if it has symbolic links.
-func Plan(ctx context.Context, fsys fs.FS, dir string, target Target) (*Edit, error) {
-	return plan(ctx, fsys, dir, target, func(name string) string { return name })
+// Each kustomization in dir that no other one there uses is an environment. Where an environment's image stands in a
+// base outside of dir, or in a file that another environment's images: governs, the image is pinned in its own images:.
+// Options.Build is the judge: what it renders must have the new image.
+//
+// Plan fails when nothing matches ([NoMatchError]), when a reference cannot be set so that it is the target when read
+// again, and when a file that holds the image, or a kustomization that governs an edited file, is not valid YAML.
+//
+// Files and Changes are relative to fsys, whose root should be that of the repository. It should be an [fs.ReadLinkFS] if it has
+// symbolic links.
+func Plan(ctx context.Context, fsys fs.FS, dir string, target Target, o Options) (*Edit, error) {
+	return plan(ctx, fsys, dir, target, o, func(name string) string { return name })
 }
 
 // plan is Plan with names for messages and changes.
-func plan(ctx context.Context, fsys fs.FS, dir string, target Target, shown func(string) string) (*Edit, error) {
+func plan(ctx context.Context, fsys fs.FS, dir string, target Target, o Options, shown func(string) string) (*Edit, error) {
 	p, err := newPlanner(ctx, fsys, dir, target, shown)
 	if err != nil {
 		return nil, err
 	}
+	p.Options = o
 	return p.finish(ctx)
 }
 
@@ -97,15 +130,15 @@ func Find(ctx context.Context, fsys fs.FS, dir string, target Target) ([]Seen, e
 	}
 	var out []Seen
 	for _, h := range p.held {
-		r, err := set(h.path, p.shown(h.path), h.content, p.want, nil, nil)
+		u, err := p.open(h)
 		if err != nil {
 			return nil, err
 		}
-		for _, s := range r.Seen {
-			if s.Matched {
-				out = append(out, s)
+		u.each(func(u *unit, f *finder, s site) {
+			if u.always[s] || f.meant(p.want)[s] {
+				out = append(out, Seen{p.shown(h.path), u.position(s.nodes()[0]), s.image().String(), true})
 			}
-		}
+		})
 	}
 	return out, nil
 }
@@ -133,8 +166,66 @@ func newPlanner(ctx context.Context, fsys fs.FS, dir string, target Target, show
 	if err := p.scan(ctx); err != nil {
 		return nil, err
 	}
+	if err := p.explicit(); err != nil {
+		return nil, err
+	}
+	p.requireHost()
+	if err := p.layered(); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(p.held, func(a, b held) int { return cmp.Compare(a.path, b.path) })
 	return p, nil
+}
+
+// hold reads a file and keeps it among those that may hold the image.
+func (p *planner) hold(name string) error {
+	if slices.ContainsFunc(p.held, func(h held) bool { return h.path == name }) {
+		return nil
+	}
+	var content bytes.Buffer
+	if err := p.read(name, &content); err != nil {
+		return err
+	}
+	p.held = append(p.held, held{name, content.Bytes()})
+	return nil
+}
+
+// explicit finds the files of the references that the user named.
+func (p *planner) explicit() error {
+	p.keys = map[string][]Keys{}
+	for _, k := range p.want.keys {
+		base := p.dir
+		if slices.Equal(p.own, []string{p.dir}) {
+			base = path.Dir(p.dir)
+		}
+		name := path.Join(base, k.File)
+		if !p.inside(name) || !fs.ValidPath(name) {
+			return fault.Usagef("%s: %s is not in %s", cmp.Or(k.Where, "gitops.images"), k.File, p.shown(p.dir))
+		}
+		if err := p.hold(name); err != nil {
+			return fmt.Errorf("%s: %w", cmp.Or(k.Where, "gitops.images"), err)
+		}
+		p.keys[name] = append(p.keys[name], k)
+	}
+	return nil
+}
+
+// requireHost looks whether an image with the target's own host stands anywhere.
+func (p *planner) requireHost() {
+	host := []byte(p.want.image.Host())
+	for _, h := range p.held {
+		if p.want.hostRequired || len(host) == 0 || !bytes.Contains(h.content, host) {
+			continue
+		}
+		if u, err := p.open(h); err == nil {
+			p.want.hostRequired = u.standsOwn(p.want)
+		}
+	}
+}
+
+// open reads a file that is held.
+func (p *planner) open(h held) (*unit, error) {
+	return read(h.path, p.shown(h.path), h.content, reading{traces: p.traces, below: p.layersOf(h.path), keys: p.keys[h.path]})
 }
 
 // clean refuses a path that leaves the file system it is relative to.
@@ -160,21 +251,31 @@ func pathReason(err error) error {
 
 // planner is one run of Plan.
 type planner struct {
+	Options
 	fsys   fs.FS
 	dir    string
 	shown  func(name string) string // a file's name for people
 	want   wanted
 	traces [][]byte
+	keys   map[string][]Keys // by file
 
 	own            []string          // files to edit, in order
 	links          map[string]string // links in dir to files outside of it, and where they lead
 	kustomizations []string          // those among own
 
 	mu     sync.Mutex
-	follow bool                  // some kustomization may take images from outside dir, or from its own patches
-	held   []held                // files that may hold the image
-	loaded map[string]*yaml.Node // kustomizations
-	bases  map[string][]string   // the images that come out of a kustomization, or a file outside dir
+	held   []held   // files that may hold the image
+	tagged []string // other files that may hold its tag
+
+	values map[string]*finder // Helm values, by file
+	graph  map[string]*kustomizationFile
+	bases  map[string][]string // the images that come out of a kustomization, or a file outside dir
+
+	environments []*environment
+	results      map[string]*Result // by held file
+	pins         map[string][]string
+	governed     map[string]map[string]bool
+	edit         *Edit
 }
 
 // held is a file that was read and kept.
@@ -280,17 +381,16 @@ func (p *planner) resolve(name string) (string, error) {
 func (p *planner) scan(ctx context.Context) error {
 	return p.each(ctx, p.own, func(name string, content []byte) error {
 		holds := mayHold(content, p.traces)
-		follow := isKustomization(name) && (holds || len(p.links) > 0 || bytes.Contains(content, []byte("..")))
-		if !holds && !follow {
+		if !holds && !mayHoldTag(content) {
 			return nil
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.follow = p.follow || follow
-		if !holds {
-			return nil
+		if holds {
+			p.held = append(p.held, held{name, bytes.Clone(content)})
+		} else {
+			p.tagged = append(p.tagged, name)
 		}
-		p.held = append(p.held, held{name, bytes.Clone(content)})
 		return nil
 	})
 }
@@ -338,106 +438,4 @@ func (p *planner) read(name string, into *bytes.Buffer) error {
 		return fmt.Errorf("cannot read %s: %w", p.shown(name), pathReason(err))
 	}
 	return nil
-}
-
-// finish edits the files that were kept and puts the Edit together.
-func (p *planner) finish(ctx context.Context) (*Edit, error) {
-	pins, err := p.pins()
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(p.held, func(a, b held) int { return cmp.Compare(a.path, b.path) })
-	governed, err := p.governed(pins)
-	if err != nil {
-		return nil, err
-	}
-	edit := &Edit{}
-	for _, h := range p.held {
-		r, err := set(h.path, p.shown(h.path), h.content, p.want, governed[h.path], pins[h.path])
-		if err != nil {
-			return nil, err
-		}
-		edit.Matched += r.Matched
-		edit.Changes = append(edit.Changes, r.Changes...)
-		if len(r.Changes) > 0 {
-			edit.Files = append(edit.Files, File{h.path, r.Content})
-		}
-	}
-	if edit.Matched == 0 {
-		return nil, p.noMatch(ctx)
-	}
-	if err := p.checkNeighbours(ctx, edit); err != nil {
-		return nil, err
-	}
-	return edit, nil
-}
-
-// checkNeighbours parses what stands beside the edited files, although the image is not in it: an operator that cannot
-// read one file of a directory applies none of it. The rest of a large repository is other people's.
-func (p *planner) checkNeighbours(ctx context.Context, edit *Edit) error {
-	dirs, parsed := map[string]bool{}, map[string]bool{}
-	for _, f := range edit.Files {
-		dirs[path.Dir(f.Path)] = true
-	}
-	for _, h := range p.held {
-		parsed[h.path] = true
-	}
-	var neighbours []string
-	for _, name := range p.own {
-		if dirs[path.Dir(name)] && !parsed[name] {
-			neighbours = append(neighbours, name)
-		}
-	}
-	return p.each(ctx, neighbours, func(name string, content []byte) error {
-		_, err := parse(p.shown(name), content)
-		return err
-	})
-}
-
-// noMatch reads everything again to say what is there.
-func (p *planner) noMatch(ctx context.Context) error {
-	for name, to := range p.links {
-		var content bytes.Buffer
-		if err := p.read(to, &content); err != nil {
-			continue
-		}
-		if r, err := set(to, p.shown(to), content.Bytes(), p.want, nil, nil); err == nil && r.Matched > 0 {
-			return fmt.Errorf("the image stands in %s, to which %s is a link: bump %s", p.shown(to), p.shown(name), p.shown(path.Dir(to)))
-		}
-	}
-	e := &NoMatchError{Path: p.shown(p.dir)}
-	for _, name := range p.want.names {
-		e.Names = append(e.Names, name.Repository)
-	}
-	e.Names = slices.Compact(e.Names)
-	err := p.each(ctx, p.own, func(name string, content []byte) error {
-		s, err := parse(p.shown(name), content)
-		if err != nil {
-			return nil // the image is not in it; that it does not parse is not what went wrong
-		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		for _, doc := range s.docs {
-			for _, site := range find(name, doc).sites {
-				e.Seen = append(e.Seen, Seen{File: p.shown(name), Line: site.nodes()[0].Line, Image: site.image().String()})
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, k := range p.kustomizations {
-		images, err := p.images(k, nil)
-		if err != nil {
-			return err
-		}
-		for _, image := range images {
-			e.Seen = append(e.Seen, Seen{File: p.shown(k), Line: 1, Image: image})
-		}
-	}
-	slices.SortFunc(e.Seen, func(a, b Seen) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
-	})
-	return e
 }

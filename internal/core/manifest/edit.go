@@ -16,7 +16,11 @@ type editor struct {
 	*source
 	splices []splice
 	set     map[*yaml.Node]string       // scalars that have been given a value
-	users   map[*yaml.Node][]*yaml.Node // the aliases of an anchored node; made when first asked for
+	aliases map[*yaml.Node][]*yaml.Node // of an anchored node; made when first asked for
+
+	mappings map[*yaml.Node]*mappingEdit // mappings that get or lose keys
+	order    []*mappingEdit
+	pinner   *pinner // entries to add to a kustomization; nil when there is none
 }
 
 // splice replaces content[start:end].
@@ -26,25 +30,14 @@ type splice struct {
 }
 
 func newEditor(s *source) *editor {
-	return &editor{source: s, set: map[*yaml.Node]string{}}
+	return &editor{source: s, set: map[*yaml.Node]string{}, mappings: map[*yaml.Node]*mappingEdit{}}
 }
 
 // apply plans ops and returns how many of them change something.
-func (e *editor) apply(ops []op, targeted map[*yaml.Node]bool) (int, error) {
+func (e *editor) apply(ops []op, targets *targets) (int, error) {
 	changed := 0
 	for _, o := range ops {
-		var did bool
-		var err error
-		switch {
-		case o.node != nil:
-			did, err = e.setScalar(o.node, o.value, targeted)
-		case o.rename != "":
-			did, err = e.renameKey(o)
-		case o.remove:
-			did, err = e.removeKey(o.mapping, o.key)
-		default:
-			did, err = e.insertKey(o.mapping, o.key, o.value)
-		}
+		did, err := e.step(o, targets)
 		if err != nil {
 			return 0, err
 		}
@@ -55,12 +48,70 @@ func (e *editor) apply(ops []op, targeted map[*yaml.Node]bool) (int, error) {
 	return changed, nil
 }
 
+func (e *editor) step(o op, targets *targets) (bool, error) {
+	switch {
+	case o.inherit:
+		if targets.set[o.node] || deref(o.node).Value == o.value {
+			return false, nil // set where it stands, by another reference
+		}
+		if e.users()[targets.anchor(o)] == targets.inherited[o.node] {
+			return e.setScalar(o.node, o.value, targets)
+		}
+		e.mapping(o.mapping).insert(o.key, o.value)
+		return true, nil
+	case o.node != nil:
+		return e.setScalar(o.node, o.value, targets)
+	case o.rename != "":
+		return true, e.renameKey(o)
+	case o.remove:
+		e.mapping(o.mapping).removed[o.key] = true
+		return true, nil
+	}
+	e.mapping(o.mapping).insert(o.key, o.value)
+	return true, nil
+}
+
+// targets are the scalars that are to be set.
+type targets struct {
+	set       map[*yaml.Node]bool
+	inherited map[*yaml.Node]int // how many mappings want to set the scalar that they inherit
+}
+
+func newTargets(all [][]op) *targets {
+	t := &targets{set: map[*yaml.Node]bool{}, inherited: map[*yaml.Node]int{}}
+	for _, ops := range all {
+		for _, o := range ops {
+			switch {
+			case o.inherit:
+				t.inherited[o.node]++
+			case o.node != nil:
+				t.set[o.node] = true
+			}
+		}
+	}
+	return t
+}
+
+// anchor returns the mapping that an inherited scalar stands in.
+func (t *targets) anchor(o op) *yaml.Node {
+	for i := 0; i+1 < len(o.mapping.Content); i += 2 {
+		if o.mapping.Content[i].Tag != "!!merge" {
+			continue
+		}
+		from := deref(o.mapping.Content[i+1])
+		if from.Kind == yaml.MappingNode && slices.Contains(from.Content, o.node) {
+			return from
+		}
+	}
+	return nil
+}
+
 // setScalar gives a scalar its value. For an alias that is the anchored scalar, as long as everything that uses the
 // anchor is to be set; otherwise the alias is replaced where it stands.
-func (e *editor) setScalar(n *yaml.Node, value string, targeted map[*yaml.Node]bool) (bool, error) {
+func (e *editor) setScalar(n *yaml.Node, value string, targets *targets) (bool, error) {
 	if n.Kind == yaml.AliasNode {
 		anchored := deref(n)
-		if !targeted[anchored] && !e.allTargeted(anchored, targeted) {
+		if targets == nil || !targets.set[anchored] && !e.allTargeted(anchored, targets) {
 			if anchored.Value == value {
 				return false, nil
 			}
@@ -106,116 +157,60 @@ func (e *editor) setScalar(n *yaml.Node, value string, targeted map[*yaml.Node]b
 	return true, nil
 }
 
-// allTargeted tells whether all aliases of an anchored scalar are to be set.
-func (e *editor) allTargeted(anchored *yaml.Node, targeted map[*yaml.Node]bool) bool {
-	if e.users == nil {
-		e.users = map[*yaml.Node][]*yaml.Node{}
-		for _, doc := range e.docs {
-			e.collectUsers(doc)
-		}
-	}
-	for _, alias := range e.users[anchored] {
-		if !targeted[alias] {
+// allTargeted reports whether all aliases of an anchored scalar are to be set.
+func (e *editor) allTargeted(anchored *yaml.Node, targets *targets) bool {
+	for _, alias := range e.aliasesOf(anchored) {
+		if !targets.set[alias] {
 			return false
 		}
 	}
 	return true
 }
 
-func (e *editor) collectUsers(n *yaml.Node) {
+// users returns how many aliases each anchored node has.
+func (e *editor) users() map[*yaml.Node]int {
+	e.aliasesOf(nil)
+	count := map[*yaml.Node]int{}
+	for anchored, aliases := range e.aliases {
+		count[anchored] = len(aliases)
+	}
+	return count
+}
+
+func (e *editor) aliasesOf(anchored *yaml.Node) []*yaml.Node {
+	if e.aliases == nil {
+		e.aliases = map[*yaml.Node][]*yaml.Node{}
+		for _, doc := range e.docs {
+			e.collectAliases(doc)
+		}
+	}
+	return e.aliases[anchored]
+}
+
+func (e *editor) collectAliases(n *yaml.Node) {
 	if n.Kind == yaml.AliasNode {
-		e.users[n.Alias] = append(e.users[n.Alias], n)
+		e.aliases[n.Alias] = append(e.aliases[n.Alias], n)
 		return
 	}
 	for _, child := range n.Content {
-		e.collectUsers(child)
+		e.collectAliases(child)
 	}
 }
 
 // renameKey replaces a key and its value: newTag: 1 becomes digest: sha256:…
-func (e *editor) renameKey(o op) (bool, error) {
+func (e *editor) renameKey(o op) error {
 	for i := 0; i+1 < len(o.mapping.Content); i += 2 {
 		key, value := o.mapping.Content[i], o.mapping.Content[i+1]
 		if key.Value != o.key {
 			continue
 		}
-		if value.Kind != yaml.ScalarNode {
-			return false, fmt.Errorf("%s:%d: %s is an alias: write the value out", e.name, value.Line, o.key)
-		}
 		if _, err := e.setScalar(key, o.rename, nil); err != nil {
-			return false, err
+			return err
 		}
-		return e.setScalar(value, o.value, nil)
+		_, err := e.setScalar(value, o.value, nil)
+		return err
 	}
-	return false, nil
-}
-
-// removeKey takes a key and its value out of a mapping: its lines in block style, its text in flow style.
-func (e *editor) removeKey(mapping *yaml.Node, name string) (bool, error) {
-	for i := 0; i+1 < len(mapping.Content); i += 2 {
-		if mapping.Content[i].Value != name {
-			continue
-		}
-		if i == 0 {
-			return false, fmt.Errorf("%s:%d: cannot take %s out of the entry: move it behind the name", e.name, mapping.Line, name)
-		}
-		start, err := e.end(mapping.Content[i-1])
-		if err != nil {
-			return false, err
-		}
-		end, err := e.end(mapping.Content[i+1])
-		if err != nil {
-			return false, err
-		}
-		if mapping.Style&yaml.FlowStyle == 0 {
-			if start, err = e.offset(mapping.Content[i].Line, 1); err != nil {
-				return false, err
-			}
-			end = e.endOfLine(end)
-			if n := lineBreak(e.content[end:]); n > 0 {
-				end += n
-			} else if start > 0 { // the last line, without a line break: the one before it takes its place
-				start--
-				if start > 0 && e.content[start] == '\n' && e.content[start-1] == '\r' {
-					start--
-				}
-			}
-		}
-		e.splices = append(e.splices, splice{start: start, end: end})
-		mapping.Content = slices.Delete(mapping.Content, i, i+2)
-		return true, nil
-	}
-	return false, nil
-}
-
-// insertKey adds a key behind the last one of a mapping.
-func (e *editor) insertKey(mapping *yaml.Node, name, value string) (bool, error) {
-	// Insertions into one mapping stand at one place, in the order asked for; the nodes that were added have no
-	// position and are passed over.
-	last := len(mapping.Content) - 1
-	for last >= 0 && mapping.Content[last].Line == 0 {
-		last--
-	}
-	if last < 1 {
-		return false, fmt.Errorf("%s:%d: cannot add %s to an empty mapping", e.name, mapping.Line, name)
-	}
-	end, err := e.end(mapping.Content[last])
-	if err != nil {
-		return false, err
-	}
-	if mapping.Style&yaml.FlowStyle != 0 {
-		key := name
-		if e.quotes(mapping) {
-			key = `"` + name + `"`
-		}
-		e.splices = append(e.splices, splice{end, end, ", " + key + ": " + e.written(value)})
-	} else {
-		end = e.endOfLine(end)
-		indent := strings.Repeat(" ", mapping.Content[0].Column-1)
-		e.splices = append(e.splices, splice{end, end, e.newline() + indent + name + ": " + e.written(value)})
-	}
-	mapping.Content = append(mapping.Content, newScalar(name), newScalar(value))
-	return true, nil
+	return nil
 }
 
 // newScalar is a string scalar without a position.
@@ -223,7 +218,7 @@ func newScalar(value string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value}
 }
 
-// quotes tells whether the keys of a mapping are quoted, as in JSON.
+// quotes reports whether the keys of a mapping are quoted, as in JSON.
 func (e *editor) quotes(mapping *yaml.Node) bool {
 	return e.json || len(mapping.Content) > 0 && mapping.Content[0].Style&yaml.DoubleQuotedStyle != 0
 }
@@ -236,7 +231,7 @@ func (e *editor) written(value string) string {
 	return value
 }
 
-// isPlainString tells whether YAML 1.1 and 1.2 both read the text as the string that it is. Tags may look like
+// isPlainString reports whether YAML 1.1 and 1.2 both read the text as the string that it is. Tags may look like
 // numbers, dates or booleans.
 func isPlainString(value string) bool {
 	switch strings.ToLower(value) {
@@ -251,165 +246,16 @@ func isPlainString(value string) bool {
 	return n.Kind == yaml.ScalarNode && n.Tag == "!!str" && n.Value == value
 }
 
-// entryFields are the keys and values of an item of images:, in order.
-type entryFields [][2]string
-
-// addEntries adds items to the list images: of a kustomization, which is made when there is none.
-func (e *editor) addEntries(entries []entryFields) error {
-	if len(entries) == 0 {
-		return nil
-	}
-	if len(e.docs) == 0 || len(e.docs[0].Content) == 0 || e.docs[0].Content[0].Kind != yaml.MappingNode {
-		return fmt.Errorf("%s: a kustomization is wanted here", e.name)
-	}
-	root := e.docs[0].Content[0]
-	var items []*yaml.Node
-	for _, fields := range entries {
-		item := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-		for _, field := range fields {
-			item.Content = append(item.Content, newScalar(field[0]), newScalar(field[1]))
-		}
-		items = append(items, item)
-	}
-	images := at(root, "images")
-	switch {
-	case images == nil:
-		if err := e.addImages(root, entries); err != nil {
-			return err
-		}
-		root.Content = append(root.Content, newScalar("images"), &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: items})
-	case images.Kind == yaml.ScalarNode && images.Tag == "!!null":
-		sp, err := e.scalar(images)
-		if err != nil {
-			return err
-		}
-		end := e.endOfLine(sp.end)
-		e.splices = append(e.splices, splice{end, end, e.newline() + e.blockItems(entries, root.Column-1)})
-		if sp.end > sp.start { // images: ~
-			e.splices = append(e.splices, splice{start: sp.start, end: sp.end})
-		}
-		*images = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: items}
-	case images.Kind != yaml.SequenceNode:
-		return fmt.Errorf("%s:%d: images is no list", e.name, images.Line)
-	case images.Style&yaml.FlowStyle != 0:
-		open, err := e.offset(images.Line, images.Column)
-		if err != nil {
-			return err
-		}
-		if open = e.skipProperties(open); open >= len(e.content) || e.content[open] != '[' {
-			return fmt.Errorf("%s:%d: cannot add to images: write it as a list with dashes", e.name, images.Line)
-		}
-		text := e.flowItems(entries, e.quotes(root))
-		if len(images.Content) > 0 {
-			text += ", "
-		}
-		e.splices = append(e.splices, splice{open + 1, open + 1, text})
-		images.Content = slices.Insert(images.Content, 0, items...)
-	default:
-		end, err := e.end(images)
-		if err != nil {
-			return err
-		}
-		end = e.endOfLine(end)
-		e.splices = append(e.splices, splice{end, end, e.newline() + e.blockItems(entries, images.Column-1)})
-		images.Content = append(images.Content, items...)
-	}
-	return nil
-}
-
-// addImages adds the key images: with its items at the end of a kustomization.
-func (e *editor) addImages(root *yaml.Node, entries []entryFields) error {
-	if root.Style&yaml.FlowStyle != 0 {
-		end := bytes.LastIndexByte(e.content, '}')
-		last, err := e.end(root)
-		if err != nil {
-			return err
-		}
-		if end < last {
-			return fmt.Errorf("%s: cannot add images to this kustomization: write it with one key a line", e.name)
-		}
-		// Behind the last value, so that a line break before the brace stays.
-		for end > last && bytes.IndexByte([]byte(" \t\r\n"), e.content[end-1]) >= 0 {
-			end--
-		}
-		key := "images"
-		if e.quotes(root) {
-			key = `"images"`
-		}
-		e.splices = append(e.splices, splice{end, end, ", " + key + ": [" + e.flowItems(entries, e.quotes(root)) + "]"})
-		return nil
-	}
-	indent := root.Column - 1
-	items := indent
-	for i := 1; i < len(root.Content); i += 2 {
-		if list := root.Content[i]; list.Kind == yaml.SequenceNode && list.Style&yaml.FlowStyle == 0 {
-			items = max(indent, list.Column-1) // as the author indents lists
-			break
-		}
-	}
-	text := strings.Repeat(" ", indent) + "images:" + e.newline() + e.blockItems(entries, items)
-	at := e.documentEnd()
-	if at > 0 && e.content[at-1] != '\n' && e.content[at-1] != '\r' {
-		text = e.newline() + text
-	} else {
-		text += e.newline()
-	}
-	e.splices = append(e.splices, splice{at, at, text})
-	return nil
-}
-
-// documentEnd returns where the only document's block content ends: at a line ... or the end of the stream.
-func (e *editor) documentEnd() int {
-	if e.lines == nil {
-		e.lines = lineStarts(e.content)
-	}
-	for i := len(e.lines) - 1; i > 0; i-- {
-		line := bytes.TrimRight(e.content[e.lines[i]:e.endOfLine(e.lines[i])], " \t")
-		if bytes.Equal(line, []byte("...")) {
-			return e.lines[i]
-		}
-	}
-	return len(e.content)
-}
-
-// blockItems writes entries as items with dashes, without a line break behind the last.
-func (e *editor) blockItems(entries []entryFields, indent int) string {
-	var lines []string
-	for _, fields := range entries {
-		mark := "- "
-		for _, field := range fields {
-			lines = append(lines, strings.Repeat(" ", indent)+mark+field[0]+": "+e.written(field[1]))
-			mark = "  "
-		}
-	}
-	return strings.Join(lines, e.newline())
-}
-
-// flowItems writes entries as items in braces.
-func (e *editor) flowItems(entries []entryFields, quoted bool) string {
-	var items []string
-	for _, fields := range entries {
-		var parts []string
-		for _, field := range fields {
-			key := field[0]
-			if quoted {
-				key = `"` + key + `"`
-			}
-			parts = append(parts, key+": "+e.written(field[1]))
-		}
-		items = append(items, "{"+strings.Join(parts, ", ")+"}")
-	}
-	return strings.Join(items, ", ")
-}
-
 // finish splices the content, parses what came out, and refuses it unless it says what the edited documents say.
 func (e *editor) finish() ([]byte, error) {
-	slices.SortStableFunc(e.splices, func(a, b splice) int { return cmp.Compare(a.start, b.start) })
+	slices.SortStableFunc(e.splices, func(a, b splice) int {
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end))
+	})
 	var out bytes.Buffer
 	done := 0
 	for _, s := range e.splices {
 		if s.start < done {
-			return nil, fmt.Errorf("%s:%d: two edits meet in one place", e.name, e.lineAt(s.start))
+			return nil, fmt.Errorf("%s:%d: the references here overlap and cannot be edited one by one; nothing was changed: write each value on a line of its own", e.name, e.lineAt(s.start))
 		}
 		out.Write(e.content[done:s.start])
 		out.WriteString(s.text)

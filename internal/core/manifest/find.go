@@ -2,7 +2,6 @@ package manifest
 
 import (
 	"encoding/json"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,84 +14,95 @@ import (
 // finder collects the sites of one document.
 type finder struct {
 	sites   []site
+	texts   []embedded          // scalars that are YAML themselves
 	claimed map[*yaml.Node]bool // scalars that belong to a site
 	setters map[string]*keys    // Flux setters for parts of a reference, by policy
 	order   []string            // the policies of setters, as met
 	policy  map[*yaml.Node]string
+	foreign bool
+	below   layers
+	global  string // the registry that the values put before all images
 }
 
-// form is what a document is, as far as it decides where images stand in it.
-type form int
+// layers are the values that others lie over: a chart's own, below those of an environment. Chart is the chart's
+// directory, "" for that of the file which is searched.
+type layers interface {
+	// keys returns the reference that stands at a path, under a prefix of its keys, and whether this run sets it; nil when
+	// there is none.
+	keys(chart, path, prefix string) (found *keys, edited bool)
+	// registry returns the registry that any of the values put before all images, or "".
+	registry(chart string) string
+}
 
-const (
-	object        form = iota // a Kubernetes object, a patch, or anything else
-	kustomization             // has images:, patches: …
-	values                    // Helm values
-	parameters                // .argocd-source-NAME.yaml: an Application's source
-)
+// embedded is a scalar that holds YAML or JSON.
+type embedded struct {
+	node   *yaml.Node
+	values bool // Helm values
+}
 
-// kustomizationNames are the names that kustomize looks for, in its order.
-var kustomizationNames = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
+// place is where the walk is.
+type place struct {
+	key    string   // the key that the node stands under
+	values bool     // in Helm values
+	path   []string // the keys from the root of the values
+	chart  string   // the directory of the chart that the values are for, when they stand in an object
+	notes  bool     // in metadata, where references are kept for people
+	global string   // the registry that the values put before all images
+}
 
-func isKustomization(name string) bool { return slices.Contains(kustomizationNames, path.Base(name)) }
-
-// formOf tells what a document is by its file's name and its own kind.
-func formOf(name string, root *yaml.Node) form {
-	base := path.Base(name)
-	group, kind := groupKind(root)
-	switch {
-	case isKustomization(name) || group == "kustomize.config.k8s.io":
-		return kustomization
-	case kind != "" || root.Kind != yaml.MappingNode:
-		return object
-	case strings.HasPrefix(base, ".argocd-source"):
-		return parameters
-	case strings.Contains(strings.ToLower(base), "values") || path.Base(path.Dir(name)) == "values":
-		return values
+func (p place) under(key string) place {
+	p.key = key
+	if p.values {
+		p.path = append(slices.Clip(p.path), key)
 	}
-	return object
+	return p
 }
 
-// find returns the sites of a document.
-func find(name string, doc *yaml.Node) *finder {
-	f := &finder{claimed: map[*yaml.Node]bool{}, setters: map[string]*keys{}, policy: map[*yaml.Node]string{}}
+func newFinder(below layers) *finder {
+	return &finder{claimed: map[*yaml.Node]bool{}, setters: map[string]*keys{}, policy: map[*yaml.Node]string{}, below: below}
+}
+
+// find finds the references of a document of a file.
+func (f *finder) find(name string, doc *yaml.Node) {
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 {
-		return f
+		return
 	}
-	root := doc.Content[0]
-	switch formOf(name, root) {
+	f.search(formOf(name, doc.Content[0]), doc.Content[0])
+}
+
+// findText finds the references of a document in a text: values, if the key of the text says so.
+func (f *finder) findText(doc *yaml.Node, isValues bool) {
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 {
+		return
+	}
+	form := formOf("", doc.Content[0])
+	if form == values && !isValues {
+		form = object
+	}
+	f.search(form, doc.Content[0])
+}
+
+func (f *finder) search(as form, root *yaml.Node) {
+	switch as {
+	case foreign:
+		f.foreign = true
+		return
 	case kustomization:
 		f.kustomization(root)
+		f.walk(root, place{})
 	case values:
-		f.values(root)
-		f.object(root)
+		f.walk(root, place{values: true, global: f.registry("", root)})
 	case parameters:
-		f.applicationSource(root)
+		f.applicationSource(root, place{})
+		f.walk(root, place{})
 	case object:
-		if _, kind := groupKind(root); kind == "" {
-			f.repositories(root)
-		}
-		f.object(root)
+		f.walk(root, place{})
 	}
 	f.fluxSetters(root)
-	return f
 }
 
-// groupKind returns an object's API group ("" for the core group) and kind; both "" for what is no object.
-func groupKind(n *yaml.Node) (group, kind string) {
-	version, k := scalarAt(n, "apiVersion"), scalarAt(n, "kind")
-	if version == nil || k == nil {
-		return "", ""
-	}
-	if g, _, found := strings.Cut(text(version), "/"); found {
-		group = g
-	}
-	return group, text(k)
-}
-
-// object walks Kubernetes objects, alone, in Lists or anywhere else, for pod templates: whatever kind it is in, a pod
-// template is where containers are.
-func (f *finder) object(n *yaml.Node) {
+// walk searches a node and all below it.
+func (f *finder) walk(n *yaml.Node, p place) {
 	switch n.Kind {
 	case yaml.SequenceNode:
 		if isJSONPatch(n) {
@@ -100,64 +110,151 @@ func (f *finder) object(n *yaml.Node) {
 			return
 		}
 		for _, item := range n.Content {
-			f.object(item)
+			if item.Kind == yaml.ScalarNode && !p.notes {
+				f.listItem(item, p)
+			}
+			f.walk(item, p)
 		}
 	case yaml.MappingNode:
 		group, kind := groupKind(n)
-		switch {
-		case group == "" && (kind == "ConfigMap" || kind == "Secret"), kind == "CustomResourceDefinition":
-			return // text and schemas, however much they look like pods
-		case group == "helm.toolkit.fluxcd.io" && kind == "HelmRelease":
-			f.values(at(n, "spec", "values"))
-		case group == "kustomize.toolkit.fluxcd.io" && kind == "Kustomization":
-			f.kustomizeImages(at(n, "spec", "images"))
-		case group == "argoproj.io" && kind == "Application":
-			f.application(at(n, "spec"))
-		case group == "argoproj.io" && kind == "ApplicationSet":
-			f.application(at(n, "spec", "template", "spec"))
+		if kind != "" {
+			if isForeignKind(group, kind) {
+				return
+			}
+			p = place{}
+			f.operatorSources(group, kind, n)
+		}
+		if at(n, "repoURL") != nil { // a source of an Application
+			p.chart = chartPath(text(at(n, "path")))
+		}
+		if !p.notes {
+			f.shapes(n, p)
 		}
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			switch key, value := n.Content[i].Value, n.Content[i+1]; key {
-			case "containers", "initContainers", "ephemeralContainers":
-				f.containers(value)
-			case "volumes":
-				f.imageVolumes(value)
-			default:
-				f.object(value)
-			}
+			f.child(n, n.Content[i].Value, n.Content[i+1], p)
 		}
 	}
 }
 
-func (f *finder) containers(list *yaml.Node) {
-	list = deref(list)
-	if list.Kind != yaml.SequenceNode {
-		f.object(list) // a custom resource may use the word for a mapping
+// child searches the value of a key.
+func (f *finder) child(parent *yaml.Node, key string, value *yaml.Node, p place) {
+	child := p.under(key)
+	switch key {
+	case "containers", "initContainers", "ephemeralContainers":
+		f.containers(value, child)
+		return
+	case "volumes":
+		f.imageVolumes(value)
+	case "metadata", "annotations", "labels", "commonAnnotations", "commonLabels", "status":
+		child.notes = true
+	case "images":
+		f.imageList(value)
+	case "values", "valuesObject", "valuesInline", "valuesContent":
+		if value.Kind == yaml.MappingNode && !p.values {
+			child.values, child.path, child.chart = true, nil, chartOf(parent, p)
+			child.global = f.registry(child.chart, value)
+		}
+	}
+	if value.Kind == yaml.ScalarNode {
+		f.scalar(parent, key, value, child)
 		return
 	}
-	for _, container := range list.Content {
-		container = deref(container)
-		f.whole(merged(container, "image"))
-		f.object(container)
+	f.walk(value, child)
+}
+
+func (f *finder) containers(list *yaml.Node, p place) {
+	list = deref(list)
+	if list.Kind != yaml.SequenceNode {
+		f.walk(list, p) // a custom resource, or values, may use the word for a mapping
+		return
+	}
+	for _, item := range list.Content {
+		container := deref(item)
+		if merged(container, "tag") == nil && merged(container, "imageTag") == nil {
+			f.container(merged(container, "image"))
+		}
+		f.walk(container, p)
 	}
 }
 
 // imageVolumes finds OCI images that are mounted as volumes.
 func (f *finder) imageVolumes(list *yaml.Node) {
-	for _, volume := range deref(list).Content {
-		f.whole(at(deref(volume), "image", "reference"))
+	list = deref(list)
+	if list.Kind != yaml.SequenceNode {
+		return
+	}
+	for _, volume := range list.Content {
+		f.container(at(deref(volume), "image", "reference"))
 	}
 }
 
+// container adds a pod's image.
+func (f *finder) container(n *yaml.Node) { f.add(n, true) }
+
 // whole adds a scalar, or an alias of one, that holds a whole reference.
-func (f *finder) whole(n *yaml.Node) {
-	if target := deref(n); target == nil || target.Kind != yaml.ScalarNode || f.claimed[n] || strings.TrimSpace(target.Value) == "" {
+func (f *finder) whole(n *yaml.Node) { f.add(n, false) }
+
+func (f *finder) add(n *yaml.Node, container bool) {
+	if !isScalar(n) || f.claimed[n] || strings.TrimSpace(text(n)) == "" {
 		return
 	}
 	f.claimed[n] = true
-	f.sites = append(f.sites, whole{n})
+	f.sites = append(f.sites, &whole{n, container})
 }
 
+// scalar adds the value of a key that says that it is an image.
+func (f *finder) scalar(parent *yaml.Node, key string, n *yaml.Node, p place) {
+	if f.claimed[n] || p.notes {
+		return
+	}
+	if isEmbedded(n) {
+		f.texts = append(f.texts, embedded{n, strings.Contains(strings.ToLower(key), "values")})
+		return
+	}
+	if !looksLikeReference(n.Value) {
+		return
+	}
+	name := key
+	if key == "value" { // an environment variable, a parameter
+		name = text(scalarAt(parent, "name"))
+	}
+	if r := ref.Read(strings.TrimSpace(n.Value)); namesImage(name) && (r.Tag != "" || r.Digest != "") {
+		f.whole(n)
+	}
+}
+
+var assignmentPattern = regexp.MustCompile(`^(?:--?)?([A-Za-z][\w.-]*)=(.+)$`)
+
+// listItem adds an item of a list: NAME=REFERENCE, if the name says that it is an image.
+func (f *finder) listItem(n *yaml.Node, p place) {
+	if f.claimed[n] {
+		return
+	}
+	if isEmbedded(n) {
+		f.texts = append(f.texts, embedded{n, false})
+		return
+	}
+	if m := assignmentPattern.FindStringSubmatch(n.Value); m != nil && namesImage(m[1]) && looksLikeReference(m[2]) {
+		f.claimed[n] = true
+		f.sites = append(f.sites, &assignment{n})
+	}
+}
+
+// looksLikeReference tells a reference from a sentence, an address or a template's expression.
+func looksLikeReference(s string) bool {
+	s = strings.TrimSpace(s)
+	return s != "" && !strings.ContainsAny(s, " \t\n\"'*") && !strings.Contains(s, "://") && !strings.HasPrefix(s, "{")
+}
+
+// isEmbedded reports whether a scalar may be YAML or JSON: several lines, or a mapping in one.
+func isEmbedded(n *yaml.Node) bool {
+	s := strings.TrimSpace(n.Value)
+	return n.Kind == yaml.ScalarNode && (n.Tag == "!!str" || n.Tag == "") &&
+		(strings.Contains(s, "\n") || strings.Contains(s, ": ") || strings.HasPrefix(s, "{") || strings.HasPrefix(s, "[")) &&
+		strings.Contains(s, ":")
+}
+
+// The last element of a JSON pointer that leads to a container, or to its image.
 var containerImagePath = regexp.MustCompile(`/(?:containers|initContainers|ephemeralContainers)/[^/]+(/image)?$`)
 
 // isJSONPatch tells a JSON 6902 patch, a list of operations, from other lists.
@@ -167,152 +264,62 @@ func isJSONPatch(n *yaml.Node) bool {
 
 func (f *finder) jsonPatch(n *yaml.Node) {
 	for _, operation := range n.Content {
-		where := scalarAt(operation, "path")
-		if where == nil {
+		where := text(scalarAt(operation, "path"))
+		value := at(operation, "value")
+		if where == "" || value == nil {
 			continue
 		}
-		switch m := containerImagePath.FindStringSubmatch(text(where)); {
-		case m == nil:
-			f.object(operation)
-		case m[1] != "":
-			f.whole(at(operation, "value"))
+		last := where[strings.LastIndexByte(where, '/')+1:]
+		p := place{key: last, notes: strings.Contains(where, "/metadata/")}
+		switch m := containerImagePath.FindStringSubmatch(where); {
+		case m != nil && m[1] != "":
+			f.container(value)
+		case m != nil:
+			f.container(at(value, "image"))
+			f.walk(value, p)
+		case value.Kind == yaml.ScalarNode:
+			f.scalar(operation, last, value, p)
 		default:
-			f.whole(at(operation, "value", "image"))
+			f.walk(value, p)
 		}
 	}
 }
 
-// kustomization finds the images of a kustomization; what its patches say as text is text.
+// kustomization finds what only kustomizations have.
 func (f *finder) kustomization(n *yaml.Node) {
-	f.kustomizeImages(at(n, "images"))
-	if charts := at(n, "helmCharts"); charts != nil {
-		for _, chart := range charts.Content {
-			f.values(at(chart, "valuesInline"))
+	if list := deref(at(n, "images")); list != nil && list.Kind == yaml.SequenceNode {
+		for _, item := range list.Content {
+			f.entry(deref(item))
 		}
 	}
 }
 
-func (f *finder) kustomizeImages(list *yaml.Node) {
+// imageList finds the references in a list called images: a kustomization's entries, wherever they stand, or plain
+// references.
+func (f *finder) imageList(list *yaml.Node) {
 	list = deref(list)
 	if list == nil || list.Kind != yaml.SequenceNode {
 		return
 	}
 	for _, item := range list.Content {
-		item = deref(item)
-		if e := (entry{item}); scalarAt(item, "name") != nil {
-			f.sites = append(f.sites, e)
-			for _, n := range e.nodes() {
-				f.claimed[n] = true
-			}
+		switch m := deref(item); {
+		case m.Kind == yaml.ScalarNode && !f.claimed[item] && looksLikeReference(m.Value) && !strings.Contains(m.Value, "="):
+			f.whole(item)
+		case at(m, "newName") != nil || at(m, "newTag") != nil || at(m, "digest") != nil && at(m, "repository") == nil:
+			f.entry(m)
 		}
 	}
 }
 
-// application finds the images of an Argo CD Application's sources.
-func (f *finder) application(spec *yaml.Node) {
-	f.applicationSource(at(spec, "source"))
-	if sources := deref(at(spec, "sources")); sources != nil {
-		for _, source := range sources.Content {
-			f.applicationSource(deref(source))
-		}
-	}
-}
-
-func (f *finder) applicationSource(source *yaml.Node) {
-	if images := deref(at(source, "kustomize", "images")); images != nil {
-		for _, image := range images.Content {
-			if image.Kind == yaml.ScalarNode && !f.claimed[image] {
-				f.claimed[image] = true
-				f.sites = append(f.sites, override{image})
-			}
-		}
-	}
-	f.values(at(source, "helm", "valuesObject"))
-	f.helmParameters(at(source, "helm", "parameters"))
-}
-
-// helmParameters finds references in --set parameters: a list of {name: image.tag, value: "1"}.
-func (f *finder) helmParameters(list *yaml.Node) {
-	list = deref(list)
-	if list == nil || list.Kind != yaml.SequenceNode {
+func (f *finder) entry(item *yaml.Node) {
+	e := &entry{item}
+	if scalarAt(item, "name") == nil || f.claimed[e.nodes()[0]] {
 		return
 	}
-	value := map[string]*yaml.Node{}
-	var order []string
-	for _, item := range list.Content {
-		if name, v := scalarAt(item, "name"), scalarAt(item, "value"); name != nil && v != nil {
-			value[text(name)] = v
-			order = append(order, text(name))
-		}
-	}
-	for _, name := range order {
-		prefix, last := "", name
-		if dot := strings.LastIndexByte(name, '.'); dot >= 0 {
-			prefix, last = name[:dot+1], name[dot+1:]
-		}
-		switch last {
-		case "repository":
-			f.keys(&keys{registry: value[prefix+"registry"], repository: value[name], tag: value[prefix+"tag"], digest: value[prefix+"digest"]})
-		case "image":
-			f.keys(&keys{repository: value[name], tag: value[prefix+"tag"]})
-		}
-	}
-}
-
-// values walks Helm values for the shapes that charts use: repository with tag or digest beside it (and perhaps the
-// registry apart), image with tag beside it, and image as a whole reference.
-func (f *finder) values(n *yaml.Node) {
-	if n == nil {
-		return
-	}
-	switch n.Kind {
-	case yaml.SequenceNode:
-		for _, item := range n.Content {
-			f.values(item)
-		}
-	case yaml.MappingNode:
-		f.repository(n)
-		if image := scalarAt(n, "image"); image != nil {
-			f.keys(&keys{repository: at(n, "image"), tag: tagAt(n, "tag"), digest: tagAt(n, "digest")})
-		}
-		for i := 1; i < len(n.Content); i += 2 {
-			f.values(n.Content[i])
-		}
-	}
-}
-
-// repositories walks what may be Helm values, by another name than values, for the shape that is nothing else:
-// repository with tag or digest beside it.
-func (f *finder) repositories(n *yaml.Node) {
-	if n.Kind == yaml.MappingNode && (tagAt(n, "tag") != nil || tagAt(n, "digest") != nil) {
-		f.repository(n)
-	}
-	for _, child := range n.Content {
-		f.repositories(child)
-	}
-}
-
-func (f *finder) repository(n *yaml.Node) {
-	if scalarAt(n, "repository") != nil {
-		f.keys(&keys{
-			registry: scalarAt(n, "registry"), repository: at(n, "repository"), tag: tagAt(n, "tag"), digest: tagAt(n, "digest"),
-		})
-	}
-}
-
-// keys adds a reference that stands in several scalars; one that is whole in its repository is added as such.
-func (f *finder) keys(k *keys) {
-	if text(k.repository) == "" || f.claimed[k.repository] {
-		return
-	}
-	if r := ref.Read(text(k.repository)); r.Tag != "" || r.Digest != "" || (k.tag == nil && k.digest == nil && k.registry == nil) {
-		f.whole(k.repository)
-		return
-	}
-	for _, n := range k.nodes() {
+	f.sites = append(f.sites, e)
+	for _, n := range e.nodes() {
 		f.claimed[n] = true
 	}
-	f.sites = append(f.sites, k)
 }
 
 // setterComment is how Flux marks a field: image: x # {"$imagepolicy": "flux-system:vote:tag"}
@@ -358,12 +365,12 @@ func (f *finder) markedScalars(n *yaml.Node) {
 	}
 	f.claimed[n] = true
 	if len(parts) == 2 {
-		f.sites = append(f.sites, whole{n})
+		f.sites = append(f.sites, &whole{scalar: n})
 		return
 	}
 	k := f.setters[policy]
 	if k == nil {
-		k = &keys{}
+		k = &keys{marked: true}
 		f.setters[policy] = k
 		f.order = append(f.order, policy)
 	}
@@ -377,78 +384,31 @@ func (f *finder) markedScalars(n *yaml.Node) {
 	}
 }
 
-// at follows keys from a mapping; nil when one is missing.
-func at(n *yaml.Node, keys ...string) *yaml.Node {
-	for _, key := range keys {
-		n = value(deref(n), key)
+// meant returns the sites that are the target's: by the repository that they name, or by a Flux policy which they
+// share with one that is.
+func (f *finder) meant(w wanted) map[site]bool {
+	policies := map[string]bool{}
+	for policy := range w.policies {
+		policies[policy] = true
 	}
-	return n
-}
-
-func value(n *yaml.Node, key string) *yaml.Node {
-	if n == nil || n.Kind != yaml.MappingNode {
-		return nil
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key && n.Content[i].Kind == yaml.ScalarNode {
-			return n.Content[i+1]
+	out := map[site]bool{}
+	for _, s := range f.sites {
+		if !slices.ContainsFunc(s.names(), w.matches) {
+			continue
+		}
+		out[s] = true
+		for _, n := range s.nodes() {
+			if policy := f.policy[n]; policy != "" {
+				policies[policy] = true
+			}
 		}
 	}
-	return nil
-}
-
-// merged is at for one key, which may also come in through <<.
-func merged(n *yaml.Node, key string) *yaml.Node { return mergedFrom(n, key, 0) }
-
-func mergedFrom(n *yaml.Node, key string, depth int) *yaml.Node {
-	if v := at(n, key); v != nil || depth > 10 {
-		return v
-	}
-	from := deref(at(n, "<<"))
-	if from == nil {
-		return nil
-	}
-	if from.Kind != yaml.SequenceNode {
-		return mergedFrom(from, key, depth+1)
-	}
-	for _, item := range from.Content {
-		if v := mergedFrom(deref(item), key, depth+1); v != nil {
-			return v
+	for _, s := range f.sites {
+		for _, n := range s.nodes() {
+			if policies[f.policy[n]] {
+				out[s] = true
+			}
 		}
 	}
-	return nil
-}
-
-// scalarAt returns the scalar that stands at a key, behind an alias perhaps, if it is text; nil otherwise.
-func scalarAt(n *yaml.Node, key string) *yaml.Node {
-	v := at(n, key)
-	if target := deref(v); target == nil || target.Kind != yaml.ScalarNode || target.Tag == "!!null" {
-		return nil
-	}
-	return v
-}
-
-// tagAt is scalarAt for what may be empty: tag: with nothing behind it waits for its value.
-func tagAt(n *yaml.Node, key string) *yaml.Node {
-	v := at(n, key)
-	if target := deref(v); target == nil || target.Kind != yaml.ScalarNode {
-		return nil
-	}
-	return v
-}
-
-// deref returns what an alias stands for.
-func deref(n *yaml.Node) *yaml.Node {
-	for n != nil && n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
-	return n
-}
-
-// text is a scalar's value, behind an alias or not; "" for anything else.
-func text(n *yaml.Node) string {
-	if n = deref(n); n == nil || n.Kind != yaml.ScalarNode {
-		return ""
-	}
-	return n.Value
+	return out
 }

@@ -3,6 +3,8 @@ package manifest
 import (
 	"bufio"
 	"errors"
+	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,9 +15,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+var update = flag.Bool("update", false, "write testdata/NAME/want as the edits come out now")
+
 // TestGolden edits testdata/NAME/in as testdata/NAME/case says and compares it with testdata/NAME/want, byte for byte.
-// The file case has one "image", perhaps some "replace" and a "path", and an "error" when the edit must be refused; then
-// nothing may change. Every edit is made twice: the second must find nothing to do.
+// The file case has one "image", perhaps some "replace" and a "path", one + for each of the "changes" (default: one), a
+// line for each text that is "remaining" and each thing that is "unverified", and an "error" when the edit must be
+// refused; then nothing may change. Every edit is made twice: the second must find nothing to do.
 func TestGolden(t *testing.T) {
 	cases, err := filepath.Glob("testdata/*/case")
 	require.NoError(t, err)
@@ -27,20 +32,27 @@ func TestGolden(t *testing.T) {
 			root := t.TempDir()
 			require.NoError(t, os.CopyFS(root, os.DirFS(filepath.Join(dir, "in"))))
 			require.NoError(t, os.Mkdir(filepath.Join(root, ".git"), 0o755)) // links may not leave it
-			edit, err := SetDir(t.Context(), filepath.Join(root, c.path), c.target)
+			edit, err := SetDir(t.Context(), filepath.Join(root, c.path), c.target, Options{Build: testBuild})
 			want := filepath.Join(dir, "want")
+			if *update && err == nil {
+				require.NoError(t, os.RemoveAll(want))
+				require.NoError(t, os.CopyFS(want, os.DirFS(root)))
+				require.NoError(t, os.Remove(filepath.Join(want, ".git")))
+			}
 			if c.err != "" {
 				require.ErrorContains(t, err, c.err)
 				want = filepath.Join(dir, "in")
 			} else {
 				require.NoError(t, err)
 				assert.Len(t, edit.Changes, c.changes, "%v", edit.Changes)
+				assert.Equal(t, c.remaining, lines(edit.Remaining, func(r Remaining) string { return fmt.Sprintf("%s:%d %s %s", r.File, r.Line, r.Key, r.Text) }))
+				assert.Equal(t, c.unverified, lines(edit.Unverified, func(u Unverified) string { return u.File + " " + u.Reason }))
 			}
 			assertSameTree(t, want, root)
 			if c.err != "" {
 				return
 			}
-			again, err := SetDir(t.Context(), filepath.Join(root, c.path), c.target)
+			again, err := SetDir(t.Context(), filepath.Join(root, c.path), c.target, Options{Build: testBuild})
 			require.NoError(t, err)
 			assert.Empty(t, again.Changes, "the second edit has nothing to do")
 			assertSameTree(t, want, root)
@@ -52,6 +64,16 @@ type goldenCase struct {
 	target    Target
 	path, err string
 	changes   int
+
+	remaining, unverified []string
+}
+
+func lines[T any](list []T, text func(T) string) []string {
+	var out []string
+	for _, item := range list {
+		out = append(out, text(item))
+	}
+	return out
 }
 
 func readCase(t *testing.T, file string) goldenCase {
@@ -70,6 +92,10 @@ func readCase(t *testing.T, file string) goldenCase {
 			c.path = value
 		case "error":
 			c.err = value
+		case "remaining":
+			c.remaining = append(c.remaining, value)
+		case "unverified":
+			c.unverified = append(c.unverified, value)
 		case "changes":
 			c.changes = len(value)
 		case "#", "":

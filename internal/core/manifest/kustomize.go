@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -12,132 +13,178 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A kustomization that is edited may get its image from a base that other environments share. The base stays as it is;
-// the image is pinned in the kustomization's own images:. To know when, its resources are followed: this is not
-// kustomize build, only the part of it that decides which images come out under which name.
-
-// pins returns, by kustomization in dir, the repositories to add to its images:.
-func (p *planner) pins() (map[string][]string, error) {
-	if !p.follow {
-		return nil, nil
-	}
-	used, err := p.usedByOwn()
-	if err != nil {
-		return nil, err
-	}
-	pins := map[string][]string{}
-	for _, name := range p.kustomizations {
-		if used[name] {
-			continue // the kustomization above it is the environment
-		}
-		images, err := p.images(name, nil)
-		if err != nil {
-			return nil, err
-		}
-		root, err := p.load(name)
-		if err != nil {
-			return nil, err
-		}
-		var entries []string
-		if list := at(root, "images"); list != nil {
-			for _, item := range deref(list).Content {
-				entries = append(entries, text(at(item, "name")))
-			}
-		}
-		for _, repository := range images {
-			if p.want.matches(repository) && !slices.Contains(entries, repository) && !slices.Contains(pins[name], repository) {
-				pins[name] = append(pins[name], repository)
-			}
-		}
-		if len(pins[name]) > 0 && !slices.ContainsFunc(p.held, func(h held) bool { return h.path == name }) {
-			var content bytes.Buffer
-			if err := p.read(name, &content); err != nil {
-				return nil, err
-			}
-			p.held = append(p.held, held{name, content.Bytes()})
-		}
-	}
-	return pins, nil
+// kustomizationFile is a kustomization that was read.
+type kustomizationFile struct {
+	name    string
+	content string
+	root    *yaml.Node // an empty mapping when the file is empty
+	err     error      // why it could not be read
 }
 
-// usedByOwn returns the kustomizations in dir that another one in dir uses.
-func (p *planner) usedByOwn() (map[string]bool, error) {
+// environment is a kustomization in dir that no other one there uses.
+type environment struct {
+	name  string          // of its file
+	reach map[string]bool // the files that it is made from, kustomizations included
+}
+
+// component reports whether a kustomization can be used only by others.
+func (k *kustomizationFile) component() bool { return text(at(k.root, "kind")) == "Component" }
+
+// entries returns the names in images: of the entries that the target means.
+func (k *kustomizationFile) entries(w wanted) []string {
+	var names []string
+	if list := deref(at(k.root, "images")); list != nil {
+		for _, item := range list.Content {
+			if e := (&entry{deref(item)}); slices.ContainsFunc(e.names(), w.matches) {
+				names = append(names, e.field("name"))
+			}
+		}
+	}
+	return names
+}
+
+// mayUse reports whether a kustomization that cannot be parsed may be made from a file: it stands beside it, or names
+// the way to it.
+func (k *kustomizationFile) mayUse(file string) bool {
+	dir := path.Dir(k.name)
+	if dir == path.Dir(file) {
+		return true
+	}
+	for at := file; at != "." && at != dir; at = path.Dir(at) {
+		if strings.Contains(k.content, relative(dir, at)) {
+			return true
+		}
+	}
+	return false
+}
+
+// relative is a path in the file system as one that starts in a directory.
+func relative(dir, name string) string {
+	up := ""
+	for dir != "." && name != dir && !strings.HasPrefix(name, dir+"/") {
+		dir, up = path.Dir(dir), up+"../"
+	}
+	if dir == "." {
+		return up + name
+	}
+	return up + strings.TrimPrefix(name, dir+"/")
+}
+
+// findEnvironments reads the kustomizations in dir.
+func (p *planner) findEnvironments() error {
+	p.graph = map[string]*kustomizationFile{}
 	used := map[string]bool{}
-	if len(p.kustomizations) < 2 {
-		return used, nil
+	for _, name := range p.kustomizations {
+		for _, part := range p.parts(p.load(name)) {
+			if inner := p.kustomizationIn(part); inner != nil && inner.name != name {
+				used[inner.name] = true
+			}
+		}
 	}
 	for _, name := range p.kustomizations {
-		root, err := p.load(name)
-		if err != nil {
-			return nil, err
-		}
-		for _, resource := range resources(name, root) {
-			for _, base := range kustomizationNames {
-				if inner := path.Join(resource, base); inner != name {
-					used[inner] = true
-				}
-			}
-		}
-	}
-	return used, nil
-}
-
-// governed returns, by own file, the repositories that a kustomization in dir sets through its images: when it reads
-// that file. They are set there and not in the file, where the entry would not find them any more.
-func (p *planner) governed(pins map[string][]string) (map[string]map[string]bool, error) {
-	governed := map[string]map[string]bool{}
-	for _, h := range p.held {
-		if !isKustomization(h.path) {
-			continue
-		}
-		root, err := p.load(h.path)
-		if err != nil {
-			return nil, err
-		}
-		names := slices.Clone(pins[h.path])
-		if list := at(root, "images"); list != nil {
-			for _, item := range deref(list).Content {
-				if e := (entry{item}); slices.ContainsFunc(e.names(), p.want.matches) {
-					names = append(names, text(at(item, "name")))
-				}
-			}
-		}
-		if len(names) == 0 {
-			continue
-		}
-		if err := p.govern(h.path, root, names, governed, map[string]bool{}); err != nil {
-			return nil, err
-		}
-	}
-	return governed, nil
-}
-
-func (p *planner) govern(name string, root *yaml.Node, repositories []string, governed map[string]map[string]bool, seen map[string]bool) error {
-	if seen[name] {
-		return nil
-	}
-	seen[name] = true
-	for _, resource := range append(resources(name, root), patchFiles(name, root)...) {
-		if inner, innerRoot, err := p.kustomizationIn(resource); err != nil {
-			return err
-		} else if inner != "" {
-			if err := p.govern(inner, innerRoot, repositories, governed, seen); err != nil {
-				return err
-			}
-			continue
-		}
-		if governed[resource] == nil {
-			governed[resource] = map[string]bool{}
-		}
-		for _, repository := range repositories {
-			governed[resource][repository] = true
+		if k := p.load(name); k.err == nil && !used[name] {
+			env := &environment{name: name, reach: map[string]bool{}}
+			p.reach(name, env.reach)
+			p.environments = append(p.environments, env)
 		}
 	}
 	return nil
 }
 
-// images returns the repositories that come into a kustomization from outside dir, under the names that its images:
-// sees, and what its inline patches bring.
+// reach notes all files that a kustomization is made from.
+func (p *planner) reach(name string, into map[string]bool) {
+	if into[name] {
+		return
+	}
+	into[name] = true
+	for _, part := range p.parts(p.load(name)) {
+		if inner := p.kustomizationIn(part); inner != nil {
+			p.reach(inner.name, into)
+		} else {
+			into[part] = true
+		}
+	}
+}
+
+// govern finds, for each file in dir, the repositories that stay in it: kustomizations set what they read from there
+// through images:, and their entries would not find a new name any more. A file that one environment governs and another
+// one does not is left as well; the other one gets an entry. But where the name stays, the file can be set for all.
+func (p *planner) govern() {
+	byFile := map[string]map[string]map[string]bool{} // file, environment, repository
+	for _, env := range p.environments {
+		p.governs(env, env.name, nil, nil, byFile)
+	}
+	p.governed = map[string]map[string]bool{}
+	for file, environments := range byFile {
+		repositories := map[string]int{}
+		for _, names := range environments {
+			for name := range names {
+				repositories[name]++
+			}
+		}
+		p.governed[file] = map[string]bool{}
+		for name, count := range repositories {
+			p.governed[file][name] = count == len(environments) || name != p.want.image.Repository
+		}
+	}
+}
+
+func (p *planner) governs(env *environment, name string, names, above []string, byFile map[string]map[string]map[string]bool) {
+	if slices.Contains(above, name) {
+		return
+	}
+	k := p.load(name)
+	names = slices.Concat(names, k.entries(p.want), p.pins[name])
+	for _, component := range p.locals(k, "components") {
+		if inner := p.kustomizationIn(component); inner != nil {
+			names = append(names, inner.entries(p.want)...)
+		}
+	}
+	own := map[string]bool{}
+	for _, n := range names {
+		own[n] = true
+	}
+	for _, part := range append(p.parts(k), name) {
+		if inner := p.kustomizationIn(part); inner != nil && part != name {
+			p.governs(env, inner.name, names, append(slices.Clip(above), name), byFile)
+			continue
+		}
+		if byFile[part] == nil {
+			byFile[part] = map[string]map[string]bool{}
+		}
+		if before := byFile[part][env.name]; before != nil { // reached on two ways: both must govern
+			both := map[string]bool{}
+			for n := range before {
+				if own[n] {
+					both[n] = true
+				}
+			}
+			byFile[part][env.name] = both
+			continue
+		}
+		byFile[part][env.name] = maps.Clone(own)
+	}
+}
+
+// guess pins what an environment gets from outside dir, for want of kustomize: it follows the part of kustomize that
+// decides which images come out under which name.
+func (p *planner) guess(env *environment) error {
+	images, err := p.images(env.name, nil)
+	if err != nil {
+		return err
+	}
+	entries := p.load(env.name).entries(p.want)
+	var pins []string
+	for _, repository := range images {
+		if p.want.matches(repository) && !slices.Contains(entries, repository) && !slices.Contains(pins, repository) {
+			pins = append(pins, repository)
+		}
+	}
+	return p.pin(env.name, pins)
+}
+
+// images returns the repositories that come into a kustomization from outside dir, and from files that others govern,
+// under the names that its images: sees.
 func (p *planner) images(name string, above []string) ([]string, error) {
 	if slices.Contains(above, name) {
 		return nil, fmt.Errorf("%s: the kustomizations use each other in a circle: %s", p.shown(name), strings.Join(append(above, name), " -> "))
@@ -145,32 +192,25 @@ func (p *planner) images(name string, above []string) ([]string, error) {
 	if known, found := p.bases[name]; found {
 		return known, nil
 	}
-	root, err := p.load(name)
-	if err != nil {
-		return nil, err
+	k := p.load(name)
+	if k.err != nil {
+		return nil, k.err
 	}
-	images := inlinePatches(root)
-	for _, resource := range append(resources(name, root), patchFiles(name, root)...) {
-		inner, innerRoot, err := p.kustomizationIn(resource)
+	images := inlinePatches(k.root)
+	for _, part := range p.parts(k) {
+		below, err := p.imagesIn(part, append(slices.Clip(above), name))
 		if err != nil {
 			return nil, err
-		}
-		var below []string
-		switch {
-		case inner != "":
-			if below, err = p.images(inner, append(above, name)); err != nil {
-				return nil, err
-			}
-			below = renamed(innerRoot, below)
-		case !p.inside(resource) || p.links[resource] != "":
-			if below, err = p.imagesOf(resource); err != nil {
-				return nil, err
-			}
 		}
 		for _, image := range below {
 			if !slices.Contains(images, image) {
 				images = append(images, image)
 			}
+		}
+	}
+	for _, component := range p.locals(k, "components") {
+		if inner := p.kustomizationIn(component); inner != nil {
+			images = renamed(inner.root, images)
 		}
 	}
 	if p.bases == nil {
@@ -180,7 +220,29 @@ func (p *planner) images(name string, above []string) ([]string, error) {
 	return images, nil
 }
 
-// imagesOf returns the repositories in a file outside dir.
+// imagesIn returns the repositories that a part of a kustomization brings.
+func (p *planner) imagesIn(part string, above []string) ([]string, error) {
+	inner := p.kustomizationIn(part)
+	switch {
+	case inner == nil && p.inside(part) && p.links[part] == "":
+		images, err := p.imagesOf(part)
+		// What is not governed is edited where it stands.
+		return slices.DeleteFunc(slices.Clone(images), func(name string) bool { return !p.governed[part][name] }), err
+	case inner == nil:
+		return p.imagesOf(part)
+	}
+	below, err := p.images(inner.name, above)
+	if err != nil {
+		return nil, err
+	}
+	if p.inside(inner.name) {
+		entries := inner.entries(p.want)
+		below = slices.DeleteFunc(slices.Clone(below), func(name string) bool { return slices.Contains(entries, name) })
+	}
+	return renamed(inner.root, below), nil
+}
+
+// imagesOf returns the repositories in a file.
 func (p *planner) imagesOf(name string) ([]string, error) {
 	if known, found := p.bases[name]; found {
 		return known, nil
@@ -193,15 +255,15 @@ func (p *planner) imagesOf(name string) ([]string, error) {
 		return nil, err
 	}
 	var images []string
-	s, err := parse(p.shown(name), content.Bytes())
+	u, err := read(name, p.shown(name), content.Bytes(), reading{traces: p.traces})
 	if err != nil {
 		return nil, err
 	}
-	for _, doc := range s.docs {
-		for _, site := range find(name, doc).sites {
-			images = append(images, site.image().Repository)
+	u.each(func(_ *unit, _ *finder, s site) {
+		if w, isWhole := s.(*whole); isWhole && w.container {
+			images = append(images, s.image().Repository)
 		}
-	}
+	})
 	if p.bases == nil {
 		p.bases = map[string][]string{}
 	}
@@ -217,40 +279,58 @@ func renamed(root *yaml.Node, images []string) []string {
 	}
 	images = slices.Clone(images)
 	for _, item := range list.Content {
-		from, to := text(at(item, "name")), text(at(item, "newName"))
-		for i := range images {
-			if images[i] == from && to != "" {
-				images[i] = to
+		e := &entry{deref(item)}
+		if to := e.image().Repository; e.field("newName") != "" {
+			for i := range images {
+				if images[i] == e.field("name") {
+					images[i] = to
+				}
 			}
 		}
 	}
 	return images
 }
 
-// resources returns the local paths that a kustomization is made from, relative to the root of the file system.
-func resources(name string, root *yaml.Node) []string {
-	var out []string
-	for _, key := range []string{"resources", "bases", "components"} {
-		if list := deref(at(root, key)); list != nil {
-			for _, item := range list.Content {
-				out = appendLocal(out, name, text(item))
+// parts returns the local paths that a kustomization is made from, relative to the root of the file system.
+func (p *planner) parts(k *kustomizationFile) []string {
+	out := p.locals(k, "resources", "bases", "components", "patches", "patchesStrategicMerge", "patchesJson6902",
+		"transformers", "generators", "replacements", "configurations")
+	for _, key := range []string{"configMapGenerator", "secretGenerator"} {
+		list := deref(at(k.root, key))
+		if list == nil {
+			continue
+		}
+		for _, generator := range list.Content {
+			for _, kind := range []string{"files", "envs"} {
+				if names := deref(at(generator, kind)); names != nil {
+					for _, name := range names.Content {
+						_, file, found := strings.Cut(text(name), "=")
+						if !found {
+							file = text(name)
+						}
+						out = appendLocal(out, k.name, file)
+					}
+				}
 			}
 		}
 	}
 	return out
 }
 
-// patchFiles returns the files of a kustomization's patches.
-func patchFiles(name string, root *yaml.Node) []string {
+// locals returns the paths in some lists of a kustomization: items that are paths, or have one. A list may be a single
+// item.
+func (p *planner) locals(k *kustomizationFile, keys ...string) []string {
 	var out []string
-	for _, key := range []string{"patches", "patchesStrategicMerge", "patchesJson6902"} {
-		if list := deref(at(root, key)); list != nil {
-			for _, item := range list.Content {
-				if item.Kind == yaml.ScalarNode && !strings.Contains(item.Value, "\n") {
-					out = appendLocal(out, name, item.Value)
-				}
-				out = appendLocal(out, name, text(at(item, "path")))
+	for _, key := range keys {
+		list := deref(at(k.root, key))
+		if list == nil || list.Kind != yaml.SequenceNode {
+			continue
+		}
+		for _, item := range list.Content {
+			if s := text(item); s != "" && !strings.Contains(s, "\n") {
+				out = appendLocal(out, k.name, s)
 			}
+			out = appendLocal(out, k.name, text(at(item, "path")))
 		}
 	}
 	return out
@@ -267,7 +347,8 @@ func appendLocal(out []string, name, relative string) []string {
 	return out
 }
 
-// inlinePatches returns the repositories in the patches that stand in the kustomization as text.
+// inlinePatches returns the repositories in the patches that stand in the kustomization as text, as far as they cannot
+// be edited there.
 func inlinePatches(root *yaml.Node) []string {
 	var images []string
 	for _, key := range []string{"patches", "patchesStrategicMerge", "patchesJson6902"} {
@@ -276,16 +357,21 @@ func inlinePatches(root *yaml.Node) []string {
 			continue
 		}
 		for _, item := range list.Content {
-			patch := text(at(item, "patch"))
-			if item.Kind == yaml.ScalarNode && strings.Contains(item.Value, "\n") {
-				patch = item.Value
+			patch := at(item, "patch")
+			if item.Kind == yaml.ScalarNode {
+				patch = item
 			}
-			s, err := parse("patch.yaml", []byte(patch))
+			if patch = deref(patch); patch == nil || patch.Style&yaml.LiteralStyle != 0 {
+				continue
+			}
+			s, err := parse("patch.yaml", []byte(text(patch)))
 			if err != nil {
 				continue // kustomize will say so; no image is lost by it
 			}
 			for _, doc := range s.docs {
-				for _, site := range find("patch.yaml", doc).sites {
+				f := newFinder(nil)
+				f.findText(doc, false)
+				for _, site := range f.sites {
 					images = append(images, site.image().Repository)
 				}
 			}
@@ -294,40 +380,36 @@ func inlinePatches(root *yaml.Node) []string {
 	return images
 }
 
-// kustomizationIn returns the kustomization of a directory; "" when there is none.
-func (p *planner) kustomizationIn(dir string) (string, *yaml.Node, error) {
+// kustomizationIn returns the kustomization of a directory; nil when there is none.
+func (p *planner) kustomizationIn(dir string) *kustomizationFile {
 	for _, base := range kustomizationNames {
 		name := path.Join(dir, base)
-		info, err := fs.Stat(p.fsys, name)
-		if err != nil || !info.Mode().IsRegular() {
-			continue
+		if k, known := p.graph[name]; known {
+			return k
 		}
-		root, err := p.load(name)
-		return name, root, err
+		info, err := fs.Stat(p.fsys, name)
+		if err == nil && info.Mode().IsRegular() {
+			return p.load(name)
+		}
 	}
-	return "", nil, nil
+	return nil
 }
 
-// load reads a kustomization; an empty one is an empty mapping.
-func (p *planner) load(name string) (*yaml.Node, error) {
-	if root, found := p.loaded[name]; found {
-		return root, nil
+// load reads a kustomization.
+func (p *planner) load(name string) *kustomizationFile {
+	if k, found := p.graph[name]; found {
+		return k
 	}
+	k := &kustomizationFile{name: name, root: &yaml.Node{Kind: yaml.MappingNode}}
+	p.graph[name] = k
 	var content bytes.Buffer
-	if err := p.read(name, &content); err != nil {
-		return nil, err
+	if k.err = p.read(name, &content); k.err != nil {
+		return k
 	}
+	k.content = content.String()
 	s, err := parse(p.shown(name), content.Bytes())
-	if err != nil {
-		return nil, err
+	if k.err = err; err == nil && len(s.docs) > 0 && len(s.docs[0].Content) > 0 {
+		k.root = s.docs[0].Content[0]
 	}
-	root := &yaml.Node{Kind: yaml.MappingNode}
-	if len(s.docs) > 0 && len(s.docs[0].Content) > 0 {
-		root = s.docs[0].Content[0]
-	}
-	if p.loaded == nil {
-		p.loaded = map[string]*yaml.Node{}
-	}
-	p.loaded[name] = root
-	return root, nil
+	return k
 }

@@ -54,10 +54,10 @@ spec:
 		{"patch as a file", map[string]string{
 			"overlays/dev/kustomization.yaml": "resources: [../../base]\npatches: [{path: patch.yaml}]\n",
 			"overlays/dev/patch.yaml":         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: vote}\nspec: {template: {spec: {containers: [{name: vote, image: 'ghcr.io/shop/vote:9'}]}}}\n",
-		}, nil},
+		}, []string{"shop/vote"}},
 		{"patch as text", map[string]string{
 			"overlays/dev/kustomization.yaml": "resources: [../../base]\npatches:\n- patch: |-\n    apiVersion: apps/v1\n    kind: Deployment\n    metadata: {name: vote}\n    spec: {template: {spec: {containers: [{name: vote, image: 'ghcr.io/shop/vote:9'}]}}}\n",
-		}, nil},
+		}, []string{"shop/vote"}},
 		{"patch of operations", map[string]string{
 			"overlays/dev/kustomization.yaml": "resources: [../../base]\npatches: [{path: ops.yaml, target: {kind: Deployment}}]\n",
 			"overlays/dev/ops.yaml":           "- {op: replace, path: /spec/template/spec/containers/0/image, value: 'shop/vote:9'}\n",
@@ -66,7 +66,7 @@ spec:
 			"base/kustomization.yaml":         "resources: [deployment.yaml]\nimages: [{name: placeholder, newName: ghcr.io/shop/vote, newTag: '3'}]\n",
 			"base/deployment.yaml":            workload("placeholder"),
 			"overlays/dev/kustomization.yaml": "resources: [../../base]\n",
-		}, nil},
+		}, []string{"shop/vote"}},
 		{"base of a base", map[string]string{
 			"middle/kustomization.yaml":       "resources: [../base]\nimages: [{name: shop/vote, newTag: '7'}]\n",
 			"overlays/dev/kustomization.yaml": "resources: [../../middle]\n",
@@ -75,7 +75,7 @@ spec:
 			"component/kustomization.yaml":    "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [job.yaml]\n",
 			"component/job.yaml":              "apiVersion: batch/v1\nkind: Job\nmetadata: {name: once}\nspec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: 'mirror.example.com/shop/vote:0'}]}}}\n",
 			"overlays/dev/kustomization.yaml": "resources: [../../base]\ncomponents: [../../component]\n",
-		}, nil},
+		}, []string{"shop/vote"}},
 		{"kustomization below", map[string]string{
 			"overlays/dev/kustomization.yaml":     "resources: [app]\nnamePrefix: dev-\n",
 			"overlays/dev/app/kustomization.yaml": "resources: [../../../base]\n",
@@ -96,7 +96,7 @@ spec:
 			before := build(t, prod)
 			for _, image := range []string{propertyImage, "registry.example.com:5000/shop/vote@sha256:" + zeros, "registry.example.com:5000/shop/vote:v9"} {
 				target := Target{Image: image, Replace: c.replace}
-				_, err := SetDir(t.Context(), dev, target)
+				_, err := SetDir(t.Context(), dev, target, Options{Build: testBuild})
 				require.NoError(t, err)
 				found := map[string]bool{}
 				for _, m := range builtImage.FindAllStringSubmatch(build(t, dev), -1) {

@@ -1,11 +1,8 @@
 package manifest
 
 import (
-	"bytes"
 	"fmt"
-	"path"
 	"slices"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -20,135 +17,225 @@ func Set(name string, content []byte, target Target) (*Result, error) {
 	if err != nil {
 		return nil, fault.Usage(err)
 	}
-	return set(name, name, content, w, nil, nil)
-}
-
-// set is Set for a target made ready, with another name for messages and changes. Governed are repositories that a kustomization's images: sets for this file:
-// where they stand, they stay. Pins are repositories to add to this kustomization's images:.
-func set(name, shown string, content []byte, w wanted, governed map[string]bool, pins []string) (*Result, error) {
-	s, err := parse(shown, content)
+	w.keys = nil // they are for files by their path
+	u, err := read(name, name, content, reading{traces: w.traces()})
 	if err != nil {
 		return nil, err
 	}
-	result := &Result{Content: content}
-	type planned struct {
-		site site
-		ops  []op
-		from ref.Ref
-		at   int
-	}
-	var plan []planned
-	targeted := map[*yaml.Node]bool{}
-	for _, doc := range s.docs {
-		f := find(name, doc)
-		meant := f.meant(w)
-		for _, site := range f.sites {
-			result.Seen = append(result.Seen, Seen{shown, site.nodes()[0].Line, site.image().String(), slices.Contains(meant, site)})
-		}
-		for _, site := range meant {
-			result.Matched++
-			if _, isWhole := site.(whole); isWhole && governed[site.image().Repository] {
-				continue
-			}
-			ops, err := site.set(w.image)
-			if err != nil {
-				return nil, fmt.Errorf("%s:%d: %w", shown, site.nodes()[0].Line, err)
-			}
-			for _, o := range ops {
-				if o.node != nil {
-					targeted[o.node] = true
-				}
-			}
-			plan = append(plan, planned{site: site, ops: ops, from: site.image()})
-		}
-	}
+	w.hostRequired = u.standsOwn(w)
+	return set(name, name, content, w, setting{})
+}
 
-	e := newEditor(s)
-	var changes []planned
-	for _, p := range plan {
-		n := deref(p.site.nodes()[0])
-		if p.at, err = s.offset(n.Line, n.Column); err != nil {
+// standsOwn reports whether an image with the target's own host stands in a unit.
+func (u *unit) standsOwn(w wanted) bool {
+	found := false
+	u.each(func(_ *unit, _ *finder, s site) { found = found || slices.ContainsFunc(s.names(), w.own) })
+	return found
+}
+
+// setting is what a directory knows about one of its files.
+type setting struct {
+	governed map[string]bool // repositories that kustomizations set in what they read from this file: they stay
+	pins     []string        // repositories to add to this kustomization's images:
+	keys     []Keys
+	below    layers
+}
+
+// planned is a reference that is to be set.
+type planned struct {
+	unit *unit
+	site site
+	ops  []op
+	from ref.Ref
+	at   int // its offset in the file
+}
+
+// set is Set for a target made ready, with another name for messages and changes.
+func set(name, shown string, content []byte, w wanted, how setting) (*Result, error) {
+	reading := reading{traces: w.traces(), below: how.below, keys: how.keys}
+	u, err := read(name, shown, content, reading)
+	if err != nil {
+		return nil, err
+	}
+	c := &change{wanted: w, setting: how, root: u, result: &Result{Content: content}}
+	if err := c.plan(); err != nil {
+		return nil, err
+	}
+	if err := c.edit(); err != nil {
+		return nil, err
+	}
+	after := u
+	if len(u.splices) > 0 {
+		if after, err = read(name, shown, c.result.Content, reading); err != nil {
 			return nil, err
 		}
-		changed, err := e.apply(p.ops, targeted)
+		if err := c.verify(after); err != nil {
+			return nil, err
+		}
+	}
+	c.result.Remaining = after.remaining(w)
+	return c.result, nil
+}
+
+// change is one run of set.
+type change struct {
+	wanted
+	setting
+	root    *unit
+	result  *Result
+	planned []planned
+	stands  []string // every reference as it stood, in order; "" for those that are to be set
+}
+
+// plan finds the references that are meant, and what to do with each.
+func (c *change) plan() error {
+	meant := map[*finder]map[site]bool{}
+	var failed error
+	c.root.each(func(u *unit, f *finder, s site) {
+		if meant[f] == nil {
+			meant[f] = f.meant(c.wanted)
+		}
+		is := meant[f][s] || u.always[s]
+		line := u.position(s.nodes()[0])
+		c.result.Seen = append(c.result.Seen, Seen{c.root.name, line, s.image().String(), is})
+		c.stands = append(c.stands, s.image().String())
+		if !is || failed != nil || !u.editable() {
+			return
+		}
+		c.result.Matched++
+		w, isWhole := s.(*whole)
+		if isWhole && w.container && c.governed[s.image().Repository] {
+			return
+		}
+		c.stands[len(c.stands)-1] = ""
+		if failed = u.duplicates(s); failed != nil || s.satisfied(c.image) {
+			return
+		}
+		ops, err := s.set(c.image)
 		if err != nil {
-			return nil, err
+			failed = fmt.Errorf("%s:%d: %w", c.root.name, line, err)
+			return
 		}
-		if changed > 0 {
-			changes = append(changes, p)
+		at, _ := u.place(s.nodes()[0])
+		c.planned = append(c.planned, planned{unit: u, site: s, ops: ops, from: s.image(), at: at})
+	})
+	return failed
+}
+
+// edit makes the planned edits.
+func (c *change) edit() (err error) {
+	if c.root.pinner, err = c.root.pins(c.pins, c.image); err != nil {
+		return err
+	}
+	all := map[*unit][][]op{}
+	for _, p := range c.planned {
+		all[p.unit] = append(all[p.unit], p.ops)
+	}
+	targets := map[*unit]*targets{}
+	var changed []planned
+	for _, p := range c.planned {
+		if targets[p.unit] == nil {
+			targets[p.unit] = newTargets(all[p.unit])
+		}
+		did, err := p.unit.apply(p.ops, targets[p.unit])
+		if err != nil {
+			return err
+		}
+		if did > 0 {
+			changed = append(changed, p)
 		}
 	}
-	var entries []entryFields
-	for _, pin := range pins {
-		entries = append(entries, pinFields(pin, w.image))
-		result.Matched++
+	c.planned = changed
+	c.result.Matched += len(c.pins)
+	c.result.Content, err = c.root.finish()
+	if err != nil {
+		return err
 	}
-	if err := e.addEntries(entries); err != nil {
-		return nil, err
-	}
-	if len(e.splices) == 0 {
-		return result, nil
-	}
-	if result.Content, err = e.finish(); err != nil {
-		return nil, err
-	}
-	after := &source{name: shown, content: result.Content}
-	for _, p := range changes {
-		result.Changes = append(result.Changes, Change{
-			File: shown, Line: after.lineAt(e.moved(p.at)), From: p.from.String(), To: w.image.String(),
+	after := &source{name: c.root.name, content: c.result.Content, lines: lineStarts(c.result.Content)}
+	for _, p := range c.planned {
+		c.result.Changes = append(c.result.Changes, Change{
+			File: c.root.name, Line: after.lineAt(c.root.moved(p.at)), From: p.from.String(), To: c.image.String(),
 		})
 	}
-	for _, pin := range pins {
-		result.Changes = append(result.Changes, Change{File: shown, Line: after.lineOfPin(pin), From: "", To: w.image.String()})
-	}
-	return result, nil
+	return nil
 }
 
-// pinFields is the entry of a kustomization's images: that makes a base's image the one wanted.
-func pinFields(repository string, image ref.Ref) entryFields {
-	fields := entryFields{{"name", repository}}
-	if image.Repository != repository {
-		fields = append(fields, [2]string{"newName", image.Repository})
+// verify searches what was written again: each reference that was to be set must be the image, and each other must be
+// what it was.
+func (c *change) verify(after *unit) error {
+	i := 0
+	var failed error
+	pinned := after.lastEntries(len(c.pins))
+	after.each(func(u *unit, _ *finder, s site) {
+		line := u.position(s.nodes()[0])
+		if e, isEntry := s.(*entry); isEntry && pinned[e.mapping] && s.satisfied(c.image) {
+			c.result.Changes = append(c.result.Changes, Change{File: after.name, Line: u.position(at(e.mapping, "name")), To: c.image.String()})
+			return
+		}
+		switch {
+		case failed != nil:
+		case i >= len(c.stands):
+			failed = fmt.Errorf("%s:%d: after the edit there is one reference more, %s; nothing was changed", after.name, line, s.image())
+		case c.stands[i] == "" && !s.satisfied(c.image), c.stands[i] != "" && c.stands[i] != s.image().String():
+			failed = fmt.Errorf("%s:%d: after the edit the reference here is %s; nothing was changed: name its keys under gitops.images in aksflow.yaml",
+				after.name, line, s.image())
+		}
+		i++
+	})
+	if failed == nil && i != len(c.stands) {
+		failed = fmt.Errorf("%s: after the edit there are %d references where there were %d; nothing was changed", after.name, i, len(c.stands))
 	}
-	if image.Tag != "" {
-		fields = append(fields, [2]string{"newTag", image.Tag})
-	}
-	if image.Digest != "" {
-		fields = append(fields, [2]string{"digest", image.Digest})
-	}
-	return fields
+	slices.SortStableFunc(c.result.Changes, func(a, b Change) int { return a.Line - b.Line })
+	return failed
 }
 
-// lineOfPin finds the entry that was added for a repository.
-func (s *source) lineOfPin(repository string) int {
-	parsed, err := parse(s.name, s.content)
-	if err != nil {
-		return 0
+// lastEntries returns the last n items of a kustomization's images:.
+func (u *unit) lastEntries(n int) map[*yaml.Node]bool {
+	last := map[*yaml.Node]bool{}
+	if n == 0 || len(u.docs) == 0 || len(u.docs[0].Content) == 0 {
+		return last
 	}
-	for _, item := range at(parsed.docs[0].Content[0], "images").Content {
-		if text(at(item, "name")) == repository {
-			return item.Line
+	if list := deref(at(u.docs[0].Content[0], "images")); list != nil && len(list.Content) >= n {
+		for _, item := range list.Content[len(list.Content)-n:] {
+			last[item] = true
 		}
 	}
-	return 0
+	return last
 }
 
-// isManifest tells whether a file's name is that of something with images in it.
-func isManifest(name string) bool {
-	base := path.Base(name)
-	switch strings.ToLower(path.Ext(base)) {
-	case ".yaml", ".yml", ".json":
-		return !strings.HasPrefix(base, ".") || strings.HasPrefix(base, ".argocd-source")
+// duplicates refuses a reference in a mapping that has one of its keys twice: which of them counts depends on who reads
+// it.
+func (u *unit) duplicates(s site) error {
+	above := map[*yaml.Node]*yaml.Node{}
+	for _, doc := range u.docs {
+		collectAbove(doc, above)
 	}
-	return base == "Kustomization"
-}
-
-// mayHold tells, without parsing, whether content can hold one of the traces.
-func mayHold(content []byte, traces [][]byte) bool {
-	for _, trace := range traces {
-		if bytes.Contains(content, trace) {
-			return true
+	for _, n := range s.nodes() {
+		for child, n := n, above[n]; n != nil; child, n = n, above[n] {
+			if n.Kind != yaml.MappingNode {
+				continue
+			}
+			first := map[string]*yaml.Node{}
+			for i := 0; i+1 < len(n.Content); i += 2 {
+				key := n.Content[i]
+				twice := first[key.Value]
+				if twice != nil && key.Tag != "!!merge" && (isScalar(child) || n.Content[i+1] == child || value(n, key.Value) == child) {
+					return fault.Usagef("%s:%d: the key %s is here a second time, after line %d, and holds the image: remove one of the two",
+						u.top().name, u.position(key), key.Value, u.position(twice))
+				}
+				if twice == nil {
+					first[key.Value] = key
+				}
+			}
 		}
 	}
-	return false
+	return nil
+}
+
+// collectAbove notes what each node stands in.
+func collectAbove(n *yaml.Node, above map[*yaml.Node]*yaml.Node) {
+	for _, child := range n.Content {
+		above[child] = n
+		collectAbove(child, above)
+	}
 }

@@ -19,31 +19,57 @@ type site interface {
 	nodes() []*yaml.Node
 	// set returns what to do so that the site names the image.
 	set(ref.Ref) ([]op, error)
+	// satisfied reports whether the site names the image.
+	satisfied(ref.Ref) bool
 }
 
 // op is one step of an edit of a document. Exactly one of the actions is asked for.
 type op struct {
 	node  *yaml.Node // set: the scalar, or an alias of it
-	value string     // set, insert
+	value string     // set, insert, rename, inherit
 
-	mapping *yaml.Node // insert, rename, remove: the mapping, and the key in it
+	mapping *yaml.Node // insert, rename, remove, inherit: the mapping, and the key in it
 	key     string
 	rename  string // rename: the key's new name; value is the new value
 	remove  bool
+	// inherit: node came into mapping through a merge key (<<). It is set where it stands if all that inherit it are to
+	// be set; else mapping gets a key of its own.
+	inherit bool
 }
 
 // whole is a scalar that holds a whole reference: image: vote:1
-type whole struct{ scalar *yaml.Node }
+type whole struct {
+	scalar    *yaml.Node
+	container bool // of a pod, or in a patch of one: kustomize's images: governs it
+}
 
-func (w whole) image() ref.Ref              { return ref.Read(strings.TrimSpace(text(w.scalar))) }
-func (w whole) names() []string             { return []string{w.image().Repository} }
-func (w whole) nodes() []*yaml.Node         { return []*yaml.Node{w.scalar} }
-func (w whole) set(r ref.Ref) ([]op, error) { return []op{{node: w.scalar, value: r.String()}}, nil }
+func (w *whole) image() ref.Ref           { return ref.Read(strings.TrimSpace(text(w.scalar))) }
+func (w *whole) names() []string          { return []string{w.image().Repository} }
+func (w *whole) nodes() []*yaml.Node      { return []*yaml.Node{w.scalar} }
+func (w *whole) satisfied(r ref.Ref) bool { return w.image() == r }
+func (w *whole) set(r ref.Ref) ([]op, error) {
+	return []op{{node: w.scalar, value: r.String()}}, nil
+}
+
+// assignment is a scalar NAME=REFERENCE: a literal of a configMapGenerator, an argument --NAME=REFERENCE.
+type assignment struct{ scalar *yaml.Node }
+
+func (a *assignment) image() ref.Ref {
+	_, right, _ := strings.Cut(text(a.scalar), "=")
+	return ref.Read(right)
+}
+func (a *assignment) names() []string          { return []string{a.image().Repository} }
+func (a *assignment) nodes() []*yaml.Node      { return []*yaml.Node{a.scalar} }
+func (a *assignment) satisfied(r ref.Ref) bool { return a.image() == r }
+func (a *assignment) set(r ref.Ref) ([]op, error) {
+	left, _, _ := strings.Cut(text(a.scalar), "=")
+	return []op{{node: a.scalar, value: left + "=" + r.String()}}, nil
+}
 
 // override is an image of an Argo CD Application's kustomize source: [NAME=]REFERENCE
 type override struct{ scalar *yaml.Node }
 
-func (o override) parts() (name string, image ref.Ref) {
+func (o *override) parts() (name string, image ref.Ref) {
 	left, right, found := strings.Cut(text(o.scalar), "=")
 	if !found {
 		image = ref.Read(left)
@@ -52,19 +78,20 @@ func (o override) parts() (name string, image ref.Ref) {
 	return left, ref.Read(right)
 }
 
-func (o override) image() ref.Ref {
+func (o *override) image() ref.Ref {
 	_, image := o.parts()
 	return image
 }
 
-func (o override) names() []string {
+func (o *override) names() []string {
 	name, image := o.parts()
 	return []string{name, image.Repository}
 }
 
-func (o override) nodes() []*yaml.Node { return []*yaml.Node{o.scalar} }
+func (o *override) nodes() []*yaml.Node      { return []*yaml.Node{o.scalar} }
+func (o *override) satisfied(r ref.Ref) bool { return o.image() == r }
 
-func (o override) set(r ref.Ref) ([]op, error) {
+func (o *override) set(r ref.Ref) ([]op, error) {
 	name, _ := o.parts()
 	value := r.String()
 	if name != r.Repository || strings.Contains(text(o.scalar), "=") {
@@ -76,23 +103,43 @@ func (o override) set(r ref.Ref) ([]op, error) {
 // entry is a mapping in a kustomization's images: {name: vote, newName: …, newTag: …, digest: …}
 type entry struct{ mapping *yaml.Node }
 
-func (e entry) image() ref.Ref {
-	r := ref.Ref{Repository: text(at(e.mapping, "newName")), Tag: text(at(e.mapping, "newTag")), Digest: text(at(e.mapping, "digest"))}
+func (e *entry) field(key string) string {
+	if n := deref(merged(e.mapping, key)); n != nil && n.Tag != "!!null" {
+		return text(n)
+	}
+	return ""
+}
+
+func (e *entry) image() ref.Ref {
+	r := ref.Read(e.field("newName")) // some write the tag or the digest into it
 	if r.Repository == "" {
-		r.Repository = text(at(e.mapping, "name"))
+		r.Repository = e.field("name")
+	}
+	if tag := e.field("newTag"); tag != "" {
+		r.Tag = tag
+	}
+	if digest := e.field("digest"); digest != "" {
+		r.Digest = digest
 	}
 	return r
 }
 
-func (e entry) names() []string {
-	return []string{text(at(e.mapping, "name")), text(at(e.mapping, "newName"))}
-}
+func (e *entry) names() []string { return []string{e.field("name"), e.image().Repository} }
 
-func (e entry) nodes() []*yaml.Node {
+func (e *entry) nodes() []*yaml.Node {
 	return present(at(e.mapping, "digest"), at(e.mapping, "newTag"), at(e.mapping, "newName"), at(e.mapping, "name"))
 }
 
-func (e entry) set(r ref.Ref) ([]op, error) {
+func (e *entry) satisfied(r ref.Ref) bool {
+	name := e.field("newName")
+	return (name == r.Repository || name == "" && e.field("name") == r.Repository) &&
+		e.field("newTag") == r.Tag && e.field("digest") == r.Digest && e.field("tagSuffix") == ""
+}
+
+func (e *entry) set(r ref.Ref) ([]op, error) {
+	if e.field("tagSuffix") != "" {
+		return nil, fmt.Errorf("kustomize would append tagSuffix %q to the new tag: remove it", e.field("tagSuffix"))
+	}
 	var ops []op
 	put := func(key, value string) {
 		if n := at(e.mapping, key); n != nil {
@@ -101,15 +148,18 @@ func (e entry) set(r ref.Ref) ([]op, error) {
 			ops = append(ops, op{mapping: e.mapping, key: key, value: value})
 		}
 	}
-	if at(e.mapping, "newName") != nil || text(at(e.mapping, "name")) != r.Repository {
+	if e.field("newName") != "" || e.field("name") != r.Repository {
 		put("newName", r.Repository)
 	}
 	// kustomize lets a tag alone erase a digest and the reverse, so a key that the new reference lacks must go.
-	keep := func(key, value, other string) {
-		switch {
-		case at(e.mapping, other) == nil:
+	only := func(key, value, other string) {
+		switch stands := at(e.mapping, other); {
+		case stands == nil && e.field(other) != "": // through a merge key, which others may use too
+			put(other, "")
 			put(key, value)
-		case at(e.mapping, key) == nil:
+		case stands == nil:
+			put(key, value)
+		case at(e.mapping, key) == nil && stands.Kind == yaml.ScalarNode:
 			ops = append(ops, op{mapping: e.mapping, key: other, rename: key, value: value})
 		default:
 			put(key, value)
@@ -118,65 +168,12 @@ func (e entry) set(r ref.Ref) ([]op, error) {
 	}
 	switch {
 	case r.Digest == "":
-		keep("newTag", r.Tag, "digest")
+		only("newTag", r.Tag, "digest")
 	case r.Tag == "":
-		keep("digest", r.Digest, "newTag")
+		only("digest", r.Digest, "newTag")
 	default:
 		put("newTag", r.Tag)
 		put("digest", r.Digest)
-	}
-	return ops, nil
-}
-
-// keys is a reference in several scalars side by side, as Helm charts and Flux's setters have it. Any may be nil.
-type keys struct {
-	registry, repository, tag, digest *yaml.Node
-}
-
-func (k *keys) image() ref.Ref {
-	r := ref.Ref{Repository: text(k.repository), Tag: text(k.tag), Digest: text(k.digest)}
-	if host := text(k.registry); host != "" {
-		r.Repository = host + "/" + r.Repository
-	}
-	if k.tag != nil && deref(k.tag).Tag == "!!null" {
-		r.Tag = ""
-	}
-	// A chart that knows no digest gets it behind the tag.
-	if tag, digest, found := strings.Cut(r.Tag, "@"); found && r.Digest == "" {
-		r.Tag, r.Digest = tag, digest
-	}
-	return r
-}
-
-func (k *keys) names() []string     { return []string{k.image().Repository} }
-func (k *keys) nodes() []*yaml.Node { return present(k.digest, k.tag, k.repository, k.registry) }
-
-func (k *keys) set(r ref.Ref) ([]op, error) {
-	var ops []op
-	if k.repository != nil {
-		repository := r.Repository
-		if k.registry != nil {
-			host, path := r.Host(), r.Path()
-			if host == "" && text(k.registry) != "" {
-				host = "docker.io"
-			}
-			ops = append(ops, op{node: k.registry, value: host})
-			repository = path
-		}
-		ops = append(ops, op{node: k.repository, value: repository})
-	}
-	tag := r.Tag
-	if k.digest != nil {
-		ops = append(ops, op{node: k.digest, value: r.Digest})
-	} else if r.Digest != "" && k.tag != nil {
-		if r.Tag == "" {
-			return nil, fmt.Errorf("the values have a tag and no digest: add `digest: \"\"` beside the tag if the chart knows it, or give the reference with a tag, %s:TAG@%s", r.Repository, r.Digest)
-		}
-		tag = r.Tag + "@" + r.Digest
-	}
-	// With a digest beside it, a tag that the reference lacks is a name only; charts that print it expect one.
-	if k.tag != nil && tag != "" {
-		ops = append(ops, op{node: k.tag, value: tag})
 	}
 	return ops, nil
 }
@@ -187,41 +184,6 @@ func present(nodes ...*yaml.Node) []*yaml.Node {
 	for _, n := range nodes {
 		if n != nil {
 			out = append(out, n)
-		}
-	}
-	return out
-}
-
-// meant returns the sites that are the target's: by the repository that they name, or by a Flux policy which they
-// share with one that is.
-func (f *finder) meant(w wanted) []site {
-	policies := map[string]bool{}
-	for policy := range w.policies {
-		policies[policy] = true
-	}
-	byName := map[site]bool{}
-	for _, s := range f.sites {
-		for _, name := range s.names() {
-			if w.matches(name) {
-				byName[s] = true
-			}
-		}
-		if byName[s] {
-			for _, n := range s.nodes() {
-				if policy := f.policy[n]; policy != "" {
-					policies[policy] = true
-				}
-			}
-		}
-	}
-	var out []site
-	for _, s := range f.sites {
-		chosen := byName[s]
-		for _, n := range s.nodes() {
-			chosen = chosen || policies[f.policy[n]]
-		}
-		if chosen {
-			out = append(out, s)
 		}
 	}
 	return out

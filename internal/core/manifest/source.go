@@ -22,7 +22,7 @@ type source struct {
 	content []byte
 	docs    []*yaml.Node
 	json    bool                // values must stay quoted
-	lines   []int               // offset of each line's first byte; made when first asked for
+	lines   []int               // offset of each line's first byte
 	spans   map[*yaml.Node]span // those found already: a node's value may be edited afterwards
 }
 
@@ -37,7 +37,7 @@ var (
 
 // parse reads all documents of a stream.
 func parse(name string, content []byte) (s *source, err error) {
-	s = &source{name: name, content: content}
+	s = &source{name: name, content: content, lines: lineStarts(content)}
 	s.json = path.Ext(name) == ".json" || jsonStart.Match(bytes.TrimPrefix(content, byteOrderMark))
 
 	// What is masked keeps its length, so that positions stay true.
@@ -96,16 +96,13 @@ func notYAML(name string, content []byte, err error) error {
 // offset returns where a node's line and column, both 1-based, stand in the bytes. Lines end where the parser says that
 // they end, columns count characters, and a byte order mark counts as nothing.
 func (s *source) offset(line, column int) (int, error) {
-	if s.lines == nil {
-		s.lines = lineStarts(s.content)
-	}
 	if line < 1 || line > len(s.lines) {
-		return 0, fmt.Errorf("%s:%d: no such line", s.name, line)
+		return 0, fmt.Errorf("%s: the parser names line %d, which the file does not have", s.name, line)
 	}
 	at := s.lines[line-1]
 	for ; column > 1; column-- {
 		if at >= len(s.content) {
-			return 0, fmt.Errorf("%s:%d: no such column", s.name, line)
+			return 0, fmt.Errorf("%s:%d: the parser names a column that the line does not have", s.name, line)
 		}
 		_, size := utf8.DecodeRune(s.content[at:])
 		at += size
@@ -153,9 +150,6 @@ func lineBreak(b []byte) int {
 
 // lineAt returns the 1-based line of an offset.
 func (s *source) lineAt(at int) int {
-	if s.lines == nil {
-		s.lines = lineStarts(s.content)
-	}
 	return max(1, sort.SearchInts(s.lines, at+1))
 }
 
@@ -284,8 +278,9 @@ func (s *source) skipProperties(at int) int {
 	return at
 }
 
-// end returns the offset behind the last byte of a node's last scalar, brackets of flow style not counted.
+// end returns the offset behind the last byte of a node, its closing quote or bracket included.
 func (s *source) end(n *yaml.Node) (int, error) {
+	flow := n.Style&yaml.FlowStyle != 0
 	switch {
 	case n.Kind == yaml.ScalarNode || n.Kind == yaml.AliasNode:
 		sp, err := s.scalar(n)
@@ -296,10 +291,35 @@ func (s *source) end(n *yaml.Node) (int, error) {
 			sp.end++
 		}
 		return sp.end, nil
-	case len(n.Content) > 0:
+	case !flow && len(n.Content) > 0:
 		return s.end(n.Content[len(n.Content)-1])
-	default: // {} or []
-		at, err := s.offset(n.Line, n.Column)
-		return at, err
+	case !flow:
+		return s.offset(n.Line, n.Column)
 	}
+	at, err := s.offset(n.Line, n.Column)
+	if err != nil {
+		return 0, err
+	}
+	if len(n.Content) > 0 {
+		if at, err = s.end(n.Content[len(n.Content)-1]); err != nil {
+			return 0, err
+		}
+	} else if at = s.skipProperties(at) + 1; at > len(s.content) {
+		return 0, s.lost(n)
+	}
+	for at < len(s.content) {
+		switch b := s.content[at]; {
+		case b == ']' || b == '}':
+			return at + 1, nil
+		case b == '#':
+			at = s.endOfLine(at)
+		case b == ' ' || b == '\t' || b == ',':
+			at++
+		case lineBreak(s.content[at:]) > 0:
+			at += lineBreak(s.content[at:])
+		default:
+			return 0, s.lost(n)
+		}
+	}
+	return 0, s.lost(n)
 }

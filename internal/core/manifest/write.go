@@ -12,7 +12,7 @@ import (
 
 // SetDir is Plan and Write for a directory, or file, on disk. Links may not leave the git work tree that it stands in;
 // in none, nothing outside of dir is written either. The edit's paths are relative to dir.
-func SetDir(ctx context.Context, dir string, target Target) (*Edit, error) {
+func SetDir(ctx context.Context, dir string, target Target, o Options) (*Edit, error) {
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func SetDir(ctx context.Context, dir string, target Target) (*Edit, error) {
 		}
 		return name
 	}
-	edit, err := plan(ctx, root.FS(), relative, target, shown)
+	edit, err := plan(ctx, root.FS(), relative, target, o, shown)
 	if err != nil {
 		return nil, err
 	}

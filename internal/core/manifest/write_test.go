@@ -32,7 +32,7 @@ func tree(t *testing.T, files map[string]string) string {
 func TestWriteKeepsModeAndLeavesNothing(t *testing.T) {
 	root := tree(t, map[string]string{"env/pod.yaml": pod, "env/other.yaml": pod, "env/notes.txt": "shop/vote:1"})
 	require.NoError(t, os.Chmod(filepath.Join(root, "env/pod.yaml"), 0o750))
-	edit, err := SetDir(t.Context(), filepath.Join(root, "env"), Target{Image: "shop/vote:2"})
+	edit, err := SetDir(t.Context(), filepath.Join(root, "env"), Target{Image: "shop/vote:2"}, Options{})
 	require.NoError(t, err)
 	assert.Equal(t, []Change{{"other.yaml", 3, "shop/vote:1", "shop/vote:2"}, {"pod.yaml", 3, "shop/vote:1", "shop/vote:2"}}, edit.Changes)
 	info, err := os.Stat(filepath.Join(root, "env/pod.yaml"))
@@ -45,7 +45,7 @@ func TestWriteKeepsModeAndLeavesNothing(t *testing.T) {
 
 func TestOneFile(t *testing.T) {
 	root := tree(t, map[string]string{"env/pod.yaml": pod, "env/other.yaml": pod})
-	edit, err := SetDir(t.Context(), filepath.Join(root, "env/pod.yaml"), Target{Image: "shop/vote:2"})
+	edit, err := SetDir(t.Context(), filepath.Join(root, "env/pod.yaml"), Target{Image: "shop/vote:2"}, Options{})
 	require.NoError(t, err)
 	assert.Equal(t, []Change{{"pod.yaml", 3, "shop/vote:1", "shop/vote:2"}}, edit.Changes)
 	other, err := os.ReadFile(filepath.Join(root, "env/other.yaml"))
@@ -57,7 +57,7 @@ func TestNothingIsWrittenWhenOneFileCannotBe(t *testing.T) {
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
 		root := tree(t, map[string]string{"a/pod.yaml": pod, "b/pod.yaml": pod})
 		require.NoError(t, os.Chmod(filepath.Join(root, "b"), 0o500))
-		_, err := SetDir(t.Context(), root, Target{Image: "shop/vote:2"})
+		_, err := SetDir(t.Context(), root, Target{Image: "shop/vote:2"}, Options{})
 		require.ErrorContains(t, err, "cannot write b/pod.yaml: permission denied")
 		content, err := os.ReadFile(filepath.Join(root, "a/pod.yaml"))
 		require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestLinks(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			root := tree(t, c.files)
-			_, err := SetDir(t.Context(), filepath.Join(root, c.path), target)
+			_, err := SetDir(t.Context(), filepath.Join(root, c.path), target, Options{})
 			if c.want == "" {
 				require.NoError(t, err)
 				content, err := os.ReadFile(filepath.Join(root, "env/pod.yaml"))

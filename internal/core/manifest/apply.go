@@ -1,0 +1,228 @@
+package manifest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/aksflow/aksflow/internal/core/report"
+)
+
+// finish plans the edit of all files.
+func (p *planner) finish(ctx context.Context) (*Edit, error) {
+	p.results, p.pins, p.edit = map[string]*Result{}, map[string][]string{}, &Edit{}
+	if err := p.findEnvironments(); err != nil {
+		return nil, err
+	}
+	p.govern()
+	for _, h := range slices.Clone(p.held) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err := p.apply(h); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.judge(ctx); err != nil {
+		return nil, err
+	}
+	p.collectResults()
+	if p.edit.Matched == 0 {
+		return nil, p.noMatch(ctx)
+	}
+	if err := p.checkBroken(ctx); err != nil {
+		return nil, err
+	}
+	if p.Strict && len(p.edit.Unverified) > 0 {
+		return nil, fmt.Errorf("nothing was changed, since not everything can be verified: %s",
+			list(p.edit.Unverified, func(u Unverified) string { return u.File + ": " + u.Reason }))
+	}
+	return p.edit, nil
+}
+
+// Warn reports what names the image and was not set, and what could not be verified. It returns e, which may be nil.
+func (e *Edit) Warn(ctx context.Context) *Edit {
+	if e == nil {
+		return nil
+	}
+	for _, r := range e.Remaining {
+		where := r.File
+		if r.Line > 0 {
+			where = fmt.Sprintf("%s:%d", r.File, r.Line)
+		}
+		report.Warn(ctx, "%s: %s names the image and is left as it is: %s", where, r.Key, r.Text)
+	}
+	for _, u := range e.Unverified {
+		report.Warn(ctx, "%s is not verified: %s", u.File, u.Reason)
+	}
+	return e
+}
+
+// apply edits one file as far as it is known what governs it.
+func (p *planner) apply(h held) error {
+	r, err := set(h.path, p.shown(h.path), h.content, p.want, setting{
+		governed: p.governed[h.path], pins: p.pins[h.path], keys: p.keys[h.path], below: p.layersOf(h.path),
+	})
+	if err != nil && p.broken(h) {
+		return nil
+	}
+	p.results[h.path] = r
+	return err
+}
+
+// broken reports whether a file is not valid YAML and does not hold the image either. Its name may be part of other words
+// in it.
+func (p *planner) broken(h held) bool {
+	if _, err := parse(h.path, h.content); err == nil {
+		return false
+	}
+	return !p.want.inText(h.content)
+}
+
+// inText reports whether the bytes of a file that cannot be parsed name the image.
+func (w wanted) inText(content []byte) bool {
+	text := string(content)
+	for _, name := range append(w.fullNames(), w.path) {
+		for from := 0; ; {
+			i := strings.Index(text[from:], name)
+			if i < 0 {
+				break
+			}
+			start := from + i
+			from = start + len(name)
+			end := from == len(text) || !isReferenceByte(text[from])
+			if strings.Contains(name, "/") {
+				if end && (start == 0 || text[start-1] == '/' || !isReferenceByte(text[start-1])) {
+					return true
+				}
+				continue
+			}
+			// A name without a path is a word like others: it needs a tag or a digest.
+			versioned := from+1 < len(text) && (text[from] == ':' || text[from] == '@') && text[from+1] > ' '
+			if versioned && (start == 0 || !isReferenceByte(text[start-1]) || text[start-1] == '/') {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// pin adds entries to a kustomization's images:, and edits it again.
+func (p *planner) pin(kustomization string, repositories []string) error {
+	if len(repositories) == 0 {
+		return nil
+	}
+	p.pins[kustomization] = append(p.pins[kustomization], repositories...)
+	if err := p.hold(kustomization); err != nil {
+		return err
+	}
+	i := slices.IndexFunc(p.held, func(h held) bool { return h.path == kustomization })
+	return p.apply(p.held[i])
+}
+
+// collectResults puts the files' results together.
+func (p *planner) collectResults() {
+	slices.SortFunc(p.held, func(a, b held) int { return cmp.Compare(a.path, b.path) })
+	for _, h := range p.held {
+		r := p.results[h.path]
+		if r == nil {
+			continue
+		}
+		p.edit.Matched += r.Matched
+		p.edit.Changes = append(p.edit.Changes, r.Changes...)
+		p.edit.Remaining = append(p.edit.Remaining, r.Remaining...)
+		if len(r.Changes) > 0 {
+			p.edit.Files = append(p.edit.Files, File{h.path, r.Content})
+		}
+	}
+	slices.SortStableFunc(p.edit.Remaining, func(a, b Remaining) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
+	p.edit.Remaining = slices.Compact(p.edit.Remaining)
+}
+
+// checkBroken looks at what does not parse: a kustomization that governs an edited file stops the edit; other files
+// beside edited ones are listed, since an operator that cannot read one file of a directory may apply none of it.
+func (p *planner) checkBroken(ctx context.Context) error {
+	dirs := map[string]bool{}
+	for _, f := range p.edit.Files {
+		dirs[path.Dir(f.Path)] = true
+	}
+	for _, name := range p.kustomizations {
+		k := p.graph[name]
+		if k == nil || k.err == nil {
+			continue
+		}
+		for _, f := range p.edit.Files {
+			if k.mayUse(f.Path) {
+				return fmt.Errorf("%w: it governs %s", k.err, p.shown(f.Path))
+			}
+		}
+	}
+	var neighbours []string
+	for _, name := range p.own {
+		if dirs[path.Dir(name)] && p.results[name] == nil {
+			neighbours = append(neighbours, name)
+		}
+	}
+	var found []Unverified
+	err := p.each(ctx, neighbours, func(name string, content []byte) error {
+		if _, err := parse(p.shown(name), content); err != nil {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			found = append(found, Unverified{p.shown(name), "beside an edited file: " + err.Error()})
+		}
+		return nil
+	})
+	slices.SortFunc(found, func(a, b Unverified) int { return cmp.Compare(a.File, b.File) })
+	p.edit.Unverified = append(p.edit.Unverified, found...)
+	return err
+}
+
+// noMatch reads everything again to say what is there.
+func (p *planner) noMatch(ctx context.Context) error {
+	for name, to := range p.links {
+		var content bytes.Buffer
+		if err := p.read(to, &content); err != nil {
+			continue
+		}
+		if r, err := set(to, p.shown(to), content.Bytes(), p.want, setting{}); err == nil && r.Matched > 0 {
+			return fmt.Errorf("the image stands in %s, to which %s is a link: bump %s", p.shown(to), p.shown(name), p.shown(path.Dir(to)))
+		}
+	}
+	e := &NoMatchError{Path: p.shown(p.dir), Names: p.want.looked(), Remaining: p.edit.Remaining}
+	err := p.each(ctx, p.own, func(name string, content []byte) error {
+		u, err := read(name, p.shown(name), content, reading{traces: p.traces})
+		if err != nil {
+			return nil // the image is not in it; that it does not parse is not what went wrong
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		u.each(func(u *unit, _ *finder, s site) {
+			if s.image().Repository != "" {
+				e.Seen = append(e.Seen, Seen{File: p.shown(name), Line: u.position(s.nodes()[0]), Image: s.image().String()})
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, env := range p.environments {
+		images, err := p.images(env.name, nil)
+		if err != nil {
+			return err
+		}
+		for _, image := range images {
+			e.Seen = append(e.Seen, Seen{File: p.shown(env.name), Line: 1, Image: image})
+		}
+	}
+	slices.SortFunc(e.Seen, func(a, b Seen) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
+	return e
+}

@@ -1,0 +1,147 @@
+package manifest
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// form is what a document is, as far as it decides where images stand in it.
+type form int
+
+const (
+	object        form = iota // a Kubernetes object, a patch of one, or anything else
+	kustomization             // has images:, patches: …
+	values                    // Helm values, and whatever else has no kind
+	parameters                // .argocd-source-NAME.yaml: an Application's source
+	foreign                   // another tool's file: no manifest
+)
+
+// kustomizationNames are the names that kustomize looks for, in its order.
+var kustomizationNames = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
+
+func isKustomization(name string) bool { return slices.Contains(kustomizationNames, path.Base(name)) }
+
+// formOf tells what a document is by its file's name, its own kind and its keys.
+func formOf(name string, root *yaml.Node) form {
+	group, kind := groupKind(root)
+	switch {
+	case isKustomization(name) || group == "kustomize.config.k8s.io":
+		return kustomization
+	case kind != "" && isForeignKind(group, kind):
+		return foreign
+	case kind != "" || root.Kind != yaml.MappingNode:
+		return object
+	case strings.HasPrefix(path.Base(name), ".argocd-source"):
+		return parameters
+	case isForeign(name, root):
+		return foreign
+	}
+	return values
+}
+
+// groupKind returns an object's API group ("" for the core group) and kind; both "" for what is no object.
+func groupKind(n *yaml.Node) (group, kind string) {
+	version, k := scalarAt(n, "apiVersion"), scalarAt(n, "kind")
+	if version == nil || k == nil {
+		return "", ""
+	}
+	if g, _, found := strings.Cut(text(version), "/"); found {
+		group = g
+	}
+	return group, text(k)
+}
+
+// isForeignKind reports whether the images in an object are not run by the cluster: what other tools watch or set,
+// what is allowed to run, schemas.
+func isForeignKind(group, kind string) bool {
+	switch group {
+	case "image.toolkit.fluxcd.io", "kargo.akuity.io", "argocd-image-updater.argoproj.io", "skaffold", "tilt.dev",
+		"kind.x-k8s.io", "k3d.io", "policy.sigstore.dev":
+		return true
+	}
+	return kind == "CustomResourceDefinition"
+}
+
+// foreignNames are files of build servers and of tools on a developer's machine. What stands in a directory whose name
+// starts with a dot (.github, .circleci, .devcontainer) is not read at all.
+var foreignNames = regexp.MustCompile(`(?i)^(azure-pipelines.*|.*[.-]azure-pipelines|bitbucket-pipelines|buildspec.*|cloudbuild.*|appveyor|codemagic|` +
+	`jenkinsfile.*|wercker|(docker-)?compose([.-].*)?|skaffold.*|devcontainer|renovate|package(-lock)?|aksflow)\.(ya?ml|json)5?$`)
+
+// isForeign tells the files of build servers and of docker compose by name and by keys, for pipelines have templates
+// that are called anything. The keys are such as Helm values do not have.
+func isForeign(name string, root *yaml.Node) bool {
+	if foreignNames.MatchString(path.Base(name)) {
+		return true
+	}
+	list := func(key string, item ...string) bool {
+		n := deref(at(root, key))
+		if n == nil || n.Kind != yaml.SequenceNode && n.Kind != yaml.MappingNode {
+			return false
+		}
+		for _, child := range n.Content {
+			for _, k := range item {
+				if at(deref(child), k) != nil {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	switch {
+	case list("jobs", "steps", "runs-on", "deployment", "uses"), // GitHub, Azure Pipelines, Forgejo
+		list("stages", "jobs", "stage"), // Azure Pipelines
+		list("steps", "script", "task", "bash", "pwsh", "powershell", "checkout", "run", "uses", "args", "entrypoint", "commands"), // and Cloud Build, Woodpecker
+		at(root, "pool", "vmImage") != nil, at(root, "pipelines", "default") != nil,
+		list("services", "build", "depends_on", "container_name") && list("services", "image", "build"):
+		return true
+	}
+	return isGitLab(root)
+}
+
+// isGitLab reports whether one of the top-level keys is a job of GitLab CI: it has a script, and a stage or an image.
+func isGitLab(root *yaml.Node) bool {
+	for _, job := range pairs(root) {
+		if script := deref(at(job, "script")); script != nil && (at(job, "stage") != nil || at(job, "image") != nil) &&
+			(script.Kind == yaml.SequenceNode || at(root, "stages") != nil) {
+			return true
+		}
+	}
+	return false
+}
+
+// isManifest reports whether a file's name is that of something with images in it.
+func isManifest(name string) bool {
+	base := path.Base(name)
+	switch strings.ToLower(path.Ext(base)) {
+	case ".yaml", ".yml", ".json":
+		return !strings.HasPrefix(base, ".") || strings.HasPrefix(base, ".argocd-source")
+	}
+	return base == "Kustomization"
+}
+
+// normal is a key without what conventions differ in: image_tag, image-tag and imageTag are imagetag.
+func normal(key string) string {
+	return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(key))
+}
+
+var upperCaseKey = regexp.MustCompile(`^[A-Z0-9_.-]+$`)
+
+// namesImage reports whether a key says that its value is an image: image, initImage, imageName, WEB_IMAGE,
+// RELATED_IMAGE_WEB, --reloader-image.
+func namesImage(key string) bool {
+	if upperCaseKey.MatchString(key) {
+		words := strings.FieldsFunc(key, func(r rune) bool { return r == '_' || r == '-' || r == '.' })
+		return slices.Contains(words, "IMAGE") || slices.Contains(words, "IMG")
+	}
+	n := strings.TrimLeft(normal(key), "/")
+	for _, ending := range []string{"image", "imagename", "imageref", "imagereference", "imageuri", "imageurl", "img"} {
+		if strings.HasSuffix(n, ending) {
+			return true
+		}
+	}
+	return false
+}

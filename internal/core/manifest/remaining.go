@@ -1,0 +1,154 @@
+package manifest
+
+import (
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/aksflow/aksflow/internal/core/image/ref"
+)
+
+// remaining returns the texts that name the image and were not set: in annotations, in arguments, in scripts, in shapes
+// that are not recognised.
+func (u *unit) remaining(w wanted) []Remaining {
+	r := &remains{wanted: w, unit: u, set: map[*yaml.Node]bool{}, inside: map[*yaml.Node]*unit{}}
+	for _, f := range u.finders {
+		for s := range f.meant(w) {
+			r.claim(s)
+		}
+	}
+	for s := range u.always {
+		r.claim(s)
+	}
+	for _, child := range u.children {
+		r.inside[child.node] = child
+	}
+	for i, doc := range u.docs {
+		if !u.finders[i].foreign {
+			r.walk(doc, "")
+		}
+	}
+	return r.found
+}
+
+// remains collects what remains in one unit.
+type remains struct {
+	wanted
+	unit   *unit
+	set    map[*yaml.Node]bool  // scalars of references that are set
+	inside map[*yaml.Node]*unit // scalars that are YAML themselves
+	found  []Remaining
+}
+
+func (r *remains) claim(s site) {
+	if !r.unit.editable() {
+		return
+	}
+	for _, n := range s.nodes() {
+		r.set[n] = true
+		r.set[deref(n)] = true
+	}
+}
+
+func (r *remains) walk(n *yaml.Node, path string) {
+	switch n.Kind {
+	case yaml.MappingNode:
+		if isForeignKind(groupKind(n)) {
+			return
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			r.walk(n.Content[i+1], strings.TrimPrefix(path+"."+n.Content[i].Value, "."))
+		}
+	case yaml.SequenceNode:
+		for i, item := range n.Content {
+			r.walk(item, fmt.Sprintf("%s[%d]", path, i))
+		}
+	case yaml.DocumentNode:
+		for _, child := range n.Content {
+			r.walk(child, path)
+		}
+	case yaml.ScalarNode:
+		r.scalar(n, path)
+	}
+}
+
+func (r *remains) scalar(n *yaml.Node, path string) {
+	if r.set[n] {
+		return
+	}
+	if child := r.inside[n]; child != nil {
+		for _, found := range child.remaining(r.wanted) {
+			found.Key = path + ": " + found.Key
+			r.found = append(r.found, found)
+		}
+		return
+	}
+	for _, m := range r.mentions(n.Value) {
+		line := r.unit.position(n)
+		if r.unit.editable() && n.Style&yaml.LiteralStyle != 0 {
+			line += 1 + strings.Count(n.Value[:m.at], "\n")
+		}
+		r.found = append(r.found, Remaining{File: r.unit.top().name, Line: line, Key: path, Text: m.text})
+	}
+}
+
+// mention is a reference in a text, and where it begins.
+type mention struct {
+	at   int
+	text string
+}
+
+// mentions returns the references to the image in a text, except the target itself. A repository without tag and digest
+// counts only when it is the whole text: in prose and addresses it is no reference. So that web:8080 is none either, a
+// repository needs its host, or a path.
+func (w wanted) mentions(s string) []mention {
+	whole := strings.TrimSpace(s)
+	var out []mention
+	for _, name := range w.fullNames() {
+		for from := 0; ; {
+			i := strings.Index(s[from:], name)
+			if i < 0 {
+				break
+			}
+			start := from + i
+			from = start + len(name)
+			if start > 0 && isReferenceByte(s[start-1]) && !strings.HasSuffix(s[:start], "://") {
+				continue
+			}
+			text := s[start:endOfReference(s, from)]
+			r := ref.Read(text)
+			versioned := r.Repository == name && (r.Tag != "" || r.Digest != "")
+			if text != w.image.String() && (versioned || whole == name) && !(whole == name && whole == w.image.Repository && w.image.Host() == "") {
+				out = append(out, mention{start, text})
+			}
+		}
+	}
+	return out
+}
+
+// fullNames returns the repositories to look for in texts.
+func (w wanted) fullNames() []string {
+	var out []string
+	for _, r := range append([]ref.Ref{w.image}, w.replace...) {
+		if r.Host() != "" || strings.Contains(r.Repository, "/") {
+			out = append(out, r.Repository)
+		}
+	}
+	return out
+}
+
+func isReferenceByte(b byte) bool {
+	return b == '.' || b == '_' || b == '-' || b == '/' || b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
+}
+
+// endOfReference returns where the reference ends whose repository ends at an offset: behind its tag and digest.
+func endOfReference(s string, end int) int {
+	for end < len(s) && (isReferenceByte(s[end]) || s[end] == ':' || s[end] == '@') {
+		end++
+	}
+	for end > 0 && strings.IndexByte(".:@-", s[end-1]) >= 0 {
+		end--
+	}
+	return end
+}
