@@ -1,4 +1,4 @@
-// Package manifests_test shows the sample's manifests to a real API server.
+// Package manifests_test applies the sample's manifests to a real API server.
 package manifests_test
 
 import (
@@ -28,7 +28,7 @@ import (
 
 func TestMain(m *testing.M) { kubetest.Main(m) }
 
-// warnings are what the API server remarks on: a pod template that Pod Security would refuse, a deprecated version.
+// warnings collects the warnings of the API server, such as for a pod template that Pod Security would refuse.
 type warnings struct {
 	sync.Mutex
 	texts []string
@@ -86,7 +86,7 @@ func TestOverlaysAreAccepted(t *testing.T) {
 	}
 }
 
-// TestAutoscalerOwnsTheReplicas: a number in the Deployment would undo the autoscaler's at every apply.
+// A number of replicas in the Deployment would undo the autoscaler's at every apply.
 func TestAutoscalerOwnsTheReplicas(t *testing.T) {
 	objects, err := render.Render(t.Context(), "overlays/production", render.Options{})
 	require.NoError(t, err)
@@ -95,7 +95,7 @@ func TestAutoscalerOwnsTheReplicas(t *testing.T) {
 	assert.False(t, found, "the Deployment in production sets replicas")
 }
 
-// TestOperatorsStayApart: what an operator reads is in its namespace, and points at the app's.
+// An operator's objects are in its namespace and point at the app's.
 func TestOperatorsStayApart(t *testing.T) {
 	for path, namespace := range map[string]string{
 		"argocd/applications":   "argocd",
@@ -114,7 +114,7 @@ func TestOperatorsStayApart(t *testing.T) {
 	}
 }
 
-// TestRepositoryIsSetOnce: the address in repository.yaml reaches the project and what it allows.
+// The address in repository.yaml reaches the project and the list of repositories that it allows.
 func TestRepositoryIsSetOnce(t *testing.T) {
 	for path, application := range map[string][]string{
 		"argocd/applications":   {"spec", "source"},
@@ -140,7 +140,7 @@ func TestRepositoryIsSetOnce(t *testing.T) {
 	}
 }
 
-// TestProjectAllowsWhatTheOverlaysHold, and no kind besides.
+// The project allows the kinds that the overlays hold, and no others.
 func TestProjectAllowsWhatTheOverlaysHold(t *testing.T) {
 	objects, err := render.Render(t.Context(), "argocd/project", render.Options{})
 	require.NoError(t, err)
@@ -191,7 +191,7 @@ func find(t *testing.T, objects []*unstructured.Unstructured, kind, name string)
 	return nil
 }
 
-// apply sends objects to the API server, fields that it does not know being an error, and returns what it made of them.
+// apply sends objects to the API server with strict field validation, and returns the objects that it stored.
 func apply(t *testing.T, objects []*unstructured.Unstructured, remarks rest.WarningHandler) []*unstructured.Unstructured {
 	t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", kubetest.Shared(t))

@@ -21,8 +21,8 @@ const (
 	// Git is a git server over smart HTTP that asks for a password.
 	Git Part = "git"
 	// Kubernetes is a cluster of one node. Brings Registry. RBAC, Pod Security admission, volumes and DNS work as in any
-	// cluster; NetworkPolicy objects are taken and not enforced; pods reach nothing outside. Images of Docker Hub come
-	// from the registry, which has debian:trixie-slim and redis:8.
+	// cluster. NetworkPolicy objects are accepted but not enforced. Pods reach nothing outside the cluster. Images of
+	// Docker Hub come from the registry, which has debian:trixie-slim and redis:8.
 	Kubernetes Part = "kubernetes"
 	// ArgoCD is the application controller, the ApplicationSet controller and the repository server. Brings Kubernetes
 	// and Git.
@@ -35,22 +35,22 @@ const (
 
 // Options say what to start. The zero value starts nothing useful: State is required.
 type Options struct {
-	// State is the directory that holds everything the platform writes; made when missing. One platform runs for each.
+	// State is the directory that holds everything the platform writes. It is made if it does not exist. One platform
+	// runs for each directory.
 	State string
 
 	// Parts to start, with what they bring. None means Registry, Git, Kubernetes and ArgoCD.
 	Parts []Part
 
-	// FreePorts takes ports that are free instead of the well-known ones, so that platforms run side by side. Without
-	// it a well-known port that is taken is replaced by a free one, too, and the reader is told.
+	// FreePorts uses free ports instead of the well-known ones, so that several platforms can run at once. Without it,
+	// only a well-known port that is in use is replaced by a free one, with a warning.
 	FreePorts bool
 
-	// RegistryUser and RegistryPassword, when set, are what the registry asks for. The node knows them; everyone else
-	// logs in.
+	// RegistryUser and RegistryPassword, if set, are required by the registry. The node has them; all others must log in.
 	RegistryUser, RegistryPassword string
 
-	// Cache is the directory that base images are built and kept in, shared by all platforms of a user. Empty means
-	// aksflow's directory in the user's cache.
+	// Cache is the directory for base images, which all platforms of a user share. Empty means aksflow's directory in the
+	// user's cache directory.
 	Cache string
 
 	// ArgoCDPoll is how often Argo CD asks git for changes. Zero means its own default of 120 s (and up to 60 s of
@@ -58,10 +58,10 @@ type Options struct {
 	ArgoCDPoll time.Duration
 }
 
-// Info says where a running platform listens. It is kept as JSON in STATE/info.json, readable by its owner only.
+// Info describes a running platform: where it listens. It is stored as JSON in STATE/info.json, which only its owner can read.
 type Info struct {
 	State   string    `json:"state"`
-	PID     int       `json:"pid"` // of the process that holds it all; ending it ends everything
+	PID     int       `json:"pid"` // of the keeper; when it ends, the platform ends
 	Parts   []Part    `json:"parts"`
 	Started time.Time `json:"started"`
 
@@ -76,7 +76,7 @@ type Info struct {
 	// Kubeconfig is a file with an administrator's access. The user's own kubeconfig is never touched.
 	Kubeconfig string `json:"kubeconfig,omitempty"`
 
-	// Apps is the port that serves every Service of the cluster, told apart by host name; see AppURL.
+	// Apps is the port that serves every Service of the cluster; the host name selects the Service. See AppURL.
 	Apps int `json:"apps,omitempty"`
 
 	ArgoCDNamespace    string `json:"argocdNamespace,omitempty"`
@@ -86,7 +86,7 @@ type Info struct {
 	FluxNamespace string `json:"fluxNamespace,omitempty"`
 }
 
-// Has tells whether p runs.
+// Has reports whether p runs.
 func (i *Info) Has(p Part) bool {
 	for _, have := range i.Parts {
 		if have == p {
@@ -96,17 +96,16 @@ func (i *Info) Has(p Part) bool {
 	return false
 }
 
-// AppURL is where a browser on this machine opens a Service of the cluster (its first port). Names below localhost
-// are loopback addresses in browsers and curl; a program whose resolver does not know that dials localhost and sets
-// the Host header.
+// AppURL returns the address at which a browser on this machine opens a Service of the cluster (its first port). Browsers
+// and curl resolve names below localhost to loopback addresses. Other programs dial localhost and set the Host header.
 func (i *Info) AppURL(service, namespace string) string {
 	return fmt.Sprintf("http://%s.%s.localhost:%d/", service, namespace, i.Apps)
 }
 
-// RepositoryURL is where the repository name (without .git) is cloned from and pushed to.
+// RepositoryURL returns the URL of the repository name, which has no .git, for clone and push.
 func (i *Info) RepositoryURL(name string) string {
 	u, err := url.JoinPath(i.Git, name+".git")
-	if err != nil { // Git is ours: never malformed
+	if err != nil { // Git comes from the platform, so it is well formed
 		panic(err)
 	}
 	return u

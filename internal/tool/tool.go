@@ -12,9 +12,9 @@ import (
 // Dir names the environment variable that holds a directory of tools.
 const Dir = "AKSFLOW_BIN"
 
-// Find returns the absolute path of the program name: beside the running executable, else in the directory that [Dir]
-// names, else on PATH or where system administration programs are. The error ends in the remedy: a Debian package when
-// debian names one, else this repository's own build.
+// Find returns the absolute path of the program name. It looks beside the running executable, then in the directory that
+// the variable [Dir] names, then along PATH, then in the directories of system administration programs. The error ends with
+// the remedy: the Debian package debian, or `make setup` if debian is empty.
 func Find(name, debian string) (string, error) {
 	var places []string
 	if self, err := os.Executable(); err == nil {
@@ -26,7 +26,7 @@ func Find(name, debian string) (string, error) {
 	places = append(places, filepath.SplitList(os.Getenv("PATH"))...)
 	places = append(places, "/usr/local/sbin", "/usr/sbin", "/sbin") // not on every user's PATH
 	for _, place := range places {
-		// LookPath with a slash in the name checks that very file.
+		// LookPath checks only this file, because the name has a slash.
 		path, err := exec.LookPath(filepath.Join(place, name))
 		if err != nil {
 			continue
@@ -37,11 +37,10 @@ func Find(name, debian string) (string, error) {
 	if debian != "" {
 		remedy = fmt.Sprintf("`apt-get install %s` installs it", debian)
 	}
-	return "", fmt.Errorf("the program %s is not there: %s", name, remedy)
+	return "", fmt.Errorf("the program %s was not found: %s", name, remedy)
 }
 
-// All finds several programs at once: names maps each to the Debian package that has it, or to "". The error names
-// every one that lacks.
+// All finds several programs. names maps each program to its Debian package, or to "". The error lists all missing programs.
 func All(names map[string]string) (map[string]string, error) {
 	found := make(map[string]string, len(names))
 	var missing []string

@@ -13,9 +13,9 @@ import (
 // keyring is where the package debian-archive-keyring puts its keys, here and in the image.
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// aptConfiguration says how this machine's apt reaches Debian, in mmdebstrap's terms: options, and the sources that the
-// image gets too, so that `apt-get update` in a build works wherever it works here. There are no sources when this
-// machine is no Debian; mmdebstrap then takes Debian's own.
+// aptConfiguration returns how this machine's apt reaches Debian, as options and sources for mmdebstrap. The image gets the
+// same sources, so that `apt-get update` works in a build if it works on this machine. sources is empty if this machine
+// does not run Debian; mmdebstrap then uses Debian's own mirror.
 func aptConfiguration(ctx context.Context) (options, sources []string, err error) {
 	targets, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format",
 		"$(CREATED_BY)|$(COMPONENT)|$(ORIGIN)|$(LABEL)|$(RELEASE)|$(REPO_URI)").Output()
@@ -33,8 +33,8 @@ func aptConfiguration(ctx context.Context) (options, sources []string, err error
 	return networkOptions(string(config)), sources, nil
 }
 
-// debianMirror finds the mirror of Debian's main archive in the answer of `apt-get indextargets`. Origin and label are
-// known after an `apt-get update` only; before it, the source that has this machine's own release must do.
+// debianMirror returns the mirror of Debian's main archive from the output of `apt-get indextargets`. Origin and label are
+// known only after an `apt-get update`. Before that, it returns the source of this machine's own release.
 func debianMirror(targets, codename string) string {
 	for line := range strings.Lines(targets) {
 		f := strings.Split(strings.TrimSpace(line), "|")
@@ -71,11 +71,11 @@ func codename() string {
 	return values["VERSION_CODENAME"]
 }
 
-// network matches the settings that decide whether a mirror is reached and believed. A proxy's address is left out when
-// it may hold a password: settings are written into the image.
+// network matches the settings that apt needs to reach and verify a mirror. A proxy's address that may hold a password is
+// left out, because the settings are written into the image.
 var network = regexp.MustCompile(`(?m)^Acquire::(?:Check-Valid-Until|Check-Date|https?::Proxy(?:::[^ ]+)?) "[^"@]+";$`)
 
-// networkOptions picks such settings from the answer of `apt-config dump`.
+// networkOptions returns such settings from the output of `apt-config dump`.
 func networkOptions(config string) []string {
 	var options []string
 	for _, s := range network.FindAllString(config, -1) {

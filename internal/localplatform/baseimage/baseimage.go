@@ -1,9 +1,9 @@
 // Package baseimage makes the two public images that the sample application starts from, debian:trixie-slim and redis:8,
-// out of Debian packages. A closed network has a Debian mirror more often than a public image registry, and the platform
-// and the tests must come up there too.
+// from Debian packages. A closed network often has a Debian mirror but no public image registry, and the platform and the
+// tests must work there, too.
 //
 // The images are OCI images in one OCI image layout, made once and kept in the user's cache directory. Their root file
-// systems hold what the public ones of the same name hold; their digests are their own.
+// systems have the same content as the public images of the same name, but their digests differ.
 package baseimage
 
 import (
@@ -26,15 +26,15 @@ const (
 	Redis  = "library/redis:8"
 )
 
-// refName is the annotation in index.json that tells the images of a layout apart.
+// refName is the annotation in index.json that names each image of a layout.
 const refName = "org.opencontainers.image.ref.name"
 
-// Layouts is where the images are.
+// Layouts is a directory with the images.
 type Layouts struct {
 	Dir string // an OCI image layout; index.json names each image by its annotation org.opencontainers.image.ref.name
 }
 
-// CacheDir is where Ensure keeps images when it is given no directory: aksflow/baseimage below the user's cache directory.
+// CacheDir returns the directory where Ensure keeps images by default: aksflow/baseimage below the user's cache directory.
 func CacheDir() (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -45,8 +45,8 @@ func CacheDir() (string, error) {
 
 // Ensure makes the images unless cacheDir holds them already. An empty cacheDir is [CacheDir].
 //
-// Images are kept by the recipe that made them, apt's sources included. Two callers at once make them once: the second
-// waits for the first. Making takes about half a minute and wants Debian's mmdebstrap; finding takes milliseconds.
+// The cache's key is a hash of the recipe, apt's sources included. If two callers need the images at once, the second waits
+// for the first. Making them takes about half a minute and needs Debian's mmdebstrap; finding them takes milliseconds.
 func Ensure(ctx context.Context, cacheDir string) (Layouts, error) {
 	if cacheDir == "" {
 		dir, err := CacheDir()
@@ -76,7 +76,7 @@ func Ensure(ctx context.Context, cacheDir string) (Layouts, error) {
 			return Layouts{}, fmt.Errorf("wait for another process that makes the base images in %s: %w", cacheDir, err)
 		}
 	}
-	defer func() { _ = lock.Close() }() // closing unlocks; the file stays, so that nobody locks a removed one
+	defer func() { _ = lock.Close() }() // closing unlocks it; the file stays, so that nobody locks a removed one
 	if made.exist() {
 		return made, nil
 	}
@@ -89,7 +89,7 @@ func Ensure(ctx context.Context, cacheDir string) (Layouts, error) {
 	if err := build(ctx, work); err != nil {
 		return Layouts{}, err
 	}
-	// The layout appears under its name whole or not at all.
+	// Renaming makes the layout visible only when it is complete.
 	if err := os.Rename(filepath.Join(work, layoutDir), made.Dir); err != nil {
 		return Layouts{}, fmt.Errorf("keep base images: %w", err)
 	}

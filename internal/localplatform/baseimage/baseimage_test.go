@@ -19,7 +19,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/report"
 )
 
-// ensured skips where the images can neither be found nor made.
+// ensured returns the images, and skips the test if they cannot be made.
 func ensured(t *testing.T) Layouts {
 	t.Helper()
 	if runtime.GOOS != "linux" {
@@ -70,7 +70,7 @@ func TestImages(t *testing.T) {
 	}
 }
 
-// The second image is the first and a small layer.
+// The second image consists of the first and a small layer.
 func TestRedisIsOnDebian(t *testing.T) {
 	l := ensured(t)
 	debian, err := l.Image(Debian)
@@ -102,7 +102,7 @@ func TestEnsureCancelled(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	// The first line of mmdebstrap's output says that it runs.
+	// The first line of mmdebstrap's output shows that it runs.
 	ctx = report.With(ctx, report.SinkFunc(func(e report.Event) {
 		if e.Kind == report.Progress {
 			cancel()

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// interruptible lets mmdebstrap undo its mounts and temporary directory when the context ends: all its processes get the
-// signal that Ctrl-C would send, and time to follow it.
+// interruptible makes all processes of mmdebstrap get SIGINT when the context ends, as by Ctrl-C, and gives them time to
+// remove their mounts and temporary directory.
 func interruptible(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }

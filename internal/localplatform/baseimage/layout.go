@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// writeLayout turns the root file systems debian.tar and redis.tar in dir into the layout dir/layoutDir.
+// writeLayout makes the layout dir/layoutDir from the root file systems debian.tar and redis.tar in dir.
 func writeLayout(dir string) error {
 	debianTar, redisTar := filepath.Join(dir, "debian.tar"), filepath.Join(dir, "redis.tar")
 	base, err := compressed(debianTar+".gz", func(w io.Writer) error { return copyFile(w, debianTar) })
@@ -55,7 +55,7 @@ func writeLayout(dir string) error {
 	return nil
 }
 
-// image puts an OCI image together. Its config says architecture and operating system: BuildKit refuses a base without.
+// image makes an OCI image. Its config has architecture and operating system, because BuildKit refuses a base without them.
 func image(config v1.Config, layers []v1.Layer) (v1.Image, error) {
 	img := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
 	img = mutate.ConfigMediaType(img, types.OCIConfigJSON)
@@ -73,8 +73,8 @@ func image(config v1.Config, layers []v1.Layer) (v1.Image, error) {
 	return img, nil
 }
 
-// compressed writes what write writes to file as gzip, and opens it as a layer. It is read many times and sent over
-// loopback, so speed is worth more than size.
+// compressed compresses the output of write into file with gzip, and opens file as a layer. Speed matters more than size,
+// because the layer is read many times and sent over loopback.
 func compressed(file string, write func(io.Writer) error) (v1.Layer, error) {
 	f, err := os.Create(file)
 	if err != nil {
@@ -104,8 +104,8 @@ func copyFile(w io.Writer, file string) error {
 	return err
 }
 
-// diff writes the entries of the tar file upper that lower has not, or has with other attributes or content. Both come
-// from the same recipe, so nothing of lower is missing in upper; if it is, that is an error.
+// diff writes the entries of the tar file upper that lower does not have, or has with other attributes or content. An entry
+// of lower that upper does not have is an error, because both come from the same recipe.
 func diff(w io.Writer, lower, upper string) error {
 	in := map[string][sha256.Size]byte{}
 	if err := entries(lower, func(h *tar.Header, r io.Reader) error {
@@ -146,7 +146,7 @@ func diff(w io.Writer, lower, upper string) error {
 	return tw.Close()
 }
 
-// fingerprint is the same for two entries that unpack to the same.
+// fingerprint returns the same value for two entries that unpack to the same file.
 func fingerprint(h *tar.Header, r io.Reader) (sum [sha256.Size]byte, err error) {
 	hash := sha256.New()
 	if err := json.NewEncoder(hash).Encode(h); err != nil {

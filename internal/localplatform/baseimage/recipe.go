@@ -25,12 +25,13 @@ import (
 
 const (
 	suite = "trixie"
-	// epoch is trixie's release day. No file of an image is younger, so that the same packages make the same layers.
+	// epoch is trixie's release day. It is the newest time of any file of an image, so that the same packages make the same
+	// layers.
 	epoch = 1754697600
 
-	layoutDir = "layout" // below the directory that build works in
+	layoutDir = "layout" // below the working directory of build
 
-	// recipeVersion is part of the cache's key. Raise it when the code below changes what comes out.
+	// recipeVersion is part of the cache's key. Raise it when a change of the code below changes the images.
 	recipeVersion = "1"
 )
 
@@ -41,7 +42,7 @@ var (
 	dockerClean []byte
 )
 
-// slim is what sets both images apart from a plain minimal Debian; the public slim image does the same.
+// slim is how both images differ from a plain minimal Debian. The public slim image differs in the same way.
 var slim = []string{
 	"--variant=minbase",
 	"--format=tar",
@@ -55,16 +56,16 @@ var slim = []string{
 	`--aptopt=Apt::AutoRemove::SuggestsImportant "false"`,
 	`--aptopt=Acquire::GzipIndexes "true"`,
 	`--aptopt=Acquire::Languages "none"`,
-	// Uploaded at the end: these settings would have apt clean the host's cache while it installs from outside.
+	// Uploaded at the end, because with these settings apt would clean the host's cache while it installs from outside.
 	"--customize-hook=upload docker-clean /etc/apt/apt.conf.d/docker-clean",
-	// With these settings apt no longer knows that it has these caches, and mmdebstrap leaves the cleaning to apt.
+	// With these settings apt does not know these caches, and mmdebstrap relies on apt to remove them.
 	`--customize-hook=rm -f "$1"/var/cache/apt/*.bin "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old`,
-	// mmdebstrap brings them from the host.
+	// mmdebstrap copies them from the host.
 	`--customize-hook=rm -f "$1/etc/hostname" "$1/etc/resolv.conf"`,
 }
 
-// redis comes on top. The ids are those of the public image, which manifests refer to by number; Debian's package takes a
-// user that exists as it is.
+// redis is what the second image has on top. The user and group IDs are those of the public image, because manifests use the
+// numbers. Debian's package uses a user that exists.
 var redis = []string{
 	"--include=redis-server",
 	`--essential-hook=` +
@@ -89,13 +90,13 @@ var (
 	}
 )
 
-// recipeKey names what build would make: a hash over all that goes in.
+// recipeKey returns a hash over everything that build's result depends on.
 func recipeKey() (string, error) {
 	h := sha256.New()
 	for _, s := range [][]string{{recipeVersion, suite, strconv.Itoa(epoch), runtime.GOARCH, string(entrypoint), string(dockerClean)}, slim, redis} {
 		fmt.Fprintf(h, "%q\n", s)
 	}
-	// Asking apt for its sources takes a second, reading them nothing.
+	// apt's files are read instead of asking apt, which takes a second.
 	files, err := filepath.Glob("/etc/apt/sources.list.d/*")
 	if err != nil {
 		return "", err
@@ -163,7 +164,7 @@ func mmdebstrap(ctx context.Context, dir, image, file string, sources, options [
 	return nil
 }
 
-// output takes a command's output apart into lines and keeps the last of them for an error.
+// output splits a command's output into lines and keeps the last ones for an error.
 type output struct {
 	line    func(string)
 	partial []byte

@@ -1,6 +1,6 @@
-// Package cgroup puts a tree of processes into control groups of a name of its own, so that the tree is found again by
-// that name, whole, whatever became of its parents. It serves version 1 (a hierarchy for each controller) and version 2
-// (one for all).
+// Package cgroup puts a tree of processes into control groups with a name of its own, so that all of its processes can be
+// found by that name, even when their parents have ended. It supports version 1 (a hierarchy for each controller) and
+// version 2 (one hierarchy).
 package cgroup
 
 import (
@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// root is where a machine mounts its hierarchies, and where Mount does.
+// root is the directory where hierarchies are mounted, by the machine and by Mount.
 const root = "/sys/fs/cgroup"
 
 // Hierarchy is one mounted tree of control groups.
@@ -30,7 +30,8 @@ type Hierarchy struct {
 	Options string
 }
 
-// Hierarchies are those that the machine mounts: of version 1 when a controller is bound to one, else of version 2.
+// Hierarchies returns the hierarchies that the machine mounts: those of version 1 if one has a controller, else that of
+// version 2.
 func Hierarchies() ([]Hierarchy, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
@@ -49,7 +50,7 @@ func Hierarchies() ([]Hierarchy, error) {
 		case "cgroup":
 			var bind []string
 			for option := range strings.SplitSeq(kinds[2], ",") {
-				// What is not a mount's way of writing is a controller or the hierarchy's name.
+				// An option that is not a mount flag is a controller or the hierarchy's name.
 				if !slices.Contains([]string{"rw", "ro", "xattr", "clone_children", "noprefix"}, option) &&
 					!strings.HasPrefix(option, "release_agent=") {
 					bind = append(bind, option)
@@ -71,13 +72,13 @@ func Hierarchies() ([]Hierarchy, error) {
 	return two[:1], nil
 }
 
-// Group is the control group of one name in every hierarchy.
+// Group is the control group with one name in every hierarchy.
 type Group struct {
 	name        string
 	hierarchies []Hierarchy
 }
 
-// New names a group of the machine. It changes nothing.
+// New returns the group with a name. It does not make it.
 func New(name string) (*Group, error) {
 	h, err := Hierarchies()
 	if err != nil {
@@ -88,7 +89,7 @@ func New(name string) (*Group, error) {
 
 func (g *Group) dir(h Hierarchy) string { return filepath.Join(h.Mountpoint, g.name) }
 
-// Create makes the group and lets it hand every controller on to groups below it.
+// Create makes the group and enables every controller for groups below it.
 func (g *Group) Create() error {
 	for _, h := range g.hierarchies {
 		if h.Options == "" {
@@ -102,7 +103,7 @@ func (g *Group) Create() error {
 		if !slices.Contains(strings.Split(h.Options, ","), "cpuset") {
 			continue
 		}
-		// A new group of version 1 has no processors and no memory, and takes no process until it has.
+		// A new group of version 1 has no processors and no memory, and accepts no process without them.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			all, err := os.ReadFile(filepath.Join(h.Mountpoint, file))
 			if err == nil {
@@ -116,7 +117,7 @@ func (g *Group) Create() error {
 	return nil
 }
 
-// Enter moves the calling process into the group; what it starts is born there.
+// Enter moves the calling process into the group. Processes that it starts later are in the group, too.
 func (g *Group) Enter() error {
 	for _, h := range g.hierarchies {
 		if err := os.WriteFile(filepath.Join(g.dir(h), "cgroup.procs"), []byte("0"), 0o644); err != nil {
@@ -126,8 +127,8 @@ func (g *Group) Enter() error {
 	return nil
 }
 
-// Remove ends every process in the group and in those below it, and removes them. That the group is not there is no
-// error.
+// Remove ends every process in the group and in those below it, and removes the groups. A group that does not exist is not
+// an error.
 func (g *Group) Remove(ctx context.Context) error {
 	for {
 		left, err := g.kill()
@@ -136,7 +137,7 @@ func (g *Group) Remove(ctx context.Context) error {
 				return nil
 			}
 		}
-		// A killed process stays in its group until the kernel has taken it apart.
+		// A killed process stays in its group until the kernel has removed it.
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("removing the control group %s: %w: %w", g.name, ctx.Err(), err)
@@ -145,7 +146,7 @@ func (g *Group) Remove(ctx context.Context) error {
 	}
 }
 
-// kill ends the processes of the group and tells whether there were any. Every hierarchy holds the same ones.
+// kill kills the processes of the group and reports whether there were any. Every hierarchy holds the same processes.
 func (g *Group) kill() (found bool, err error) {
 	err = walk(g.dir(g.hierarchies[0]), func(dir string) error {
 		pids, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
@@ -153,10 +154,10 @@ func (g *Group) kill() (found bool, err error) {
 			return err
 		}
 		for line := range strings.FieldsSeq(string(pids)) {
-			// 0 is a process that this one's PID namespace does not show, which the platform has none of.
+			// 0 is a process outside of this PID namespace; the platform has none.
 			if pid, err := strconv.Atoi(line); err == nil && pid > 0 {
 				found = true
-				_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is as good
+				_ = syscall.Kill(pid, syscall.SIGKILL) // an error means that it has ended
 			}
 		}
 		return nil
@@ -173,7 +174,7 @@ func (g *Group) rmdir() error {
 	return nil
 }
 
-// walk calls f for a directory and those below it, the deepest first. One that vanishes meanwhile is no error.
+// walk calls f for a directory and those below it, the deepest first. A directory that is removed meanwhile is not an error.
 func walk(dir string, f func(dir string) error) error {
 	entries, err := os.ReadDir(dir)
 	if err == nil {
@@ -192,21 +193,22 @@ func walk(dir string, f func(dir string) error) error {
 	return err
 }
 
-// delegate lets the groups directly below dir, in a hierarchy of version 2, have every controller that dir has.
+// delegate enables every controller of dir for the groups directly below it, in a hierarchy of version 2.
 func delegate(dir string) error {
 	available, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
 		return err
 	}
 	for controller := range strings.FieldsSeq(string(available)) {
-		// One at a time: some kernels list one that refuses, and the rest must not go with it. Kubelet says what it lacks.
+		// One at a time, because some kernels list a controller that cannot be enabled, and that must not prevent the rest.
+		// The kubelet names a missing controller.
 		_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0o644)
 	}
 	return nil
 }
 
-// Mount mounts the machine's hierarchies as the calling process' cgroup namespace shows them, over [root]: the group
-// that the process was in when the namespace was made is their top.
+// Mount mounts the machine's hierarchies over [root] as the cgroup namespace of the calling process shows them: the group
+// that the process was in when the namespace was made is the root.
 func Mount(hierarchies []Hierarchy) error {
 	if len(hierarchies) == 1 && hierarchies[0].Options == "" {
 		if err := unix.Mount("cgroup2", root, "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
@@ -226,7 +228,7 @@ func Mount(hierarchies []Hierarchy) error {
 		if err := unix.Mount("cgroup", dir, "cgroup", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, h.Options); err != nil {
 			return fmt.Errorf("mounting the control groups of %s: %w", name, err)
 		}
-		// Programs look for /sys/fs/cgroup/cpu also where cpu and cpuacct share a hierarchy.
+		// Programs look for /sys/fs/cgroup/cpu even if cpu and cpuacct share a hierarchy.
 		if controllers := strings.Split(name, ","); len(controllers) > 1 {
 			for _, controller := range controllers {
 				if err := os.Symlink(name, filepath.Join(root, controller)); err != nil {
@@ -238,8 +240,8 @@ func Mount(hierarchies []Hierarchy) error {
 	return nil
 }
 
-// leaf moves the processes at the top into a group of their own: in version 2 a group that hands controllers on holds
-// no process itself.
+// leaf moves the processes of the root group into a group of their own, because in version 2 a group that passes controllers
+// on must not have processes.
 func leaf() error {
 	dir := filepath.Join(root, "platform")
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// unified is where systems that use version 1 mount version 2, without controllers, and others nothing.
+// unified is where systems that use version 1 mount version 2, without controllers.
 const unified = "/sys/fs/cgroup/unified"
 
 func TestRemove(t *testing.T) {
@@ -32,7 +32,7 @@ func TestRemove(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			for range 2 { // the second finds what the first made
+			for range 2 { // the second call finds the group of the first
 				if err := g.Create(); err != nil {
 					t.Fatal(err)
 				}

@@ -1,5 +1,5 @@
-// Package controlplane knows how etcd and the servers of Kubernetes' control plane are started for one machine: their
-// certificates, their flags, and when they are ready.
+// Package controlplane describes how to start etcd and the servers of Kubernetes' control plane on one machine: their
+// certificates, their flags, and their readiness checks.
 package controlplane
 
 import (
@@ -22,34 +22,33 @@ import (
 // Domain is the cluster's DNS domain.
 const Domain = "cluster.local"
 
-// Config is one control plane.
+// Config describes one control plane.
 type Config struct {
-	Kubernetes string // the multi-call binary, etcd included
+	Kubernetes string // the multi-call binary, which includes etcd
 	Dir        string // for certificates and kubeconfig files
 	Data       string // etcd's data
 
-	// Ports on loopback. The API server's is on every interface when NodeIP is set.
+	// Ports on loopback. The API server listens on every interface if NodeIP is set.
 	APIPort, EtcdPort, EtcdPeerPort, ControllerManagerPort, SchedulerPort int
 
-	// NodeIP is where pods and nodes reach the API server. Empty means that there are none.
+	// NodeIP is the address at which pods and nodes reach the API server. Empty means that there are none.
 	NodeIP string
-	// NodeName is the node's; its kubelet's certificates are made with the others.
+	// NodeName is the name of the node. Certificates for its kubelet are made with the others.
 	NodeName string
-	// ServiceCIDR is the range of Service addresses; its first one is the API server's.
+	// ServiceCIDR is the range of Service addresses. The first one is the API server's.
 	ServiceCIDR string
 }
 
-// Admin is the kubeconfig file of an administrator, valid after Prepare.
+// Admin returns the kubeconfig file of an administrator, which Prepare makes.
 func (c *Config) Admin() string { return c.Kubeconfig("admin") }
 
-// Kubeconfig is the file with the access of one client: admin, controller-manager, scheduler, kubelet, kube-proxy,
-// coredns.
+// Kubeconfig returns the kubeconfig file of one client: admin, controller-manager, scheduler, kubelet, kube-proxy or coredns.
 func (c *Config) Kubeconfig(client string) string { return filepath.Join(c.Dir, client+".kubeconfig") }
 
-// File is a certificate or key that Prepare made.
+// File returns the path of a certificate or key that Prepare makes.
 func (c *Config) File(name string) string { return filepath.Join(c.Dir, name) }
 
-// URL of the API server from this machine.
+// URL returns the API server's address from this machine.
 func (c *Config) URL() string { return "https://127.0.0.1:" + strconv.Itoa(c.APIPort) }
 
 // Prepare makes the certificates and kubeconfig files.
@@ -98,14 +97,14 @@ func (c *Config) Prepare() error {
 	return nil
 }
 
-// EtcdSpec is the store.
+// EtcdSpec returns the store.
 func (c *Config) EtcdSpec() process.Spec {
 	client, peer := fmt.Sprintf("http://127.0.0.1:%d", c.EtcdPort), fmt.Sprintf("http://127.0.0.1:%d", c.EtcdPeerPort)
 	return process.Spec{
 		Name: "etcd", Path: c.Kubernetes,
 		Args: []string{
 			"etcd", "--name=default", "--data-dir=" + c.Data, "--log-level=warn",
-			"--unsafe-no-fsync", // it need not outlive a crash of the machine
+			"--unsafe-no-fsync", // the data need not survive a crash of the machine
 			"--listen-client-urls=" + client, "--advertise-client-urls=" + client,
 			"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer, "--initial-cluster=default=" + peer,
 			"--quota-backend-bytes=" + strconv.Itoa(2<<30),
@@ -114,7 +113,7 @@ func (c *Config) EtcdSpec() process.Spec {
 	}
 }
 
-// APIServerSpec is the API server, with RBAC, Pod Security admission and the defaults otherwise.
+// APIServerSpec returns the API server: with RBAC, Pod Security admission and defaults for the rest.
 func (c *Config) APIServerSpec() process.Spec {
 	args := []string{
 		"kube-apiserver",
@@ -132,14 +131,14 @@ func (c *Config) APIServerSpec() process.Spec {
 		"--service-account-signing-key-file=" + c.File("service-accounts.key"),
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged=true", "--profiling=false",
-		// Aggregated API servers are for clusters that have some.
+		// There are no aggregated API servers.
 		"--endpoint-reconciler-type=" + map[bool]string{true: "lease", false: "none"}[c.NodeIP != ""],
 	}
 	if c.NodeIP != "" {
 		args = append(args, "--bind-address=0.0.0.0", "--advertise-address="+c.NodeIP)
 	} else {
-		// With nobody to reach it from elsewhere the address is only written down; it must not be guessed from routes
-		// that a machine without a network lacks.
+		// Without nodes nobody uses this address. It is set because the API server would guess it from the machine's routes,
+		// and a machine without a network has none.
 		args = append(args, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1")
 	}
 	return process.Spec{
@@ -155,7 +154,7 @@ func (c *Config) APIServerSpec() process.Spec {
 	}
 }
 
-// ControllerManagerSpec is the controllers. They share one account: to make a token for each takes four seconds.
+// ControllerManagerSpec returns the controllers. They share one account, because making a token for each takes four seconds.
 func (c *Config) ControllerManagerSpec() process.Spec {
 	return process.Spec{
 		Name: "kube-controller-manager", Path: c.Kubernetes,
@@ -168,7 +167,7 @@ func (c *Config) ControllerManagerSpec() process.Spec {
 	}
 }
 
-// SchedulerSpec is the scheduler.
+// SchedulerSpec returns the scheduler.
 func (c *Config) SchedulerSpec() process.Spec {
 	return process.Spec{
 		Name: "kube-scheduler", Path: c.Kubernetes,
@@ -177,28 +176,28 @@ func (c *Config) SchedulerSpec() process.Spec {
 	}
 }
 
-// controller is what the scheduler and the controller manager have in common. There is one of each, so they need not
-// elect a leader, which takes seconds.
+// controller returns the flags that the scheduler and the controller manager have in common. There is one of each, so they
+// need no leader election, which takes seconds.
 func (c *Config) controller(client string, port int) []string {
 	kubeconfig := c.Kubeconfig(client)
 	return []string{
 		"--kubeconfig=" + kubeconfig, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
 		"--leader-elect=false", "--profiling=false",
 		"--bind-address=127.0.0.1", "--secure-port=" + strconv.Itoa(port),
-		// The serving certificate makes itself; nobody but the health check here asks.
+		// The server makes a self-signed certificate here. Only the health check below connects to it.
 		"--cert-dir=" + c.File(client+"-serving"),
 	}
 }
 
 func (c *Config) healthz(port int) func(context.Context) error {
-	// A certificate that signed itself a moment ago proves nothing; the port is on loopback.
+	// The certificate is self-signed, so there is nothing to verify it with. The port is on loopback.
 	client := &http.Client{Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
 	}}
 	return Answers(client, fmt.Sprintf("https://127.0.0.1:%d/healthz", port))
 }
 
-// Client is an HTTP client of the API with the certificates of one of its clients.
+// Client returns an HTTP client for the API with the certificate of the client name.
 func (c *Config) Client(name string) (*http.Client, error) {
 	ca, err := os.ReadFile(c.File("ca.crt"))
 	if err != nil {
@@ -216,7 +215,7 @@ func (c *Config) Client(name string) (*http.Client, error) {
 	}}, nil
 }
 
-// Answers makes a readiness check of a URL: 200 is ready.
+// Answers returns a readiness check of a URL: the server is ready when it responds with 200.
 func Answers(client *http.Client, url string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -228,7 +227,7 @@ func Answers(client *http.Client, url string) func(context.Context) error {
 			return err
 		}
 		defer resp.Body.Close()
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // a help for the reader only
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // only for the error's text
 		if resp.StatusCode != http.StatusOK {
 			return fmt.Errorf("%s answers %s: %s", url, resp.Status, strings.TrimSpace(string(body)))
 		}
@@ -236,7 +235,7 @@ func Answers(client *http.Client, url string) func(context.Context) error {
 	}
 }
 
-// firstAddress is the address after the range's own: the API server's as a Service.
+// firstAddress returns the first address of a range for Services, which is the API server's.
 func firstAddress(cidr string) (string, error) {
 	_, network, err := net.ParseCIDR(cidr)
 	if err != nil {

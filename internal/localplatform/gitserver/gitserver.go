@@ -28,7 +28,7 @@ func (s *Server) Handler() (http.Handler, error) {
 		Args: []string{"http-backend"},
 		Env: []string{
 			"GIT_PROJECT_ROOT=" + s.Root, "GIT_HTTP_EXPORT_ALL=1",
-			// No configuration but each repository's own: the user's might rewrite URLs or sign.
+			// Only each repository's own configuration, because the user's might rewrite URLs or sign.
 			"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + os.DevNull,
 		},
 	}
@@ -40,7 +40,7 @@ func (s *Server) Handler() (http.Handler, error) {
 			return
 		}
 		b := *backend
-		b.Env = append(b.Env[:len(b.Env):len(b.Env)], "REMOTE_USER="+user) // a push needs one
+		b.Env = append(b.Env[:len(b.Env):len(b.Env)], "REMOTE_USER="+user) // git refuses a push without it
 		b.ServeHTTP(w, r)
 	}), nil
 }

@@ -1,4 +1,4 @@
-// Package pki makes the certificates and kubeconfig files of a cluster that lives for hours on one machine.
+// Package pki makes the certificates and kubeconfig files of a short-lived cluster on one machine.
 package pki
 
 import (
@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// lifetime outlasts any local platform.
+// lifetime of a certificate is longer than any local platform runs.
 const lifetime = 365 * 24 * time.Hour
 
 // Authority signs the certificates of one cluster and keeps them in a directory: NAME.crt, NAME.key.
@@ -28,7 +28,7 @@ type Authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// New makes an authority; dir gets its certificate as ca.crt. Its key exists in memory only.
+// New makes an authority, and writes its certificate to ca.crt in dir. Its key exists in memory only.
 func New(dir string) (*Authority, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making certificates: %w", err)
@@ -54,7 +54,7 @@ func New(dir string) (*Authority, error) {
 	return a, writePEM(a.File("ca.crt"), "CERTIFICATE", der)
 }
 
-// File is the path of a file that the authority wrote.
+// File returns the path of a file that the authority wrote.
 func (a *Authority) File(name string) string { return filepath.Join(a.dir, name) }
 
 // Server issues NAME.crt and NAME.key for a server that is reached by these names and addresses.

@@ -22,11 +22,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// plainClient asks servers beside this one.
-var plainClient = &http.Client{Transport: &http.Transport{}} // no proxy, whatever the environment says
+// plainClient is an HTTP client for servers on loopback.
+var plainClient = &http.Client{Transport: &http.Transport{}} // ignores proxies of the environment
 
-// api is what the platform itself needs of the Kubernetes API: less than a client library, which would be most of the
-// platform's size.
+// api is a small client for the few calls that the platform itself makes. client-go would be most of the program's size.
 type api struct {
 	client *http.Client
 	url    string
@@ -41,7 +40,7 @@ func (s *supervisor) api() (*api, error) {
 	return &api{client, cp.URL()}, nil
 }
 
-// statusError is an answer of the API other than a success.
+// statusError is a response of the API with a status other than 2xx.
 type statusError struct {
 	code         int
 	what, answer string
@@ -56,7 +55,7 @@ func hasStatus(err error, code int) bool {
 	return errors.As(err, &e) && e.code == code
 }
 
-// do sends a request; the caller closes the body of the answer, which is a success.
+// do sends a request and returns a response with status 2xx, whose body the caller closes. Another status is an error.
 func (a *api) do(ctx context.Context, method, path, contentType string, body []byte) (*http.Response, error) {
 	what := method + " " + path
 	req, err := http.NewRequestWithContext(ctx, method, a.url+path, bytes.NewReader(body))
@@ -64,7 +63,7 @@ func (a *api) do(ctx context.Context, method, path, contentType string, body []b
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	req.Header.Set("Content-Type", contentType)
-	// Of discovery it is the form that has everything in one answer; other things know only the second.
+	// The first media type is for discovery: one response that holds all groups. Other resources use the second.
 	req.Header.Set("Accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json")
 	resp, err := a.client.Do(req)
 	if err != nil {
@@ -74,9 +73,9 @@ func (a *api) do(ctx context.Context, method, path, contentType string, body []b
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // what there is of it explains the error
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // a part of the message is better than none
 	status := struct{ Message string }{Message: string(answer)}
-	_ = json.Unmarshal(answer, &status) // if it is no Status it stands as it is
+	_ = json.Unmarshal(answer, &status) // if it is not a Status, the text is shown as it is
 	return nil, &statusError{resp.StatusCode, what, status.Message}
 }
 
@@ -93,7 +92,7 @@ func (a *api) get(ctx context.Context, path string, into any) error {
 	return nil
 }
 
-// post creates an object from YAML or JSON. One that exists already is no error.
+// post creates an object from YAML or JSON. An object that exists already is not an error.
 func (a *api) post(ctx context.Context, path string, object []byte) error {
 	resp, err := a.do(ctx, http.MethodPost, path, "application/yaml", object)
 	if hasStatus(err, http.StatusConflict) {
@@ -103,14 +102,14 @@ func (a *api) post(ctx context.Context, path string, object []byte) error {
 		return err
 	}
 	defer resp.Body.Close()
-	// To close it half read would cancel a request that was carried out.
+	// Closing the body before its end would cancel the request.
 	_, err = io.Copy(io.Discard, resp.Body)
 	return err
 }
 
-// watch calls f with each object of a collection and with each change, as long as the process lives. The server ends
-// every watch after some time; the next begins with all that is there, so f must bear to see an object again. What f
-// returns is logged, and is tried again then.
+// watch calls f with each object of a collection and with each change, until the process ends. The server closes every
+// watch after some time, and the next one begins with all objects, so f may see an object several times. An error of f is
+// logged, and the watch begins again.
 func (a *api) watch(path string, f func(change string, object json.RawMessage) error) {
 	follow := func() error {
 		resp, err := a.do(context.Background(), http.MethodGet, path+"?watch=1", "", nil)
@@ -136,7 +135,7 @@ func (a *api) watch(path string, f func(change string, object json.RawMessage) e
 			}
 		}
 	}
-	for ; ; time.Sleep(200 * time.Millisecond) { // a server that refuses is not to be flooded
+	for ; ; time.Sleep(200 * time.Millisecond) { // a pause, so that a server that refuses is not flooded
 		if err := follow(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
@@ -167,7 +166,7 @@ func (s *supervisor) create(ctx context.Context, files [][]byte) error {
 		if err != nil {
 			return fmt.Errorf("creating the cluster's objects: %w", err)
 		}
-		// A kind that was defined a moment ago is not found for another.
+		// The API server answers "not found" for a moment after a kind was defined.
 		for err = a.post(ctx, path, document); hasStatus(err, http.StatusNotFound); err = a.post(ctx, path, document) {
 			select {
 			case <-ctx.Done():
@@ -185,7 +184,7 @@ func (s *supervisor) create(ctx context.Context, files [][]byte) error {
 	}
 }
 
-// definition is what matters here of a CustomResourceDefinition.
+// definition holds the fields of a CustomResourceDefinition that are used here.
 type definition struct {
 	Kind string
 	Spec struct {
@@ -194,7 +193,7 @@ type definition struct {
 	}
 }
 
-// awaitKinds waits until discovery, by which clients find out what there is, lists every definition.
+// awaitKinds waits until discovery lists every definition, because clients learn the kinds from it.
 func (a *api) awaitKinds(ctx context.Context, definitions []definition) error {
 	for len(definitions) > 0 {
 		var discovery struct {
@@ -230,7 +229,7 @@ func (a *api) awaitKinds(ctx context.Context, definitions []definition) error {
 	return nil
 }
 
-// collection is the path that an object is posted to.
+// collection returns the path of the collection that an object belongs to.
 func collection(document []byte) (string, error) {
 	var object struct {
 		APIVersion, Kind string

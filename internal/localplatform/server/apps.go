@@ -17,8 +17,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// serveApps serves every Service of the cluster on one port of the host: http://SERVICE.NAMESPACE.localhost:PORT/. The
-// addresses of Services mean something inside only, so the requests are sent from here.
+// serveApps serves every Service of the cluster on one port of the host: http://SERVICE.NAMESPACE.localhost:PORT/. This
+// process sends the requests on, because the addresses of Services exist only inside the platform's namespaces.
 func (s *supervisor) serveApps(context.Context) error {
 	a, err := s.api()
 	if err != nil {
@@ -30,9 +30,9 @@ func (s *supervisor) serveApps(context.Context) error {
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			http.Error(w, fmt.Sprintf("%s does not answer: %v", r.Host, err), http.StatusBadGateway)
 		},
-		Transport: &http.Transport{DisableKeepAlives: true}, // each request finds the pods that run now
+		Transport: &http.Transport{DisableKeepAlives: true}, // so that each request reaches a pod that runs now
 	}
-	var known sync.Map // host to *url.URL: apps are served on while the API server is down, as in any cluster
+	var known sync.Map // host to *url.URL: apps stay reachable while the API server is down, as in any cluster
 	s.serveHTTP(s.inherited[appsListener], http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		target, err := target(r.Context(), a, r.Host)
 		switch last, ok := known.Load(r.Host); {
@@ -53,12 +53,12 @@ func (s *supervisor) serveApps(context.Context) error {
 	return nil
 }
 
-// noAppError says why a host name means no Service.
+// noAppError explains why a host name stands for no Service.
 type noAppError string
 
 func (e noAppError) Error() string { return string(e) }
 
-// target finds the address of the Service that a host name means.
+// target returns the address of the Service that a host name stands for.
 func target(ctx context.Context, a *api, host string) (*url.URL, error) {
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {

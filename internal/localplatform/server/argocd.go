@@ -44,8 +44,8 @@ const (
 //go:embed argocd.yaml
 var argocdObjects []byte
 
-// definitions reads resource definitions of an operator, which `make setup` copies from its module into a directory
-// beside its program: the files that patterns match, by their order.
+// definitions reads resource definitions of an operator, in the order of patterns. `make setup` copies them from the
+// operator's module into a directory beside its program.
 func (c *config) definitions(operator, program, dir string, patterns ...string) ([][]byte, error) {
 	dir = filepath.Join(filepath.Dir(c.Programs[program]), dir)
 	var definitions [][]byte
@@ -65,15 +65,15 @@ func (c *config) definitions(operator, program, dir string, patterns ...string) 
 	return definitions, nil
 }
 
-// argocd is Argo CD without a user interface. Its servers run beside the cluster, not in it, since no registry has
-// their image; to the cluster they are what they always are.
+// argocd returns the tasks that start Argo CD without a user interface. Its servers run beside the cluster instead of in
+// it, because there is no image of them. The cluster sees no difference.
 func (s *supervisor) argocd() ([]task, error) {
 	const crds = "argocd-crds"
 	definitions, err := s.definitions("Argo CD", "argocd", crds, "application-crd.yaml", "appproject-crd.yaml")
 	if err != nil {
 		return nil, err
 	}
-	// A megabyte that takes the API server seconds, and only one controller waits for it.
+	// It has a megabyte, which takes the API server seconds, and only one controller needs it.
 	setDefinition, err := s.definitions("Argo CD", "argocd", crds, "applicationset-crd.yaml")
 	if err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (s *supervisor) argoControllerFlags(redis string) []string {
 	flags := []string{
 		"--status-processors=4", "--operation-processors=4", // for a handful of applications, not hundreds
 		"--metrics-port=" + strconv.Itoa(argoMetricsPort), "--redis=" + redis,
-		// Drift is repaired at once; the pause between attempts at the same commit stays.
+		// Repair drift at once. The pause between two syncs of the same commit keeps its default.
 		"--self-heal-timeout-seconds=1",
 	}
 	if s.ArgoCDPoll > 0 {
@@ -154,7 +154,7 @@ func (s *supervisor) argocdServer() ([]task, error) {
 	return []task{server}, nil
 }
 
-// argo is one of Argo CD's servers; the program knows by its environment which it is.
+// argo returns one of Argo CD's servers. ARGOCD_BINARY_NAME selects which one the program is.
 func (s *supervisor) argo(name string, ready func(context.Context) error, args ...string) process.Spec {
 	dir := s.State.run("argocd")
 	return process.Spec{
@@ -165,13 +165,13 @@ func (s *supervisor) argo(name string, ready func(context.Context) error, args .
 			"ARGOCD_FAKE_IN_CLUSTER=true", "KUBECONFIG=" + s.controlPlane().Admin(),
 			"ARGOCD_TLS_DATA_PATH=" + filepath.Join(dir, "tls"), "ARGOCD_SSH_DATA_PATH=" + filepath.Join(dir, "ssh"),
 			"ARGOCD_GPG_ENABLED=false", "ARGOCD_PLUGINSOCKFILEPATH=" + filepath.Join(dir, "plugins"),
-			// Otherwise in /tmp, which all platforms of a machine share.
+			// The default is in /tmp, which all platforms of a machine share.
 			"ARGOCD_ASK_PASS_SOCK=/run/aksflow/argocd-ask-pass.sock",
 		},
 	}
 }
 
-// argoClient is how Argo CD's servers reach the cluster and the repository server.
+// argoClient returns the flags with which Argo CD's servers reach the cluster and the repository server.
 func (s *supervisor) argoClient() []string {
 	return []string{
 		"--namespace=" + argocdNamespace, "--kubeconfig=" + s.controlPlane().Admin(), "--loglevel=warn",
@@ -179,20 +179,20 @@ func (s *supervisor) argoClient() []string {
 	}
 }
 
-// argocdSecrets are Argo CD's keys, its user admin, and the password of the platform's git server.
+// argocdSecrets returns the Secrets with Argo CD's keys, its user admin, and the password of the platform's git server.
 func (s *supervisor) argocdSecrets() ([][]byte, error) {
 	password, err := keepPassword(s.State.argocdPasswordFile())
 	if err != nil {
 		return nil, err
 	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost) // random and long: no dictionary has it
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost) // cheap is enough for a long random password
 	if err != nil {
 		return nil, fmt.Errorf("starting Argo CD: %w", err)
 	}
 	var secrets [][]byte
 	for _, secret := range []struct {
 		name string
-		kind string // what Argo CD looks for in it
+		kind string // the label by which Argo CD finds it
 		data map[string]string
 	}{
 		{name: "argocd-secret", data: map[string]string{

@@ -14,7 +14,7 @@ import (
 	"github.com/aksflow/aksflow/internal/localplatform"
 )
 
-// application has a repository's directory applied, and kept.
+// application makes Argo CD apply a directory of a repository, and undo drift.
 const application = `
 apiVersion: argoproj.io/v1alpha1
 kind: Application
@@ -30,7 +30,7 @@ spec:
     syncOptions: [CreateNamespace=true]
 `
 
-// blue is a directory that has the directory deploy, which says that the colour is blue.
+// blue returns a directory with a kustomization, in deploy, of a ConfigMap with the colour blue.
 func blue(t *testing.T) string {
 	t.Helper()
 	const kustomization = "configMapGenerator: [{name: settings, literals: [colour=blue]}]\ngeneratorOptions: {disableNameSuffixHash: true}\n"

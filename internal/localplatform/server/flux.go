@@ -28,7 +28,7 @@ const fluxObjectsTask = "flux objects"
 //go:embed flux.yaml
 var fluxObjects []byte
 
-// flux is Flux's source controller and kustomize controller, beside the cluster as Argo CD is.
+// flux returns the tasks that start Flux's source controller and kustomize controller, beside the cluster like Argo CD.
 func (s *supervisor) flux() ([]task, error) {
 	definitions, err := s.definitions("Flux", "source-controller", "flux-crds", "*.yaml")
 	if err != nil {

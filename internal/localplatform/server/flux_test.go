@@ -10,7 +10,7 @@ import (
 	"github.com/aksflow/aksflow/internal/localplatform"
 )
 
-// fluxSync has a repository's directory applied, and kept.
+// fluxSync makes Flux apply a directory of a repository, and undo drift.
 const fluxSync = `
 apiVersion: v1
 kind: Secret

@@ -24,8 +24,8 @@ import (
 	"github.com/aksflow/aksflow/internal/localplatform/baseimage"
 )
 
-// makeImages makes the base images, which needs the host's network, while the platform starts, and pushes them once its
-// registry answers.
+// makeImages makes the base images while the platform starts, because that needs the host's network, and pushes them when
+// the platform's registry is ready.
 func makeImages(ctx context.Context, c *config, o localplatform.Options, registry <-chan string) error {
 	layouts, err := baseimage.Ensure(ctx, o.Cache)
 	if err != nil {
@@ -76,7 +76,7 @@ func push(ctx context.Context, pause string, layouts baseimage.Layouts, host str
 		if err != nil {
 			return fmt.Errorf("pushing the base image %s: %w", repository, err)
 		}
-		// What is there already is not sent.
+		// Layers that the registry has are not sent.
 		if err := remote.Write(ref, image, remote.WithContext(ctx), remote.WithAuth(auth)); err != nil {
 			return fmt.Errorf("pushing the base image %s to %s: %w", repository, host, err)
 		}
@@ -85,7 +85,7 @@ func push(ctx context.Context, pause string, layouts baseimage.Layouts, host str
 	return nil
 }
 
-// pauseContainer is an image of one static program.
+// pauseContainer makes an image that holds one static program.
 func pauseContainer(program string) (v1.Image, error) {
 	data, err := os.ReadFile(program)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/aksflow/aksflow/internal/localplatform/cgroup"
 )
 
-// Addresses inside the platform's network namespace. They may be anybody's outside.
+// Addresses inside the platform's network namespace. Outside of it they may belong to other machines.
 const (
 	nodeIP      = "10.88.0.1"
 	podCIDR     = "10.244.0.0/16"
@@ -27,8 +27,8 @@ const (
 	nodeName    = "aksflow"
 )
 
-// initialize is the first process of the namespaces. It gives them their mounts and interfaces, starts the supervisor
-// in a control group namespace, reaps what is orphaned, and ends with the supervisor; the kernel then ends the rest.
+// initialize is the first process of the namespaces. It makes their mounts and interfaces, starts the supervisor in a
+// control group namespace, reaps orphans, and ends when the supervisor ends. The kernel then ends all other processes.
 func initialize() error {
 	c, err := loadConfig()
 	if err != nil {
@@ -81,7 +81,7 @@ func initialize() error {
 	}
 }
 
-// loadConfig reads what the keeper wrote; its own directory is that of the file.
+// loadConfig reads the file that the keeper wrote into the working directory.
 func loadConfig() (*config, error) {
 	c := new(config)
 	dir, err := os.Getwd()
@@ -95,18 +95,19 @@ func loadConfig() (*config, error) {
 	return c, localplatform.ReadJSON(s.configFile(), c)
 }
 
-// masked are directories of the host that servers write to by a fixed path. Each is an empty one here.
+// masked lists directories of the host that servers write to by a fixed path. Inside, each is covered by an empty one.
 var masked = []string{"/run", "/var/log", "/var/lib"}
 
-// tunables are the kernel settings that the kubelet insists on. They belong to the whole machine, so it is shown files
-// that say what it wants to read.
+// tunables are kernel settings that the kubelet requires. They belong to the whole machine, so they are not changed: the
+// kubelet sees files with the required values instead.
 var tunables = map[string]string{
 	"vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": "10", "kernel/panic_on_oops": "1",
 	"kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
 }
 
 func (c *config) mounts() error {
-	// Nothing of this is seen outside. Shared again below: what the kubelet mounts for a pod must reach its containers.
+	// Private, so that the host sees none of these mounts. They are shared again below, because what the kubelet mounts
+	// for a pod must reach the pod's containers.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("separating the platform's mounts: %w", err)
 	}
@@ -139,7 +140,7 @@ func (c *config) mounts() error {
 	return nil
 }
 
-// mask covers the masked directories, and puts back what the platform needs of those below them.
+// mask covers the masked directories, and shows those below them that the platform needs.
 func (c *config) mask() error {
 	keep := map[string]int{}
 	for _, dir := range append(strings.Split(os.Getenv("PATH"), ":"), c.State.Path(), c.CNI) {
@@ -168,12 +169,12 @@ func (c *config) mask() error {
 			return fmt.Errorf("showing %s: %w", dir, err)
 		}
 	}
-	// The working directory still is the one below the cover.
+	// The working directory is still the covered one.
 	return os.Chdir(c.State.Path())
 }
 
-// network gives the namespace loopback and a node address. Services are reached through the node's interface, where
-// kube-proxy turns them to pods; everything else is denied at once rather than lost.
+// network gives the namespace loopback and a node address. Traffic to Services goes through the node's interface, where
+// kube-proxy's rules send it to pods. All other addresses are unreachable, so that connections fail at once.
 func network() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -182,7 +183,7 @@ func network() error {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return err
 	}
-	// The far end of a pair: a device that every kernel has which runs containers.
+	// One end of a veth pair: every kernel that runs containers has this device.
 	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "node"}, PeerName: "node-peer"}
 	if err := netlink.LinkAdd(pair); err != nil {
 		return fmt.Errorf("making an interface: %w", err)

@@ -24,7 +24,7 @@ import (
 	"github.com/aksflow/aksflow/internal/localplatform/process"
 )
 
-// accepted is what Up answers when it has seen all ready: from then on the platform lives without it.
+// accepted is the byte that Up sends when it has seen that all is ready. From then on the platform runs without it.
 const accepted = 'y'
 
 const firstEnded = "its first process ended"
@@ -33,7 +33,7 @@ const firstEnded = "its first process ended"
 const (
 	upFD        = 3 // keeper: the socket to Up
 	eventsFD    = 3 // init and supervisor: the pipe to the keeper
-	listenersFD = 4 // init and supervisor: the first of the listeners, in the order of listenerNames
+	listenersFD = 4 // init and supervisor: the first of the listeners, in the order of config.listeners
 )
 
 // The host's listeners and their well-known ports.
@@ -45,7 +45,7 @@ const (
 	argocdListener   = "argocd-server"
 )
 
-// listeners are those that the parts need, in a fixed order.
+// listeners returns the names of the listeners that the parts need, in a fixed order.
 func (c *config) listeners() []string {
 	var names []string
 	for _, l := range []struct {
@@ -66,7 +66,8 @@ var wellKnown = map[string]int{
 	registryListener: 5000, gitListener: 3000, apiListener: 6443, appsListener: 8080, argocdListener: 8443,
 }
 
-// reserved are the ports that servers inside the namespaces have for themselves; a listener's port is one inside, too.
+// reserved lists the ports that servers inside the namespaces use. A listener's port is used inside, too, so it must be
+// another one.
 var reserved = []int{
 	etcdPort, etcdPeerPort, controllerManagerPort, schedulerPort, kubeletPort, kubeletHealthPort, proxyHealthPort,
 	dnsReadyPort, argoRedisPort, argoRepoServerPort, argoMetricsPort, argoRepoMetricsPort, argoSetMetricsPort,
@@ -74,7 +75,7 @@ var reserved = []int{
 	fluxSourceHealthPort, fluxKustomizeMetricsPort, fluxKustomizeHealthPort,
 }
 
-// keep is the platform's process on the host. It lives as long as the platform does.
+// keep is the platform's process on the host. It runs as long as the platform does.
 func keep() error {
 	up := os.NewFile(upFD, "up")
 	defer up.Close()
@@ -84,7 +85,7 @@ func keep() error {
 	}
 	err := c.host(up)
 	if err != nil {
-		_ = json.NewEncoder(up).Encode(event{Error: err.Error()}) // Up may be gone, which may be why
+		_ = json.NewEncoder(up).Encode(event{Error: err.Error()}) // fails if Up has ended, which is harmless
 	}
 	return err
 }
@@ -161,11 +162,11 @@ func (c *config) prepareHost(warn func(string)) (listeners []*os.File, err error
 	return listeners, writeJSON(c.State.configFile(), c)
 }
 
-// startInit starts the namespaces' first process, which the kernel ends with this one, and returns what it tells. The
-// channel is closed when nothing is left in the namespaces that could tell more.
+// startInit starts the first process of the namespaces, which the kernel ends when this process ends, and returns its
+// events. The channel is closed when all processes in the namespaces have ended.
 func startInit(listeners []*os.File) (*exec.Cmd, <-chan event, error) {
-	// The kernel ends init when the thread that started it dies, which must be when this process does: a locked thread
-	// lives as long as its goroutine.
+	// The kernel ends init when the thread that started it ends. A locked thread lives as long as its goroutine, which is
+	// as long as this process.
 	runtime.LockOSThread()
 	reader, writer, err := os.Pipe()
 	if err != nil {
@@ -199,13 +200,13 @@ func startInit(listeners []*os.File) (*exec.Cmd, <-chan event, error) {
 	return first, events, nil
 }
 
-// follow passes on to Up what the start has to say, and returns when the namespaces are about to end: why, unless that
-// was asked for after all was ready, and whether Up had seen all ready.
+// follow passes the events of the start on to Up, and returns when the namespaces are about to end. The reason is empty if
+// the end was asked for after all was ready. taken reports whether Up had seen that all was ready.
 func (c *config) follow(first *exec.Cmd, events <-chan event, up *os.File) (reason string, taken bool, err error) {
 	answers := make(chan byte, 1)
 	go func() {
 		answer := []byte{0}
-		_, _ = up.Read(answer) // Up that hangs up answers 0
+		_, _ = up.Read(answer) // stays 0 if Up has closed the socket
 		answers <- answer[0]
 	}()
 	stop := make(chan os.Signal, 1)
@@ -241,13 +242,13 @@ func (c *config) follow(first *exec.Cmd, events <-chan event, up *os.File) (reas
 				if e.Part == registryListener {
 					e.Info = info
 				}
-				_ = tell.Encode(e) // that its reader hung up is an answer
+				_ = tell.Encode(e) // an Up that no longer reads is seen in answers
 			}
 		}
 	}
 }
 
-// listen opens the host's listeners: on well-known ports, else on free ones.
+// listen opens the host's listeners, on well-known ports if they are free.
 func (c *config) listen(warn func(string)) ([]*os.File, error) {
 	c.Ports = map[string]int{}
 	var files []*os.File
@@ -282,11 +283,11 @@ func listen(port int, free bool) (net.Listener, error) {
 		if err != nil || !slices.Contains(reserved, l.Addr().(*net.TCPAddr).Port) {
 			return l, err
 		}
-		defer l.Close() // held, so that the next is another
+		defer l.Close() // held, so that the next listener gets another port
 	}
 }
 
-// info is what the platform's users are told.
+// info describes the platform for its users.
 func (c *config) info() *localplatform.Info {
 	i := &localplatform.Info{
 		State: c.State.String(), PID: os.Getpid(), Parts: c.Parts,
@@ -313,7 +314,7 @@ func (c *config) info() *localplatform.Info {
 	return i
 }
 
-// environment is what a process of the platform hands on to the next.
+// environment returns the variables that a process of the platform passes to the next one.
 func environment() []string {
 	var env []string
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "LANG"} {

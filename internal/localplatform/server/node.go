@@ -41,15 +41,15 @@ const (
 
 func (c *config) controlPlane() *controlplane.Config {
 	return &controlplane.Config{
-		Kubernetes: c.Programs["kubernetes"], Dir: c.State.run("kubernetes"), Data: "/run/aksflow/etcd", // in memory: the cluster is a new one each time
+		Kubernetes: c.Programs["kubernetes"], Dir: c.State.run("kubernetes"), Data: "/run/aksflow/etcd", // in memory, because the cluster is a new one each time
 		APIPort: c.Ports[apiListener], EtcdPort: etcdPort, EtcdPeerPort: etcdPeerPort,
 		ControllerManagerPort: controllerManagerPort, SchedulerPort: schedulerPort,
 		NodeIP: nodeIP, NodeName: nodeName, ServiceCIDR: serviceCIDR,
 	}
 }
 
-// kubernetes is a cluster of one node. What does not need the API starts beside it; what does tries until it is there,
-// but would wait longer from try to try than it takes to wait here.
+// kubernetes returns the tasks that start a cluster of one node. Servers that need the API would retry until it answers,
+// but their pauses are longer than waiting for it here.
 func (s *supervisor) kubernetes() ([]task, error) {
 	cp := s.controlPlane()
 	if err := cp.Prepare(); err != nil {
@@ -108,13 +108,13 @@ func (s *supervisor) kubernetes() ([]task, error) {
 	}, nil
 }
 
-// clusterObjects are what a cluster has besides the control plane: who DNS is, and where volumes come from.
+// clusterObjects are the objects that a cluster needs besides the control plane: for DNS and for volumes.
 //
 //go:embed cluster.yaml
 var clusterObjects []byte
 
 // configureContainerd configures Debian's containerd (1.6 and later). Images of Docker Hub come from the platform's own
-// registry. AppArmor stays off: its profiles are loaded into the kernel of the whole machine.
+// registry. AppArmor is off, because its profiles would be loaded into the kernel of the whole machine.
 func (s *supervisor) configureContainerd() error {
 	registry := "localhost:" + strconv.Itoa(s.Ports[registryListener])
 	var auth string
@@ -156,8 +156,8 @@ config_path = %q
 	if err := write(s.State.run("registries", "docker.io", "hosts.toml"), []byte(mirror)); err != nil {
 		return err
 	}
-	// Point to point: each pod's traffic is routed by the node, so that kube-proxy's rules see it without the kernel
-	// module that shows them bridged traffic.
+	// Point to point: the node routes each pod's traffic, so that kube-proxy's rules apply to it without the kernel module
+	// for bridged traffic.
 	network := fmt.Sprintf(`{"cniVersion": "0.4.0", "name": "pods", "plugins": [
 	{"type": "ptp", "ipam": {"type": "host-local", "dataDir": "/run/cni", "ranges": [[{"subnet": %q}]], "routes": [{"dst": "0.0.0.0/0"}]}},
 	{"type": "portmap", "capabilities": {"portMappings": true}}
@@ -165,7 +165,7 @@ config_path = %q
 	return write(s.State.run("cni", "pods.conflist"), []byte(network))
 }
 
-// snapshotter is how containerd stacks an image's layers in dir: an overlay does not stack on another.
+// snapshotter returns the containerd snapshotter for layers in dir: an overlay cannot be mounted on another overlay.
 func snapshotter(dir string) string {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
@@ -177,7 +177,7 @@ func snapshotter(dir string) string {
 func (s *supervisor) configureKubelet() error {
 	cp := s.controlPlane()
 	type object = map[string]any
-	if err := write(s.State.run("resolv.conf"), nil); err != nil { // there is no name server above the cluster's own
+	if err := write(s.State.run("resolv.conf"), nil); err != nil { // the cluster's name server has none above it
 		return err
 	}
 	return writeYAML(s.State.run("kubelet.yaml"), object{
@@ -195,7 +195,7 @@ func (s *supervisor) configureKubelet() error {
 		"cgroupDriver":             "cgroupfs", "cgroupRoot": "/", "failCgroupV1": false, "failSwapOn": false,
 		"volumePluginDir": s.State.run("kubelet", "plugins-exec"), "podLogsDir": s.State.run("pods"),
 		"serializeImagePulls": false,
-		// A disk that is full for other reasons must not empty the cluster.
+		// Pods must not be evicted because the machine's disk is full.
 		"evictionHard":                object{"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
 		"imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
 	})
@@ -208,14 +208,14 @@ func (s *supervisor) configureProxy() error {
 		"mode": "iptables", "clusterCIDR": podCIDR, "hostnameOverride": nodeName,
 		"clientConnection":   object{"kubeconfig": s.controlPlane().Kubeconfig("kube-proxy")},
 		"healthzBindAddress": fmt.Sprintf("127.0.0.1:%d", proxyHealthPort),
-		// The connection tables belong to the whole machine: they stay as they are.
+		// Connection tracking belongs to the whole machine, so its settings stay as they are.
 		"conntrack": object{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
 		"iptables":  object{"minSyncPeriod": "100ms"},
 	})
 }
 
 func (s *supervisor) configureDNS() error {
-	// Two zones, because CoreDNS asks its plugins in an order of its own, in which template comes before kubernetes.
+	// Two zones, because CoreDNS orders plugins by itself, and template comes before kubernetes.
 	return write(s.State.run("Corefile"), fmt.Appendf(nil, `%[3]s:53 in-addr.arpa:53 ip6.arpa:53 {
 	bind %[1]s
 	errors
@@ -239,7 +239,7 @@ func (s *supervisor) configureDNS() error {
 `, nodeIP, dnsReadyPort, controlplane.Domain, s.controlPlane().Kubeconfig("coredns")))
 }
 
-// awaitNode waits until pods can be placed: the node is ready, and the controllers have taken back that it is not.
+// awaitNode waits until pods can be scheduled: the node is ready, and the controllers have removed its taints.
 func (s *supervisor) awaitNode(ctx context.Context) error {
 	api, err := s.api()
 	if err != nil {
@@ -291,7 +291,8 @@ func writeYAML(path string, value any) error {
 
 // writePassword writes a password file as Apache's htpasswd does.
 func writePassword(path, user, password string) error {
-	// Checked with every request; the file is root's, and gone with the platform.
+	// The cheapest hash, because it is checked with every request. Only root can read the file, and it is removed with the
+	// platform.
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
 	if err != nil {
 		return fmt.Errorf("configuring the platform: %w", err)

@@ -27,8 +27,8 @@ import (
 	"github.com/aksflow/aksflow/internal/tool"
 )
 
-// TestMain runs the tests in a network and a mount namespace of their own, so that what others do on this machine
-// meanwhile is not taken for something that a platform has left.
+// TestMain runs the tests in a network and a mount namespace of their own, so that changes by other programs on this
+// machine are not mistaken for something that a platform left behind.
 func TestMain(m *testing.M) {
 	Main()
 	const inside = "PLATFORM_TEST_INSIDE"
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(m.Run())
 	}
-	// The network for it is out here.
+	// Making the images needs the network, which the namespace does not have.
 	if _, err := baseimage.Ensure(context.Background(), ""); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -65,7 +65,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// need skips a test that cannot have a platform.
+// need skips a test if no platform can be started.
 func need(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -101,7 +101,7 @@ func down(t *testing.T, state string) {
 	}
 }
 
-// machine is what a platform could leave on the host that has its state in a directory.
+// machine describes everything on the host that a platform could leave behind.
 func machine(t *testing.T, state string) string {
 	t.Helper()
 	need(t)
@@ -119,7 +119,7 @@ func machine(t *testing.T, state string) string {
 			t.Fatalf("%s: %v", strings.Join(command, " "), err)
 		}
 		for line := range strings.Lines(string(out)) {
-			// Times and counters of packets.
+			// Skip times and packet counters.
 			if !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, ":") {
 				b.WriteString(line)
 			}
@@ -154,7 +154,7 @@ func openTestState(t *testing.T, dir string) state {
 	return s
 }
 
-// processes are the command lines that name the state directory or run in it.
+// processes returns the command lines of processes that name the state directory or run in it.
 func processes(t *testing.T, state string) []string {
 	t.Helper()
 	var found []string
@@ -163,7 +163,7 @@ func processes(t *testing.T, state string) []string {
 		t.Fatal(err)
 	}
 	for _, dir := range dirs {
-		line, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // it may end meanwhile
+		line, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // the process may end meanwhile
 		cwd, _ := os.Readlink(filepath.Join(dir, "cwd"))
 		if bytes.Contains(line, []byte(state)) || cwd == state {
 			found = append(found, filepath.Base(dir)+" "+string(bytes.ReplaceAll(line, []byte{0}, []byte{' '})))
@@ -172,7 +172,7 @@ func processes(t *testing.T, state string) []string {
 	return found
 }
 
-// unchanged compares the machine with what it was.
+// unchanged fails the test if the machine differs from before.
 func unchanged(t *testing.T, state, before string) {
 	t.Helper()
 	after := machine(t, state)
@@ -193,7 +193,7 @@ func unchanged(t *testing.T, state, before string) {
 	}
 }
 
-// find waits for the process of a platform whose command line has all of words.
+// find returns the process ID of the platform's process whose command line has all words.
 func find(t *testing.T, state string, words ...string) int {
 	t.Helper()
 	for _, p := range processes(t, state) {
@@ -209,7 +209,7 @@ func find(t *testing.T, state string, words ...string) int {
 	return 0
 }
 
-// crashed waits until a platform is known to have crashed.
+// crashed waits until Load reports a crash.
 func crashed(t *testing.T, state string) *localplatform.CrashError {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; {
@@ -241,8 +241,8 @@ func kubectl(t *testing.T, info *localplatform.Info, stdin string, args ...strin
 	return string(out)
 }
 
-// workload uses what a cluster gives an app: an image of Docker Hub by its short name, a volume that belongs to a group,
-// a Service, names.
+// workload uses what an app needs of a cluster: an image of Docker Hub by its short name, a volume that belongs to a group,
+// a Service, DNS names.
 const workload = `
 apiVersion: v1
 kind: Namespace
@@ -360,7 +360,7 @@ func TestKubernetes(t *testing.T) {
 	})
 }
 
-// get asks for a URL below localhost without asking a name server.
+// get gets a URL below localhost without asking a name server.
 func get(t *testing.T, url string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -411,7 +411,7 @@ func TestKilled(t *testing.T) {
 				test.heal()
 				return
 			}
-			unchanged(t, state, before) // nobody needs to clean up
+			unchanged(t, state, before) // without an Up or Down
 			if _, err := http.Get("http://" + info.Registry + "/v2/"); err == nil {
 				t.Error("the registry still answers")
 			}
@@ -436,7 +436,7 @@ func TestKilledWithPods(t *testing.T) {
 
 func TestCrashTellsTheEndOfTheLog(t *testing.T) {
 	info := up(t, localplatform.Options{Parts: []localplatform.Part{localplatform.Registry}})
-	// It ends by itself, and says so.
+	// SIGABRT makes a Go program print its goroutines and exit.
 	if err := syscall.Kill(find(t, info.State, "registry", "serve"), syscall.SIGABRT); err != nil {
 		t.Fatal(err)
 	}

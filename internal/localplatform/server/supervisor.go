@@ -21,16 +21,15 @@ import (
 	"github.com/aksflow/aksflow/internal/localplatform/process"
 )
 
-// startTime bounds the platform's start. An idle machine of two cores takes a quarter of a minute; the rest is for a
-// busy one.
+// startTime limits the platform's start, which takes 15 s on an idle machine with two cores. A busy one needs longer.
 const startTime = 5 * time.Minute
 
-// task is one step of the start.
+// task is a part of the start.
 type task struct {
 	name  string
 	after []string // tasks that must be done before
 	run   func(context.Context) error
-	quiet bool // of no interest to who waits
+	quiet bool // not reported to the user
 }
 
 // supervisor starts the parts and watches them.
@@ -41,10 +40,10 @@ type supervisor struct {
 	mu     sync.Mutex
 	events *json.Encoder
 
-	failed chan error // a server ended
+	failed chan error // the first error, which ends the platform
 }
 
-// supervise runs inside the namespaces, until a server ends.
+// supervise runs inside the namespaces until a server ends.
 func supervise() error {
 	c, err := loadConfig()
 	if err != nil {
@@ -53,7 +52,7 @@ func supervise() error {
 	s := &supervisor{
 		config: c, inherited: map[string]net.Listener{},
 		events: json.NewEncoder(os.NewFile(eventsFD, "events")),
-		// Whoever comes first ends everything; the others need not wait for a reader.
+		// Only the first error is read. The buffer keeps its sender from waiting.
 		failed: make(chan error, 1),
 	}
 	err = s.run()
@@ -64,7 +63,7 @@ func supervise() error {
 func (s *supervisor) tell(e event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_ = s.events.Encode(e) // without a keeper this process ends, too
+	_ = s.events.Encode(e) // an error means that the keeper has ended, and then this process ends, too
 }
 
 func (s *supervisor) fail(err error) {
@@ -74,7 +73,7 @@ func (s *supervisor) fail(err error) {
 	}
 }
 
-// run returns why the platform cannot go on.
+// run starts the parts, and returns the error that ends the platform.
 func (s *supervisor) run() error {
 	if err := cgroup.Mount(s.Hierarchies); err != nil {
 		return err
@@ -125,7 +124,7 @@ func (s *supervisor) run() error {
 	}
 }
 
-// start runs each task as soon as what it needs is done. The channel is closed when all are.
+// start runs each task as soon as the tasks before it are done. The channel is closed when all tasks are done.
 func (s *supervisor) start(ctx context.Context, tasks []task) <-chan struct{} {
 	began := time.Now()
 	done := map[string]chan struct{}{}
@@ -142,7 +141,7 @@ func (s *supervisor) start(ctx context.Context, tasks []task) <-chan struct{} {
 	for _, t := range tasks {
 		go func() {
 			for _, need := range t.after {
-				<-done[need] // never, when it failed: then all ends
+				<-done[need] // stays open if that task failed; then the platform ends
 			}
 			if err := t.run(ctx); err != nil {
 				s.fail(err)
@@ -166,7 +165,7 @@ func (s *supervisor) start(ctx context.Context, tasks []task) <-chan struct{} {
 	return all
 }
 
-// serve is a task that starts a server and waits until it answers. When the server ends, so does the platform.
+// serve returns a task that starts a server and waits until it is ready. When the server ends, the platform ends.
 func (s *supervisor) serve(spec process.Spec, after ...string) task {
 	return task{name: spec.Name, after: after, quiet: true, run: func(ctx context.Context) error {
 		p, err := process.Start(context.Background(), spec, s.State.logs()) // it outlives ctx, which bounds the start
@@ -181,8 +180,8 @@ func (s *supervisor) serve(spec process.Spec, after ...string) task {
 	}}
 }
 
-// keep is serve for a server that is started again when it ends, as a node does with the parts of its control plane. One
-// that ends before it has answered would end so again.
+// keep is like serve for a server that is started again when it ends, as a kubelet does with static pods. A server that
+// ends before it was ready is not started again.
 func (s *supervisor) keep(spec process.Spec, after ...string) task {
 	return task{name: spec.Name, after: after, quiet: true, run: func(ctx context.Context) error {
 		start := func(ctx context.Context) (*process.Process, error) {
@@ -213,7 +212,8 @@ func (s *supervisor) keep(spec process.Spec, after ...string) task {
 	}}
 }
 
-// registry is the image registry: a process on loopback inside, reached from the host through the inherited listener.
+// registry returns the task that starts the image registry: a process on loopback inside the namespaces, which the host
+// reaches through the inherited listener.
 func (s *supervisor) registry() ([]task, error) {
 	type object = map[string]any
 	port := strconv.Itoa(s.Ports[registryListener])
@@ -224,7 +224,7 @@ func (s *supervisor) registry() ([]task, error) {
 			"filesystem": object{"rootdirectory": s.State.Path("registry")},
 			"delete":     object{"enabled": true},
 		},
-		// Uploads go on elsewhere when the registry is killed; nothing need be swept meanwhile.
+		// The secret is the same after a restart, so that uploads can go on.
 		"http": object{"addr": "127.0.0.1:" + port, "secret": s.GitPassword},
 	}
 	if s.RegistryUser != "" {
@@ -248,7 +248,7 @@ func (s *supervisor) registry() ([]task, error) {
 	return []task{serve}, nil
 }
 
-// git is the git server, in this process.
+// git returns the task that starts the git server, in this process.
 func (s *supervisor) git() ([]task, error) {
 	if err := os.MkdirAll(s.State.Repositories(), 0o755); err != nil {
 		return nil, fmt.Errorf("serving git: %w", err)
@@ -269,7 +269,7 @@ func (s *supervisor) git() ([]task, error) {
 	}}}, nil
 }
 
-// serveHTTP serves in this process until it ends.
+// serveHTTP serves until this process ends.
 func (s *supervisor) serveHTTP(l net.Listener, handler http.Handler) {
 	go func() {
 		server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
@@ -277,13 +277,13 @@ func (s *supervisor) serveHTTP(l net.Listener, handler http.Handler) {
 	}()
 }
 
-// forward carries the connections that l accepts to an address inside the namespaces.
+// forward forwards the connections that l accepts to an address inside the namespaces.
 func forward(l net.Listener, address string) {
 	carry := func(outside net.Conn) {
 		defer outside.Close()
 		inside, err := net.Dial("tcp", address)
 		if err != nil {
-			return // the caller sees a closed connection, as from a server that is down
+			return // the caller sees a closed connection
 		}
 		defer inside.Close()
 		var both sync.WaitGroup
@@ -310,7 +310,7 @@ func forward(l net.Listener, address string) {
 	}()
 }
 
-// listens is the readiness of a server that accepts connections when it can serve them.
+// listens returns a readiness check: the server is ready when it accepts connections.
 func listens(address string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)

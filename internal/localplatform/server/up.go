@@ -33,7 +33,7 @@ import (
 const (
 	gitUser   = "aksflow"
 	lockRetry = 50 * time.Millisecond
-	// cleanupTime bounds what undoes a start that was cancelled.
+	// cleanupTime limits how long it may take to undo a start that was cancelled. The client waits longer.
 	cleanupTime = 30 * time.Second
 )
 
@@ -90,7 +90,7 @@ func Up(ctx context.Context, o localplatform.Options) (*localplatform.Info, erro
 	return start(ctx, c, o)
 }
 
-// configure finds the programs that parts need and what else the platform's processes are told.
+// configure finds the programs that parts need, and completes the configuration for the platform's processes.
 func configure(s state, parts []localplatform.Part, o localplatform.Options) (*config, error) {
 	c := &config{
 		State: s, Parts: parts, FreePorts: o.FreePorts, ArgoCDPoll: o.ArgoCDPoll,
@@ -128,7 +128,7 @@ func configure(s state, parts []localplatform.Part, o localplatform.Options) (*c
 	return c, nil
 }
 
-// cniPlugins are those that pods are connected with.
+// cniPlugins are the plugins that the pods' network uses.
 var cniPlugins = []string{"ptp", "host-local", "loopback", "portmap"}
 
 func findCNI() (string, error) {
@@ -141,11 +141,11 @@ func findCNI() (string, error) {
 			return dir, nil
 		}
 	}
-	return "", fmt.Errorf("the CNI plugins %s are not there: install Debian's package containernetworking-plugins",
+	return "", fmt.Errorf("the CNI plugins %s were not found: install Debian's package containernetworking-plugins",
 		strings.Join(cniPlugins, ", "))
 }
 
-// keepPassword returns the password in a file, made on first use.
+// keepPassword returns the password in a file, and makes both if the file does not exist.
 func keepPassword(path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if err == nil && len(data) > 0 {
@@ -336,7 +336,7 @@ func Down(ctx context.Context, dir string) error {
 	return s.clean(ctx)
 }
 
-// clean removes what a platform leaves when it was killed. The caller holds its lock.
+// clean removes what a killed platform left. The caller holds the platform's lock.
 func (s state) clean(ctx context.Context) error {
 	if os.Geteuid() == 0 {
 		group, err := cgroup.New(s.group())
@@ -355,10 +355,10 @@ func (s state) clean(ctx context.Context) error {
 	return nil
 }
 
-// again is this program once more, as one of the platform's own processes.
+// again returns a command that starts this program again, as one of the platform's own processes.
 func again(role string) *exec.Cmd {
 	return &exec.Cmd{
-		Path: "/proc/self/exe", // also when the file is replaced or gone, as that of a test is
+		Path: "/proc/self/exe", // works also when the file was replaced or removed, as that of a test is
 		Args: []string{"aksflow-platform-" + role},
 		Env:  []string{roleVariable + "=" + role},
 	}

@@ -11,23 +11,23 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// provisioner is what the storage class of cluster.yaml names.
+// provisioner is the name that the storage class in cluster.yaml has.
 const provisioner = "aksflow.dev/directory"
 
-// provisionVolumes gives each claim that waits for it a directory of the node, and takes it back when the claim is gone,
-// as long as the platform lives.
+// provisionVolumes makes a directory of the node for each claim that waits for a volume, and removes it when the claim is
+// deleted, as long as the platform runs.
 func (s *supervisor) provisionVolumes(context.Context) error {
 	a, err := s.api()
 	if err != nil {
 		return err
 	}
-	ctx := context.Background() // of the process, not of its start
+	ctx := context.Background() // not the context of the start, which ends earlier
 	go a.watch("/api/v1/persistentvolumeclaims", func(change string, object json.RawMessage) error {
 		var claim corev1.PersistentVolumeClaim
 		if err := json.Unmarshal(object, &claim); err != nil {
 			return err
 		}
-		// The scheduler names a node once a pod uses the claim.
+		// The scheduler sets the node when a pod uses the claim.
 		if change == "DELETED" || claim.Spec.VolumeName != "" || claim.DeletionTimestamp != nil ||
 			claim.Annotations["volume.kubernetes.io/storage-provisioner"] != provisioner ||
 			claim.Annotations["volume.kubernetes.io/selected-node"] == "" {
@@ -58,7 +58,7 @@ func (s *supervisor) provisionVolumes(context.Context) error {
 
 func (s *supervisor) volume(name string) string { return s.State.run("volumes", name) }
 
-// provision makes a volume for a claim. Its type is local, not hostPath: the kubelet gives it to the pod's fsGroup.
+// provision makes a volume for a claim. Its type is local, because the kubelet applies fsGroup to it, unlike hostPath.
 func (s *supervisor) provision(ctx context.Context, a *api, claim *corev1.PersistentVolumeClaim) error {
 	name := "pvc-" + string(claim.UID)
 	if err := os.MkdirAll(s.volume(name), 0o755); err != nil {
