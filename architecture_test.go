@@ -34,7 +34,7 @@ internal/render: internal/core/manifest
 internal/kustomize: internal/core/manifest
 internal/kube:
 internal/target:
-internal/target/cluster: internal/core/manifest internal/kube
+internal/target/cluster: internal/core/manifest internal/kube internal/render
 internal/target/gitops: internal/core/manifest internal/kube
 internal/engine: internal/core/image internal/tool
 internal/engine/conformance:

@@ -34,6 +34,10 @@ type Revision struct {
 	// Namespaces and Strategy are what is needed to go on with a held revision. Strategy is the caller's own.
 	Namespaces []string        `json:"namespaces,omitempty"`
 	Strategy   json.RawMessage `json:"strategy,omitempty"`
+	// Manifests is the digest of the objects as they were rendered, and Upgrade reports that the app was deployed before.
+	// A chart that renders the same for both is not a new revision.
+	Manifests string `json:"manifests,omitempty"`
+	Upgrade   bool   `json:"upgrade,omitempty"`
 	// Parts is the number of Secrets that hold the objects.
 	Parts int `json:"parts"`
 }

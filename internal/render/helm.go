@@ -43,6 +43,11 @@ type chart struct {
 	warned       bool // reports that the warnings about its output are out
 }
 
+// IsChart reports whether Render reads a path as a Helm chart.
+func IsChart(path string) bool {
+	return strings.HasSuffix(path, ".tgz") || !isKustomization(path) && isFile(filepath.Join(path, "Chart.yaml"))
+}
+
 // renderChart renders a Helm chart as `helm upgrade --install` does, with the CustomResourceDefinitions of its crds
 // directory first. Hooks are among the objects, see [Hooks].
 func renderChart(ctx context.Context, path string, o Options) ([]*unstructured.Unstructured, error) {
@@ -128,7 +133,7 @@ func (c *chart) objects(ctx context.Context) ([]*unstructured.Unstructured, erro
 		return nil, err
 	}
 	for _, o := range rendered {
-		if !neverOnDeploy(o) {
+		if !neverRuns(o) {
 			objects = append(objects, o)
 		}
 	}

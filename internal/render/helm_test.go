@@ -297,8 +297,8 @@ func TestHooks(t *testing.T) {
 {apiVersion: batch/v1, kind: Job, metadata: {name: on-failure, annotations: {argocd.argoproj.io/hook: SyncFail}}}
 `))
 	require.NoError(t, err)
-	describe := func(upgrade bool) (out []string) {
-		rest, hooks := render.Hooks(objects, upgrade)
+	describe := func(event render.Event) (out []string) {
+		rest, hooks := render.Hooks(objects, event)
 		for _, h := range hooks {
 			when := ""
 			for _, flag := range []struct {
@@ -319,20 +319,21 @@ func TestHooks(t *testing.T) {
 	assert.Equal(t, []string{
 		"z before delete-first", "a before delete-first", "seed after delete-first", "argo before delete-succeeded",
 		"late before delete-succeeded delete-failed", "ordinary", "in-sync",
-	}, describe(false))
+	}, describe(render.Install))
 	assert.Equal(t, []string{
 		"z after delete-first", "both before after delete-first", "seed after delete-first", "argo before delete-succeeded",
 		"late before delete-succeeded delete-failed", "ordinary", "in-sync",
-	}, describe(true))
+	}, describe(render.Upgrade))
+	assert.Equal(t, []string{"back after delete-first", "argo before delete-succeeded", "ordinary", "in-sync"}, describe(render.Rollback))
 }
 
-// A test, a hook of a deletion and one of a rollback are in no deploy, whoever orders the objects.
-func TestChartWithoutWhatNoDeployRuns(t *testing.T) {
+// Tests and hooks of a deletion are not even rendered, so that nobody can apply them.
+func TestChartWithoutHooksThatNeverRun(t *testing.T) {
 	dir := unpack(t, chartHead)
-	for _, hook := range []string{"test", "test-success", "pre-delete", "post-delete", "pre-rollback,post-rollback", "crd-install", "pre-install", "post-upgrade"} {
-		path := filepath.Join(dir, "chart", "templates", strings.ReplaceAll(hook, ",", "-")+".yaml")
+	for _, hook := range []string{"test", "test-success", "pre-delete", "post-delete", "crd-install", "pre-install", "post-upgrade"} {
+		path := filepath.Join(dir, "chart", "templates", hook+".yaml")
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-		text := "apiVersion: v1\nkind: Pod\nmetadata:\n  name: " + strings.ReplaceAll(hook, ",", "-") + "\n  annotations: {helm.sh/hook: \"" + hook + "\"}\n"
+		text := "apiVersion: v1\nkind: Pod\nmetadata:\n  name: " + hook + "\n  annotations: {helm.sh/hook: \"" + hook + "\"}\n"
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	}
 	assert.Equal(t, []string{"Pod/post-upgrade", "Pod/pre-install"}, names(t, filepath.Join(dir, "chart"), render.Options{}))

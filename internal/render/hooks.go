@@ -35,45 +35,57 @@ const (
 	argoDeletePolicy = "argocd.argoproj.io/hook-delete-policy"
 )
 
-// moment is when a hook runs in a deploy.
+// Event is what happens to an app. It decides which hooks run.
+type Event string
+
+// The events: the first deploy of an app, a later one, and a return to an earlier revision.
+const (
+	Install  Event = "install"
+	Upgrade  Event = "upgrade"
+	Rollback Event = "rollback"
+)
+
+// moment is when a hook runs.
 type moment struct {
-	install, upgrade bool // in the first deploy of an app, in those that follow
-	before           bool
-	object           bool // as an ordinary object
+	on     []Event
+	before bool // before the other objects are applied, else after they are ready
+	plain  bool // as an ordinary object
 }
 
-// moments has the hooks that run in a deploy. All others do not: those of a deletion, a rollback, a failure and a test.
+// moments has the hooks that run. All others do not: those of a test, of a deletion and of a failure.
 var moments = map[string]moment{
-	"pre-install":  {install: true, before: true},
-	"pre-upgrade":  {upgrade: true, before: true},
-	"post-install": {install: true},
-	"post-upgrade": {upgrade: true},
-	"presync":      {install: true, upgrade: true, before: true},
-	"postsync":     {install: true, upgrade: true},
-	"sync":         {object: true},
+	"pre-install":   {on: []Event{Install}, before: true},
+	"pre-upgrade":   {on: []Event{Upgrade}, before: true},
+	"pre-rollback":  {on: []Event{Rollback}, before: true},
+	"post-install":  {on: []Event{Install}},
+	"post-upgrade":  {on: []Event{Upgrade}},
+	"post-rollback": {on: []Event{Rollback}},
+	"presync":       {on: []Event{Install, Upgrade, Rollback}, before: true},
+	"postsync":      {on: []Event{Install, Upgrade, Rollback}},
+	"sync":          {plain: true},
 }
 
-// Hooks takes the hooks that run in a deploy out of objects, in the order in which they run. upgrade means that the app
-// was deployed before. rest are the objects that are no hooks; hooks of other moments are in neither.
-func Hooks(objects []*unstructured.Unstructured, upgrade bool) (rest []*unstructured.Unstructured, hooks []Hook) {
+// Hooks takes the hooks that run on an event out of objects, in the order in which they run. rest are the objects that
+// are no hooks; hooks of other moments are in neither.
+func Hooks(objects []*unstructured.Unstructured, event Event) (rest []*unstructured.Unstructured, hooks []Hook) {
 	for _, o := range objects {
-		events, isHook := hookEvents(o)
+		names, isHook := hookMoments(o)
 		if !isHook {
 			rest = append(rest, o)
 			continue
 		}
 		h := hook(o)
-		object := false
-		for _, event := range events {
-			m := moments[event]
-			object = object || m.object
-			if m.install && !upgrade || m.upgrade && upgrade {
+		plain := false
+		for _, name := range names {
+			m := moments[name]
+			plain = plain || m.plain
+			if slices.Contains(m.on, event) {
 				h.Before, h.After = h.Before || m.before, h.After || !m.before
 			}
 		}
 		if h.Before || h.After {
 			hooks = append(hooks, h)
-		} else if object {
+		} else if plain {
 			rest = append(rest, o)
 		}
 	}
@@ -93,14 +105,14 @@ func kindOrder(o *unstructured.Unstructured) int {
 	return 0
 }
 
-// neverOnDeploy reports whether an object is a hook that no deploy runs, such as a test.
-func neverOnDeploy(o *unstructured.Unstructured) bool {
-	events, isHook := hookEvents(o)
-	return isHook && !slices.ContainsFunc(events, func(event string) bool { _, known := moments[event]; return known })
+// neverRuns reports whether an object is a hook that no event runs, such as a test.
+func neverRuns(o *unstructured.Unstructured) bool {
+	names, isHook := hookMoments(o)
+	return isHook && !slices.ContainsFunc(names, func(name string) bool { _, known := moments[name]; return known })
 }
 
-// hookEvents are the moments that the annotations of an object name.
-func hookEvents(o *unstructured.Unstructured) (events []string, isHook bool) {
+// hookMoments are the moments that the annotations of an object name.
+func hookMoments(o *unstructured.Unstructured) (names []string, isHook bool) {
 	annotations := o.GetAnnotations()
 	value, isHook := annotations[argoHook]
 	if !isHook {

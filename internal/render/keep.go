@@ -20,8 +20,11 @@ import (
 // The templates run twice with different random values. Where the objects differ, the field holds a random value, and the
 // text around it is known, so that the live object tells which value its call returned before. The templates then run with
 // these values: what a chart derives from them (a checksum, a connection string) comes out as before, or follows a change
-// of the chart. A live value counts only when the call could have returned it, see couldReturn. What remains random (a
-// hash of a value that is nowhere else) is taken from the live object as it is.
+// of the chart. A live value counts only when the call could have returned it, see couldReturn.
+//
+// A value that is in no field itself is usually a repetition: a chart includes the template of its Secret to hash it, and
+// the random functions run once more. Such a call returns what the call that it repeats returns, so that the hash is the
+// one of the Secret. Where there is no such call either, the fields that depend on the value keep their live value.
 func (c *chart) stable(ctx context.Context) ([]*unstructured.Unstructured, error) {
 	now := time.Now()
 	one := newSequence(now)
@@ -29,18 +32,18 @@ func (c *chart) stable(ctx context.Context) ([]*unstructured.Unstructured, error
 	if err != nil || c.cluster == nil || len(one.calls) == 0 && !one.clock {
 		return first, err
 	}
-	known, hidden, err := c.known(ctx, one, first)
+	a, err := c.analyze(ctx, one, first)
 	if err != nil {
 		return nil, err
 	}
 	run, objects := one, first
-	if len(known) > 0 {
-		if run, objects, err = c.again(ctx, now, known); err != nil {
+	if len(a.known)+len(a.twins) > 0 {
+		if run, objects, err = c.again(ctx, now, a); err != nil {
 			return nil, err
 		}
 	}
-	if len(hidden) > 0 {
-		if err := c.keepLive(ctx, objects, run, hidden); err != nil {
+	if len(a.hidden) > 0 {
+		if err := c.keepLive(ctx, objects, run, a.hidden); err != nil {
 			return nil, err
 		}
 	}
@@ -50,20 +53,27 @@ func (c *chart) stable(ctx context.Context) ([]*unstructured.Unstructured, error
 	return objects, nil
 }
 
-// known returns the results that random calls had before, by the place of the call, and the places of those calls whose
-// results are in no field.
-func (c *chart) known(ctx context.Context, one *sequence, first []*unstructured.Unstructured) (known map[int]call, hidden []int, err error) {
+// analysis is what two runs tell about the random calls, by their places.
+type analysis struct {
+	known  map[int]call // what they returned when the live objects were rendered
+	twins  map[int]int  // those that are in no field, and the ones that they repeat
+	hidden []int        // those that are in no field, and repeat none
+}
+
+// analyze runs the templates a second time and compares the objects.
+func (c *chart) analyze(ctx context.Context, one *sequence, first []*unstructured.Unstructured) (a analysis, err error) {
 	two := newSequence(one.now)
 	two.other = one.calls
 	second, err := c.render(ctx, two)
 	if err != nil {
-		return nil, nil, err
+		return a, err
 	}
 	fields, err := c.randomFields(ctx, first, second)
 	if err != nil {
-		return nil, nil, err
+		return a, err
 	}
-	known = map[int]call{}
+	a.known, a.twins = map[int]call{}, map[int]int{}
+	visible, repeated := map[string][]int{}, map[string][]int{}
 	for place, before := range one.calls {
 		if place >= len(two.calls) || two.calls[place].name != before.name {
 			break // the random values decide which calls there are
@@ -75,23 +85,34 @@ func (c *chart) known(ctx context.Context, one *sequence, first []*unstructured.
 			texts[i], anywhere = text, anywhere || found
 		}
 		if texts[0] != "" {
-			known[place] = call{name: before.name, texts: texts}
+			a.known[place] = call{name: before.name, texts: texts}
 		}
+		same := visible
 		if !anywhere {
-			hidden = append(hidden, place)
+			same = repeated
+		}
+		same[before.name+before.args] = append(same[before.name+before.args], place)
+	}
+	for key, places := range repeated {
+		for i, place := range places {
+			if origins := visible[key]; len(origins) > 0 {
+				a.twins[place] = origins[i%len(origins)]
+			} else {
+				a.hidden = append(a.hidden, place)
+			}
 		}
 	}
-	return known, hidden, nil
+	return a, nil
 }
 
 // again renders with known values. An authority whose key nobody knows can sign nothing, so it is made anew when it has to.
-func (c *chart) again(ctx context.Context, now time.Time, known map[int]call) (*sequence, []*unstructured.Unstructured, error) {
+func (c *chart) again(ctx context.Context, now time.Time, a analysis) (*sequence, []*unstructured.Unstructured, error) {
 	for {
 		run := newSequence(now)
-		run.known = known
+		run.known, run.twins = a.known, a.twins
 		objects, err := c.render(ctx, run)
 		if err != nil && run.forget >= 0 {
-			delete(known, run.forget)
+			delete(a.known, run.forget)
 			continue
 		}
 		return run, objects, err

@@ -2,6 +2,7 @@ package render
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strconv"
 	"time"
@@ -17,17 +18,20 @@ var randomFunctions = []string{
 	"genPrivateKey", "genCA", "genCAWithKey", "genSelfSignedCert", "genSelfSignedCertWithKey", "genSignedCert", "genSignedCertWithKey",
 }
 
-// call is one call of a random function: its name, and the text that it returned. A certificate is two texts: the
-// certificate and its key.
+// call is one call of a random function: its name, its arguments without certificates, and the text that it returned. A
+// certificate is two texts: the certificate and its key.
 type call struct {
-	name  string
-	texts []string
+	name, args string
+	texts      []string
 }
 
 // sequence is the random functions and the clock as one run of the templates sees them. Templates run in a fixed order,
 // so the place of a call in the sequence says which call it is.
 type sequence struct {
 	calls []call
+	// twins are calls that shall return the same: the place of a call, and the place of the one that it repeats.
+	twins map[int]int
+	made  map[int]call // by the place of the repeated one
 	// known are results that calls shall return again, by the place of the call. trusted means without a check.
 	known   map[int]call
 	trusted bool
@@ -40,7 +44,9 @@ type sequence struct {
 	clock bool // reports that the templates asked for the time
 }
 
-func newSequence(now time.Time) *sequence { return &sequence{now: now, forget: -1} }
+func newSequence(now time.Time) *sequence {
+	return &sequence{now: now, forget: -1, made: map[int]call{}}
+}
 
 // repeat is a sequence in which every call returns what it returned in s.
 func (s *sequence) repeat(now time.Time) *sequence {
@@ -73,9 +79,15 @@ var errLostKey = errors.New("the key of a certificate authority is not in the cl
 
 func (s *sequence) call(name string, original reflect.Value, args []reflect.Value) []reflect.Value {
 	place := len(s.calls)
-	if known, ok := s.known[place]; ok && known.name == name && (s.trusted || couldReturn(name, args, known.texts)) {
-		s.calls = append(s.calls, known)
-		return known.results(original.Type())
+	origin := place
+	if repeated, ok := s.twins[place]; ok {
+		origin = repeated
+	}
+	for _, from := range []map[int]call{s.made, s.known} {
+		if c, ok := from[origin]; ok && c.name == name && (s.trusted || couldReturn(name, args, c.texts)) {
+			s.calls, s.made[origin] = append(s.calls, c), c
+			return c.results(original.Type())
+		}
 	}
 	if lost := s.lostAuthority(args); lost >= 0 {
 		s.forget = lost
@@ -94,8 +106,20 @@ func (s *sequence) call(name string, original reflect.Value, args []reflect.Valu
 		}
 		results = original.Call(args)
 	}
-	s.calls = append(s.calls, call{name: name, texts: texts(results[0])})
+	c := call{name: name, args: plainArgs(args), texts: texts(results[0])}
+	s.calls, s.made[origin] = append(s.calls, c), c
 	return results
+}
+
+// plainArgs are the arguments of a call as text, without certificates.
+func plainArgs(args []reflect.Value) string {
+	text := ""
+	for _, arg := range args {
+		if arg.Kind() != reflect.Struct {
+			text += fmt.Sprintf("%q ", fmt.Sprint(arg.Interface()))
+		}
+	}
+	return text
 }
 
 // lostAuthority returns the place of the call that made the certificate authority among args when its key is not known,

@@ -245,6 +245,42 @@ data: {ca: {{ $ca.Cert | b64enc }}, crt: {{ $cert.Cert | b64enc }}, key: {{ $cer
 	})
 }
 
+// The documented way to roll pods when a Secret changes: https://helm.sh/docs/howto/charts_tips_and_tricks/
+func TestChecksumOfAnIncludedSecret(t *testing.T) {
+	templates := func(more string) string {
+		return `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec: {template: {metadata: {annotations: {checksum: {{ include (print $.Template.BasePath "/secret.yaml") . | sha256sum }}}}}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec: {template: {metadata: {annotations: {checksum: {{ include (print $.Template.BasePath "/secret.yaml") . | sha256sum }}}}}}
+-- chart/templates/secret.yaml --
+apiVersion: v1
+kind: Secret
+metadata: {name: db}
+data:
+  password: {{ randAlphaNum 20 | b64enc }}
+  id: {{ uuidv4 | b64enc }}
+  other: {{ randAlphaNum 20 | b64enc }}
+` + more
+	}
+	objects, before, _ := chartObjects(t, templates(""), render.Options{Cluster: cluster{version: "v1.34.4"}})
+	checksum := func(kinds map[string]map[string]any, kind string) string {
+		text, _, _ := unstructured.NestedString(kinds[kind], "spec", "template", "metadata", "annotations", "checksum")
+		return text
+	}
+	assert.Equal(t, checksum(before, "Deployment"), checksum(before, "StatefulSet"))
+	live := applied(t, objects)
+	_, after, _ := chartObjects(t, templates(""), render.Options{Cluster: live})
+	assert.Equal(t, before, after)
+	_, after, _ = chartObjects(t, templates("  host: aG9zdA==\n"), render.Options{Cluster: live})
+	assert.Equal(t, value(t, before["Secret"], "password"), value(t, after["Secret"], "password"))
+	assert.NotEqual(t, checksum(before, "Deployment"), checksum(after, "Deployment"), "the Secret has changed, so the pods are replaced")
+}
+
 func TestClockIsNamed(t *testing.T) {
 	const templates = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {at: {{ now | date \"2006-01-02 15:04:05.000000\" | quote }}, id: {{ randAlpha 5 | quote }}}\n"
 	objects, before, warnings := chartObjects(t, templates, render.Options{Cluster: cluster{version: "v1.34.4"}})

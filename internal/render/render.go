@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -62,10 +61,10 @@ func Render(ctx context.Context, path string, o Options) ([]*unstructured.Unstru
 
 	var objects []*unstructured.Unstructured
 	switch {
+	case IsChart(path):
+		objects, err = renderChart(ctx, path, o)
 	case info.IsDir() && isKustomization(path):
 		objects, err = kustomization(ctx, path)
-	case info.IsDir() && isFile(filepath.Join(path, "Chart.yaml")), strings.HasSuffix(path, ".tgz"):
-		objects, err = renderChart(ctx, path, o)
 	case info.IsDir():
 		objects, err = directory(ctx, path)
 	default:

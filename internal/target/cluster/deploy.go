@@ -95,6 +95,7 @@ func (c *Cluster) Diff(ctx context.Context, r Release) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	objects, t.hookObjects = separate(objects)
 	t.set = kube.NewApplySet(r.App, r.Namespace)
 	t.set.Label(objects)
 	manifests := copies(objects)
@@ -117,7 +118,7 @@ func (c *Cluster) Diff(ctx context.Context, r Release) (string, error) {
 		}
 	}
 	if !r.NoPrune {
-		for _, o := range t.live.Prunable(objects) {
+		for _, o := range t.live.Prunable(slices.Concat(objects, t.hookObjects)) {
 			if r.mayPrune(o) {
 				out.WriteString(diff.Unified(plan.RefOf(o).Long(), o, nil, nil))
 			}
@@ -132,9 +133,12 @@ func (t *transaction) deploy(ctx context.Context, objects []*unstructured.Unstru
 	if held := kube.Latest(t.revisions, kube.RevisionHeld); held != nil {
 		return t.undo(ctx, fmt.Errorf("revision %d of %s is held: finish it with `aksflow resume`, or undo it with `aksflow abort`", held.Number, r.App))
 	}
-	recorded := copies(objects)
+	recorded := copies(slices.Concat(objects, t.hookObjects))
 	changes, err := t.survey(ctx, objects)
 	if err != nil {
+		return t.undo(ctx, err)
+	}
+	if err := t.tryHooks(ctx); err != nil {
 		return t.undo(ctx, err)
 	}
 	prune := t.toPrune(ctx, objects)
@@ -153,6 +157,9 @@ func (t *transaction) deploy(ctx context.Context, objects []*unstructured.Unstru
 // isUpToDate reports whether the cluster has the release already.
 func (t *transaction) isUpToDate(changes []plan.Change) bool {
 	changed := slices.ContainsFunc(changes, func(c plan.Change) bool { return c.Action != plan.Unchanged })
+	if now := kube.Latest(t.revisions, kube.RevisionDeployed); now != nil && len(t.hooks(always)) > 0 && now.Manifests != t.manifests {
+		changed = true // a hook that is deleted after it has run is not there to be compared
+	}
 	return !changed && t.result.Revision > 0 && len(t.journal) == 0
 }
 
@@ -174,7 +181,13 @@ func (t *transaction) carryOut(ctx context.Context, changes []plan.Change, prune
 			return err
 		}
 	}
+	if err := t.runHooks(ctx, t.hooks(before)); err != nil {
+		return err
+	}
 	if err := t.rollOut(ctx, changes, 0); err != nil || t.result.Held {
+		return err
+	}
+	if err := t.runHooks(ctx, t.hooks(after)); err != nil {
 		return err
 	}
 	if err := t.prune(ctx, prune, objects); err != nil {
@@ -240,18 +253,15 @@ func (t *transaction) frontService() string {
 // record writes the record of what is about to be deployed.
 func (t *transaction) record(ctx context.Context, objects []*unstructured.Unstructured) error {
 	r := &t.release
-	number := 1
-	if len(t.revisions) > 0 {
-		number = t.revisions[0].Number + 1
-	}
 	strategy, err := json.Marshal(r.Strategy)
 	if err != nil {
 		return err
 	}
 	t.revision = kube.Revision{
-		Number: number, Status: kube.RevisionPending, User: r.User, Time: time.Now().UTC().Truncate(time.Second),
+		Number: nextNumber(t.revisions), Status: kube.RevisionPending, User: r.User, Time: time.Now().UTC().Truncate(time.Second),
 		Image: r.Image, SourceRevision: r.SourceRevision, RunURL: r.RunURL,
 		Namespaces: r.Namespaces, Strategy: strategy,
+		Manifests: t.manifests, Upgrade: kube.Latest(t.revisions, kube.RevisionDeployed) != nil,
 	}
 	return t.cluster.kube.WriteRevision(ctx, r.App, r.Namespace, &t.revision, objects)
 }

@@ -52,6 +52,9 @@ func (t *transaction) resume(ctx context.Context, objects []*unstructured.Unstru
 	if err := t.rollOut(ctx, changes, 1); err != nil {
 		return err
 	}
+	if err := t.runHooks(ctx, t.hooks(after)); err != nil {
+		return err
+	}
 	return t.prune(ctx, prune, objects)
 }
 

@@ -32,7 +32,7 @@ func (t *transaction) toPrune(ctx context.Context, objects []*unstructured.Unstr
 		}
 		report.Warn(ctx, "objects of the kind %s are not pruned: they may not be listed", kind)
 	}
-	return slices.DeleteFunc(t.live.Prunable(objects), func(o *unstructured.Unstructured) bool {
+	return slices.DeleteFunc(t.live.Prunable(slices.Concat(objects, t.hookObjects)), func(o *unstructured.Unstructured) bool {
 		if t.release.mayPrune(o) {
 			return false
 		}

@@ -39,6 +39,9 @@ type Release struct {
 	// User is who deploys, for records and for others who wait. Default: aksflow.
 	User string
 
+	// Rollback means that Objects are those of an earlier revision. It decides which hooks run.
+	Rollback bool
+
 	// Strategy says how the pods that run Image are replaced. The zero value is a rolling update.
 	Strategy Strategy
 

@@ -37,7 +37,9 @@ func (c *Cluster) Rollback(ctx context.Context, app App, to int) (*Result, error
 		return &Result{}, err
 	}
 	report.Info(ctx, "going back to revision %d of %s, of %s", back.Number, app.Name, back.Time.Format(time.DateTime))
-	return c.Deploy(ctx, app.release(back, objects))
+	release := app.release(back, objects)
+	release.Rollback = true
+	return c.Deploy(ctx, release)
 }
 
 func rollbackTo(app App, revisions []kube.Revision, to int) (*kube.Revision, error) {

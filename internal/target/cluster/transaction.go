@@ -34,6 +34,9 @@ type transaction struct {
 	before    *status.Baseline             // the cluster before anything was applied
 	objects   []*unstructured.Unstructured // the release's, with their namespaces
 
+	hookObjects []*unstructured.Unstructured // those of the release, for whatever event
+	manifests   string                       // the digest of the release's objects
+
 	mu      sync.Mutex
 	order   []plan.Ref
 	results map[plan.Ref]ObjectResult
@@ -163,6 +166,8 @@ func (t *transaction) exclusively(ctx context.Context, do func(context.Context, 
 	if err != nil {
 		return err
 	}
+	t.manifests = digest(r.Objects)
+	objects, t.hookObjects = separate(objects)
 	t.set = kube.NewApplySet(r.App, r.Namespace)
 	t.set.Label(objects)
 	t.objects = objects
