@@ -136,7 +136,7 @@ demo: setup ## deliver the sample app to a real cluster: by push, then by pull w
 down: ## stop what the demo left running
 	@$(SUDO) $(BIN)/aksflow down
 
-# For tests of internal/target/cluster that need running pods: starts a cluster. The command that runs the tests follows.
+# For tests whose names hold OnCluster, which need running pods: starts a cluster. The command that runs the tests follows.
 ON_CLUSTER = $(TEST_ENV) $(BIN)/aksflow up --free-ports kubernetes >/dev/null; \
 	registry=$$($(SUDO) sed -n 's/^ *"registry": "\(.*\)",*$$/\1/p' $(TEST_STATE)/platform/info.json); \
 	$(TEST_ENV) AKSFLOW_TEST_KUBECONFIG=$(TEST_STATE)/platform/kubeconfig AKSFLOW_TEST_REGISTRY=$$registry
@@ -147,7 +147,7 @@ test: setup $(BIN)/gateway-crds $(BIN)/act $(BIN)/gotestsum lint ## every test t
 	printf '\033[36m==>\033[0m tests under the race detector\n'; \
 	$(TEST_ENV) CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --hide-summary skipped -- -race $(RACE); \
 	printf '\033[36m==>\033[0m rollouts that fail, strategies under load, a network that is cut: on a cluster\n'; \
-	$(ON_CLUSTER) $(BIN)/gotestsum --format testname -- -count=1 -timeout 20m ./internal/target/cluster -run OnCluster; \
+	$(ON_CLUSTER) $(BIN)/gotestsum --format testname -- -count=1 -p 1 -timeout 20m ./internal/kube/... ./internal/target/... -run OnCluster; \
 	printf '\033[36m==>\033[0m tests with containers and a cluster\n'; \
 	$(TEST_ENV) $(BIN)/gotestsum --format testname --hide-summary skipped -- -p 1 -timeout 40m $$(go list $(MODULE)/... | grep -vxF -f <(go list $(RACE)))
 
@@ -157,7 +157,7 @@ lint: $(BIN)/staticcheck $(BIN)/actionlint $(BIN)/deadcode ## format, vet, stati
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	if [ -n "$$unformatted" ]; then printf 'gofmt -w these:\n%s\n' "$$unformatted"; exit 1; fi
 	@go vet $(MODULE)/... && $(BIN)/staticcheck $(MODULE)/...
-	@tools/lint/deadcode.sh $(BIN)/deadcode
+	@tools/lint/workspace.sh $(BIN)
 	@# staticcheck does not look at tools/: to check those few lines it reads all of Kubernetes.
 	@for module in $(TOOL_MODULES); do (cd $$module && go vet ./...); done
 	@if ls .github/workflows/*.yml >/dev/null 2>&1; then $(BIN)/actionlint; fi

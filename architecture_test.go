@@ -33,16 +33,18 @@ internal/tool:
 internal/render: internal/core/manifest
 internal/kustomize: internal/core/manifest
 internal/kube:
+internal/git:
 internal/target:
-internal/target/cluster: internal/core/manifest internal/kube internal/render
-internal/target/gitops: internal/core/manifest internal/kube
+internal/target/cluster: internal/core/config internal/core/manifest internal/kube internal/render internal/target
+internal/target/gitops: internal/core/config internal/core/manifest internal/git internal/kustomize internal/render internal/target
+internal/target/gitops/wait: internal/core/config internal/core/manifest internal/git internal/kube
 internal/engine: internal/core/image internal/tool
 internal/engine/conformance:
 internal/localplatform: internal/tool
 internal/localplatform/server: internal/localplatform internal/tool
 internal/testing: internal/core/image internal/localplatform internal/tool
-internal/flow: internal/core internal/kustomize internal/render internal/target
-internal/cli: internal/core internal/engine internal/flow internal/kube/diff internal/kustomize internal/localplatform internal/target
+internal/flow: internal/core internal/git internal/kustomize internal/target
+internal/cli: internal/core internal/engine internal/flow internal/kube/diff internal/localplatform
 .: internal/cli
 cmd/aksflow-platform: internal/localplatform
 ci: internal/core
@@ -60,7 +62,6 @@ var leaves = []string{"internal/core/fault", "internal/core/report", "internal/c
 // testArrows lists what the tests of a room import beyond its arrows.
 const testArrows = `
 internal/engine/conformance: internal/engine internal/localplatform/baseimage
-internal/target/cluster: internal/render
 manifests: internal/render
 internal/render: internal/tool
 test/action: internal/engine internal/localplatform/baseimage

@@ -34,11 +34,6 @@ var environmentCalls = []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "
 
 // exceptions lists what the guards below let pass, as they name it. Remove an entry when it is no longer needed.
 const exceptions = `
-environment internal/core/image
-environment internal/engine
-environment internal/engine/embedded
-environment internal/engine/embedded/buildkitd
-environment internal/flow
 environment internal/target/cluster
 environment internal/target/gitops
 function internal/core/build.integration

@@ -6,13 +6,12 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
-type buildResult struct {
-	Tarball  string `json:"tarball,omitempty"`
-	Digest   string `json:"digest,omitempty"`
-	Revision string `json:"revision,omitempty"`
-}
+type buildResult struct{ *delivery.Built }
 
 func (r buildResult) Text(w io.Writer) {
 	if r.Tarball != "" {
@@ -20,9 +19,12 @@ func (r buildResult) Text(w io.Writer) {
 	}
 }
 
+func (r buildResult) outputs() []report.Output {
+	return []report.Output{{Name: "digest", Value: r.Digest}}
+}
+
 func buildCommand(g *globals) *cobra.Command {
-	p := &place{g: g}
-	var tarball string
+	r := &request{g: g}
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build the image from the app's Dockerfile",
@@ -30,26 +32,17 @@ func buildCommand(g *globals) *cobra.Command {
   aksflow build -o vote.tar          # an OCI tarball for test and publish, also in another job`,
 		Args: exactly(0),
 		RunE: g.run(func(ctx context.Context, _ *cobra.Command, _ []string) (result, error) {
-			d, done, err := p.delivery(ctx)
+			d, done, err := r.open(ctx)
 			if err != nil {
 				return nil, err
 			}
 			defer done()
-			built, err := step(ctx, "build", func(ctx context.Context) (buildResult, string, error) {
-				b, err := d.Build(ctx, tarball)
-				if err != nil {
-					return buildResult{}, "", err
-				}
-				return buildResult{Tarball: tarball, Digest: b.Digest, Revision: b.Source.Commit}, d.Config.App, nil
-			})
-			if err != nil {
-				return nil, err
-			}
-			return built, nil
+			run, err := d.Step(ctx, "build")
+			return buildResult{detail[delivery.Built](run)}, err
 		}),
 	}
-	p.envFlag(cmd.Flags())
-	p.buildFlags(cmd.Flags())
-	cmd.Flags().StringVarP(&tarball, "tarball", "o", "", "write the image to this `FILE`, an OCI tarball")
+	r.envFlag(cmd.Flags())
+	r.buildFlags(cmd.Flags())
+	cmd.Flags().StringVarP(&r.Tarball, "tarball", "o", "", "write the image to this `FILE`, an OCI tarball")
 	return cmd
 }

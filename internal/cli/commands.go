@@ -2,7 +2,7 @@ package cli
 
 import "github.com/spf13/cobra"
 
-// pipelineCommands are the verbs that a Dagger module has too, in the order in which a delivery takes them.
+// pipelineCommands are the verbs that deliver, in the order in which a delivery takes them.
 func pipelineCommands(g *globals) []*cobra.Command {
 	return []*cobra.Command{
 		buildCommand(g), testCommand(g), publishCommand(g),

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/aksflow/aksflow/internal/core/config"
-	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/flow"
 )
@@ -19,70 +21,85 @@ func (r deliverResult) Text(w io.Writer) {
 	report.Table(w, []string{"step", "status", "seconds", ""}, r.rows())
 }
 
-// rows are the lines of the summary: step, status, seconds, message.
+// rows are the lines of the table: step, status, seconds, message.
 func (r deliverResult) rows() [][]string {
 	var rows [][]string
 	for _, s := range r.Steps {
 		seconds := fmt.Sprintf("%.1f", s.Seconds)
-		if s.Status == flow.Skipped {
+		if s.Status == delivery.Skipped {
 			seconds = ""
 		}
-		rows = append(rows, []string{s.Name, s.Status, seconds, s.Message})
+		rows = append(rows, []string{s.Name, string(s.Status), seconds, s.Message})
 	}
 	return rows
 }
 
+func (r deliverResult) outputs() []report.Output {
+	return []report.Output{
+		{Name: "image", Value: r.Image}, {Name: "digest", Value: ref.Read(r.Image).Digest},
+		{Name: "environment", Value: r.Environment}, {Name: "target", Value: r.Target},
+		{Name: "commit", Value: r.Commit}, {Name: "pull-request", Value: r.PullRequest}, {Name: "revision", Value: ordinal(r.Revision)},
+	}
+}
+
+func (r deliverResult) markdown(err error) string {
+	var b strings.Builder
+	title := "✔ Delivered to"
+	if err != nil {
+		title = "✘ Not delivered to"
+	}
+	fmt.Fprintf(&b, "### %s %s (%s)\n\n", title, r.Environment, r.Target)
+	for _, line := range [][2]string{{"Image", r.Image}, {"Commit", r.Commit}} {
+		if line[1] != "" {
+			fmt.Fprintf(&b, "%s `%s`\n\n", line[0], line[1])
+		}
+	}
+	if r.PullRequest != "" {
+		fmt.Fprintf(&b, "Pull request <%s>\n\n", r.PullRequest)
+	}
+	b.WriteString(report.MarkdownTable([]string{"Step", "Status", "Seconds", ""}, r.rows()))
+	if err != nil {
+		b.WriteString("\n" + report.MarkdownBlock(err.Error()))
+	}
+	return b.String() + "\n"
+}
+
 func deliverCommand(g *globals) *cobra.Command {
-	p := &place{g: g}
-	var ref, target, reports string
-	d := &flow.Delivery{}
+	r := &request{g: g}
+	r.ByRef = true
 	cmd := &cobra.Command{
 		Use:   "deliver",
 		Short: "All of it: build, test, publish, then deploy (push) or bump and wait (pull)",
+		Long: `Builds, tests and publishes the image, and brings it to the environment that the git ref maps to. A git ref that maps to
+none is built and tested, and that is all.`,
 		Example: `  aksflow deliver --env local --target pull
   aksflow deliver                    # the environment that the current branch or tag maps to`,
 		Args: exactly(0),
 		RunE: g.run(func(ctx context.Context, _ *cobra.Command, _ []string) (result, error) {
-			decision, err := p.decide(ctx, ref)
-			if err != nil {
-				return nil, err
-			}
-			opened, done, err := p.delivery(ctx)
+			d, done, err := r.open(ctx)
 			if err != nil {
 				return nil, err
 			}
 			defer done()
-			opened.Deploy, opened.NoCache, opened.Force, opened.Sync = d.Deploy, d.NoCache, d.Force, d.Sync
-			opened.Deploy.User = whoami()
-			opened.Tags = decision.Tags
-			switch target {
-			case "":
-			case config.Push, config.Pull:
-				opened.Environment.Target = target
-			default:
-				return nil, fault.Usagef("--target %q: want push or pull", target)
-			}
-			if opened.Environment.Target == config.Pull && opened.Environment.GitOps.Repo == "" {
-				return nil, fault.Usagef("%s: the environment %s names no git repository: set its gitops.repo", opened.Config.Path(), p.env)
-			}
-			r, err := opened.Run(ctx, reports)
-			if err == nil && !r.Changed() {
-				report.Info(ctx, "nothing new: %s runs this source already", p.env)
-			}
-			return deliverResult{r}, err
+			delivered, err := d.Deliver(ctx)
+			return deliverResult{delivered}, err
 		}),
 	}
 	f := cmd.Flags()
-	p.envFlag(f)
-	p.buildFlags(f)
-	p.registryFlags(f)
-	p.clusterFlags(f)
-	f.StringVar(&ref, "ref", "", "the git ref that decides the environment (default: that of the CI run, else of the work tree)")
-	f.StringVar(&target, "target", "", "push or pull (default: that of the environment)")
-	f.StringVar(&reports, "report", "", "write the tests' JUnit XML into this `DIR`")
-	f.BoolVar(&d.NoCache, "no-cache", false, "run tests again whose content did not change")
-	f.BoolVar(&d.Force, "force", false, "pull: set the image also when a later commit rolled it back")
-	f.BoolVar(&d.Sync, "sync", false, "pull: ask the operator for a sync where it is not automated")
-	releaseFlags(f, &d.Deploy)
+	r.envFlag(f)
+	r.buildFlags(f)
+	r.registryFlags(f)
+	r.clusterFlags(f)
+	r.renderFlags(f)
+	f.StringVar(&r.Ref, "ref", "", "the git ref that decides the environment (default: that of the CI run, else of the work tree)")
+	f.StringVar(&r.Set.Target, "target", "", strings.Join(config.Targets(), " or ")+" (default: that of the environment)")
+	f.StringVar(&r.Reports, "report", "", "write the tests' JUnit XML into this `DIR`")
+	f.BoolVar(&r.NoCache, "no-cache", false, "run tests again whose content did not change")
+	f.BoolVar(&r.Options.Pull.Force, "force", false, "pull: set the image also when a later commit rolled it back")
+	f.BoolVar(&r.Options.Pull.Sync, "sync", false, "pull: ask the operator for a sync where it is not automated")
+	r.applyFlags(f)
+	r.rolloutFlags(f)
+	r.graceFlag(f)
+	r.recordFlags(f)
 	return cmd
 }

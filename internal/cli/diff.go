@@ -9,17 +9,15 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/kube/diff"
 )
 
-// errDiffers is diff's exit code 1: nothing went wrong, and there is nothing more to say.
+// errDiffers is diff's exit code 1: nothing failed, and there is nothing more to say.
 var errDiffers = errors.New("the cluster differs from the manifests")
 
-type diffResult struct {
-	Diff    string `json:"diff"`
-	Changed bool   `json:"changed"`
-}
+type diffResult struct{ *delivery.Difference }
 
 // Text prints the diff, coloured on a terminal.
 func (r diffResult) Text(w io.Writer) {
@@ -31,46 +29,33 @@ func (r diffResult) Text(w io.Writer) {
 }
 
 func diffCommand(g *globals) *cobra.Command {
-	t := &target{place: place{g: g}}
+	r := &request{g: g}
 	cmd := &cobra.Command{
 		Use:   "diff",
 		Short: "Show what deploy would change; exits with 0 for nothing, 1 for something, 2 for an error",
 		Args:  exactly(0),
 		RunE: g.run(func(ctx context.Context, _ *cobra.Command, _ []string) (result, error) {
-			out, err := t.diff(ctx)
+			d, done, err := r.open(ctx)
 			if err != nil {
-				return nil, fault.Usage(err)
+				return nil, err
 			}
-			if out.Changed {
-				return out, errDiffers
+			defer done()
+			out, err := d.Diff(ctx)
+			switch {
+			case err != nil && ctx.Err() == nil:
+				err = fault.Usage(err)
+			case err == nil && out.Changed:
+				err = errDiffers
 			}
-			return out, nil
+			return diffResult{out}, err
 		}),
 	}
-	t.flags(cmd.Flags())
-	t.imageFlag(cmd.Flags())
-	cmd.Flags().BoolVar(&t.release.NoPrune, "no-prune", false, "leave out what left the manifests")
+	f := cmd.Flags()
+	r.envFlag(f)
+	r.clusterFlags(f)
+	r.appFlags(f)
+	r.renderFlags(f)
+	r.imageFlag(f)
+	r.applyFlags(f)
 	return cmd
-}
-
-func (t *target) diff(ctx context.Context) (diffResult, error) {
-	d, done, err := t.open(ctx)
-	if err != nil {
-		return diffResult{}, err
-	}
-	defer done()
-	source, err := d.Source(ctx)
-	if err != nil {
-		return diffResult{}, err
-	}
-	release, err := d.Release(ctx, t.image, source)
-	if err != nil {
-		return diffResult{}, err
-	}
-	cluster, err := d.Cluster(ctx)
-	if err != nil {
-		return diffResult{}, err
-	}
-	unified, err := cluster.Diff(ctx, release)
-	return diffResult{Diff: unified, Changed: unified != ""}, err
 }

@@ -2,27 +2,17 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/flow"
 )
 
-type planResult struct {
-	Environment string   `json:"environment"`
-	Target      string   `json:"target,omitempty"`
-	Registry    string   `json:"registry,omitempty"`
-	Image       string   `json:"image"`
-	Version     string   `json:"version"`
-	Tags        []string `json:"tags"`
-	Steps       []string `json:"steps"`
-	Reason      string   `json:"reason"`
-}
+type planResult struct{ *flow.Plan }
 
 func (r planResult) Text(w io.Writer) {
 	rows := [][]string{}
@@ -46,42 +36,31 @@ func (r planResult) Text(w io.Writer) {
 	report.Table(w, []string{"deliver", ""}, rows)
 }
 
+func (r planResult) outputs() []report.Output {
+	return []report.Output{{Name: "environment", Value: r.Environment}, {Name: "target", Value: r.Target}}
+}
+
 func planCommand(g *globals) *cobra.Command {
-	var ref string
+	r := &request{g: g}
+	r.ByRef = true
 	cmd := &cobra.Command{
 		Use:     "plan",
 		Short:   "Say what deliver would do for a git ref, and why",
 		Example: "  aksflow plan --ref refs/heads/release/1.4.0",
 		Args:    exactly(0),
-		RunE: g.run(func(_ context.Context, _ *cobra.Command, _ []string) (result, error) {
-			cfg, err := config.Load(g.config)
+		RunE: g.run(func(ctx context.Context, _ *cobra.Command, _ []string) (result, error) {
+			d, done, err := r.open(ctx)
 			if err != nil {
 				return nil, err
 			}
-			decision, err := decideRef(cfg, ref)
-			if err != nil {
-				return nil, err
-			}
-			if cfg, err = cfg.Expand(decision.Environment, os.LookupEnv); err != nil {
-				return nil, err
-			}
-			out := planResult{
-				Environment: decision.Environment, Image: cfg.Image, Version: decision.Version, Tags: decision.Tags,
-				Steps: []string{"build", "test"}, Reason: decision.Reason,
-			}
-			e := cfg.Environments[decision.Environment]
-			if e == nil {
-				return out, nil
-			}
-			out.Target, out.Registry = e.Target, e.Registry
-			if e.Target == config.Push {
-				out.Steps = append(out.Steps, "publish", fmt.Sprintf("deploy %s", e.Manifests))
-			} else {
-				out.Steps = append(out.Steps, "publish", fmt.Sprintf("bump %s in %s", e.GitOps.Path, e.GitOps.Repo), "wait")
-			}
-			return out, nil
+			defer done()
+			p, err := d.Plan()
+			return planResult{p}, err
 		}),
 	}
-	cmd.Flags().StringVar(&ref, "ref", "", "a git ref (default: that of the CI run, else of the work tree)")
+	f := cmd.Flags()
+	r.envFlag(f)
+	f.StringVar(&r.Ref, "ref", "", "a git ref (default: that of the CI run, else of the work tree)")
+	f.StringVar(&r.Set.Target, "target", "", strings.Join(config.Targets(), " or ")+" (default: that of the environment)")
 	return cmd
 }

@@ -1,15 +1,16 @@
-// Package cli is the aksflow command line: one file a verb, flags in, one result out. What a verb does is in the
-// packages that it calls.
+// Package cli is the aksflow command line. Each verb is one file: flags become a request to package flow, and its result
+// becomes text, one JSON document, and what a CI system takes from a step. This is the only package that reads the
+// process's environment for a delivery.
 package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
 )
@@ -36,25 +38,24 @@ type globals struct {
 	stderr  *os.File
 	github  *report.GitHub // the log of a GitHub Actions step; nil elsewhere
 	started bool           // a verb's own code was reached
-}
-
-// result is what a verb found out. It goes to stdout: as a JSON document, or as its own text.
-type result interface {
-	// Text writes what a person or a shell script wants to read.
-	Text(w io.Writer)
+	printed bool           // stdout has its JSON document
 }
 
 // Execute runs the command line and returns the exit code: fault.ExitCode's, with 130 when a signal ended the run.
 func Execute(args []string, version string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// The first signal ends the run in order; from then on a second one kills at once.
+	// The first signal ends the run in order. From then on a second one kills at once.
 	context.AfterFunc(ctx, stop)
 
 	g := &globals{version: version, stdout: os.Stdout, stderr: os.Stderr}
 	if os.Getenv("GITHUB_ACTIONS") == "true" {
 		g.github = report.NewGitHub(g.stderr, os.Getenv("GITHUB_WORKSPACE"))
 	}
+	return g.execute(ctx, args)
+}
+
+func (g *globals) execute(ctx context.Context, args []string) int {
 	root := newRoot(g)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -64,10 +65,25 @@ func Execute(args []string, version string) int {
 	if err != nil && !errors.Is(err, errDiffers) {
 		g.printError(err)
 	}
-	if err != nil && ctx.Err() != nil {
+	code := exitCode(ctx, err)
+	if err != nil && !g.printed && wantsJSON(args) {
+		_ = g.printJSON(nil, err, code)
+	}
+	return code
+}
+
+// exitCode is fault.ExitCode's, with 130 when a signal ended the run.
+func exitCode(ctx context.Context, err error) int {
+	if err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return fault.ExitInterrupted
 	}
 	return fault.ExitCode(err)
+}
+
+// wantsJSON reports whether the arguments ask for JSON, also where they could not be parsed.
+func wantsJSON(args []string) bool {
+	i := slices.Index(args, "--output")
+	return slices.Contains(args, "--output=json") || i >= 0 && i+1 < len(args) && args[i+1] == "json"
 }
 
 func newRoot(g *globals) *cobra.Command {
@@ -75,8 +91,8 @@ func newRoot(g *globals) *cobra.Command {
 		Use:   "aksflow",
 		Short: "Deliver an application to Azure Kubernetes Service: build, test, publish, deploy",
 		Long: `aksflow delivers an application to Azure Kubernetes Service (AKS) from one set of functions that behave the same on a
-laptop and in CI: build the image, test those very bytes, push them, and roll them out, either by applying the manifests
-(push) or by writing the digest to git for Argo CD or Flux (pull).`,
+laptop and in CI: it builds the image, tests those very bytes, pushes them, and rolls them out, either by applying the
+manifests (push) or by writing the digest to git for Argo CD or Flux (pull).`,
 		Version:       g.version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -93,11 +109,12 @@ laptop and in CI: build the image, test those very bytes, push them, and roll th
 	f.StringVar(&g.engine, "engine", "", "what runs the containers: auto, dagger or embedded (default $AKSFLOW_ENGINE, else auto)")
 	f.StringVar(&g.output, "output", "text", "what stdout gets: text, or json (one document)")
 	f.BoolVarP(&g.verbose, "verbose", "v", false, "show the output of what runs in containers")
-	f.DurationVar(&g.timeout, "timeout", 0, "end the run after this long, such as 90s or 10m (default: no limit)")
+	f.DurationVar(&g.timeout, "timeout", 0,
+		fmt.Sprintf("end the run after this long, such as 90s or 10m (default: each step ends after %s, a canary's pauses not counted)", minutes(delivery.DefaultLimit)))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fault.Usagef("%w\nSee %s --help", err, cmd.CommandPath())
 	})
-	cobra.EnableCommandSorting = false // a delivery's order says more than the alphabet's
+	cobra.EnableCommandSorting = false // the order of a delivery says more than the alphabet
 	root.CompletionOptions.HiddenDefaultCmd = true
 
 	root.AddGroup(
@@ -115,7 +132,10 @@ laptop and in CI: build the image, test those very bytes, push them, and roll th
 	return root
 }
 
-// exactly is cobra's ExactArgs, as a misuse.
+// minutes writes a duration as a flag takes it, without a tail of zeros: 30m.
+func minutes(d time.Duration) string { return strings.TrimSuffix(d.String(), "0s") }
+
+// exactly is cobra's ExactArgs, as a usage error.
 func exactly(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
@@ -125,7 +145,7 @@ func exactly(n int) cobra.PositionalArgs {
 	}
 }
 
-// run wraps a verb: its events are shown as they come, its result is printed at the end, also beside an error where
+// run wraps a verb: its events are shown as they come, and its result is printed at the end, also beside an error where
 // there is one.
 func (g *globals) run(verb func(ctx context.Context, cmd *cobra.Command, args []string) (result, error)) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
@@ -139,12 +159,10 @@ func (g *globals) run(verb func(ctx context.Context, cmd *cobra.Command, args []
 		sink, closeSink := g.sink()
 		ctx = report.With(ctx, sink)
 		res, err := verb(ctx, cmd, args)
-		tellWorkflow(ctx, res, err)
+		writeCI(ctx, res, err)
 		closeSink()
-		if res != nil {
-			if printErr := g.print(res); err == nil && printErr != nil {
-				err = fmt.Errorf("writing the result: %w", printErr)
-			}
+		if printErr := g.print(res, err, exitCode(cmd.Context(), err)); err == nil && printErr != nil {
+			err = fmt.Errorf("writing the result: %w", printErr)
 		}
 		return err
 	}
@@ -165,17 +183,6 @@ func (g *globals) sink() (report.Sink, func()) {
 	default:
 		return report.NewPlain(g.stderr, g.verbose), func() {}
 	}
-}
-
-func (g *globals) print(res result) error {
-	if g.output == "text" {
-		res.Text(g.stdout)
-		return nil
-	}
-	enc := json.NewEncoder(g.stdout)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(res)
 }
 
 func (g *globals) printError(err error) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +12,6 @@ import (
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
-	"github.com/aksflow/aksflow/internal/engine"
 	"github.com/aksflow/aksflow/internal/localplatform"
 )
 
@@ -80,10 +78,10 @@ Parts: ` + strings.Join(parts, ", ") + ". Without any: registry, git, kubernetes
 	return cmd
 }
 
-// prepare puts the manifests of the environments that are on the platform into its git server. Without an aksflow.yaml
-// there are none.
+// prepare sets up the environments of aksflow.yaml that are on the local platform, as far as what they need runs.
+// Without an aksflow.yaml there are none.
 func (g *globals) prepare(ctx context.Context, info *localplatform.Info) error {
-	if _, err := os.Stat(g.config); err != nil || info.Git == "" {
+	if _, err := os.Stat(g.config); err != nil {
 		return nil
 	}
 	cfg, err := config.Load(g.config)
@@ -91,56 +89,28 @@ func (g *globals) prepare(ctx context.Context, info *localplatform.Info) error {
 		return err
 	}
 	for _, name := range cfg.Names() {
-		if e := cfg.Environments[name]; e.Platform == config.LocalPlatform && e.Target == config.Pull {
-			if err := seed(ctx, info, cfg, e); err != nil {
-				return err
-			}
+		e := cfg.Environments[name]
+		if e.Platform != config.LocalPlatform || e.GitOps.Setup != "" && !info.Has(localplatform.Part(e.GitOps.Operator)) {
+			continue
+		}
+		r := &request{g: g}
+		r.Env = name
+		d, done, err := r.open(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+		if err := d.Prepare(ctx); err != nil {
+			return fmt.Errorf("preparing the environment %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// seed puts the tree of manifests that the environment's are a part of into the git server: an overlay builds on what
-// stands beside it.
-func seed(ctx context.Context, info *localplatform.Info, cfg *config.Config, e *config.Environment) error {
-	top, _, _ := strings.Cut(filepath.ToSlash(e.Manifests), "/")
-	dir, err := os.MkdirTemp("", "aksflow-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	if err := os.CopyFS(filepath.Join(dir, top), os.DirFS(cfg.Abs(top))); err != nil {
-		return fmt.Errorf("copying %s for the platform's git server: %w", top, err)
-	}
-	if _, err := info.Seed(ctx, cfg.App, e.GitOps.Branch, dir); err != nil {
-		return fmt.Errorf("putting %s into the platform's git server: %w", top, err)
-	}
-	return nil
-}
-
-type downResult struct{}
-
-func (downResult) Text(io.Writer) {}
-
-func downCommand(g *globals) *cobra.Command {
-	return &cobra.Command{
-		Use:   "down",
-		Short: "Stop the local platform and the engine, and leave nothing of them running",
-		Args:  exactly(0),
-		RunE: g.run(func(ctx context.Context, _ *cobra.Command, _ []string) (result, error) {
-			return step(ctx, "down", func(ctx context.Context) (result, string, error) {
-				state, dir, err := g.stateDirs()
-				if err != nil {
-					return nil, "", err
-				}
-				if err := localplatform.Down(ctx, dir); err != nil {
-					return nil, "", err
-				}
-				if err := engine.Down(ctx, state); err != nil {
-					return nil, "", err
-				}
-				return downResult{}, "nothing runs; caches stay in " + state, nil
-			})
-		}),
-	}
+// step runs what is no step of a delivery, and says how it ended.
+func step(ctx context.Context, name string, do func(context.Context) (res result, summary string, err error)) (result, error) {
+	ctx, end := report.Start(ctx, name)
+	res, summary, err := do(ctx)
+	end(summary, err)
+	return res, err
 }

@@ -7,13 +7,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/aksflow/aksflow/internal/core/fault"
-	"github.com/aksflow/aksflow/internal/target/gitops"
+	"github.com/aksflow/aksflow/internal/core/delivery"
 )
 
-// waitResult prints one line an object.
-type waitResult struct{ *gitops.WaitResult }
+type waitResult struct{ *delivery.Waited }
 
+// Text prints one line for each object.
 func (r waitResult) Text(w io.Writer) {
 	for _, o := range r.Objects {
 		state := "ready"
@@ -25,40 +24,31 @@ func (r waitResult) Text(w io.Writer) {
 }
 
 func waitCommand(g *globals) *cobra.Command {
-	p := &place{g: g}
-	var image, commit string
-	var sync bool
+	r := &request{g: g}
 	cmd := &cobra.Command{
 		Use:     "wait",
 		Short:   "Wait until Argo CD or Flux has applied a commit and the pods run the digest",
 		Example: "  aksflow wait --env production --image myregistry.azurecr.io/vote@sha256:… --commit 1a2b3c4",
 		Args:    exactly(0),
 		RunE: g.run(func(ctx context.Context, _ *cobra.Command, _ []string) (result, error) {
-			if image == "" {
-				return nil, fault.Usage(errNoImage)
+			if r.Image == "" {
+				return nil, errNoImage
 			}
-			d, done, err := p.delivery(ctx)
+			d, done, err := r.open(ctx)
 			if err != nil {
 				return nil, err
 			}
 			defer done()
-			if err := p.need(d.Config.Names()); err != nil {
-				return nil, err
-			}
-			d.Sync = sync
-			return step(ctx, "wait", func(ctx context.Context) (result, string, error) {
-				r, err := d.Wait(ctx, commit, image)
-				if err != nil {
-					return nil, "", err
-				}
-				return waitResult{r}, fmt.Sprintf("%s runs it", r.Name), nil
-			})
+			run, err := d.Step(ctx, "wait")
+			return waitResult{detail[delivery.Waited](run)}, err
 		}),
 	}
-	p.envFlag(cmd.Flags())
-	p.clusterFlags(cmd.Flags())
-	cmd.Flags().StringVar(&image, "image", "", "the reference that the pods must run, with its digest")
-	cmd.Flags().StringVar(&commit, "commit", "", "the commit to follow (default: whatever the branch has)")
-	cmd.Flags().BoolVar(&sync, "sync", false, "ask the operator for a sync where it is not automated")
+	f := cmd.Flags()
+	r.envFlag(f)
+	r.clusterFlags(f)
+	r.graceFlag(f)
+	f.StringVar(&r.Image, "image", "", "the reference that the pods must run, with its digest")
+	f.StringVar(&r.Commit, "commit", "", "the commit to follow (default: whatever the branch has)")
+	f.BoolVar(&r.Options.Pull.Sync, "sync", false, "ask the operator for a sync where it is not automated")
 	return cmd
 }

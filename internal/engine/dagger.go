@@ -1,12 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -32,15 +32,11 @@ type found struct {
 }
 
 // findDagger looks for a Dagger engine without starting or fetching anything. The error says what is missing.
-func findDagger(ctx context.Context) (found, error) {
-	if port := os.Getenv(envSessionPort); port != "" {
+func findDagger(ctx context.Context, env environment) (found, error) {
+	if env[envSessionPort] != "" {
 		return found{why: envSessionPort + " is set"}, nil
 	}
-	name := "dagger"
-	if bin := os.Getenv(envCLI); bin != "" {
-		name = bin
-	}
-	cli, err := exec.LookPath(name)
+	cli, err := exec.LookPath(cmp.Or(env[envCLI], "dagger"))
 	if err != nil {
 		return found{}, fmt.Errorf("there is no dagger %s on PATH (see https://docs.dagger.io/install)", wantVersion())
 	}
@@ -51,10 +47,10 @@ func findDagger(ctx context.Context) (found, error) {
 	if minor(version) != minor(engineconn.CLIVersion) {
 		return found{}, fmt.Errorf("%s is version %s, and this aksflow speaks with %s", cli, version, wantVersion())
 	}
-	if host := os.Getenv(envRunnerHost); host != "" {
+	if env[envRunnerHost] != "" {
 		return found{cli: cli, why: fmt.Sprintf("%s %s is there and %s names an engine", cli, version, envRunnerHost)}, nil
 	}
-	if err := dockerAnswers(ctx); err != nil {
+	if err := dockerAnswers(ctx, env["DOCKER_HOST"]); err != nil {
 		return found{}, fmt.Errorf("%s %s needs Docker to run its engine, and %w; or set %s to a running engine", cli, version, err, envRunnerHost)
 	}
 	return found{cli: cli, why: fmt.Sprintf("%s %s and Docker are there", cli, version)}, nil
@@ -71,11 +67,11 @@ func minor(version string) string {
 // versionOutput matches what `dagger version` prints: "dagger v0.21.8 (registry.dagger.io/engine:v0.21.8) linux/amd64".
 var versionOutput = regexp.MustCompile(`(?m)^dagger (v?[0-9]+\.[0-9]+\.[0-9]+\S*)`)
 
-// asking bounds how long a program or a daemon may take to say that it is there.
-const asking = 5 * time.Second
+// probeTimeout is how long a program may take to print its version, and a daemon to accept a connection.
+const probeTimeout = 5 * time.Second
 
 func cliVersion(ctx context.Context, cli string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, asking)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, cli, "version").Output()
 	if err != nil {
@@ -88,13 +84,9 @@ func cliVersion(ctx context.Context, cli string) (string, error) {
 	return m[1], nil
 }
 
-// dockerAnswers checks that something listens where Docker should.
-func dockerAnswers(ctx context.Context) error {
-	host := os.Getenv("DOCKER_HOST")
-	if host == "" {
-		host = "unix:///var/run/docker.sock"
-	}
-	u, err := url.Parse(host)
+// dockerAnswers checks that something listens at the address of Docker, in the form of DOCKER_HOST.
+func dockerAnswers(ctx context.Context, host string) error {
+	u, err := url.Parse(cmp.Or(host, "unix:///var/run/docker.sock"))
 	if err != nil {
 		return fmt.Errorf("DOCKER_HOST is no URL: %w", err)
 	}
@@ -106,7 +98,7 @@ func dockerAnswers(ctx context.Context) error {
 	default:
 		return nil // ssh and the like: the CLI will find out
 	}
-	dialer := net.Dialer{Timeout: asking}
+	dialer := net.Dialer{Timeout: probeTimeout}
 	conn, err := dialer.DialContext(ctx, network, address)
 	if err != nil {
 		return fmt.Errorf("no Docker answers: %w", err)
@@ -115,9 +107,9 @@ func dockerAnswers(ctx context.Context) error {
 }
 
 // connectDagger connects through the CLI that was found. The SDK, left to itself, would download one.
-func connectDagger(ctx context.Context, f found) (*Session, error) {
-	if f.cli != "" {
-		if err := os.Setenv(envCLI, f.cli); err != nil {
+func connectDagger(ctx context.Context, f found, o Options) (*Session, error) {
+	if f.cli != "" && o.Setenv != nil {
+		if err := o.Setenv(envCLI, f.cli); err != nil {
 			return nil, err
 		}
 	}

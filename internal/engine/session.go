@@ -1,5 +1,5 @@
-// Package engine decides where a Dagger graph runs, and connects to it: a Dagger engine where there is one, else the
-// embedded engine of package engine. Its callers get a [dagger.Client] and need not know which it is.
+// Package engine decides where a Dagger graph runs, and connects to it: to a Dagger engine if there is one, else to the
+// embedded engine of package embedded. Its callers get a [dagger.Client] and need not know which engine answers.
 package engine
 
 import (
@@ -7,8 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"dagger.io/dagger"
@@ -19,20 +19,25 @@ import (
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
 )
 
-// The engines that Options.Engine and AKSFLOW_ENGINE may name.
+// The engines that Options.Engine and the variable AKSFLOW_ENGINE may name.
 const (
 	Auto     = "auto"     // a Dagger engine if one is at hand, else the embedded one
 	Dagger   = "dagger"   // a Dagger engine, or an error that says what is missing
 	Embedded = "embedded" // the embedded engine (Linux, root)
 )
 
-// Options says where a session runs. The zero value is what a user without flags gets.
+// Options says where a session runs. Nothing here reads the process's environment: package cli passes it in.
 type Options struct {
-	// Engine is Auto, Dagger or Embedded. Empty means $AKSFLOW_ENGINE, and Auto where that is empty too.
+	// Engine is Auto, Dagger or Embedded. Empty means AKSFLOW_ENGINE of Env, and Auto if that is empty too.
 	Engine string
 	// State is the state directory; the embedded engine keeps its daemon, cache and log in State/engine. Empty means
 	// [StateDir]'s default.
 	State string
+	// Env is the caller's environment as os.Environ returns it.
+	Env []string
+	// Setenv sets a variable of the process. The Dagger SDK learns from one of them which dagger program to start.
+	// Needed for Dagger engines only.
+	Setenv func(name, value string) error
 	// IdleTimeout is how long the embedded engine's daemon stays up after its last session. Zero means 15 minutes.
 	IdleTimeout time.Duration
 }
@@ -54,37 +59,38 @@ func (s *Session) Close() error { return s.client.Close() }
 
 // Connect opens a session. Canceling ctx ends whatever runs in it; Close is still to be called.
 //
-// An unknown engine name is a misuse in the sense of package report. Every other error says what the chosen engine
-// lacks and how to get it.
+// An unknown engine name is a usage error (package fault). Every other error says what the chosen engine lacks and how to
+// get it.
 func Connect(ctx context.Context, o Options) (*Session, error) {
-	switch want := cmp.Or(o.Engine, os.Getenv("AKSFLOW_ENGINE"), Auto); want {
+	env := newEnvironment(o.Env)
+	switch want := cmp.Or(o.Engine, env["AKSFLOW_ENGINE"], Auto); want {
 	case Embedded:
 		return connectEmbedded(ctx, o)
 	case Dagger:
-		found, err := findDagger(ctx)
+		found, err := findDagger(ctx, env)
 		if err != nil {
 			return nil, err
 		}
-		return connectDagger(ctx, found)
+		return connectDagger(ctx, found, o)
 	case Auto:
-		found, err := findDagger(ctx)
+		found, err := findDagger(ctx, env)
 		if err != nil {
 			report.Info(ctx, "engine: embedded, because %v", err)
 			return connectEmbedded(ctx, o)
 		}
 		report.Info(ctx, "engine: Dagger, because %s", found.why)
-		return connectDagger(ctx, found)
+		return connectDagger(ctx, found, o)
 	default:
 		return nil, fault.Usagef("engine %q: want %s, %s or %s (--engine or AKSFLOW_ENGINE)", want, Auto, Dagger, Embedded)
 	}
 }
 
 func connectEmbedded(ctx context.Context, o Options) (*Session, error) {
-	state, err := StateDir(o.State)
+	state, err := StateDir(o.State, o.Env)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := embedded.Open(ctx, embedded.Options{Dir: engineDir(state), Idle: o.IdleTimeout})
+	conn, err := embedded.Open(ctx, embedded.Options{Dir: engineDir(state), Idle: o.IdleTimeout, Env: o.Env})
 	if err != nil {
 		return nil, err
 	}
@@ -102,31 +108,39 @@ func engineDir(state string) string { return filepath.Join(state, "engine") }
 // predecessor left on the machine: its bridge, iptables rules, network namespaces and mounts. The cache stays.
 // Sessions that still use the daemon fail.
 func Down(ctx context.Context, state string) error {
-	state, err := StateDir(state)
-	if err != nil {
-		return err
-	}
 	if err := buildkitd.Stop(ctx, engineDir(state)); err != nil {
 		return fmt.Errorf("stop the embedded engine: %w", err)
 	}
 	return nil
 }
 
-// StateDir is where aksflow keeps state: dir if it is not empty, else $AKSFLOW_STATE, else aksflow under
-// $XDG_STATE_HOME (~/.local/state). The answer is absolute; the directory may not exist yet.
-func StateDir(dir string) (string, error) {
-	for _, d := range []string{dir, os.Getenv("AKSFLOW_STATE")} {
-		if d != "" {
-			return filepath.Abs(d)
-		}
+// StateDir is where aksflow keeps state: dir if it is not empty, else AKSFLOW_STATE, else aksflow in XDG_STATE_HOME, else
+// aksflow in .local/state of HOME. The variables are those of env, which has the form of os.Environ. The answer is
+// absolute; the directory may not exist yet.
+func StateDir(dir string, env []string) (string, error) {
+	vars := newEnvironment(env)
+	if dir = cmp.Or(dir, vars["AKSFLOW_STATE"]); dir != "" {
+		return filepath.Abs(dir)
 	}
-	base := os.Getenv("XDG_STATE_HOME")
+	base := vars["XDG_STATE_HOME"]
 	if !filepath.IsAbs(base) { // the XDG specification says to ignore a relative one
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", fmt.Errorf("where to keep state: %w; set AKSFLOW_STATE or pass --state", err)
+		if vars["HOME"] == "" {
+			return "", errors.New("where to keep state: HOME is not set; set AKSFLOW_STATE or pass --state")
 		}
-		base = filepath.Join(home, ".local", "state")
+		base = filepath.Join(vars["HOME"], ".local", "state")
 	}
 	return filepath.Join(base, "aksflow"), nil
+}
+
+// environment are variables by name.
+type environment map[string]string
+
+// newEnvironment reads variables in the form of os.Environ.
+func newEnvironment(env []string) environment {
+	vars := environment{}
+	for _, v := range env {
+		name, value, _ := strings.Cut(v, "=")
+		vars[name] = value
+	}
+	return vars
 }

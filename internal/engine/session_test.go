@@ -16,29 +16,26 @@ import (
 )
 
 func TestStateDir(t *testing.T) {
-	home := t.TempDir()
-	t.Setenv("HOME", home)
 	for _, test := range []struct{ flag, env, xdg, want string }{
-		{want: filepath.Join(home, ".local/state/aksflow")},
+		{want: "/home/me/.local/state/aksflow"},
 		{xdg: "/xdg", want: "/xdg/aksflow"},
-		{xdg: "relative", want: filepath.Join(home, ".local/state/aksflow")},
+		{xdg: "relative", want: "/home/me/.local/state/aksflow"},
 		{env: "/env", xdg: "/xdg", want: "/env"},
 		{flag: "/flag/../other", env: "/env", want: "/other"},
 	} {
-		t.Setenv("AKSFLOW_STATE", test.env)
-		t.Setenv("XDG_STATE_HOME", test.xdg)
-		got, err := StateDir(test.flag)
+		got, err := StateDir(test.flag, []string{"HOME=/home/me", "AKSFLOW_STATE=" + test.env, "XDG_STATE_HOME=" + test.xdg})
 		require.NoError(t, err)
 		assert.Equal(t, test.want, got, "%+v", test)
 	}
+	_, err := StateDir("", nil)
+	assert.ErrorContains(t, err, "set AKSFLOW_STATE or pass --state")
 }
 
 func TestUnknownEngine(t *testing.T) {
 	_, err := Connect(t.Context(), Options{Engine: "docker"})
 	assert.Equal(t, fault.ExitUsage, fault.ExitCode(err))
 	assert.ErrorContains(t, err, "auto, dagger or embedded")
-	t.Setenv("AKSFLOW_ENGINE", "podman")
-	_, err = Connect(t.Context(), Options{})
+	_, err = Connect(t.Context(), Options{Env: []string{"AKSFLOW_ENGINE=podman"}})
 	assert.ErrorContains(t, err, "podman")
 }
 
@@ -133,10 +130,10 @@ func TestFindDagger(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
 			test.set(t, m)
-			found, err := findDagger(t.Context())
+			found, err := findDagger(t.Context(), newEnvironment(os.Environ()))
 			if test.want != "" {
 				assert.ErrorContains(t, err, test.want)
-				_, err = Connect(t.Context(), Options{Engine: Dagger})
+				_, err = Connect(t.Context(), Options{Engine: Dagger, Env: os.Environ()})
 				assert.ErrorContains(t, err, test.want, "asked for by name, it is an error")
 				return
 			}
@@ -151,7 +148,7 @@ func TestAutoSaysWhatItTook(t *testing.T) {
 	t.Setenv("AKSFLOW_BIN", t.TempDir())
 	var told []string
 	ctx := report.With(t.Context(), report.SinkFunc(func(e report.Event) { told = append(told, e.Message) }))
-	_, err := Connect(ctx, Options{State: t.TempDir()})
+	_, err := Connect(ctx, Options{State: t.TempDir(), Env: os.Environ()})
 	require.Error(t, err)
 	require.Len(t, told, 1)
 	assert.Contains(t, told[0], "engine: embedded, because there is no dagger v0.21.x on PATH")

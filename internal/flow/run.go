@@ -6,198 +6,209 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
-	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
 )
 
-// What became of a step.
-const (
-	Done      = "done"
-	Unchanged = "unchanged" // there was nothing to do
-	Failed    = "failed"
-	Skipped   = "skipped" // an earlier step failed
-)
-
-// Step is one line of a delivery's summary.
-type Step struct {
-	Name    string  `json:"name"`
-	Status  string  `json:"status"`
-	Seconds float64 `json:"seconds"`
-	Message string  `json:"message,omitempty"`
-}
-
-// Result is a delivery's summary.
+// Result is what became of a run.
 type Result struct {
-	Steps       []Step `json:"steps"`
-	Image       string `json:"image"`
-	Environment string `json:"environment"`
-	Target      string `json:"target"`
-	// Commit is the one that the operator follows; pull target only.
-	Commit string `json:"commit,omitempty"`
-	// PullRequest is its URL, where the change is proposed.
+	// Delivered reports that the environment runs the image now.
+	Delivered   bool   `json:"delivered"`
+	Environment string `json:"environment"` // "" when the run had none
+	Target      string `json:"target,omitempty"`
+	// Reason says why this environment, or why none.
+	Reason string `json:"reason,omitempty"`
+
+	Image   string          `json:"image"`
+	Version string          `json:"version,omitempty"`
+	Tags    []string        `json:"tags,omitempty"`
+	Source  delivery.Source `json:"source"`
+
+	// Commit is the one that the operator follows, and PullRequest where it is proposed; pull target only.
+	Commit      string `json:"commit,omitempty"`
 	PullRequest string `json:"pullRequest,omitempty"`
-	// Revision is the delivery's number in the cluster; push target only.
-	Revision int `json:"revision,omitempty"`
+	// Revision is the number of the revision that the cluster runs or, if Held is set, of the one that waits for resume
+	// or abort; push target only.
+	Revision int  `json:"revision,omitempty"`
+	Held     bool `json:"held,omitempty"`
+	// RolledBack reports that the deploy failed and that what was there before is back.
+	RolledBack bool `json:"rolledBack,omitempty"`
+
+	Steps []StepResult `json:"steps"`
+	// Changed reports whether a step changed something outside of this machine.
+	Changed bool `json:"-"`
 }
 
-// Changed says whether anything was pushed, committed or applied.
-func (r *Result) Changed() bool {
-	for _, s := range r.Steps {
-		switch s.Name {
-		case "publish", "deploy", "bump":
-			if s.Status != Unchanged {
-				return true
-			}
-		}
+// StepResult is what became of one step.
+type StepResult struct {
+	Name    string            `json:"name"`
+	Status  delivery.Status   `json:"status"`
+	Seconds float64           `json:"seconds"`
+	Message string            `json:"message,omitempty"`
+	Reasons []delivery.Reason `json:"reasons,omitempty"` // why it failed
+	Detail  any               `json:"detail,omitempty"`
+}
+
+// Steps returns all steps of the delivery in their order. Without an environment the image is built and tested.
+func (d *Delivery) Steps() ([]delivery.Step, error) {
+	steps := d.imageSteps()
+	if d.env == nil {
+		return steps, nil
 	}
-	return false
+	own, err := d.target.Steps(d.release(delivery.Source{}), d.Options)
+	return append(steps, own...), err
 }
 
-// Run builds, tests and publishes, and brings the very image that was tested to the environment: by deploy (push), or
-// by bump and wait (pull). The reports of the tests go to reports unless that is "". The result is there also when a
-// step failed.
-func (d *Delivery) Run(ctx context.Context, reports string) (*Result, error) {
-	r := &run{d: d, reports: reports, result: &Result{Environment: d.Environment.Name, Target: d.Environment.Target}}
+// Deliver runs all steps. The result is there also when one failed.
+func (d *Delivery) Deliver(ctx context.Context) (*Result, error) {
+	steps, err := d.Steps()
+	if err != nil {
+		return nil, err
+	}
 	scratch, err := os.MkdirTemp("", "aksflow-")
 	if err != nil {
-		return r.result, fmt.Errorf("making a folder for the image: %w", err)
+		return nil, fmt.Errorf("making a folder for the image: %w", err)
 	}
 	defer os.RemoveAll(scratch)
-	r.tarball = filepath.Join(scratch, "image.tar")
-
-	steps := []step{{"build", r.build}, {"test", r.test}, {"publish", r.publish}}
-	if d.Environment.Target == config.Push {
-		steps = append(steps, step{"deploy", r.deploy})
-	} else {
-		steps = append(steps, step{"bump", r.bump}, step{"wait", r.wait})
-	}
-	for _, s := range steps {
-		err = r.step(ctx, s, err)
-	}
-	return r.result, err
-}
-
-// run is one delivery under way.
-type run struct {
-	d       *Delivery
-	reports string
-	tarball string
-	built   *Built
-	result  *Result
-}
-
-// step is one of its parts. What it returns is said to the reader.
-type step struct {
-	name string
-	do   func(context.Context) (outcome, error)
-}
-
-type outcome struct {
-	message   string
-	unchanged bool // there was nothing to do
-}
-
-// step does one step, unless an earlier one failed, and notes what became of it.
-func (r *run) step(ctx context.Context, s step, failure error) error {
-	if failure != nil {
-		r.result.Steps = append(r.result.Steps, Step{Name: s.name, Status: Skipped})
-		return failure
-	}
-	began := time.Now()
-	ctx, end := report.Start(ctx, s.name)
-	out, err := s.do(ctx)
-	end(out.message, err)
-	done := Step{Name: s.name, Status: Done, Seconds: time.Since(began).Seconds(), Message: out.message}
+	r, err := d.run(ctx, filepath.Join(scratch, "image.tar"), steps...)
 	switch {
-	case err != nil:
-		done.Status, err = Failed, fmt.Errorf("%s: %w", s.name, err)
-	case out.unchanged:
-		done.Status = Unchanged
+	case r == nil:
+	case d.env == nil:
+		report.Warn(ctx, "not delivered: %s", d.Decision.Reason)
+	case err == nil && !r.Changed:
+		report.Info(ctx, "nothing new: %s runs this source already", d.env.Name)
 	}
-	r.result.Steps = append(r.result.Steps, done)
-	return err
+	return r, err
 }
 
-func (r *run) build(ctx context.Context) (outcome, error) {
-	built, err := r.d.Build(ctx, r.tarball)
-	if err != nil {
-		return outcome{}, err
+// Step runs one step by its name. A step of another target than the environment's is found, too: a pull environment can
+// be deployed to directly, and a push environment bumped.
+func (d *Delivery) Step(ctx context.Context, name string) (*Result, error) {
+	find := func(steps []delivery.Step) int {
+		return slices.IndexFunc(steps, func(s delivery.Step) bool { return s.Name == name })
 	}
-	r.built = built
-	return outcome{message: built.Digest}, nil
-}
-
-func (r *run) test(ctx context.Context) (outcome, error) {
-	if t := r.d.Config.Test; t.Unit == nil && t.Integration == nil {
-		return outcome{message: "no tests are configured", unchanged: true}, nil
+	if steps := d.imageSteps(); find(steps) >= 0 {
+		return d.run(ctx, d.Tarball, steps[find(steps)])
 	}
-	results, err := r.d.Test(ctx, r.tarball)
-	if results == nil {
-		return outcome{}, err
+	if _, err := d.Environment(); err != nil {
+		return nil, err
 	}
-	if r.reports != "" {
-		_, writing := results.Write(r.reports)
-		err = errors.Join(err, writing)
-	}
-	return outcome{message: results.Summary()}, err
-}
-
-func (r *run) publish(ctx context.Context) (outcome, error) {
-	pushed, err := r.d.Publish(ctx, r.tarball, r.built.Source)
-	if err != nil {
-		return outcome{}, err
-	}
-	r.result.Image = pushed.Image
-	if pushed.Unchanged {
-		return outcome{message: "nothing to push: the registry has it", unchanged: true}, nil
-	}
-	return outcome{message: pushed.Image}, nil
-}
-
-func (r *run) deploy(ctx context.Context) (outcome, error) {
-	deployed, err := r.d.Push(ctx, r.result.Image, r.built.Source)
-	if deployed == nil {
-		return outcome{}, err
-	}
-	r.result.Revision = deployed.Revision
-	switch {
-	case err != nil && deployed.RolledBack:
-		return outcome{message: fmt.Sprintf("revision %d is back", deployed.Revision)}, err
-	case err == nil && !deployed.Changed():
-		return outcome{message: "nothing to change: the cluster runs it", unchanged: true}, nil
-	}
-	return outcome{message: fmt.Sprintf("revision %d, %s", deployed.Revision, report.Count(len(deployed.Objects), "object"))}, err
-}
-
-func (r *run) bump(ctx context.Context) (outcome, error) {
-	bumped, err := r.d.Bump(ctx, r.result.Image, r.built.Source)
-	if err != nil {
-		return outcome{}, err
-	}
-	r.result.Commit, r.result.PullRequest = bumped.Commit, bumped.PullRequest
-	switch {
-	case bumped.PullRequest != "":
-		return outcome{message: bumped.PullRequest, unchanged: bumped.Unchanged}, nil
-	case bumped.Unchanged:
-		return outcome{message: "nothing to commit: " + bumped.Branch + " has it", unchanged: true}, nil
-	}
-	return outcome{message: fmt.Sprintf("%.12s on %s", bumped.Commit, bumped.Branch)}, nil
-}
-
-func (r *run) wait(ctx context.Context) (outcome, error) {
-	if r.result.PullRequest != "" {
-		return outcome{message: "when the pull request is merged: aksflow wait", unchanged: true}, nil
-	}
-	if r.d.SetupRepo != "" {
-		if err := r.d.SetUp(ctx); err != nil {
-			return outcome{}, err
+	var failed error
+	for _, t := range append([]namedTarget{{d.env.Target, d.target}}, d.targets...) {
+		steps, err := t.Steps(d.release(delivery.Source{}), d.Options)
+		if i := find(steps); i >= 0 {
+			return d.run(ctx, d.Tarball, steps[i])
+		}
+		if failed == nil {
+			failed = err
 		}
 	}
-	state, err := r.d.Wait(ctx, r.result.Commit, r.result.Image)
-	if err != nil {
-		return outcome{}, err
+	if failed == nil {
+		failed = fault.Usagef("no target has the step %s", name)
 	}
-	return outcome{message: fmt.Sprintf("%s runs it, %s", state.Name, report.Count(len(state.Objects), "object"))}, nil
+	return nil, failed
+}
+
+// run runs steps in their order.
+func (d *Delivery) run(ctx context.Context, tarball string, steps ...delivery.Step) (*Result, error) {
+	for _, s := range steps {
+		if s.Check == nil {
+			continue
+		}
+		if err := s.Check(ctx); err != nil {
+			return nil, err
+		}
+	}
+	source, err := d.source(ctx)
+	if err != nil {
+		return nil, err
+	}
+	state := &delivery.State{Release: d.release(source), Tarball: tarball, Commit: d.Commit}
+	result := &Result{Reason: d.Decision.Reason, Version: d.Decision.Version, Source: source, Steps: []StepResult{}}
+	if d.env != nil {
+		result.Environment, result.Target = d.env.Name, d.env.Target
+	}
+	done := map[string]bool{}
+	for _, s := range steps {
+		done[s.Name] = false
+	}
+	var failures []error
+	for _, s := range steps {
+		missing := slices.ContainsFunc(s.Needs, func(need string) bool { ok, part := done[need]; return part && !ok })
+		if missing || ctx.Err() != nil {
+			result.Steps = append(result.Steps, StepResult{Name: s.Name, Status: delivery.Skipped})
+			continue
+		}
+		out, err := d.step(ctx, s, state, result)
+		if err != nil {
+			if len(steps) > 1 {
+				err = fmt.Errorf("%s: %w", s.Name, err)
+			}
+			failures = append(failures, err)
+		}
+		done[s.Name] = err == nil && out.Status != delivery.Held
+	}
+	if len(failures) == 0 && ctx.Err() != nil {
+		failures = append(failures, context.Cause(ctx))
+	}
+	err = errors.Join(failures...)
+	if state.Release.Image.Repository != "" {
+		result.Image = state.Release.Image.String()
+	}
+	result.Delivered = d.env != nil && err == nil && !result.Held && result.PullRequest == ""
+	return result, err
+}
+
+// step runs one step and records what became of it.
+func (d *Delivery) step(ctx context.Context, s delivery.Step, state *delivery.State, result *Result) (delivery.Outcome, error) {
+	began := time.Now()
+	ctx, end := report.Start(ctx, s.Name)
+	limited, cancel := d.limit(ctx, s)
+	out, err := s.Run(limited, state)
+	cancel()
+	end(out.Summary, err)
+	done := StepResult{
+		Name: s.Name, Status: out.Status, Seconds: time.Since(began).Seconds(), Message: out.Summary, Detail: out.Detail,
+		Reasons: delivery.Reasons(err),
+	}
+	switch {
+	case err != nil:
+		done.Status = delivery.Failed
+	case done.Status == "":
+		done.Status = delivery.Done
+	}
+	result.Steps = append(result.Steps, done)
+	result.Changed = result.Changed || s.Changes && done.Status != delivery.Unchanged
+	result.add(out.Detail)
+	return out, err
+}
+
+// limit bounds a step, unless the caller bounded the whole run.
+func (d *Delivery) limit(ctx context.Context, s delivery.Step) (context.Context, context.CancelFunc) {
+	if _, bounded := ctx.Deadline(); bounded {
+		return context.WithCancel(ctx)
+	}
+	limit := s.Limit
+	if limit == 0 {
+		limit = delivery.DefaultLimit
+	}
+	return context.WithTimeoutCause(ctx, limit,
+		fmt.Errorf("%s took more than %s: --timeout sets another limit: %w", s.Name, strings.TrimSuffix(limit.String(), "0s"), context.DeadlineExceeded))
+}
+
+// add takes what concerns the whole run from the detail of a step.
+func (r *Result) add(detail any) {
+	switch detail := detail.(type) {
+	case *delivery.Published:
+		r.Tags = detail.Tags
+	case *delivery.Bumped:
+		r.Commit, r.PullRequest = detail.Commit, detail.PullRequest
+	case *delivery.Deployed:
+		r.Revision, r.Held, r.RolledBack = detail.Revision, detail.Held, detail.RolledBack
+	}
 }

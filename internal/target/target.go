@@ -89,6 +89,8 @@ type PullOptions struct {
 	Force bool
 	// Sync asks the operator for a sync where it is not automated.
 	Sync bool
+	// Strict changes nothing when something cannot be verified, such as a kustomization with a remote base.
+	Strict bool
 	// SkipCI marks the commit so that it starts no workflow; SignOff adds Signed-off-by.
 	SkipCI, SignOff bool
 	// Message is the commit's message, a template. Empty means a default.

@@ -28,7 +28,7 @@ func connect(t *testing.T) (client *dagger.Client, base string) {
 	if name == engine.Embedded && (runtime.GOOS != "linux" || os.Getuid() != 0) {
 		t.Skip("the embedded engine needs Linux and root")
 	}
-	s, err := engine.Connect(t.Context(), engine.Options{Engine: name})
+	s, err := engine.Connect(t.Context(), engine.Options{Engine: name, Env: os.Environ(), Setenv: os.Setenv})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	if base = os.Getenv("AKSFLOW_TEST_BASE"); base == "" {

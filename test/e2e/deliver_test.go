@@ -95,11 +95,14 @@ func TestDeliver(t *testing.T) {
 				assert.Contains(t, r.stderr, "--force")
 				assert.Contains(t, inGit(t, tc.environment), digest(first.Image))
 			} else {
-				var history []struct {
-					Number                        int
-					Status, Image, SourceRevision string
+				var recorded struct {
+					Revisions []struct {
+						Number                        int
+						Status, Image, SourceRevision string
+					}
 				}
-				w.succeed(&history, append([]string{"history"}, to...)...)
+				w.succeed(&recorded, append([]string{"history"}, to...)...)
+				history := recorded.Revisions
 				require.Len(t, history, 3)
 				assert.Equal(t, "deployed", history[0].Status)
 				assert.Equal(t, first.Image, history[0].Image)

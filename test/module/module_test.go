@@ -54,7 +54,7 @@ func TestModule(t *testing.T) {
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
 		t.Skip("the embedded engine needs Linux and root")
 	}
-	s, err := engine.Connect(t.Context(), engine.Options{Engine: engine.Embedded})
+	s, err := engine.Connect(t.Context(), engine.Options{Engine: engine.Embedded, Env: os.Environ()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	host := registrytest.Start(t)

@@ -41,6 +41,13 @@ func (c *checker) local(path []any, value string) {
 	}
 }
 
+// namespace wants a DNS label, as Kubernetes does of a namespace's name.
+func (c *checker) namespace(path []any, value string) {
+	if value != "" && !dnsLabel.MatchString(value) {
+		c.errorf(path, "%q: want a DNS label: lower-case letters, digits and dashes, 63 at most", value)
+	}
+}
+
 // check validates what the types alone do not.
 func (c *Config) check() error {
 	k := &checker{doc: c.file}
@@ -108,7 +115,7 @@ func (e *Environment) check(k *checker, at []any) {
 			}
 		}
 	}
-	k.oneOf(field("target"), e.Target, Push, Pull)
+	k.oneOf(field("target"), e.Target, Targets()...)
 	k.oneOf(field("gitops", "operator"), e.GitOps.Operator, ArgoCD, Flux)
 	k.oneOf(field("rollout", "strategy"), e.Rollout.Strategy, Rolling, Canary, BlueGreen)
 	if e.Platform != "" {
@@ -123,8 +130,12 @@ func (e *Environment) check(k *checker, at []any) {
 	for i, keys := range e.GitOps.Images {
 		keys.check(k, field("gitops", "images", i))
 	}
-	if e.Namespace != "" && !dnsLabel.MatchString(e.Namespace) {
-		k.errorf(field("namespace"), "%q: want a DNS label: lower-case letters, digits and dashes, 63 at most", e.Namespace)
+	for i, file := range e.ValuesFiles {
+		k.local(field("valuesFiles", i), file)
+	}
+	k.namespace(field("namespace"), e.Namespace)
+	for i, namespace := range e.Namespaces {
+		k.namespace(field("namespaces", i), namespace)
 	}
 	if e.Platform == LocalPlatform {
 		return

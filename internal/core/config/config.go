@@ -14,11 +14,14 @@ import (
 	"github.com/aksflow/aksflow/internal/core/fault"
 )
 
-// The ways in which a delivery reaches the cluster.
+// The targets: the ways to an environment.
 const (
 	Push = "push" // aksflow applies the manifests and watches the rollout
 	Pull = "pull" // aksflow writes the digest to git; Argo CD or Flux applies it
 )
+
+// Targets returns the names of all targets.
+func Targets() []string { return []string{Push, Pull} }
 
 // The operators that follow a git repository.
 const (
@@ -111,18 +114,27 @@ type Environment struct {
 	Tags     []string `yaml:"tags"`
 	// Platform is LocalPlatform, or empty.
 	Platform string `yaml:"platform"`
-	// Target is Push or Pull. Empty: Push.
+	// Target is one of Targets. Empty: Push.
 	Target string `yaml:"target"`
 	// Registry is the registry's host, and a path below it if need be: myacr.azurecr.io. Variables are expanded.
 	Registry string `yaml:"registry"`
 	// Manifests is what is deployed: a kustomization, a Helm chart or a directory of manifests, relative to aksflow.yaml.
 	Manifests string `yaml:"manifests"`
-	// Namespace is where the app's objects are.
-	Namespace string  `yaml:"namespace"`
-	Cluster   Cluster `yaml:"cluster"`
+	// Values, ValuesFiles and ReleaseName are for Manifests that are a Helm chart: values as in values.yaml, values files
+	// relative to aksflow.yaml (a later file wins over an earlier one, and Values wins over all), and .Release.Name.
+	// Empty ReleaseName: the chart's name.
+	Values      map[string]any `yaml:"values"`
+	ValuesFiles []string       `yaml:"valuesFiles"`
+	ReleaseName string         `yaml:"releaseName"`
+	// Namespace is where objects go that name no namespace, and a chart's .Release.Namespace.
+	Namespace string `yaml:"namespace"`
+	// Namespaces are further namespaces that objects of Manifests may name; push target only.
+	Namespaces []string `yaml:"namespaces"`
+	Cluster    Cluster  `yaml:"cluster"`
 	// Rollout is how the new version takes over from the old one; push target only.
 	Rollout Rollout `yaml:"rollout"`
-	GitOps  GitOps  `yaml:"gitops"`
+	// GitOps is what the operator follows; pull target only.
+	GitOps GitOps `yaml:"gitops"`
 	// Variables are used where values of this file are expanded and the process's environment does not have them.
 	// Their own values may refer to the process's environment and, with LocalPlatform, to AKSFLOW_REGISTRY.
 	Variables map[string]string `yaml:"variables"`
@@ -146,7 +158,7 @@ type Rollout struct {
 	Strategy string        `yaml:"strategy"` // empty: Rolling
 	Percent  []int         `yaml:"percent"`  // a canary's stages, growing; empty: 10, 50
 	Pause    time.Duration `yaml:"pause"`    // how long each stage is watched, such as 30s
-	Hold     bool          `yaml:"hold"`     // stop at the first stage, for promote or reject
+	Hold     bool          `yaml:"hold"`     // stop at the first stage, for resume or abort
 	Smoke    []Smoke       `yaml:"smoke"`    // what each stage must answer
 }
 
@@ -199,8 +211,7 @@ type ImageKeys struct {
 	Where string `yaml:"-"`
 }
 
-// Load reads and checks a file. Its errors are misuses in the sense of package report, and name the line of every fault
-// found.
+// Load reads and checks a file. Its errors are usage errors (fault.Usage) and name the line of each mistake.
 func Load(path string) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {

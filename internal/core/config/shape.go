@@ -44,6 +44,7 @@ func (s *shapes) value(n *yaml.Node, t reflect.Type, path []any) {
 	}
 	s.seen[shape{n, t}] = true
 	switch t.Kind() {
+	case reflect.Interface: // free form: values of a chart
 	case reflect.Pointer:
 		s.value(n, t.Elem(), path)
 	case reflect.Struct, reflect.Map:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
 // Source is what an image is built from.
@@ -44,6 +45,9 @@ type Environment struct {
 	App string
 	// Repository is where the image is pushed to: HOST/PATH without tag and digest.
 	Repository string
+	// MoreValues are values files for a chart that win over Values, and SetValues assignments in the form of Helm's --set
+	// that win over all.
+	MoreValues, SetValues []string
 	// RegistryLogin is for Repository; nil means what Docker's configuration has.
 	RegistryLogin Credentials
 	// Git is for the repository of GitOps.Repo.
@@ -97,17 +101,18 @@ type Local struct {
 	// Repo is the address of the git repository in the configuration. Objects that name it get the address that the
 	// local platform's git server has.
 	Repo string
-	// Operators are the GitOps operators that run.
-	Operators []string
-	// Seed commits the files of a directory as the first commit of the branch, unless the branch is there.
+	// Dir is the directory that the paths of the git repository stand in on this machine.
+	Dir string
+	// Seed commits the files of a directory as the first commit of the branch, unless the branch is there. Nil when
+	// there is no git server.
 	Seed func(ctx context.Context, branch, dir string) error
 }
 
 // Release is an image on its way to an environment.
 type Release struct {
 	Env *Environment
-	// Image is HOST/PATH[:TAG]@sha256:…; "" until it is published, and for a deploy of what the manifests say.
-	Image string
+	// Image has a digest; it is zero until it is published, and for a deploy of what the manifests say.
+	Image ref.Ref
 	// Version is the version that the git ref stands for; "" when no ref was asked.
 	Version string
 	Source  Source

@@ -45,6 +45,10 @@ type Bumped struct {
 	Commit      string            `json:"commit,omitempty"`
 	PullRequest string            `json:"pullRequest,omitempty"`
 	Unchanged   bool              `json:"unchanged"`
+	// Remaining are places that name the image and were not set. Unverified is what could not be rendered to check the
+	// change.
+	Remaining  []manifest.Remaining  `json:"remaining,omitempty"`
+	Unverified []manifest.Unverified `json:"unverified,omitempty"`
 }
 
 // Waited is the JSON of wait.
@@ -66,14 +70,13 @@ type Object struct {
 // Deployed is the JSON of deploy, resume, abort, and of rollback by push.
 type Deployed struct {
 	Objects []Object `json:"objects"`
-	// Revision is the number of the revision that the cluster runs now; 0 when there is none.
+	// Revision is the number of the revision that the cluster runs now or, if Held is set, of the one that is held; 0
+	// when there is none.
 	Revision int `json:"revision"`
 	// RolledBack reports that the deploy failed and that what was there before is back.
 	RolledBack bool `json:"rolledBack"`
 	// Held reports that the release waits for resume or abort.
 	Held bool `json:"held,omitempty"`
-	// HeldRevision is the number of the release that waits.
-	HeldRevision int `json:"heldRevision,omitempty"`
 }
 
 // Changed reports whether anything in the cluster was changed.

@@ -1,6 +1,12 @@
 package delivery
 
-import "context"
+import (
+	"context"
+	"time"
+)
+
+// DefaultLimit is how long a step may take where neither the caller nor the step sets a limit.
+const DefaultLimit = 30 * time.Minute
 
 // Step is a part of a delivery.
 type Step struct {
@@ -9,6 +15,13 @@ type Step struct {
 	About string
 	// Needs are the steps that must have succeeded before this one, as far as they are part of the same run.
 	Needs []string
+	// Changes reports whether the step may change something outside of this machine.
+	Changes bool
+	// Check, if any, is called before the first step of a run begins. It returns what is known by then to make Run fail,
+	// such as a missing password.
+	Check func(context.Context) error
+	// Limit is how long Run may take where the caller set no limit. 0 means [DefaultLimit].
+	Limit time.Duration
 	Run   func(context.Context, *State) (Outcome, error)
 }
 

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -87,6 +85,9 @@ func (r Registry) connect(ctx context.Context, repo name.Repository, scope strin
 	return c, nil
 }
 
+// dockerConfig is what errors call the file that holds the logins of docker and its credential helpers.
+const dockerConfig = "Docker's configuration (config.json in $DOCKER_CONFIG, by default ~/.docker)"
+
 func (r Registry) credentials(ctx context.Context, c *client) (authn.Authenticator, error) {
 	host := c.repo.RegistryStr()
 	if r.Username != "" || r.Password != "" {
@@ -96,31 +97,21 @@ func (r Registry) credentials(ctx context.Context, c *client) (authn.Authenticat
 		c.source = fmt.Sprintf("the given user name %q and its password", r.Username)
 		return &authn.Basic{Username: r.Username, Password: r.Password}, nil
 	}
-	config := dockerConfig()
 	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, c.repo)
 	if err != nil {
-		return nil, fmt.Errorf("find credentials for registry %s in Docker's configuration %s: %w", host, config, err)
+		return nil, fmt.Errorf("find credentials for registry %s in %s: %w", host, dockerConfig, err)
 	}
 	if auth == authn.Anonymous {
-		c.source = fmt.Sprintf("none: Docker's configuration %s has no entry for %s", config, host)
+		c.source = fmt.Sprintf("none: %s has no entry for %s", dockerConfig, host)
 		return auth, nil
 	}
-	c.source = "those for " + host + " in Docker's configuration " + config
+	c.source = "those for " + host + " in " + dockerConfig
 	got, err := authn.Authorization(ctx, auth)
 	if err != nil {
-		return nil, fmt.Errorf("find credentials for registry %s in Docker's configuration %s: %w", host, config, err)
+		return nil, fmt.Errorf("find credentials for registry %s in %s: %w", host, dockerConfig, err)
 	}
 	c.secret = got.Password
 	return auth, nil
-}
-
-func dockerConfig() string {
-	dir := os.Getenv("DOCKER_CONFIG")
-	if dir == "" {
-		home, _ := os.UserHomeDir()
-		dir = filepath.Join(home, ".docker")
-	}
-	return filepath.Join(dir, "config.json")
 }
 
 // parse reads the name of a repository. The host must stand in it: without one, Docker's rules mean Docker Hub, which is

@@ -30,7 +30,7 @@ func TestEngine(t *testing.T) {
 		base = registrytest.Start(t) + "/" + baseimage.Debian
 	}
 	Run(t, Engine{Base: base, Connect: func(t testing.TB) (*dagger.Client, func()) {
-		s, err := engine.Connect(t.Context(), engine.Options{Engine: name})
+		s, err := engine.Connect(t.Context(), engine.Options{Engine: name, Env: os.Environ(), Setenv: os.Setenv})
 		require.NoError(t, err)
 		closeSession := sync.OnceFunc(func() { _ = s.Close() })
 		t.Cleanup(closeSession)

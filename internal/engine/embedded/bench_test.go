@@ -37,7 +37,7 @@ func BenchmarkWarmBuild(b *testing.B) {
 	dir := stateDir(b)
 
 	build := func(b *testing.B) {
-		e, err := embedded.Open(b.Context(), embedded.Options{Dir: dir})
+		e, err := embedded.Open(b.Context(), embedded.Options{Dir: dir, Env: os.Environ()})
 		require.NoError(b, err)
 		defer e.Close()
 		client, err := dagger.Connect(b.Context(), dagger.WithConn(e))

@@ -45,6 +45,7 @@ var ErrClosed = errors.New("the engine's session was closed")
 type Options struct {
 	Dir  string        // its state directory, shared by all sessions
 	Idle time.Duration // how long its daemon stays up unused; 0 means buildkitd.DefaultIdle
+	Env  []string      // the caller's environment as os.Environ returns it, for secrets with an env:// URI and the daemon
 }
 
 // Engine is one session of the embedded engine. It is safe for concurrent use.
@@ -83,14 +84,14 @@ var quiet = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })
 // to be called.
 func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	quiet()
-	daemon, err := buildkitd.Acquire(ctx, buildkitd.Options{Dir: o.Dir, Idle: o.Idle})
+	daemon, err := buildkitd.Acquire(ctx, buildkitd.Options{Dir: o.Dir, Idle: o.Idle, Env: o.Env})
 	if err != nil {
 		return nil, err
 	}
 	e := &Engine{
 		daemon:  daemon,
 		root:    &node{id: "query", typ: "Query"},
-		secrets: &secretStore{values: map[string][]byte{}},
+		secrets: &secretStore{env: o.Env, values: map[string][]byte{}},
 		key:     []byte(rand.Text()),
 	}
 	e.services.engine = e

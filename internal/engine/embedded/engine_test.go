@@ -87,7 +87,7 @@ func (s *suite) open(t *testing.T) (context.Context, *dagger.Client, *events) {
 	told := &events{}
 	ctx, cancel := context.WithTimeout(report.With(t.Context(), told), 3*time.Minute)
 	t.Cleanup(cancel)
-	e, err := embedded.Open(ctx, embedded.Options{Dir: s.dir})
+	e, err := embedded.Open(ctx, embedded.Options{Dir: s.dir, Env: os.Environ()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = e.Close() })
 	client, err := dagger.Connect(ctx, dagger.WithConn(e))

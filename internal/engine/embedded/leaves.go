@@ -74,12 +74,12 @@ func init() { // not an initializer: the leaves lead back to it
 			return n.id, e.services.stop(ctx, n, a.flag("kill"))
 		},
 
-		"Secret.name": func(_ context.Context, _ *Engine, n *node, _ args) (any, error) {
-			name, _, err := plaintext(n)
+		"Secret.name": func(_ context.Context, e *Engine, n *node, _ args) (any, error) {
+			name, _, err := e.secrets.plaintext(n)
 			return name, err
 		},
-		"Secret.plaintext": func(_ context.Context, _ *Engine, n *node, _ args) (any, error) {
-			_, value, err := plaintext(n)
+		"Secret.plaintext": func(_ context.Context, e *Engine, n *node, _ args) (any, error) {
+			_, value, err := e.secrets.plaintext(n)
 			return value, err
 		},
 	}

@@ -15,6 +15,7 @@ import (
 
 // secretStore gives BuildKit the secrets that it asks for, and keeps them out of everything else.
 type secretStore struct {
+	env    []string // the caller's environment
 	mu     sync.RWMutex
 	values map[string][]byte // by the ID that BuildKit knows
 	hidden scrubber
@@ -55,7 +56,7 @@ func (s *secretStore) hide(text string) string {
 // secret works out a Secret: the ID under which BuildKit finds its value. BuildKit knows steps by the ID, so it does not
 // follow the value, as with Dagger: a token that is issued anew for each run must not run everything anew.
 func (e *Engine) secret(n *node) (id string, err error) {
-	name, value, err := plaintext(n)
+	name, value, err := e.secrets.plaintext(n)
 	if err != nil {
 		return "", err
 	}
@@ -71,7 +72,7 @@ func (e *Engine) secret(n *node) (id string, err error) {
 // buildSecret makes a Secret known under the name by which Dockerfiles mount it: its own or, for one with a URI, its
 // cache key.
 func (e *Engine) buildSecret(n *node) error {
-	name, value, err := plaintext(n)
+	name, value, err := e.secrets.plaintext(n)
 	if err != nil {
 		return err
 	}
@@ -83,18 +84,19 @@ func (e *Engine) buildSecret(n *node) error {
 }
 
 // plaintext reads a secret from where it is.
-func plaintext(n *node) (name, value string, err error) {
+func (s *secretStore) plaintext(n *node) (name, value string, err error) {
 	if n.field == "setSecret" {
 		return n.args.str("name"), n.args.str("plaintext"), nil
 	}
 	scheme, rest, _ := strings.Cut(n.args.str("uri"), "://")
 	switch scheme {
 	case "env":
-		value, ok := os.LookupEnv(rest)
-		if !ok {
-			return "", "", fmt.Errorf("secret env://%s: the environment variable is not set", rest)
+		for _, v := range slices.Backward(s.env) { // the last one counts
+			if value, ok := strings.CutPrefix(v, rest+"="); ok {
+				return rest, value, nil
+			}
 		}
-		return rest, value, nil
+		return "", "", fmt.Errorf("secret env://%s: the environment variable is not set", rest)
 	case "file":
 		data, err := os.ReadFile(rest)
 		if err != nil {

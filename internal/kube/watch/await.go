@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/kube/plan"
@@ -32,6 +33,17 @@ type Failure struct {
 	Message   string `json:"message"`
 	// Logs are the last lines of the container that failed, those of its previous run first.
 	Logs []string `json:"logs,omitempty"`
+}
+
+// Reasons returns the failures as a delivery's result has them.
+func (e *RolloutError) Reasons() []delivery.Reason {
+	reasons := make([]delivery.Reason, 0, len(e.Failures))
+	for _, f := range e.Failures {
+		reasons = append(reasons, delivery.Reason{
+			Object: f.Ref, Reason: f.Reason, Message: f.Message, Pod: f.Pod, Container: f.Container, Logs: f.Logs,
+		})
+	}
+	return reasons
 }
 
 func (e *RolloutError) Error() string {

@@ -3,11 +3,9 @@ package gitops
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/binary"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -15,6 +13,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,150 +27,54 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/git"
+	"github.com/aksflow/aksflow/internal/git/forge"
+	"github.com/aksflow/aksflow/internal/testing/gittest"
 )
-
-// sshServer serves the repositories of a directory to one key, with git's own programs. It returns its address and the
-// line for known_hosts.
-func sshServer(t *testing.T, dir string, client ssh.PublicKey) (address, knownHost string) {
-	t.Helper()
-	gitBackend(t)
-	_, hostKey, err := ed25519.GenerateKey(rand.Reader)
-	require.NoError(t, err)
-	host, err := ssh.NewSignerFromKey(hostKey)
-	require.NoError(t, err)
-	config := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-		if !bytes.Equal(key.Marshal(), client.Marshal()) {
-			return nil, fmt.Errorf("unknown key")
-		}
-		return nil, nil
-	}}
-	config.AddHostKey(host)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go serveSSH(conn, config, dir)
-		}
-	}()
-	return listener.Addr().String(), knownhosts.Line([]string{listener.Addr().String()}, host.PublicKey())
-}
-
-func serveSSH(conn net.Conn, config *ssh.ServerConfig, dir string) {
-	_, channels, requests, err := ssh.NewServerConn(conn, config)
-	if err != nil {
-		return
-	}
-	go ssh.DiscardRequests(requests)
-	for c := range channels {
-		channel, requests, err := c.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			for r := range requests {
-				if r.Type != "exec" {
-					continue
-				}
-				_ = r.Reply(true, nil)
-				command := string(r.Payload[4:]) // git-upload-pack '/config.git'
-				program, path, _ := strings.Cut(command, " ")
-				cmd := exec.Command("git", strings.TrimPrefix(program, "git-"), filepath.Join(dir, strings.Trim(path, "'")))
-				cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
-				code := 0
-				// Not cmd.Stdin: Run would wait for the client to close its side.
-				if in, err := cmd.StdinPipe(); err == nil {
-					go func() {
-						_, _ = io.Copy(in, channel)
-						in.Close()
-					}()
-				}
-				if err := cmd.Run(); err != nil {
-					code = 1
-				}
-				_, _ = channel.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, uint32(code)))
-				channel.Close()
-			}
-		}()
-	}
-}
-
-func sshKey(t *testing.T, passphrase string) (key []byte, public ssh.PublicKey) {
-	t.Helper()
-	pub, private, err := ed25519.GenerateKey(rand.Reader)
-	require.NoError(t, err)
-	block, err := ssh.MarshalPrivateKey(private, "")
-	if passphrase != "" {
-		block, err = ssh.MarshalPrivateKeyWithPassphrase(private, "", []byte(passphrase))
-	}
-	require.NoError(t, err)
-	public, err = ssh.NewPublicKey(pub)
-	require.NoError(t, err)
-	return pem.EncodeToMemory(block), public
-}
 
 func TestBumpOverSSH(t *testing.T) {
 	r := voteRepo(t)
-	key, public := sshKey(t, "open sesame")
-	address, known := sshServer(t, filepath.Dir(r.bare), public)
-	o := options(r, "shop/vote:2@"+digest(2))
-	o.Remote = Remote{
-		URL:  "ssh://git@" + address + "/config.git",
-		Auth: Auth{SSHKey: key, SSHPassphrase: []byte("open sesame"), KnownHosts: []byte(known + "\n")},
+	key, public := gittest.SSHKey(t, "open sesame")
+	address, known := gittest.SSHServer(t, filepath.Dir(r.Bare), public)
+	o := options(r, "shop/vote:2@"+gittest.Digest(2))
+	o.Remote = git.Remote{
+		URL: "ssh://git@" + address + "/config.git",
+		Access: delivery.GitAccess{
+			SSHKey: key, SSHPassphrase: []byte("open sesame"), KnownHosts: []byte(known + "\n"),
+			SigningKey: key, SigningPassphrase: []byte("open sesame"),
+		},
 	}
 	result, err := Bump(t.Context(), o)
 	require.NoError(t, err)
-	assert.Equal(t, r.run(r.bare, "rev-parse", "main"), result.Commit)
+	assert.Equal(t, r.Run(r.Bare, "rev-parse", "main"), result.Commit)
 
-	t.Run("as the environment says, and signed", func(t *testing.T) {
-		file := func(content []byte) string {
-			name := filepath.Join(t.TempDir(), "file")
-			require.NoError(t, os.WriteFile(name, content, 0o600))
-			return name
-		}
-		t.Setenv("AKSFLOW_GIT_SSH_KEY", file(key))
-		t.Setenv("AKSFLOW_GIT_SSH_PASSPHRASE", "open sesame")
-		t.Setenv("AKSFLOW_GIT_KNOWN_HOSTS", file([]byte(known+"\n")))
-		t.Setenv("AKSFLOW_GIT_SIGNING_KEY", file(key))
-		t.Setenv("AKSFLOW_GIT_SIGNING_PASSPHRASE", "open sesame")
-		plain := o
-		plain.Remote.Auth = Auth{}
-		plain.Target.Image = "shop/vote:4"
-		_, err := Bump(t.Context(), plain)
-		require.NoError(t, err)
-		assert.Contains(t, r.run(r.bare, "cat-file", "commit", "main"), "gpgsig -----BEGIN SSH SIGNATURE-----")
+	assert.Contains(t, r.Run(r.Bare, "cat-file", "commit", "main"), "gpgsig -----BEGIN SSH SIGNATURE-----")
 
-		t.Setenv("AKSFLOW_GIT_SSH_KEY", "/nowhere")
-		_, err = Bump(t.Context(), plain)
-		require.ErrorContains(t, err, "the file that AKSFLOW_GIT_SSH_KEY names cannot be read")
-	})
 	t.Run("protected branch", func(t *testing.T) {
-		r.hook("pre-receive", `echo "not here" >&2; exit 1`)
+		r.Hook("pre-receive", `echo "not here" >&2; exit 1`)
 		refused := o
 		refused.Target.Image = "shop/vote:3"
 		_, err := Bump(t.Context(), refused)
 		require.ErrorContains(t, err, "refuses the push to branch main")
 	})
 	t.Run("another host key", func(t *testing.T) {
-		_, other := sshKey(t, "")
+		_, other := gittest.SSHKey(t, "")
 		stranger := o
-		stranger.Remote.Auth.KnownHosts = []byte(knownhosts.Line([]string{address}, other) + "\n")
+		stranger.Remote.Access.KnownHosts = []byte(knownhosts.Line([]string{address}, other) + "\n")
 		_, err := Bump(t.Context(), stranger)
 		require.ErrorContains(t, err, "not among the known hosts")
 	})
 	t.Run("another key", func(t *testing.T) {
 		stranger := o
-		stranger.Remote.Auth.SSHKey, _ = sshKey(t, "")
+		stranger.Remote.Access.SSHKey, _ = gittest.SSHKey(t, "")
 		_, err := Bump(t.Context(), stranger)
 		require.ErrorContains(t, err, "the SSH key is refused")
 	})
 	t.Run("wrong passphrase", func(t *testing.T) {
 		stranger := o
-		stranger.Remote.Auth.SSHPassphrase = []byte("guess")
+		stranger.Remote.Access.SSHPassphrase = []byte("guess")
 		_, err := Bump(t.Context(), stranger)
 		require.ErrorContains(t, err, "cannot be read")
 	})
@@ -185,7 +89,8 @@ func TestBumpOverSSH(t *testing.T) {
 // Azure Repos wants clients to claim multi_ack, which go-git leaves out, and then must get no haves.
 func TestBumpOnAzureRepos(t *testing.T) {
 	r := voteRepo(t)
-	real := strings.TrimPrefix(r.url[:strings.LastIndexByte(r.url, '/')], "http://")
+	real := strings.TrimPrefix(r.URL[:strings.LastIndexByte(r.URL, '/')], "http://")
+	direct := http.DefaultTransport.(*http.Transport).Clone()
 	azure := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		body, err := io.ReadAll(q.Body)
 		assert.NoError(t, err)
@@ -196,7 +101,7 @@ func TestBumpOnAzureRepos(t *testing.T) {
 		forward, err := http.NewRequestWithContext(q.Context(), q.Method, "http://"+real+strings.TrimPrefix(q.URL.Path, "/org/project/_git")+"?"+q.URL.RawQuery, bytes.NewReader(body))
 		assert.NoError(t, err)
 		forward.Header = q.Header
-		answer, err := http.DefaultClient.Do(forward)
+		answer, err := (&http.Client{Transport: direct}).Do(forward)
 		if !assert.NoError(t, err) {
 			return
 		}
@@ -208,31 +113,31 @@ func TestBumpOnAzureRepos(t *testing.T) {
 	defer azure.Close()
 	o := options(r, "shop/vote:2")
 	o.Remote.URL = "http://dev.azure.com/org/project/_git/config.git"
-	o.Remote.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+	transport := http.DefaultTransport
+	defer func() { http.DefaultTransport = transport }()
+	http.DefaultTransport = &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		assert.Equal(t, "dev.azure.com:80", address)
 		return (&net.Dialer{}).DialContext(ctx, network, azure.Listener.Addr().String())
-	}
+	}}
 	_, err := Bump(t.Context(), o)
 	require.NoError(t, err)
-	assert.Contains(t, r.show("main", "apps/vote/deployment.yaml"), "shop/vote:2")
+	assert.Contains(t, r.Show("main", "apps/vote/deployment.yaml"), "shop/vote:2")
 }
 
 func TestSignedCommits(t *testing.T) {
 	t.Run("SSH", func(t *testing.T) {
 		r := voteRepo(t)
-		key, public := sshKey(t, "secret")
+		key, public := gittest.SSHKey(t, "secret")
 		o := options(r, "shop/vote:2")
-		var err error
-		o.Signer, err = NewSigner(key, []byte("secret"))
-		require.NoError(t, err)
-		_, err = Bump(t.Context(), o)
+		o.Remote.Access.SigningKey, o.Remote.Access.SigningPassphrase = key, []byte("secret")
+		_, err := Bump(t.Context(), o)
 		require.NoError(t, err)
 		if _, err := exec.LookPath("ssh-keygen"); err != nil {
 			t.Skip("needs ssh-keygen, with which git checks the signature")
 		}
 		allowed := filepath.Join(t.TempDir(), "allowed")
 		require.NoError(t, os.WriteFile(allowed, []byte("pipeline@example.com "+string(ssh.MarshalAuthorizedKey(public))), 0o600))
-		assert.Contains(t, r.run(r.bare, "-c", "gpg.ssh.allowedSignersFile="+allowed, "verify-commit", "main"), "Good")
+		assert.Contains(t, r.Run(r.Bare, "-c", "gpg.ssh.allowedSignersFile="+allowed, "verify-commit", "main"), "Good")
 	})
 	t.Run("OpenPGP", func(t *testing.T) {
 		r := voteRepo(t)
@@ -248,8 +153,7 @@ func TestSignedCommits(t *testing.T) {
 		require.NoError(t, entity.Serialize(w))
 		require.NoError(t, w.Close())
 		o := options(r, "shop/vote:2")
-		o.Signer, err = NewSigner(private.Bytes(), nil)
-		require.NoError(t, err)
+		o.Remote.Access.SigningKey = private.Bytes()
 		_, err = Bump(t.Context(), o)
 		require.NoError(t, err)
 		if _, err := exec.LookPath("gpg"); err != nil {
@@ -266,10 +170,12 @@ func TestSignedCommits(t *testing.T) {
 		gpg.Stdin = &public
 		out, err := gpg.CombinedOutput()
 		require.NoError(t, err, string(out))
-		assert.Contains(t, r.run(r.bare, "verify-commit", "main"), "Good signature")
+		assert.Contains(t, r.Run(r.Bare, "verify-commit", "main"), "Good signature")
 	})
 	t.Run("neither", func(t *testing.T) {
-		_, err := NewSigner([]byte("x"), nil)
+		o := options(voteRepo(t), "shop/vote:2")
+		o.Remote.Access.SigningKey = []byte("x")
+		_, err := Bump(t.Context(), o)
 		require.ErrorContains(t, err, "want an armored OpenPGP or an SSH private key")
 	})
 }
@@ -282,8 +188,12 @@ type hub struct {
 	clean    bool // auto-merge is refused, since nothing is to be waited for
 }
 
-func newHub(t *testing.T, prefix string) *hub {
+// newHub serves the API for the repository at /shop/config.git, whose git requests it forwards to r's server.
+func newHub(t *testing.T, r *gittest.Repository) *hub {
 	h := &hub{}
+	server, err := url.Parse(r.URL[:strings.LastIndexByte(r.URL, '/')])
+	require.NoError(t, err)
+	backend := httputil.NewSingleHostReverseProxy(server)
 	mux := http.NewServeMux()
 	answer := func(w http.ResponseWriter, code int, v any) {
 		w.Header().Set("Content-Type", "application/json")
@@ -335,7 +245,7 @@ func newHub(t *testing.T, prefix string) *hub {
 	})
 	mux.HandleFunc("POST /app/installations/42/access_tokens", func(w http.ResponseWriter, r *http.Request) {
 		assert.True(t, strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ey"))
-		answer(w, 201, map[string]any{"token": serverToken, "expires_at": "2999-01-01T00:00:00Z"})
+		answer(w, 201, map[string]any{"token": gittest.Token, "expires_at": "2999-01-01T00:00:00Z"})
 	})
 	graphql := func(w http.ResponseWriter, r *http.Request) {
 		query := body(r)
@@ -352,9 +262,14 @@ func newHub(t *testing.T, prefix string) *hub {
 			graphql(w, r)
 			return
 		}
-		r.URL.Path = strings.TrimPrefix(r.URL.Path, prefix)
+		if path, found := strings.CutPrefix(r.URL.Path, "/shop"); found {
+			r.URL.Path = path
+			backend.ServeHTTP(w, r)
+			return
+		}
+		r.URL.Path = strings.TrimPrefix(r.URL.Path, "/api/v3")
 		h.calls = append(h.calls, r.Method+" "+r.URL.Path)
-		if auth := r.Header.Get("Authorization"); auth != "Bearer "+serverToken && !strings.HasPrefix(r.URL.Path, "/app/") {
+		if auth := r.Header.Get("Authorization"); auth != "Bearer "+gittest.Token && !strings.HasPrefix(r.URL.Path, "/app/") {
 			answer(w, 401, map[string]any{"message": "Bad credentials"})
 			return
 		}
@@ -366,23 +281,22 @@ func newHub(t *testing.T, prefix string) *hub {
 
 func TestPullRequests(t *testing.T) {
 	r := voteRepo(t)
-	h := newHub(t, "/api/v3")
-	o := options(r, "registry.example.com/shop/vote:2@"+digest(2))
+	h := newHub(t, r)
+	o := options(r, "registry.example.com/shop/vote:2@"+gittest.Digest(2))
 	o.PipelineRun = "https://ci.example.com/7"
-	o.PullRequest = &PullRequest{
-		BaseURL: h.URL + "/api/v3", Owner: "shop", Name: "config", Labels: []string{"delivery", "vote"}, AutoMerge: "squash",
-	}
-	base := r.run(r.bare, "rev-parse", "main")
+	o.Remote.URL = h.URL + "/shop/config.git"
+	o.PullRequest = &PullRequest{Labels: []string{"delivery", "vote"}, AutoMerge: "squash"}
+	base := r.Run(r.Bare, "rev-parse", "main")
 
 	first, err := Bump(t.Context(), o)
 	require.NoError(t, err)
 	assert.Equal(t, "https://github.example.com/shop/config/pull/1", first.PullRequest)
 	assert.Equal(t, "aksflow/apps/vote/vote", first.Branch)
-	assert.Equal(t, base, r.run(r.bare, "rev-parse", "main"), "the base is not pushed to")
-	assert.Equal(t, first.Commit, r.run(r.bare, "rev-parse", first.Branch))
-	assert.Equal(t, base, r.run(r.bare, "rev-parse", first.Branch+"~"))
+	assert.Equal(t, base, r.Run(r.Bare, "rev-parse", "main"), "the base is not pushed to")
+	assert.Equal(t, first.Commit, r.Run(r.Bare, "rev-parse", first.Branch))
+	assert.Equal(t, base, r.Run(r.Bare, "rev-parse", first.Branch+"~"))
 	assert.Equal(t, "Deliver vote 2 to apps/vote", h.requests[0]["title"])
-	assert.Contains(t, h.requests[0]["body"], "| `apps/vote/deployment.yaml:10` | `shop/vote:1` | `registry.example.com/shop/vote:2@"+digest(2)+"` |")
+	assert.Contains(t, h.requests[0]["body"], "| `apps/vote/deployment.yaml:10` | `shop/vote:1` | `registry.example.com/shop/vote:2@"+gittest.Digest(2)+"` |")
 	assert.Contains(t, h.requests[0]["body"], "Pipeline: https://ci.example.com/7")
 	assert.Len(t, h.requests[0]["labels"], 2)
 	assert.Equal(t, map[string]any{"merge_method": "SQUASH"}, h.requests[0]["auto_merge"])
@@ -395,17 +309,17 @@ func TestPullRequests(t *testing.T) {
 	assert.Equal(t, []string{"GET /repos/shop/config/pulls"}, h.calls, "nothing to change")
 
 	// The base moves and a newer image comes: the branch is rebuilt, the request reused.
-	base = r.commit("other", map[string]string{"README.md": "other\n"})
-	o.Target.Image = "registry.example.com/shop/vote:3@" + digest(3)
+	base = r.Commit("other", map[string]string{"README.md": "other\n"})
+	o.Target.Image = "registry.example.com/shop/vote:3@" + gittest.Digest(3)
 	next, err := Bump(t.Context(), o)
 	require.NoError(t, err)
 	assert.Equal(t, first.PullRequest, next.PullRequest)
-	assert.Equal(t, base, r.run(r.bare, "rev-parse", next.Branch+"~"))
+	assert.Equal(t, base, r.Run(r.Bare, "rev-parse", next.Branch+"~"))
 	assert.Equal(t, "Deliver vote 3 to apps/vote", h.requests[0]["title"])
 	assert.Len(t, h.requests, 1)
 
 	// Merged: nothing is left to ask for.
-	r.run(r.bare, "update-ref", "refs/heads/main", next.Branch)
+	r.Run(r.Bare, "update-ref", "refs/heads/main", next.Branch)
 	h.calls = nil
 	merged, err := Bump(t.Context(), o)
 	require.NoError(t, err)
@@ -416,14 +330,13 @@ func TestPullRequests(t *testing.T) {
 
 func TestPullRequestThatCouldBeMergedAtOnce(t *testing.T) {
 	r := voteRepo(t)
-	h := newHub(t, "/api/v3")
+	h := newHub(t, r)
 	h.clean = true
 	o := options(r, "shop/vote:2")
-	o.PullRequest = &PullRequest{BaseURL: h.URL + "/api/v3/", Owner: "shop", Name: "config", AutoMerge: "merge", Title: "{{.Name}}!", Branch: "bots/vote"}
-	result, err := Bump(t.Context(), o)
+	o.Remote.URL = h.URL + "/shop/config.git"
+	o.PullRequest = &PullRequest{AutoMerge: "merge"}
+	_, err := Bump(t.Context(), o)
 	require.NoError(t, err)
-	assert.Equal(t, "bots/vote", result.Branch)
-	assert.Equal(t, "vote!", h.requests[0]["title"])
 	assert.Equal(t, "PUT /repos/shop/config/pulls/1/merge", h.calls[len(h.calls)-1])
 
 	o.PullRequest.AutoMerge = "now"
@@ -433,20 +346,30 @@ func TestPullRequestThatCouldBeMergedAtOnce(t *testing.T) {
 
 func TestGitHubAppForGitAndPullRequests(t *testing.T) {
 	r := voteRepo(t)
-	h := newHub(t, "/api/v3")
+	h := newHub(t, r)
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
 	o := options(r, "shop/vote:2")
-	o.Remote.Auth = Auth{App: &GitHubApp{
-		AppID: 7, InstallationID: 42, BaseURL: h.URL + "/api/v3",
+	o.Remote.URL = h.URL + "/shop/config.git"
+	o.Remote.Access = delivery.GitAccess{App: &delivery.GitHubApp{
+		AppID: 7, InstallationID: 42,
 		PrivateKey: pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}),
 	}}
-	o.PullRequest = &PullRequest{BaseURL: h.URL + "/api/v3", Owner: "shop", Name: "config"}
+	o.PullRequest = &PullRequest{}
 	result, err := Bump(t.Context(), o)
 	require.NoError(t, err)
 	assert.NotEmpty(t, result.PullRequest)
 
-	o.Remote.Auth.App.PrivateKey = []byte("x")
+	o.Remote.Access.App.PrivateKey = []byte("x")
 	_, err = Bump(t.Context(), o)
 	require.ErrorContains(t, err, "GitHub App 7: its private key cannot be read")
+}
+
+func TestPullRequestOnAnotherHost(t *testing.T) {
+	for _, url := range []string{"https://dev.azure.com/org/project/_git/config", "git@gitlab.com:team/config.git"} {
+		_, err := forge.For(t.Context(), git.Remote{URL: url})
+		require.ErrorContains(t, err, "cannot open pull requests yet")
+	}
+	_, err := forge.For(t.Context(), git.Remote{URL: "https://github.com/team/config"})
+	require.ErrorContains(t, err, "needs a token or a GitHub App")
 }

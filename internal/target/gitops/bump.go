@@ -14,9 +14,12 @@ import (
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/git"
+	"github.com/aksflow/aksflow/internal/git/forge"
 )
 
-// RolledBackError says that the image was on the branch before, and was taken back on purpose.
+// RolledBackError is the error for an image that was on the branch before and that a later commit took back. Somebody
+// did that on purpose, and a pipeline that runs again must not undo it.
 type RolledBackError struct {
 	Image  string
 	Path   string
@@ -27,19 +30,23 @@ type RolledBackError struct {
 
 // Error implements error.
 func (e *RolledBackError) Error() string {
-	return fmt.Sprintf("%s was taken back from %s by %s in commit %.10s of %s: deliver a new image, or set this one again with --force",
+	return fmt.Sprintf("%s was rolled back from %s by %s in commit %.10s of %s: deliver a new image, or set this one again with --force",
 		e.Image, e.Path, e.Author, e.Commit, e.Time.Format("2006-01-02 15:04"))
 }
 
-// Bump sets the image on the remote's branch, in one commit or not at all. It fails when no reference matches, naming
-// the images that were seen, and when a later commit rolled this very image back ([RolledBackError]). A push that
-// loses a race is tried again on the new tip; a branch is never forced, save a pull request's own.
+// Bump sets the image on the branch of the remote, in one commit or not at all. It fails when no reference matches,
+// naming the images that it found, and with a [RolledBackError] when a later commit rolled this very image back. When
+// another writer pushes first, it applies the change to the new tip. It never forces a branch, except the one that a
+// pull request is made from.
 func Bump(ctx context.Context, o BumpOptions) (*Result, error) {
 	if err := o.Target.Validate(); err != nil {
 		return nil, fault.Usage(err)
 	}
 	var plan *manifest.Edit
-	result, err := o.land(ctx, func(c *clone, base *object.Commit) (e *edit, err error) { e, plan, err = o.bump(ctx, c, base); return })
+	result, err := o.land(ctx, func(c *git.Clone, base *object.Commit) (e *edit, err error) {
+		e, plan, err = o.bump(ctx, c, base)
+		return
+	})
 	if err == nil {
 		result.Plan = plan.Warn(ctx)
 	}
@@ -48,14 +55,14 @@ func Bump(ctx context.Context, o BumpOptions) (*Result, error) {
 
 // edit is a commit to be made.
 type edit struct {
-	files   []manifest.File
+	files   map[string][]byte // by path
 	changes []manifest.Change
 	message string
 }
 
-// bump plans the commit on a base; its edit is nil when the image is there already.
-func (o BumpOptions) bump(ctx context.Context, c *clone, base *object.Commit) (*edit, *manifest.Edit, error) {
-	tree, err := newTreeFS(c.store, base)
+// bump plans the commit on a base. Its edit is nil when the image is there already.
+func (o BumpOptions) bump(ctx context.Context, c *git.Clone, base *object.Commit) (*edit, *manifest.Edit, error) {
+	tree, err := c.Tree(base)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -66,61 +73,79 @@ func (o BumpOptions) bump(ctx context.Context, c *clone, base *object.Commit) (*
 	if err := o.respectRollback(c, base, plan); err != nil {
 		return nil, plan, err
 	}
-	message, err := o.message(o.Message, plan.Changes)
-	return &edit{files: plan.Files, changes: plan.Changes, message: message}, plan, err
+	text := o.Message
+	if text == "" {
+		text = bumpMessage
+	}
+	message, err := o.message(text, plan.Changes)
+	if err != nil {
+		return nil, plan, err
+	}
+	files := map[string][]byte{}
+	for _, f := range plan.Files {
+		files[f.Path] = f.Content
+	}
+	return &edit{files: files, changes: plan.Changes, message: message}, plan, nil
 }
 
-// land makes a commit of what plan returns and gets it onto the branch, or into a pull request. Plan is called again
-// for each new tip.
-func (o BumpOptions) land(ctx context.Context, plan func(*clone, *object.Commit) (*edit, error)) (_ *Result, err error) {
-	c, err := o.Remote.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, c.Close()) }()
+const (
+	pushLimit      = 200 // pushes that other writers may win
+	transientLimit = 4   // failures of the network or the server that are tried again
+)
 
-	if o.Signer == nil {
-		if o.Signer, err = SignerFromEnvironment(); err != nil {
+// land makes a commit of what plan returns and brings it to the branch, or into a pull request. Plan is called again
+// for each new tip of the branch.
+func (o BumpOptions) land(ctx context.Context, plan func(*git.Clone, *object.Commit) (*edit, error)) (_ *Result, err error) {
+	l := &lander{BumpOptions: o, plan: plan}
+	l.Branch = git.BranchName(o.Branch)
+	if o.PullRequest != nil {
+		if err := forge.Merge(o.PullRequest.AutoMerge).Check(); err != nil {
 			return nil, err
 		}
 	}
-	most := o.Attempts
-	if most <= 0 {
-		most = 50
+	if key := o.Remote.Access.SigningKey; len(key) > 0 {
+		if l.signer, err = git.NewSigner(key, o.Remote.Access.SigningPassphrase); err != nil {
+			return nil, err
+		}
 	}
-	l := &lander{BumpOptions: o, clone: c, plan: plan}
+	if l.clone, err = o.Remote.Open(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, l.clone.Close()) }()
+
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval, wait.Multiplier, wait.RandomizationFactor = 50*time.Millisecond, 2*time.Second, 1.4, 0.8
 	result, err := backoff.Retry(ctx, func() (*Result, error) {
 		result, err := l.attempt(ctx)
-		var temporary temporaryError
+		var transient git.TransientError
 		switch {
 		case err == nil:
 			return result, nil
-		case errors.Is(err, errRaced):
+		case errors.Is(err, git.ErrRaced):
 			return nil, err
-		case errors.As(err, &temporary) && l.failures < 4:
+		case errors.As(err, &transient) && l.failures < transientLimit:
 			l.failures++
 			report.Warn(ctx, "%v; trying again", err)
 			return nil, err
 		}
 		return nil, backoff.Permanent(err)
-	}, backoff.WithBackOff(wait), backoff.WithMaxTries(uint(most)), backoff.WithMaxElapsedTime(0))
-	if errors.Is(err, errRaced) {
-		return nil, fmt.Errorf("branch %s of %s has moved under each of %d pushes: too many writers at once; run it again", l.base, c.url, l.pushes)
+	}, backoff.WithBackOff(wait), backoff.WithMaxTries(pushLimit), backoff.WithMaxElapsedTime(0))
+	if errors.Is(err, git.ErrRaced) {
+		return nil, fmt.Errorf("branch %s of %s moved during each of %d pushes: too many writers push at once: run it again", l.base, o.Remote.URL, l.pushes)
 	}
 	return result, err
 }
 
-// lander is what one call of land remembers between its attempts.
+// lander is the state of one call of land.
 type lander struct {
 	BumpOptions
-	*clone
-	plan     func(*clone, *object.Commit) (*edit, error)
-	base     string // the branch's name
+	clone    *git.Clone
+	plan     func(*git.Clone, *object.Commit) (*edit, error)
+	signer   git.Signer
+	base     string // name of the branch
 	pushes   int
 	failures int
-	pushed   plumbing.Hash // whose answer was lost, perhaps
+	pushed   plumbing.Hash // the last commit that was pushed; the answer may have been lost
 	result   *Result       // of that push
 }
 
@@ -129,7 +154,7 @@ func (l *lander) attempt(ctx context.Context) (*Result, error) {
 	if l.PullRequest != nil {
 		branches = append(branches, l.headBranch())
 	}
-	tips, defaultBranch, err := l.fetch(ctx, branches...)
+	tips, defaultBranch, err := l.clone.Fetch(ctx, branches...)
 	if err != nil {
 		return nil, err
 	}
@@ -138,15 +163,15 @@ func (l *lander) attempt(ctx context.Context) (*Result, error) {
 		l.base = defaultBranch
 	}
 	if tips[0].IsZero() {
-		return nil, fmt.Errorf("%s has no branch %s: create it, or name another", l.url, l.base)
+		return nil, fmt.Errorf("%s has no branch %s: create it, or name another", l.Remote.URL, l.base)
 	}
-	history, err := l.history(tips[0])
+	history, err := l.clone.History(tips[0])
 	if err != nil {
 		return nil, err
 	}
 	for _, commit := range history {
 		if !l.pushed.IsZero() && commit.Hash == l.pushed {
-			return l.result, nil // a push landed although its answer did not arrive
+			return l.result, nil // the push arrived although its answer was lost
 		}
 	}
 	base := history[0]
@@ -157,17 +182,18 @@ func (l *lander) attempt(ctx context.Context) (*Result, error) {
 	if e == nil {
 		return &Result{Branch: l.base, Commit: base.Hash.String(), Unchanged: true, Attempts: l.pushes}, nil
 	}
+	commit := git.NewCommit{Files: e.files, Message: e.message, Author: l.author(), Signer: l.signer}
 	if l.PullRequest != nil {
-		return l.propose(ctx, base, tips[1], e)
+		return l.propose(ctx, base, tips[1], e, commit)
 	}
-	commit, made, err := l.writeCommit(base, e.files, e.message, l.Author, l.Signer)
+	made, err := l.clone.Make(base, commit)
 	if err != nil {
 		return nil, err
 	}
 	l.pushes++
-	l.pushed, l.result = commit, &Result{Changes: e.changes, Branch: l.base, Commit: commit.String(), Attempts: l.pushes}
-	if err := l.push(ctx, l.base, base.Hash, commit, made); err != nil {
-		if errors.Is(err, errRaced) {
+	l.pushed, l.result = made.Hash, &Result{Changes: e.changes, Branch: l.base, Commit: made.Hash.String(), Attempts: l.pushes}
+	if err := l.clone.Push(ctx, l.base, base.Hash, made); err != nil {
+		if errors.Is(err, git.ErrRaced) {
 			report.Progressf(ctx, l.base, "another push was faster; trying again on the new tip (%d)", l.pushes)
 		}
 		return nil, err
@@ -175,13 +201,71 @@ func (l *lander) attempt(ctx context.Context) (*Result, error) {
 	return l.result, nil
 }
 
-// respectRollback looks for a commit that took the image back after it had been delivered: people do that on purpose,
-// and a pipeline that runs again must not undo it. A delivery of another image in between is no such thing.
-func (o BumpOptions) respectRollback(c *clone, base *object.Commit, plan *manifest.Edit) error {
+// headBranch returns the name of the branch that a pull request is made from: one for each path and image.
+func (l *lander) headBranch() string {
+	data := l.data(nil)
+	return "aksflow/" + strings.Join(strings.FieldsFunc(data.Path+"/"+data.Name, func(r rune) bool {
+		return r == '/' || r == '.' // no empty elements, and none that git reserves
+	}), "/")
+}
+
+// propose rebuilds the head branch from the base, and opens a pull request or brings the open one up to date.
+func (l *lander) propose(ctx context.Context, base *object.Commit, head plumbing.Hash, e *edit, commit git.NewCommit) (*Result, error) {
+	result := &Result{Changes: e.changes, Branch: l.headBranch()}
+	if result.Branch == l.base {
+		return nil, fault.Usagef("the pull request would be made from %s, which is also the branch to merge into: bump another branch", l.base)
+	}
+	host, err := forge.For(ctx, l.Remote)
+	if err != nil {
+		return nil, err
+	}
+	made, err := l.clone.Make(base, commit)
+	if err != nil {
+		return nil, err
+	}
+	if same, err := l.sameChange(base, head, made); err != nil {
+		return nil, err
+	} else if same {
+		made.Hash = head // the reviews of it stay valid
+	} else {
+		l.pushes++
+		if err := l.clone.Push(ctx, result.Branch, head, made); err != nil {
+			return nil, err
+		}
+	}
+	result.Commit, result.Attempts = made.Hash.String(), l.pushes
+	request := forge.Request{
+		Head: result.Branch, Base: l.base, Labels: l.PullRequest.Labels, AutoMerge: forge.Merge(l.PullRequest.AutoMerge),
+	}
+	request.Title, _, _ = strings.Cut(e.message, "\n")
+	data := l.data(e.changes)
+	data.Branch = l.base
+	if request.Body, err = fill("pull request body", pullRequestBody, data); err != nil {
+		return nil, err
+	}
+	result.PullRequest, err = host.Propose(ctx, request)
+	return result, err
+}
+
+// sameChange reports whether the head branch has the very change already, on the same base.
+func (l *lander) sameChange(base *object.Commit, head plumbing.Hash, made git.MadeCommit) (bool, error) {
+	if head.IsZero() {
+		return false, nil
+	}
+	present, err := l.clone.Commit(head)
+	if err != nil {
+		return false, err
+	}
+	return present.TreeHash == made.Tree && len(present.ParentHashes) == 1 && present.ParentHashes[0] == base.Hash, nil
+}
+
+// respectRollback returns a [RolledBackError] if a commit took the image back after it had been delivered. A delivery of
+// another image in between is no rollback.
+func (o BumpOptions) respectRollback(c *git.Clone, base *object.Commit, plan *manifest.Edit) error {
 	if o.Force {
 		return nil
 	}
-	history, err := c.history(base.Hash)
+	history, err := c.History(base.Hash)
 	if err != nil {
 		return err
 	}
@@ -189,40 +273,32 @@ func (o BumpOptions) respectRollback(c *clone, base *object.Commit, plan *manife
 	if err != nil {
 		return err
 	}
-	delivered := 0 // the newest commit that had the image
+	had := 0 // index of the newest commit that has the image
 	for i, commit := range history {
 		state, err := o.stateAt(c, commit, plan.Files)
 		if err != nil {
 			return err
 		}
 		switch {
-		case delivered == 0 && state.right:
-			delivered = i
-		case delivered > 0 && !state.right:
+		case had == 0 && state.right:
+			had = i
+		case had > 0 && !state.right:
 			if state.images == present.images {
-				return o.rolledBack(c, history[delivered-1])
+				return o.rolledBack(c, history[had-1])
 			}
 			return nil
 		}
 	}
-	if delivered > 0 && strings.Contains(history[delivered-1].Message, revertsSentence) {
-		return o.rolledBack(c, history[delivered-1])
+	if had > 0 && strings.Contains(history[had-1].Message, revertsSentence) {
+		return o.rolledBack(c, history[had-1])
 	}
 	return nil
 }
 
-// rolledBack is the error for the commit that took an image back, unless that commit is itself a delivery, merged or
-// not.
-func (o BumpOptions) rolledBack(c *clone, by *object.Commit) error {
-	if isDelivery(by.Message) {
+// rolledBack returns the error for the commit that took an image back, unless that commit delivers an image itself.
+func (o BumpOptions) rolledBack(c *git.Clone, by *object.Commit) error {
+	if delivers(c, by) {
 		return nil
-	}
-	if len(by.ParentHashes) > 1 {
-		for _, parent := range by.ParentHashes[1:] {
-			if merged, err := c.commit(parent); err == nil && isDelivery(merged.Message) {
-				return nil
-			}
-		}
 	}
 	return &RolledBackError{
 		Image: o.Target.Image, Path: pathOrRoot(o.Path), Commit: by.Hash.String(), Author: by.Author.Name, Time: by.Author.When,
@@ -235,26 +311,21 @@ type state struct {
 	right  bool   // they are the target's image
 }
 
-func (o BumpOptions) stateAt(c *clone, commit *object.Commit, files []manifest.File) (state, error) {
-	tree, err := newTreeFS(c.store, commit)
-	if err != nil {
-		return state{}, err
-	}
+func (o BumpOptions) stateAt(c *git.Clone, commit *object.Commit, files []manifest.File) (state, error) {
 	var images []string
 	right := true
 	for _, f := range files {
-		n, err := tree.find("stat", f.Path)
-		if err != nil {
-			images, right = append(images, f.Path), false // not there yet
-			continue
-		}
-		content, err := tree.content(n)
+		content, found, err := contentAt(c, commit, f.Path)
 		if err != nil {
 			return state{}, err
 		}
+		if !found {
+			images, right = append(images, f.Path), false
+			continue
+		}
 		r, err := manifest.Set(f.Path, content, o.Target)
 		if err != nil {
-			images, right = append(images, f.Path), false // broken then; it is not now
+			images, right = append(images, f.Path), false // the file was not valid then; it is now
 			continue
 		}
 		right = right && r.Matched > 0 && len(r.Changes) == 0

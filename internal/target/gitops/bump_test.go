@@ -14,58 +14,65 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/manifest"
+	"github.com/aksflow/aksflow/internal/git"
+	"github.com/aksflow/aksflow/internal/testing/gittest"
 )
 
-func options(r *repository, image string) BumpOptions {
+func remote(r *gittest.Repository) git.Remote {
+	return git.Remote{URL: r.URL, Access: delivery.GitAccess{Login: delivery.Login{Password: gittest.Token}}}
+}
+
+func options(r *gittest.Repository, image string) BumpOptions {
 	return BumpOptions{
-		Remote: r.remote(), Branch: "main", Path: "apps/vote", Target: manifest.Target{Image: image},
-		Author: Author{Name: "Pipeline", Email: "pipeline@example.com"},
+		Remote: remote(r), Branch: "main", Path: "apps/vote", Target: manifest.Target{Image: image},
+		Author: git.Author{Name: "Pipeline", Email: "pipeline@example.com"},
 	}
 }
 
-func voteRepo(t *testing.T) *repository {
-	return newServer(t).repo(t, "config", map[string]string{
-		"apps/vote/deployment.yaml": deployment("vote", "shop/vote:1"),
-		"apps/else/deployment.yaml": deployment("else", "shop/vote:1"),
+func voteRepo(t *testing.T) *gittest.Repository {
+	return gittest.NewServer(t).Repo(t, "config", map[string]string{
+		"apps/vote/deployment.yaml": gittest.Deployment("vote", "shop/vote:1"),
+		"apps/else/deployment.yaml": gittest.Deployment("else", "shop/vote:1"),
 		"README.md":                 "shop/vote:1\n",
 	})
 }
 
 func TestBumpCommitsTheImageAndNothingElse(t *testing.T) {
 	r := voteRepo(t)
-	image := "registry.example.com/shop/vote:2@" + digest(2)
+	image := "registry.example.com/shop/vote:2@" + gittest.Digest(2)
 	o := options(r, image)
 	o.SourceRevision, o.PipelineRun, o.SignOff, o.SkipCI = "abc123", "https://ci.example.com/7", true, true
 
 	result, err := Bump(t.Context(), o)
 	require.NoError(t, err)
 	assert.Equal(t, []manifest.Change{{File: "apps/vote/deployment.yaml", Line: 10, From: "shop/vote:1", To: image}}, result.Changes)
-	assert.Equal(t, r.run(r.bare, "rev-parse", "main"), result.Commit)
+	assert.Equal(t, r.Run(r.Bare, "rev-parse", "main"), result.Commit)
 	assert.False(t, result.Unchanged)
-	assert.Equal(t, deployment("vote", image), r.show("main", "apps/vote/deployment.yaml")+"\n")
-	assert.Equal(t, "apps/vote/deployment.yaml", r.run(r.bare, "diff", "--name-only", "main~", "main"))
-	assert.Equal(t, "1\t1\tapps/vote/deployment.yaml", r.run(r.bare, "diff", "--numstat", "main~", "main"))
-	assert.Equal(t, "Pipeline <pipeline@example.com>", r.run(r.bare, "log", "-1", "--format=%an <%ae>", "main"))
-	assert.Equal(t, "Deliver vote 2 to apps/vote [skip ci]", r.run(r.bare, "log", "-1", "--format=%s", "main"))
+	assert.Equal(t, gittest.Deployment("vote", image), r.Show("main", "apps/vote/deployment.yaml")+"\n")
+	assert.Equal(t, "apps/vote/deployment.yaml", r.Run(r.Bare, "diff", "--name-only", "main~", "main"))
+	assert.Equal(t, "1\t1\tapps/vote/deployment.yaml", r.Run(r.Bare, "diff", "--numstat", "main~", "main"))
+	assert.Equal(t, "Pipeline <pipeline@example.com>", r.Run(r.Bare, "log", "-1", "--format=%an <%ae>", "main"))
+	assert.Equal(t, "Deliver vote 2 to apps/vote [skip ci]", r.Run(r.Bare, "log", "-1", "--format=%s", "main"))
 	assert.Equal(t, "Image: "+image+"\nSource-Revision: abc123\nPipeline-Run: https://ci.example.com/7\nSigned-off-by: Pipeline <pipeline@example.com>",
-		r.run(r.bare, "log", "-1", "--format=%(trailers)", "main"))
-	r.run(r.bare, "fsck", "--strict")
+		r.Run(r.Bare, "log", "-1", "--format=%(trailers)", "main"))
+	r.Run(r.Bare, "fsck", "--strict")
 
 	again, err := Bump(t.Context(), o)
 	require.NoError(t, err)
 	assert.True(t, again.Unchanged)
 	assert.Equal(t, result.Commit, again.Commit)
-	assert.Equal(t, "2", r.run(r.bare, "rev-list", "--count", "main"))
+	assert.Equal(t, "2", r.Run(r.Bare, "rev-list", "--count", "main"))
 }
 
 func TestBumpOfTheDefaultBranchByTemplate(t *testing.T) {
 	r := voteRepo(t)
-	o := options(r, "shop/vote@"+digest(3))
+	o := options(r, "shop/vote@"+gittest.Digest(3))
 	o.Branch, o.Message = "", "{{.Name}} {{.Digest}}\n\nto {{.Path}}"
 	_, err := Bump(t.Context(), o)
 	require.NoError(t, err)
-	assert.Equal(t, "vote "+digest(3)+"\n\nto apps/vote\n\nImage: shop/vote@"+digest(3), r.run(r.bare, "log", "-1", "--format=%B", "main"))
+	assert.Equal(t, "vote "+gittest.Digest(3)+"\n\nto apps/vote\n\nImage: shop/vote@"+gittest.Digest(3), r.Run(r.Bare, "log", "-1", "--format=%B", "main"))
 }
 
 // One branch, one server, 32 writers at once: everybody's commit must be there, each on top of another.
@@ -73,9 +80,9 @@ func TestManyWritersLoseNothing(t *testing.T) {
 	const writers = 32
 	files := map[string]string{}
 	for i := range writers {
-		files[fmt.Sprintf("apps/app%d/deployment.yaml", i)] = deployment("app", fmt.Sprintf("shop/app%d:1", i))
+		files[fmt.Sprintf("apps/app%d/deployment.yaml", i)] = gittest.Deployment("app", fmt.Sprintf("shop/app%d:1", i))
 	}
-	r := newServer(t).repo(t, "config", files)
+	r := gittest.NewServer(t).Repo(t, "config", files)
 	began := time.Now()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -83,8 +90,8 @@ func TestManyWritersLoseNothing(t *testing.T) {
 	for i := range writers {
 		wg.Go(func() {
 			result, err := Bump(t.Context(), BumpOptions{
-				Remote: r.remote(), Branch: "main", Path: fmt.Sprintf("apps/app%d", i), Attempts: 200,
-				Target: manifest.Target{Image: fmt.Sprintf("shop/app%d:2@%s", i, digest(i))},
+				Remote: remote(r), Branch: "main", Path: fmt.Sprintf("apps/app%d", i),
+				Target: manifest.Target{Image: fmt.Sprintf("shop/app%d:2@%s", i, gittest.Digest(i))},
 			})
 			if assert.NoError(t, err) {
 				mu.Lock()
@@ -95,81 +102,90 @@ func TestManyWritersLoseNothing(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%d writers: %d pushes in %s", writers, pushes, time.Since(began).Round(time.Millisecond))
-	assert.Equal(t, fmt.Sprint(writers+1), r.run(r.bare, "rev-list", "--count", "--first-parent", "main"))
+	assert.Equal(t, fmt.Sprint(writers+1), r.Run(r.Bare, "rev-list", "--count", "--first-parent", "main"))
 	for i := range writers {
-		assert.Contains(t, r.show("main", fmt.Sprintf("apps/app%d/deployment.yaml", i)), fmt.Sprintf("image: shop/app%d:2@%s", i, digest(i)))
+		assert.Contains(t, r.Show("main", fmt.Sprintf("apps/app%d/deployment.yaml", i)), fmt.Sprintf("image: shop/app%d:2@%s", i, gittest.Digest(i)))
 	}
-	r.run(r.bare, "fsck", "--strict")
+	r.Run(r.Bare, "fsck", "--strict")
 }
 
 func TestBumpReappliesOnAMovedBranch(t *testing.T) {
 	r := voteRepo(t)
 	// The first push finds that somebody was faster, in the very file.
-	theirs := strings.Replace(deployment("vote", "shop/vote:1"), "the front end", "renamed meanwhile", 1)
-	r.commit("theirs", map[string]string{"apps/vote/deployment.yaml": theirs})
-	r.run(r.bare, "branch", "theirs", "main")
-	r.run(r.bare, "update-ref", "refs/heads/main", "main~")
-	r.hook("pre-receive", `[ -e moved ] && exit 0; touch moved; unset GIT_QUARANTINE_PATH; git update-ref refs/heads/main theirs`)
+	theirs := strings.Replace(gittest.Deployment("vote", "shop/vote:1"), "the front end", "renamed meanwhile", 1)
+	r.Commit("theirs", map[string]string{"apps/vote/deployment.yaml": theirs})
+	r.Run(r.Bare, "branch", "theirs", "main")
+	r.Run(r.Bare, "update-ref", "refs/heads/main", "main~")
+	r.Hook("pre-receive", `[ -e moved ] && exit 0; touch moved; unset GIT_QUARANTINE_PATH; git update-ref refs/heads/main theirs`)
 
-	result, err := Bump(t.Context(), options(r, "shop/vote:2@"+digest(2)))
+	result, err := Bump(t.Context(), options(r, "shop/vote:2@"+gittest.Digest(2)))
 	require.NoError(t, err)
 	assert.Equal(t, 2, result.Attempts)
-	assert.Equal(t, strings.Replace(theirs, "shop/vote:1", "shop/vote:2@"+digest(2), 1), r.show("main", "apps/vote/deployment.yaml")+"\n")
-	assert.Equal(t, "3", r.run(r.bare, "rev-list", "--count", "main"))
+	assert.Equal(t, strings.Replace(theirs, "shop/vote:1", "shop/vote:2@"+gittest.Digest(2), 1), r.Show("main", "apps/vote/deployment.yaml")+"\n")
+	assert.Equal(t, "3", r.Run(r.Bare, "rev-list", "--count", "main"))
 }
 
 // What another writer did in between may leave nothing to apply the edit to.
 func TestBumpThatCannotBeReapplied(t *testing.T) {
 	r := voteRepo(t)
-	r.run(r.work, "rm", "-q", "-r", "apps/vote")
-	theirs := r.commit("theirs", nil)
-	r.run(r.bare, "branch", "theirs", "main")
-	r.run(r.bare, "update-ref", "refs/heads/main", "main~")
-	r.hook("pre-receive", `[ -e moved ] && exit 0; touch moved; unset GIT_QUARANTINE_PATH; git update-ref refs/heads/main theirs`)
+	r.Run(r.Work, "rm", "-q", "-r", "apps/vote")
+	theirs := r.Commit("theirs", nil)
+	r.Run(r.Bare, "branch", "theirs", "main")
+	r.Run(r.Bare, "update-ref", "refs/heads/main", "main~")
+	r.Hook("pre-receive", `[ -e moved ] && exit 0; touch moved; unset GIT_QUARANTINE_PATH; git update-ref refs/heads/main theirs`)
 	_, err := Bump(t.Context(), options(r, "shop/vote:2"))
 	require.ErrorContains(t, err, "cannot read apps/vote: file does not exist")
-	assert.Equal(t, theirs, r.run(r.bare, "rev-parse", "main"))
+	assert.Equal(t, theirs, r.Run(r.Bare, "rev-parse", "main"))
 }
 
 func TestRollbackThatCannotBeApplied(t *testing.T) {
 	kustomization := "resources: [../../base]\nimages:\n- {name: redis, newTag: '8'}\n"
-	r := newServer(t).repo(t, "config", map[string]string{
-		"base/kustomization.yaml": "resources: [deployment.yaml]\n", "base/deployment.yaml": deployment("vote", "shop/vote:1"),
+	r := gittest.NewServer(t).Repo(t, "config", map[string]string{
+		"base/kustomization.yaml": "resources: [deployment.yaml]\n", "base/deployment.yaml": gittest.Deployment("vote", "shop/vote:1"),
 		"apps/vote/kustomization.yaml": kustomization,
 	})
 	_, err := Bump(t.Context(), options(r, "shop/vote:2"))
 	require.NoError(t, err)
-	bumped := r.show("main", "apps/vote/kustomization.yaml")
+	bumped := r.Show("main", "apps/vote/kustomization.yaml")
 	assert.Contains(t, bumped, "- name: shop/vote\n  newTag: \"2\"")
 	_, err = Rollback(t.Context(), RollbackOptions{BumpOptions: options(r, "shop/vote")})
 	require.NoError(t, err)
-	assert.Equal(t, kustomization, r.show("main", "apps/vote/kustomization.yaml")+"\n", "the base's image comes back")
+	assert.Equal(t, kustomization, r.Show("main", "apps/vote/kustomization.yaml")+"\n", "the base's image comes back")
 
 	_, err = Bump(t.Context(), options(r, "shop/vote:3"))
 	require.NoError(t, err)
-	bumped = r.show("main", "apps/vote/kustomization.yaml")
-	r.pull()
-	tip := r.commit("edit", map[string]string{"apps/vote/kustomization.yaml": "# edited\n" + bumped + "\n"})
+	bumped = r.Show("main", "apps/vote/kustomization.yaml")
+	r.Pull()
+	r.Commit("edit", map[string]string{"apps/vote/kustomization.yaml": "# edited\n" + bumped + "\n"})
+	_, err = Rollback(t.Context(), RollbackOptions{BumpOptions: options(r, "shop/vote")})
+	require.NoError(t, err)
+	assert.Equal(t, "# edited\n"+kustomization, r.Show("main", "apps/vote/kustomization.yaml")+"\n", "what was edited since stays")
+
+	_, err = Bump(t.Context(), options(r, "shop/vote:4"))
+	require.NoError(t, err)
+	bumped = r.Show("main", "apps/vote/kustomization.yaml")
+	r.Pull()
+	tip := r.Commit("edit", map[string]string{"apps/vote/kustomization.yaml": strings.Replace(bumped, "name: shop/vote", "name: shop/vote # pinned", 1) + "\n"})
 	_, err = Rollback(t.Context(), RollbackOptions{BumpOptions: options(r, "shop/vote")})
 	require.ErrorContains(t, err, "apps/vote/kustomization.yaml was changed after commit")
-	assert.Equal(t, tip, r.run(r.bare, "rev-parse", "main"))
+	assert.Equal(t, tip, r.Run(r.Bare, "rev-parse", "main"))
 }
 
 func TestBumpRefusals(t *testing.T) {
-	s := newServer(t)
-	r := s.repo(t, "config", map[string]string{
-		"apps/vote/deployment.yaml": deployment("vote", "shop/vote:1"),
-		"broken/a.yaml":             deployment("vote", "shop/vote:1"),
+	s := gittest.NewServer(t)
+	r := s.Repo(t, "config", map[string]string{
+		"apps/vote/deployment.yaml": gittest.Deployment("vote", "shop/vote:1"),
+		"broken/a.yaml":             gittest.Deployment("vote", "shop/vote:1"),
 		"broken/b.yaml":             "image: shop/vote:1\n  bad: [\n",
 	})
-	require.NoError(t, os.MkdirAll(filepath.Join(r.work, "links"), 0o755))
-	require.NoError(t, os.Symlink("/etc/passwd", filepath.Join(r.work, "links", "a.yaml")))
-	require.NoError(t, os.Symlink("../apps/vote/deployment.yaml", filepath.Join(r.work, "apps", "link.yaml")))
-	tip := r.commit("links", nil)
-	empty := filepath.Join(s.dir, "empty.git")
-	r.run(s.dir, "init", "-q", "--bare", empty)
+	require.NoError(t, os.MkdirAll(filepath.Join(r.Work, "links"), 0o755))
+	require.NoError(t, os.Symlink("/etc/passwd", filepath.Join(r.Work, "links", "a.yaml")))
+	require.NoError(t, os.Symlink("../apps/vote/deployment.yaml", filepath.Join(r.Work, "apps", "link.yaml")))
+	tip := r.Commit("links", nil)
+	empty := filepath.Join(s.Dir, "empty.git")
+	r.Run(s.Dir, "init", "-q", "--bare", empty)
 
-	good := "shop/vote:2@" + digest(2)
+	good := "shop/vote:2@" + gittest.Digest(2)
 	for _, c := range []struct {
 		name   string
 		change func(*BumpOptions)
@@ -179,8 +195,8 @@ func TestBumpRefusals(t *testing.T) {
 		{"no tag, no digest", func(o *BumpOptions) { o.Target.Image = "shop/vote" }, "neither tag nor digest"},
 		{"no such repository", func(o *BumpOptions) { o.Remote.URL = s.URL + "/other.git" }, "no such repository"},
 		{"empty repository", func(o *BumpOptions) { o.Remote.URL = s.URL + "/empty.git" }, "the repository is empty"},
-		{"wrong token", func(o *BumpOptions) { o.Remote.Auth.Token = "wrong" }, "the credentials are refused"},
-		{"no token", func(o *BumpOptions) { o.Remote.Auth.Token = "" }, "wants credentials and none were given"},
+		{"wrong token", func(o *BumpOptions) { o.Remote.Access.Login = delivery.Login{Password: "wrong"} }, "refuses the credentials"},
+		{"no token", func(o *BumpOptions) { o.Remote.Access.Login = nil }, "wants credentials, and none are configured"},
 		{"password in the URL", func(o *BumpOptions) { o.Remote.URL = "https://a:hunter2@example.com/x" }, "holds a password"},
 		{"no such branch", func(o *BumpOptions) { o.Branch = "dev" }, "has no branch dev"},
 		{"no such path", func(o *BumpOptions) { o.Path = "apps/other" }, "cannot read apps/other"},
@@ -190,7 +206,7 @@ func TestBumpRefusals(t *testing.T) {
 		{"no match", func(o *BumpOptions) { o.Target.Image = "shop/other:1" }, "no image named shop/other in apps/vote; the images there are shop/vote:1 (apps/vote/deployment.yaml:10)"},
 		{"not YAML", func(o *BumpOptions) { o.Path = "broken" }, "broken/b.yaml:2: not valid YAML"},
 		{"bad template", func(o *BumpOptions) { o.Message = "{{.Nope}}" }, "message template"},
-		{"local path", func(o *BumpOptions) { o.Remote.URL = r.bare }, "only https, http and ssh"},
+		{"local path", func(o *BumpOptions) { o.Remote.URL = r.Bare }, "only https, http and ssh"},
 		{"nobody there", func(o *BumpOptions) { o.Remote.URL = "http://127.0.0.1:1/x.git" }, "connection refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -199,18 +215,18 @@ func TestBumpRefusals(t *testing.T) {
 			_, err := Bump(t.Context(), o)
 			require.ErrorContains(t, err, c.want)
 			assert.NotContains(t, err.Error(), "hunter2")
-			assert.NotContains(t, err.Error(), serverToken)
+			assert.NotContains(t, err.Error(), gittest.Token)
 			assert.NotContains(t, err.Error(), "\n", "one line")
-			assert.Equal(t, tip, r.run(r.bare, "rev-parse", "main"))
+			assert.Equal(t, tip, r.Run(r.Bare, "rev-parse", "main"))
 		})
 	}
 
 	t.Run("protected branch", func(t *testing.T) {
-		r.hook("update", `[ "$1" = refs/heads/main ] && echo "main is protected" >&2 && exit 1; exit 0`)
+		r.Hook("update", `[ "$1" = refs/heads/main ] && echo "main is protected" >&2 && exit 1; exit 0`)
 		_, err := Bump(t.Context(), options(r, good))
 		require.ErrorContains(t, err, "refuses the push to branch main")
 		require.ErrorContains(t, err, "main is protected")
-		assert.Equal(t, tip, r.run(r.bare, "rev-parse", "main"))
+		assert.Equal(t, tip, r.Run(r.Bare, "rev-parse", "main"))
 	})
 }
 
@@ -227,8 +243,8 @@ func TestBumpEndsWithItsContext(t *testing.T) {
 }
 
 func TestBumpRespectsARollback(t *testing.T) {
-	image := func(n int) string { return fmt.Sprintf("shop/vote:%d@%s", n, digest(n)) }
-	bump := func(t *testing.T, r *repository, n int, force bool) (*Result, error) {
+	image := func(n int) string { return fmt.Sprintf("shop/vote:%d@%s", n, gittest.Digest(n)) }
+	bump := func(t *testing.T, r *gittest.Repository, n int, force bool) (*Result, error) {
 		o := options(r, image(n))
 		o.Force = force
 		return Bump(t.Context(), o)
@@ -239,10 +255,10 @@ func TestBumpRespectsARollback(t *testing.T) {
 		r := voteRepo(t)
 		_, err := bump(t, r, 2, false)
 		require.NoError(t, err)
-		r.pull()
-		r.run(r.work, "revert", "--no-edit", "HEAD")
-		r.run(r.work, "push", "-q", "origin", "HEAD:main")
-		by := r.run(r.work, "rev-parse", "HEAD")
+		r.Pull()
+		r.Run(r.Work, "revert", "--no-edit", "HEAD")
+		r.Run(r.Work, "push", "-q", "origin", "HEAD:main")
+		by := r.Run(r.Work, "rev-parse", "HEAD")
 
 		_, err = bump(t, r, 2, false)
 		require.ErrorAs(t, err, &rolledBack)
@@ -258,9 +274,9 @@ func TestBumpRespectsARollback(t *testing.T) {
 		r := voteRepo(t)
 		_, err := bump(t, r, 2, false)
 		require.NoError(t, err)
-		r.pull()
-		r.commit("back", map[string]string{"apps/vote/deployment.yaml": deployment("vote", "shop/vote:1")})
-		r.commit("unrelated", map[string]string{"README.md": "more\n"})
+		r.Pull()
+		r.Commit("back", map[string]string{"apps/vote/deployment.yaml": gittest.Deployment("vote", "shop/vote:1")})
+		r.Commit("unrelated", map[string]string{"README.md": "more\n"})
 		_, err = bump(t, r, 2, false)
 		require.ErrorAs(t, err, &rolledBack)
 		_, err = bump(t, r, 2, true)
@@ -275,37 +291,102 @@ func TestBumpRespectsARollback(t *testing.T) {
 	})
 	t.Run("Rollback", func(t *testing.T) {
 		r := voteRepo(t)
-		before := r.show("main", "apps/vote/deployment.yaml")
+		before := r.Show("main", "apps/vote/deployment.yaml")
 		_, err := bump(t, r, 2, false)
 		require.NoError(t, err)
 		o := options(r, "shop/vote")
 		result, err := Rollback(t.Context(), RollbackOptions{BumpOptions: o})
 		require.NoError(t, err)
 		assert.Equal(t, []manifest.Change{{File: "apps/vote/deployment.yaml", Line: 10, From: image(2), To: "shop/vote:1"}}, result.Changes)
-		assert.Equal(t, before, r.show("main", "apps/vote/deployment.yaml"))
-		assert.Contains(t, r.run(r.bare, "log", "-1", "--format=%B", "main"), "This reverts commit "+r.run(r.bare, "rev-parse", "main~")+".")
+		assert.Equal(t, before, r.Show("main", "apps/vote/deployment.yaml"))
+		assert.Contains(t, r.Run(r.Bare, "log", "-1", "--format=%B", "main"), "This reverts commit "+r.Run(r.Bare, "rev-parse", "main~")+".")
 		_, err = bump(t, r, 2, false)
 		require.ErrorAs(t, err, &rolledBack)
 	})
 }
 
+// A placeholder, or a tag that stands alone, is no reference to the image. The rollback of a bump brings it back.
+func TestRollbackToWhatWasNoReference(t *testing.T) {
+	const image = "acme.azurecr.io/shop/web:2.0@sha256:" + "abababababababababababababababababababababababababababababababab"
+	for _, c := range []struct{ name, file, before, replace, edit string }{
+		{"placeholder", "o/d.yaml", gittest.Deployment("web", "web-image"), "web-image", "# x\n"},
+		{"tag of a Flux policy", "o/values.yaml", "image:\n  tag: \"1.4.0\" # {\"$imagepolicy\": \"x:web:tag\"}\n", "x:web", "# x\n"},
+		{"repository without a tag", "o/values.yaml", "image:\n  repository: acme.azurecr.io/shop/web\n  tag: \"\"\n", "", "# x\n"},
+	} {
+		for _, rollbackNames := range []bool{true, false} {
+			for _, edited := range []string{"", c.edit} {
+				t.Run(fmt.Sprint(c.name, ", replace ", rollbackNames, ", edited ", edited != ""), func(t *testing.T) {
+					r := gittest.NewServer(t).Repo(t, "config", map[string]string{c.file: c.before, "o/other.yaml": "a: 1\n"})
+					o := options(r, image)
+					o.Path = "o"
+					if c.replace != "" {
+						o.Target.Replace = []string{c.replace}
+					}
+					_, err := Bump(t.Context(), o)
+					require.NoError(t, err)
+					require.NotEqual(t, strings.TrimSpace(c.before), r.Show("main", c.file))
+					if edited != "" {
+						r.Pull()
+						r.Commit("edit", map[string]string{c.file: r.Show("main", c.file) + "\n" + edited})
+					}
+					o.Target.Image = "acme.azurecr.io/shop/web"
+					if !rollbackNames {
+						o.Target.Replace = nil
+					}
+					_, err = Rollback(t.Context(), RollbackOptions{BumpOptions: o})
+					require.NoError(t, err)
+					assert.Equal(t, c.before+edited, r.Show("main", c.file)+"\n")
+
+					// A pipeline that runs again does not undo the rollback.
+					o.Target.Image, o.Target.Replace = image, nil
+					if c.replace != "" {
+						o.Target.Replace = []string{c.replace}
+					}
+					_, err = Bump(t.Context(), o)
+					var rolledBack *RolledBackError
+					require.ErrorAs(t, err, &rolledBack)
+				})
+			}
+		}
+	}
+}
+
+func TestRollbackOfSeveralBumps(t *testing.T) {
+	r := voteRepo(t)
+	first := r.Run(r.Bare, "rev-parse", "main")
+	for n := 2; n <= 4; n++ {
+		_, err := Bump(t.Context(), options(r, fmt.Sprint("shop/vote:", n)))
+		require.NoError(t, err)
+		r.Pull()
+		r.Commit("edit", map[string]string{"apps/vote/deployment.yaml": r.Show("main", "apps/vote/deployment.yaml") + fmt.Sprint("\n# ", n, "\n")})
+	}
+	result, err := Rollback(t.Context(), RollbackOptions{BumpOptions: options(r, "shop/vote"), To: first[:10]})
+	require.NoError(t, err)
+	assert.Equal(t, []manifest.Change{{File: "apps/vote/deployment.yaml", Line: 10, From: "shop/vote:4", To: "shop/vote:1"}}, result.Changes)
+	assert.Equal(t, gittest.Deployment("vote", "shop/vote:1")+"# 2\n# 3\n# 4", r.Show("main", "apps/vote/deployment.yaml"))
+
+	o := options(r, "shop/other")
+	_, err = Rollback(t.Context(), RollbackOptions{BumpOptions: o})
+	require.ErrorContains(t, err, "no image of shop/other in apps/vote of branch main: nothing to roll back")
+}
+
 func TestRollbackBesideOtherChanges(t *testing.T) {
 	r := voteRepo(t)
-	o := options(r, "registry.example.com/shop/vote:2@"+digest(2))
+	o := options(r, "registry.example.com/shop/vote:2@"+gittest.Digest(2))
 	_, err := Bump(t.Context(), o)
 	require.NoError(t, err)
-	o.Target.Image = "registry.example.com/shop/vote:3@" + digest(3)
+	o.Target.Image = "registry.example.com/shop/vote:3@" + gittest.Digest(3)
 	_, err = Bump(t.Context(), o)
 	require.NoError(t, err)
-	first := r.run(r.bare, "rev-parse", "main~")
-	r.pull()
-	edited := strings.Replace(r.show("main", "apps/vote/deployment.yaml"), "the front end", "edited since", 1)
-	r.commit("edit", map[string]string{"apps/vote/deployment.yaml": edited + "\n"})
+	first := r.Run(r.Bare, "rev-parse", "main~")
+	r.Pull()
+	edited := strings.Replace(r.Show("main", "apps/vote/deployment.yaml"), "the front end", "edited since", 1)
+	r.Commit("edit", map[string]string{"apps/vote/deployment.yaml": edited + "\n"})
 
 	_, err = Rollback(t.Context(), RollbackOptions{BumpOptions: options(r, "registry.example.com/shop/vote")})
 	require.NoError(t, err)
-	now := r.show("main", "apps/vote/deployment.yaml")
-	assert.Contains(t, now, "registry.example.com/shop/vote:2@"+digest(2))
+	now := r.Show("main", "apps/vote/deployment.yaml")
+	assert.Contains(t, now, "registry.example.com/shop/vote:2@"+gittest.Digest(2))
 	assert.Contains(t, now, "edited since")
 
 	same, err := Rollback(t.Context(), RollbackOptions{BumpOptions: options(r, "registry.example.com/shop/vote"), To: first})
@@ -318,13 +399,18 @@ func TestRollbackBesideOtherChanges(t *testing.T) {
 // bumpVariable makes the test binary a process that bumps and exits, so that it can be killed.
 const bumpVariable = "AKSFLOW_GITOPS_BUMP"
 
+func TestMain(m *testing.M) {
+	bumpAndExit()
+	os.Exit(m.Run())
+}
+
 func bumpAndExit() {
 	url, image, found := strings.Cut(os.Getenv(bumpVariable), " ")
 	if !found {
 		return
 	}
 	_, err := Bump(context.Background(), BumpOptions{
-		Remote: Remote{URL: url, Auth: Auth{Token: serverToken}}, Branch: "main", Path: "apps", Target: manifest.Target{Image: image},
+		Remote: git.Remote{URL: url, Access: delivery.GitAccess{Login: delivery.Login{Password: gittest.Token}}}, Branch: "main", Path: "apps", Target: manifest.Target{Image: image},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -340,7 +426,7 @@ func TestKilledBump(t *testing.T) {
 	require.NoError(t, err)
 	start := func(n int) *exec.Cmd {
 		cmd := exec.Command(self)
-		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s shop/vote:%d", bumpVariable, r.url, n), "TMPDIR="+t.TempDir())
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s shop/vote:%d", bumpVariable, r.URL, n), "TMPDIR="+t.TempDir())
 		require.NoError(t, cmd.Start())
 		return cmd
 	}
@@ -357,19 +443,19 @@ func TestKilledBump(t *testing.T) {
 	}
 	last := 3 + kills
 	require.NoError(t, start(last).Wait(), "the next one succeeds")
-	assert.Contains(t, r.show("main", "apps/vote/deployment.yaml"), fmt.Sprintf("shop/vote:%d ", last))
-	commits := strings.Fields(r.run(r.bare, "rev-list", "main"))
+	assert.Contains(t, r.Show("main", "apps/vote/deployment.yaml"), fmt.Sprintf("shop/vote:%d ", last))
+	commits := strings.Fields(r.Run(r.Bare, "rev-list", "main"))
 	t.Logf("%d kills within %s: %d bumps landed", kills, whole.Round(time.Millisecond), len(commits)-3)
 	for _, commit := range commits {
-		vote, other := r.show(commit, "apps/vote/deployment.yaml"), r.show(commit, "apps/else/deployment.yaml")
+		vote, other := r.Show(commit, "apps/vote/deployment.yaml"), r.Show(commit, "apps/else/deployment.yaml")
 		assert.Equal(t, vote, strings.Replace(other, "name: else", "name: vote", 1), "all of a bump, or nothing")
 	}
-	r.run(r.bare, "fsck", "--strict")
+	r.Run(r.Bare, "fsck", "--strict")
 }
 
 // BenchmarkBump bumps one of 2,500 apps in a repository of 10,000 manifests, the whole of which is searched.
 func BenchmarkBump(b *testing.B) {
-	r := newServer(b).repo(b, "config", map[string]string{"README.md": "x\n"})
+	r := gittest.NewServer(b).Repo(b, "config", map[string]string{"README.md": "x\n"})
 	var stream strings.Builder
 	stream.WriteString("commit refs/heads/main\ncommitter a <a@b> 1700000000 +0000\ndata 1\nx\n")
 	add := func(name, content string) {
@@ -377,19 +463,19 @@ func BenchmarkBump(b *testing.B) {
 	}
 	for i := range 2500 {
 		dir := fmt.Sprintf("team%d/app%d/", i/50, i)
-		add(dir+"deployment.yaml", deployment("app", fmt.Sprintf("shop/app%d:1", i)))
+		add(dir+"deployment.yaml", gittest.Deployment("app", fmt.Sprintf("shop/app%d:1", i)))
 		add(dir+"service.yaml", fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: app%d}\n", i))
 		add(dir+"configmap.yaml", fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\ndata:\n  app: %q\n  settings: |\n%s", fmt.Sprint(i), strings.Repeat("    key = value\n", 30)))
 		add(dir+"kustomization.yaml", "resources: [deployment.yaml, service.yaml, configmap.yaml]\n")
 	}
 	load := exec.Command("git", "fast-import", "--quiet", "--force")
-	load.Dir, load.Stdin = r.bare, strings.NewReader(stream.String())
+	load.Dir, load.Stdin = r.Bare, strings.NewReader(stream.String())
 	out, err := load.CombinedOutput()
 	require.NoError(b, err, string(out))
 	version := 1
 	for b.Loop() {
 		version++
-		_, err := Bump(b.Context(), BumpOptions{Remote: r.remote(), Branch: "main", Target: manifest.Target{Image: fmt.Sprintf("shop/app7:%d", version)}})
+		_, err := Bump(b.Context(), BumpOptions{Remote: remote(r), Branch: "main", Target: manifest.Target{Image: fmt.Sprintf("shop/app7:%d", version)}})
 		require.NoError(b, err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,6 +30,33 @@ const DefaultIdle = 15 * time.Minute
 type Options struct {
 	Dir  string        // the daemon's state directory
 	Idle time.Duration // how long it stays up unused; 0 means DefaultIdle
+	// Env is the caller's environment as os.Environ returns it. The daemon gets what it needs of it: how the network is
+	// reached and what is trusted there. It outlives the caller, whose other variables may be secrets.
+	Env []string
+}
+
+// inherited are the variables that the daemon gets from its caller. Proxies are also written in lower case.
+var inherited = []string{"HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "GODEBUG"}
+
+// variable returns the value of a variable of the caller's environment, "" if it is not set.
+func (o Options) variable(name string) string {
+	for _, v := range slices.Backward(o.Env) { // the last one counts
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// inherit returns the part of the caller's environment that the daemon gets.
+func (o Options) inherit() []string {
+	var env []string
+	for _, v := range o.Env {
+		if name, _, _ := strings.Cut(v, "="); slices.Contains(inherited, strings.ToUpper(name)) {
+			env = append(env, v)
+		}
+	}
+	return env
 }
 
 // ErrUnsupported says that this operating system cannot run the daemon.

@@ -1,6 +1,7 @@
 package buildkitd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,14 +66,14 @@ func Acquire(ctx context.Context, o Options) (*Daemon, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the engine's state: %w", err)
 	}
-	if err := replaceOld(ctx, dir); err != nil {
+	if err := replaceOld(ctx, dir, o); err != nil {
 		return nil, fmt.Errorf("replace the engine's daemon by a newer one: %w", err)
 	}
 	users, err := lockUsers(ctx, dir)
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the engine's daemon: %w", err)
 	}
-	if err := ensure(ctx, dir, o.Idle); err != nil {
+	if err := ensure(ctx, dir, o); err != nil {
 		users.Close()
 		return nil, err
 	}
@@ -80,12 +81,12 @@ func Acquire(ctx context.Context, o Options) (*Daemon, error) {
 }
 
 // replaceOld stops a daemon that another version of the program or of its configuration started, if nobody uses it.
-func replaceOld(ctx context.Context, dir string) error {
+func replaceOld(ctx context.Context, dir string, o Options) error {
 	last, ok := readInfo(dir)
 	if !ok || last.PID == 0 {
 		return nil
 	}
-	p, err := findPrograms()
+	p, err := findPrograms(o)
 	if err != nil {
 		return nil //nolint:nilerr // the daemon that runs may do; starting another would tell
 	}
@@ -129,7 +130,7 @@ func lockUsers(ctx context.Context, dir string) (*os.File, error) {
 }
 
 // ensure returns when a daemon answers.
-func ensure(ctx context.Context, dir string, idle time.Duration) error {
+func ensure(ctx context.Context, dir string, o Options) error {
 	started := false
 	for {
 		if c, err := net.Dial("unix", SocketPath(dir)); err == nil {
@@ -145,7 +146,7 @@ func ensure(ctx context.Context, dir string, idle time.Duration) error {
 			lock.Close()
 			return fmt.Errorf("the engine's daemon ended while it started%s", logTail(filepath.Join(dir, "buildkitd.log")))
 		default:
-			err := start(ctx, dir, idle, lock)
+			err := start(ctx, dir, o, lock)
 			lock.Close() // the daemon has a copy
 			if err != nil {
 				return err
@@ -175,11 +176,9 @@ func lockDaemon(dir string) (*os.File, error) {
 }
 
 // start starts a daemon and hands it the lock. It does not wait until it listens.
-func start(ctx context.Context, dir string, idle time.Duration, lock *os.File) error {
-	if idle == 0 {
-		idle = DefaultIdle
-	}
-	programs, err := findPrograms()
+func start(ctx context.Context, dir string, o Options, lock *os.File) error {
+	idle := cmp.Or(o.Idle, DefaultIdle)
+	programs, err := findPrograms(o)
 	if err != nil {
 		return err
 	}
@@ -207,8 +206,8 @@ func start(ctx context.Context, dir string, idle time.Duration, lock *os.File) e
 		"-bridge", network.Bridge, "-subnet", network.Subnet.String(), "-cgroup", network.Cgroup,
 		"--", programs.buildkitd, "--config", filepath.Join(dir, configFile))
 	cmd.Dir = "/"
-	cmd.Env = append(os.Environ(),
-		"PATH="+programs.path(),
+	cmd.Env = append(o.inherit(),
+		"PATH="+programs.path(o.variable("PATH")),
 		"TMPDIR="+filepath.Join(dir, tmpDir),
 		// All of a step's output, as fast as it comes: failing tests are read, not skimmed.
 		"BUILDKIT_STEP_LOG_MAX_SIZE=-1", "BUILDKIT_STEP_LOG_MAX_SPEED=-1",
@@ -268,11 +267,12 @@ type programs struct {
 }
 
 // path is the daemon's PATH: where its programs are, then the caller's.
-func (p programs) path() string {
-	return strings.Join([]string{filepath.Dir(p.runc), filepath.Dir(p.iptables), os.Getenv("PATH"), "/usr/sbin", "/sbin"}, ":")
+func (p programs) path(callers string) string {
+	dirs := append([]string{filepath.Dir(p.runc), filepath.Dir(p.iptables)}, filepath.SplitList(callers)...)
+	return strings.Join(append(dirs, "/usr/sbin", "/usr/bin", "/sbin", "/bin"), ":")
 }
 
-func findPrograms() (programs, error) {
+func findPrograms(o Options) (programs, error) {
 	var p programs
 	var errs []error
 	find := func(to *string, name, pkg string) {
@@ -284,7 +284,7 @@ func findPrograms() (programs, error) {
 	find(&p.shim, "aksflow-shim", "")
 	find(&p.runc, "runc", "runc")
 	find(&p.iptables, "iptables", "iptables")
-	cni, err := findCNI()
+	cni, err := findCNI(o.variable(tool.Dir))
 	p.cni = cni
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return p, fmt.Errorf("the embedded engine cannot start:\n%w", err)
@@ -293,8 +293,8 @@ func findPrograms() (programs, error) {
 }
 
 // findCNI returns the directory of the CNI plugins: where AKSFLOW_BIN, Debian or other distributions have them.
-func findCNI() (string, error) {
-	places := []string{os.Getenv(tool.Dir), "/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"}
+func findCNI(bin string) (string, error) {
+	places := []string{bin, "/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"}
 	for _, dir := range places {
 		missing := false
 		for _, plugin := range []string{"bridge", "host-local", "loopback"} {

@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"github.com/aksflow/aksflow/internal/core/report"
+)
+
+// getenv is os.Getenv; tests give another.
+type getenv func(name string) string
+
+// runURL returns the page of the CI run that this process is a part of; "" where it is not known.
+func runURL(env getenv) string {
+	if server, repo, id := env("GITHUB_SERVER_URL"), env("GITHUB_REPOSITORY"), env("GITHUB_RUN_ID"); server != "" && repo != "" && id != "" {
+		return server + "/" + repo + "/actions/runs/" + id
+	}
+	for _, name := range []string{"BUILD_URL" /* Jenkins */, "CI_JOB_URL" /* GitLab */} {
+		if url := env(name); url != "" {
+			return url
+		}
+	}
+	if server, project, id := env("SYSTEM_COLLECTIONURI"), env("SYSTEM_TEAMPROJECT"), env("BUILD_BUILDID"); server != "" && id != "" {
+		return server + project + "/_build/results?buildId=" + id // Azure Pipelines
+	}
+	return ""
+}
+
+// gitRef returns the git ref that a CI run is for, since CI systems check out a commit and not a branch; "" where no CI
+// system says one.
+//
+//   - https://docs.github.com/en/actions/reference/workflows-and-actions/variables
+//   - https://docs.gitlab.com/ci/variables/predefined_variables/
+//   - https://learn.microsoft.com/en-us/azure/devops/pipelines/build/variables
+//   - https://www.jenkins.io/doc/book/pipeline/jenkinsfile/#using-environment-variables (multibranch pipelines)
+func gitRef(env getenv) string {
+	first := func(prefix, suffix string, names ...string) string {
+		for _, name := range names {
+			if value := env(name); value != "" {
+				return prefix + strings.TrimPrefix(value, "origin/") + suffix
+			}
+		}
+		return ""
+	}
+	for _, ref := range []string{
+		first("", "", "GITHUB_REF"),
+		// A merge request's pipeline has the source branch in CI_COMMIT_REF_NAME: it must not count as that branch.
+		first("refs/merge-requests/", "/head", "CI_MERGE_REQUEST_IID"),
+		first("refs/tags/", "", "CI_COMMIT_TAG"),
+		first("refs/heads/", "", "CI_COMMIT_BRANCH", "CI_COMMIT_REF_NAME"),
+		first("", "", "BUILD_SOURCEBRANCH"),
+		first("refs/pull/", "/head", "CHANGE_ID"),
+		first("refs/tags/", "", "TAG_NAME"),
+		first("refs/heads/", "", "BRANCH_NAME", "GIT_BRANCH"),
+	} {
+		if ref != "" {
+			return ref
+		}
+	}
+	return ""
+}
+
+// withOutputs is a result of which later steps of a workflow can use something. The names are those that action.yml
+// declares.
+type withOutputs interface{ outputs() []report.Output }
+
+// withSummary is a result that has a place on the page of a workflow's run, also when err ended it.
+type withSummary interface{ markdown(err error) string }
+
+// writeCI writes the result into the files that GitHub Actions gives a step. A file that cannot be written is no reason
+// to fail a delivery that succeeded.
+func writeCI(ctx context.Context, res result, err error) {
+	if isNil(res) {
+		return
+	}
+	write := func(variable, text string) {
+		path := os.Getenv(variable)
+		if path == "" || text == "" {
+			return
+		}
+		if err := report.AppendFile(path, text); err != nil {
+			report.Warn(ctx, "writing to %s: %v", variable, err)
+		}
+	}
+	if r, ok := res.(withOutputs); ok {
+		write("GITHUB_OUTPUT", report.FormatOutputs(r.outputs()))
+	}
+	if r, ok := res.(withSummary); ok {
+		write("GITHUB_STEP_SUMMARY", r.markdown(err))
+	}
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/flow"
+)
+
+func TestOutputs(t *testing.T) {
+	for name, tt := range map[string]struct {
+		result withOutputs
+		want   string
+	}{
+		"plan":              {planResult{&flow.Plan{Environment: "dev", Target: "push", Image: "vote"}}, "environment=dev\ntarget=push\n"},
+		"build into a file": {buildResult{&delivery.Built{Tarball: "vote.tar", Digest: "sha256:abc", Revision: "1a2b"}}, "digest=sha256:abc\n"},
+		"build":             {buildResult{&delivery.Built{Revision: "1a2b"}}, ""},
+		"publish": {
+			publishResult{&delivery.Published{Image: "host/vote@sha256:abc", Digest: "sha256:abc", Tags: []string{"1a2b"}}},
+			"image=host/vote@sha256:abc\ndigest=sha256:abc\n",
+		},
+		"bump of a branch": {bumpResult{&delivery.Bumped{Commit: "1a2b"}}, "commit=1a2b\n"},
+		"bump by pull request": {
+			bumpResult{&delivery.Bumped{Commit: "1a2b", PullRequest: "https://github.com/team/vote/pull/7"}},
+			"commit=1a2b\npull-request=https://github.com/team/vote/pull/7\n",
+		},
+		"deploy":             {deployResult{&delivery.Deployed{Revision: 7}}, "revision=7\nrolled-back=false\n"},
+		"deploy that failed": {deployResult{&delivery.Deployed{Revision: 6, RolledBack: true}}, "revision=6\nrolled-back=true\n"},
+		"deliver by push": {
+			deliverResult{&flow.Result{Image: "host/vote@sha256:abc", Environment: "dev", Target: "push", Revision: 7}},
+			"image=host/vote@sha256:abc\ndigest=sha256:abc\nenvironment=dev\ntarget=push\nrevision=7\n",
+		},
+		"deliver by pull": {
+			deliverResult{&flow.Result{Image: "host/vote@sha256:abc", Environment: "production", Target: "pull", Commit: "1a2b"}},
+			"image=host/vote@sha256:abc\ndigest=sha256:abc\nenvironment=production\ntarget=pull\ncommit=1a2b\n",
+		},
+		"deliver that built no image": {
+			deliverResult{&flow.Result{Environment: "dev", Target: "push"}}, "environment=dev\ntarget=push\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, report.FormatOutputs(tt.result.outputs())) })
+	}
+}
+
+func TestDeliverMarkdown(t *testing.T) {
+	t.Run("delivered", func(t *testing.T) {
+		r := deliverResult{&flow.Result{
+			Environment: "production", Target: "pull", Image: "host/vote@sha256:abc", Commit: "1a2b",
+			PullRequest: "https://github.com/team/vote/pull/7",
+			Steps: []flow.StepResult{
+				{Name: "build", Status: delivery.Done, Seconds: 0.71, Message: "sha256:abc"},
+				{Name: "bump", Status: delivery.Unchanged, Seconds: 0.02},
+			},
+		}}
+		assert.Equal(t, "### ✔ Delivered to production (pull)\n"+`
+Image `+"`host/vote@sha256:abc`"+`
+
+Commit `+"`1a2b`"+`
+
+Pull request <https://github.com/team/vote/pull/7>
+
+| Step | Status | Seconds |  |
+| --- | --- | --- | --- |
+| build | done | 0.7 | sha256:abc |
+| bump | unchanged | 0.0 |  |
+
+`, r.markdown(nil))
+	})
+	t.Run("failed", func(t *testing.T) {
+		r := deliverResult{&flow.Result{
+			Environment: "dev", Target: "push",
+			Steps: []flow.StepResult{
+				{Name: "build", Status: delivery.Done, Seconds: 1},
+				{Name: "test", Status: delivery.Failed, Seconds: 2.25},
+				{Name: "publish", Status: delivery.Skipped},
+			},
+		}}
+		assert.Equal(t, "### ✘ Not delivered to dev (push)\n"+`
+| Step | Status | Seconds |  |
+| --- | --- | --- | --- |
+| build | done | 1.0 |  |
+| test | failed | 2.2 |  |
+| publish | skipped |  |  |
+
+`+"```text\ntest: 1 test failed\n  assert 1 == 2\n```\n\n", r.markdown(errors.New("test: 1 test failed\n  assert 1 == 2")))
+	})
+}
+
+func TestWriteCI(t *testing.T) {
+	dir := t.TempDir()
+	output := filepath.Join(dir, "output")
+	require.NoError(t, os.WriteFile(output, []byte("before=1\n"), 0o600))
+	t.Setenv("GITHUB_OUTPUT", output)
+	t.Setenv("GITHUB_STEP_SUMMARY", dir) // no file can be written there
+	var log bytes.Buffer
+	ctx := report.With(context.Background(), report.NewPlain(&log, false))
+
+	writeCI(ctx, nil, errors.New("a verb that failed early has no result"))
+	writeCI(ctx, downResult{}, nil)
+	assert.Empty(t, log.String())
+	writeCI(ctx, deliverResult{&flow.Result{Environment: "dev", Target: "push"}}, nil)
+
+	data, err := os.ReadFile(output)
+	require.NoError(t, err)
+	assert.Equal(t, "before=1\nenvironment=dev\ntarget=push\n", string(data))
+	assert.Contains(t, log.String(), "! writing to GITHUB_STEP_SUMMARY: ")
+
+	t.Setenv("GITHUB_OUTPUT", "")
+	writeCI(ctx, publishResult{&delivery.Published{Image: "host/vote@sha256:abc"}}, nil)
+	assert.NotContains(t, log.String(), "GITHUB_OUTPUT", "elsewhere there is no such file")
+}

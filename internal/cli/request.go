@@ -1,0 +1,247 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"dagger.io/dagger"
+	"github.com/spf13/pflag"
+
+	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/engine"
+	"github.com/aksflow/aksflow/internal/flow"
+	"github.com/aksflow/aksflow/internal/localplatform"
+)
+
+// request collects a verb's flags for package flow.
+type request struct {
+	g *globals
+	flow.Request
+	buildArgs []string
+}
+
+func (r *request) envFlag(f *pflag.FlagSet) {
+	f.StringVarP(&r.Env, "env", "e", "", "the environment of aksflow.yaml")
+}
+
+func (r *request) buildFlags(f *pflag.FlagSet) {
+	f.StringArrayVar(&r.buildArgs, "build-arg", nil, "NAME=VALUE for an ARG of the Dockerfile; NAME alone takes the value from the environment")
+}
+
+func (r *request) registryFlags(f *pflag.FlagSet) {
+	f.StringVar(&r.Set.Username, "username", "", "the registry's user (default: what the Docker configuration has)")
+	f.StringVar(&r.Set.PasswordEnv, "password-env", "", "name of the environment variable that holds the registry's password")
+}
+
+func (r *request) clusterFlags(f *pflag.FlagSet) {
+	f.StringVar(&r.Set.Kubeconfig, "kubeconfig", "", "the cluster's kubeconfig (default: as kubectl)")
+	f.StringVar(&r.Set.Context, "context", "", "a context of the kubeconfig (default: the current one)")
+}
+
+// appFlags say where an app is, with or without an aksflow.yaml.
+func (r *request) appFlags(f *pflag.FlagSet) {
+	f.StringVarP(&r.Set.Namespace, "namespace", "n", "", "where the app is (default: that of the environment)")
+	f.StringVar(&r.Set.App, "app", "", "the app's name, when there is no aksflow.yaml")
+}
+
+// renderFlags say what is rendered, and how. The flags for Helm charts are Helm's own.
+func (r *request) renderFlags(f *pflag.FlagSet) {
+	f.StringVar(&r.Set.Manifests, "manifests", "", "a kustomization, a Helm chart or a directory (default: that of the environment)")
+	f.StringArrayVarP(&r.Set.ValuesFiles, "values", "f", nil, "for a Helm chart: values from this `FILE` (may be repeated; a later one wins)")
+	f.StringArrayVar(&r.Set.Values, "set", nil, "for a Helm chart: set a value, `KEY=VALUE`, over those of files (may be repeated)")
+	f.StringVar(&r.Set.ReleaseName, "release-name", "", "for a Helm chart: the name of the release (default: that of the chart)")
+	f.StringArrayVar(&r.Options.Replace, "replace", nil, "set the image where this repository `NAME` stands (default: the image's own)")
+}
+
+func (r *request) graceFlag(f *pflag.FlagSet) {
+	f.DurationVar(&r.Options.Grace, "grace", 0, "how long a problem that may go away is watched before it counts (default: by its kind)")
+}
+
+// recordFlags say what records and commits name as the origin.
+func (r *request) recordFlags(f *pflag.FlagSet) {
+	f.StringVar(&r.User, "user", "", "who delivers, for the record (default: USER@HOST)")
+	f.StringVar(&r.RunURL, "run-url", "", "the page of the CI run, for the record (default: what the CI system says)")
+}
+
+// applyFlags decide what may happen to objects that exist.
+func (r *request) applyFlags(f *pflag.FlagSet) {
+	o := &r.Options.Push
+	f.BoolVar(&o.ForceConflicts, "force-conflicts", false, "take over fields that another manager owns")
+	f.BoolVar(&o.Recreate, "recreate", false, "delete and create again what cannot be changed in place")
+	f.BoolVar(&o.NoPrune, "no-prune", false, "keep what left the manifests")
+	r.pruneFlags(f)
+}
+
+// pruneFlags name what is deleted only when it is asked for by name.
+func (r *request) pruneFlags(f *pflag.FlagSet) {
+	o := &r.Options.Push
+	f.BoolVar(&o.PruneNamespaces, "prune-namespaces", false, "also delete namespaces that left the manifests, with all that is in them")
+	f.BoolVar(&o.PruneVolumes, "prune-volumes", false, "also delete volume claims that left the manifests, with their data")
+}
+
+func (r *request) rolloutFlags(f *pflag.FlagSet) {
+	f.BoolVar(&r.Options.Push.NoRollback, "no-rollback", false, "leave a failed deploy as it is, for debugging")
+	f.Var(&strategyFlag{&r.Set.Strategy}, "strategy", "rolling, canary or blue-green")
+	f.IntSliceVar(&r.Set.Percent, "percent", nil, "the stages of a canary, such as 10,50")
+	f.DurationVar(&r.Set.Pause, "pause", 0, "how long each stage is watched before the next")
+	f.BoolVar(&r.Set.Hold, "hold", false, "stop at the first stage, for `aksflow resume` or `aksflow abort`")
+}
+
+// strategyFlag is a flag value that takes the known strategies only.
+type strategyFlag struct{ value *string }
+
+func (s *strategyFlag) String() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
+
+func (s *strategyFlag) Type() string { return "kind" }
+
+func (s *strategyFlag) Set(value string) error {
+	switch value {
+	case config.Rolling, config.Canary, config.BlueGreen:
+		*s.value = value
+		return nil
+	}
+	return fault.Usagef("want rolling, canary or blue-green")
+}
+
+// open completes the request with what comes from outside, and opens it. The function that is returned ends what was
+// connected to.
+func (r *request) open(ctx context.Context) (*flow.Delivery, func(), error) {
+	var err error
+	if r.Request.BuildArgs, err = parseBuildArgs(r.buildArgs); err != nil {
+		return nil, nil, err
+	}
+	if r.Set.Kubeconfig != "" {
+		if r.Set.Kubeconfig, err = filepath.Abs(r.Set.Kubeconfig); err != nil {
+			return nil, nil, err
+		}
+	}
+	if r.User == "" {
+		r.User = userAtHost()
+	}
+	if r.RunURL == "" {
+		r.RunURL = runURL(os.Getenv)
+	}
+	if r.Ref == "" {
+		r.Ref = gitRef(os.Getenv)
+	}
+	r.Config, r.Variables, r.Local = r.g.config, os.LookupEnv, r.g.local
+	connect, closeSession := r.g.session()
+	r.Client = connect
+	d, err := flow.Open(ctx, r.Request)
+	if err != nil {
+		return nil, nil, err
+	}
+	return d, closeSession, nil
+}
+
+// stateDirs returns the folders of the engine's and the local platform's state.
+func (g *globals) stateDirs() (state, local string, err error) {
+	state, err = engine.StateDir(g.state, os.Environ())
+	return state, filepath.Join(state, "platform"), err
+}
+
+// local returns the local platform that runs, or an error with the remedy.
+func (g *globals) local() (*flow.LocalPlatform, error) {
+	_, dir, err := g.stateDirs()
+	if err != nil {
+		return nil, err
+	}
+	info, err := localplatform.Load(dir)
+	if err != nil {
+		return nil, fault.Usage(err)
+	}
+	return localPlatform(info)
+}
+
+func localPlatform(info *localplatform.Info) (*flow.LocalPlatform, error) {
+	local := &flow.LocalPlatform{Registry: info.Registry, Kubeconfig: info.Kubeconfig}
+	if info.Git == "" {
+		return local, nil
+	}
+	password, err := os.ReadFile(info.GitPasswordFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the password of the local platform's git server: %w", err)
+	}
+	local.GitURL, local.GitUser, local.GitPassword = info.RepositoryURL, info.GitUser, strings.TrimSpace(string(password))
+	local.Seed = func(ctx context.Context, app, branch, dir string) error {
+		_, err := info.Seed(ctx, app, branch, dir)
+		return err
+	}
+	return local, nil
+}
+
+// session returns a function that connects to an engine when it is called first, and one that closes the connection.
+func (g *globals) session() (func(context.Context) (*dagger.Client, error), func()) {
+	var mu sync.Mutex
+	var s *engine.Session
+	connect := func(ctx context.Context) (*dagger.Client, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if s == nil {
+			var err error
+			if s, err = engine.Connect(ctx, engine.Options{Engine: g.engine, State: g.state, Env: os.Environ(), Setenv: os.Setenv}); err != nil {
+				return nil, err
+			}
+		}
+		return s.Client(), nil
+	}
+	return connect, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if s != nil {
+			_ = s.Close()
+		}
+	}
+}
+
+func parseBuildArgs(args []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, arg := range args {
+		name, value, ok := strings.Cut(arg, "=")
+		if name == "" {
+			return nil, fault.Usagef("--build-arg %q: want NAME=VALUE", arg)
+		}
+		if !ok {
+			if value, ok = os.LookupEnv(name); !ok {
+				continue // as docker build: a variable that is not set is not passed
+			}
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
+// userAtHost is who runs this process, for records.
+func userAtHost() string {
+	name := os.Getenv("USER")
+	if u, err := user.Current(); err == nil && name == "" {
+		name = u.Username
+	}
+	host, _ := os.Hostname()
+	return name + "@" + host
+}
+
+func (r *request) imageFlag(f *pflag.FlagSet) {
+	f.StringVar(&r.Image, "image", "", "the reference to run, HOST/REPOSITORY@sha256:… (default: what the manifests say)")
+}
+
+// releaseFlags are those of the verbs that work on what was delivered before.
+func (r *request) releaseFlags(f *pflag.FlagSet) {
+	r.envFlag(f)
+	r.clusterFlags(f)
+	r.appFlags(f)
+	r.applyFlags(f)
+	r.graceFlag(f)
+	r.recordFlags(f)
+}

@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+
+	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/flow"
+)
+
+// result is what a verb found out. It goes to stdout: as one JSON document, which is an object, or as its own text.
+type result interface {
+	// Text writes what a person or a shell script wants to read.
+	Text(w io.Writer)
+}
+
+// detail returns the detail of a run's last step: what a verb that is one step prints. It is nil when the step failed
+// before there was anything to say.
+func detail[T any](r *flow.Result) *T {
+	if r == nil || len(r.Steps) == 0 {
+		return nil
+	}
+	d, _ := r.Steps[len(r.Steps)-1].Detail.(*T)
+	return d
+}
+
+// failure is what a JSON document says of a run beside the verb's result.
+type failure struct {
+	ExitCode int               `json:"exitCode"`
+	Error    string            `json:"error,omitempty"`
+	Reasons  []delivery.Reason `json:"reasons,omitempty"`
+}
+
+// print writes the result to stdout. As text there is nothing to write without one; the JSON document is there for each
+// run.
+func (g *globals) print(res result, err error, code int) error {
+	if g.output == "json" {
+		return g.printJSON(res, err, code)
+	}
+	if !isNil(res) {
+		res.Text(g.stdout)
+	}
+	return nil
+}
+
+func (g *globals) printJSON(res result, err error, code int) error {
+	g.printed = true
+	outcome := failure{ExitCode: code}
+	if err != nil && !errors.Is(err, errDiffers) {
+		outcome.Error, outcome.Reasons = err.Error(), delivery.Reasons(err)
+	}
+	document, err := encode(outcome)
+	if err != nil {
+		return err
+	}
+	if !isNil(res) {
+		found, err := encode(res)
+		if err != nil {
+			return err
+		}
+		if document, err = merge(found, document); err != nil {
+			return err
+		}
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, document, "", "  "); err != nil {
+		return err
+	}
+	out.WriteByte('\n')
+	_, err = out.WriteTo(g.stdout)
+	return err
+}
+
+func encode(value any) ([]byte, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(value)
+	return bytes.TrimSpace(out.Bytes()), err
+}
+
+// merge joins two JSON objects, neither of which is empty or has a key of the other.
+func merge(a, b []byte) ([]byte, error) {
+	if len(a) < 2 || a[0] != '{' {
+		return nil, fmt.Errorf("the result is no JSON object: %.40s", a)
+	}
+	if bytes.Equal(a, []byte("{}")) {
+		return b, nil
+	}
+	return append(append(a[:len(a)-1:len(a)-1], ','), b[1:]...), nil
+}
+
+// isNil reports whether there is no result: none at all, or a wrapper of a nil pointer.
+func isNil(res result) bool {
+	if res == nil {
+		return true
+	}
+	v := reflect.ValueOf(res)
+	return v.Kind() == reflect.Struct && v.NumField() == 1 && v.Field(0).Kind() == reflect.Pointer && v.Field(0).IsNil()
+}

@@ -1,0 +1,234 @@
+package flow
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/gitflow"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
+	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/git"
+	"github.com/aksflow/aksflow/internal/target"
+)
+
+// Delivery is a request with its configuration read and its environment resolved.
+type Delivery struct {
+	Request
+	// Decision is what the git ref says; only its Environment and Reason are set when Env named the environment.
+	Decision gitflow.Decision
+
+	config   *config.Config
+	env      *delivery.Environment // nil: build and test only
+	targets  []namedTarget
+	target   target.Target // of env
+	image    ref.Ref
+	prepared bool
+}
+
+// Open reads aksflow.yaml, finds the environment and resolves it. It reaches no network and changes nothing.
+func Open(ctx context.Context, r Request) (*Delivery, error) {
+	return open(ctx, r, targets())
+}
+
+func open(ctx context.Context, r Request, known []namedTarget) (*Delivery, error) {
+	d := &Delivery{Request: r, targets: known}
+	var err error
+	if r.Image != "" {
+		if d.image, err = ref.Parse(r.Image); err != nil {
+			return nil, fault.Usagef("--image: %w", err)
+		}
+	}
+	if r.Env == "" && r.Set.standAlone() {
+		d.config = &config.Config{App: r.Set.App}
+		return d, d.resolve(&config.Environment{Target: config.Push, GitOps: config.GitOps{Operator: config.ArgoCD}}, nil)
+	}
+	if d.config, err = config.Load(r.Config); err != nil {
+		return nil, err
+	}
+	if err := d.decide(ctx); err != nil {
+		return nil, err
+	}
+	variables, local, err := d.variables()
+	if err != nil {
+		return nil, err
+	}
+	if d.config, err = d.config.Expand(d.Decision.Environment, variables); err != nil {
+		return nil, err
+	}
+	if env := d.config.Environments[d.Decision.Environment]; env != nil {
+		err = d.resolve(env, local)
+	}
+	return d, err
+}
+
+// decide finds the environment: the one that was named, else the one of the git ref if that is asked for.
+func (d *Delivery) decide(ctx context.Context) error {
+	if d.ByRef {
+		head, commit, err := git.Head(d.config.Dir())
+		if err != nil {
+			return err
+		}
+		d.Decision = gitflow.Decide(d.config, cmp.Or(d.Ref, head), commit)
+	}
+	if d.Env == "" {
+		return nil
+	}
+	if d.config.Environments[d.Env] == nil {
+		return fault.Usagef("--env %s: %s has %s", d.Env, d.config.Path(), enumerate(d.config.Names()))
+	}
+	d.Decision.Environment, d.Decision.Reason = d.Env, "--env names it"
+	return nil
+}
+
+// variables returns the lookup for the values of aksflow.yaml, and the local platform if the environment is on it.
+func (d *Delivery) variables() (config.Lookup, *LocalPlatform, error) {
+	env := d.config.Environments[d.Decision.Environment]
+	if env == nil || env.Platform != config.LocalPlatform {
+		return d.Variables, nil, nil
+	}
+	local, err := d.Local()
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(name string) (string, bool) {
+		if name == "AKSFLOW_REGISTRY" {
+			return local.Registry, true
+		}
+		return d.Variables(name)
+	}, local, nil
+}
+
+// resolve puts the environment together from the configuration, the local platform, the flags and the credentials.
+func (d *Delivery) resolve(from *config.Environment, local *LocalPlatform) error {
+	c := d.config
+	env := &delivery.Environment{Environment: *from, App: c.App}
+	if env.Manifests != "" {
+		env.Manifests = c.Abs(env.Manifests)
+	}
+	if env.GitOps.Setup != "" {
+		env.GitOps.Setup = c.Abs(env.GitOps.Setup)
+	}
+	if env.Cluster.Kubeconfig != "" {
+		env.Cluster.Kubeconfig = c.Abs(env.Cluster.Kubeconfig)
+	}
+	env.ValuesFiles = make([]string, 0, len(from.ValuesFiles))
+	for _, file := range from.ValuesFiles {
+		env.ValuesFiles = append(env.ValuesFiles, c.Abs(file))
+	}
+	if err := d.access(env); err != nil {
+		return err
+	}
+	if local != nil {
+		onLocalPlatform(env, c, local)
+	}
+	d.Set.replace(env)
+	if env.Repository == "" && env.Registry != "" {
+		env.Repository = env.Registry + "/" + c.Image
+	}
+	if _, err := ref.Parse(cmp.Or(env.Repository, "none")); err != nil {
+		return fault.Usage(err)
+	}
+	for _, t := range d.targets {
+		if t.name == env.Target {
+			d.env, d.target = env, t.Target
+			return nil
+		}
+	}
+	return fault.Usagef("--target %q: want %s", env.Target, strings.Join(names(d.targets), " or "))
+}
+
+// onLocalPlatform points the environment to the local platform.
+func onLocalPlatform(env *delivery.Environment, c *config.Config, local *LocalPlatform) {
+	env.Registry, env.Cluster.Kubeconfig = local.Registry, local.Kubeconfig
+	env.Local = &delivery.Local{Repo: env.GitOps.Repo, Dir: c.Dir()}
+	if local.GitURL == nil {
+		return
+	}
+	env.GitOps.Repo = local.GitURL(env.App)
+	env.Git.Login = delivery.Login{Username: local.GitUser, Password: local.GitPassword}
+	env.Local.Seed = func(ctx context.Context, branch, dir string) error { return local.Seed(ctx, env.App, branch, dir) }
+}
+
+// replace puts the settings into the environment.
+func (s Settings) replace(env *delivery.Environment) {
+	for _, setting := range []struct {
+		to   *string
+		from string
+	}{
+		{&env.App, s.App}, {&env.Target, s.Target}, {&env.Repository, s.Repository},
+		{&env.Manifests, s.Manifests}, {&env.Namespace, s.Namespace}, {&env.ReleaseName, s.ReleaseName},
+		{&env.Cluster.Kubeconfig, s.Kubeconfig}, {&env.Cluster.Context, s.Context},
+		{&env.GitOps.Repo, s.Repo}, {&env.GitOps.Branch, s.Branch}, {&env.GitOps.Path, s.Path},
+		{&env.GitOps.Application, s.Application},
+	} {
+		*setting.to = cmp.Or(setting.from, *setting.to)
+	}
+	env.GitOps.PullRequest = env.GitOps.PullRequest || s.PullRequest
+	rollout := &env.Rollout
+	if s.Strategy != "" && s.Strategy != rollout.Strategy {
+		rollout.Strategy, rollout.Percent = s.Strategy, nil
+	}
+	if len(s.Percent) > 0 {
+		rollout.Percent = s.Percent
+	}
+	rollout.Pause = cmp.Or(s.Pause, rollout.Pause)
+	rollout.Hold = rollout.Hold || s.Hold
+
+	env.MoreValues, env.SetValues = s.ValuesFiles, s.Values
+}
+
+// Environment returns the resolved environment, or a usage error that lists those that can be named.
+func (d *Delivery) Environment() (*delivery.Environment, error) {
+	if d.env != nil {
+		return d.env, nil
+	}
+	return nil, fault.Usagef("which environment? Name one with --env: %s", enumerate(d.config.Names()))
+}
+
+// release is the release that the steps begin with.
+func (d *Delivery) release(source delivery.Source) delivery.Release {
+	return delivery.Release{
+		Env: d.env, Image: d.image, Version: d.Decision.Version, Source: source, RunURL: d.RunURL, User: d.User,
+	}
+}
+
+// source returns what the image is built from. Nothing is known about it without an aksflow.yaml.
+func (d *Delivery) source(ctx context.Context) (delivery.Source, error) {
+	if d.config.Path() == "" {
+		return delivery.Source{}, nil
+	}
+	dir := d.config.Abs(d.config.Build.Context)
+	source, err := git.SourceOf(ctx, dir)
+	if err != nil {
+		return source, fmt.Errorf("finding out which commit %s is at: %w", dir, err)
+	}
+	if source.Dirty {
+		report.Warn(ctx, "%s has changes that are not committed: the image is marked %s and gets no tag of its commit", dir, source.Revision())
+	}
+	if source.Shallow {
+		report.Warn(ctx, "this clone's history ends at %.12s, so that commit stands for the source: fetch the whole history for the commit that changed %s last (actions/checkout: fetch-depth: 0)",
+			source.Commit, dir)
+	}
+	return source, nil
+}
+
+func names(targets []namedTarget) []string {
+	var out []string
+	for _, t := range targets {
+		out = append(out, t.name)
+	}
+	return out
+}
+
+func enumerate(names []string) string {
+	if len(names) == 0 {
+		return "no environments"
+	}
+	return strings.Join(slices.Clone(names), ", ")
+}

@@ -1,0 +1,91 @@
+package flow
+
+import (
+	"context"
+	"time"
+
+	"dagger.io/dagger"
+
+	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/target"
+)
+
+// Request is what a verb asks for. Everything that comes from outside is in it: flags, and functions that read the
+// process's environment and connect to what runs on this machine.
+type Request struct {
+	// Config is the path of aksflow.yaml.
+	Config string
+	// Env names the environment of aksflow.yaml.
+	Env string
+	// ByRef takes, when Env is empty, the environment that the git ref maps to. Ref is that ref, full or a branch's name;
+	// empty means what is checked out.
+	ByRef bool
+	Ref   string
+	// Set replaces what aksflow.yaml says.
+	Set Settings
+
+	// Variables finds a variable of the process's environment.
+	Variables config.Lookup
+	// Local returns the local platform that runs, or an error that says how to start it.
+	Local func() (*LocalPlatform, error)
+	// Client connects to the engine that builds and tests. It is called when the first container work is due, and may
+	// be called again.
+	Client func(context.Context) (*dagger.Client, error)
+
+	// BuildArgs are added to those of aksflow.yaml, and win.
+	BuildArgs map[string]string
+	// NoCache runs tests again that ran on the same content before.
+	NoCache bool
+	// Tarball is the file with the image: build writes it, test and publish read it.
+	Tarball string
+	// Reports is the directory for the tests' JUnit XML; "" writes none.
+	Reports string
+	// Tags are what the pushed image is called, beside the tags of its commit and its git ref.
+	Tags []string
+
+	// Image is the reference to deploy, to write to git or to wait for.
+	Image string
+	// Commit is the one that the operator has to apply; "" means whatever the branch has.
+	Commit string
+	// Options are for the target.
+	Options target.Options
+
+	// RunURL is the page of the CI run, and User is who delivers: USER@HOST. Both are for records; both may be empty.
+	RunURL, User string
+}
+
+// Settings replace what aksflow.yaml says about an environment, where they are not empty. Enough of them stand for an
+// aksflow.yaml.
+type Settings struct {
+	App                                      string
+	Target                                   string
+	Repository                               string // HOST/PATH to push to
+	Username, PasswordEnv                    string // of the registry
+	Manifests, Namespace                     string
+	Kubeconfig, Context                      string
+	ReleaseName                              string
+	ValuesFiles, Values                      []string // files; KEY=VALUE as Helm's --set reads them
+	Repo, Branch, Path                       string   // what the operator follows
+	PullRequest                              bool
+	GitUsername, GitPasswordEnv, Application string
+	Strategy                                 string
+	Percent                                  []int
+	Pause                                    time.Duration
+	Hold                                     bool
+}
+
+// standAlone reports whether the settings say enough to do without an aksflow.yaml.
+func (s Settings) standAlone() bool {
+	return s.Repository != "" || s.Repo != "" || s.App != "" && (s.Manifests != "" || s.Namespace != "")
+}
+
+// LocalPlatform is what runs on this machine for environments with platform: local.
+type LocalPlatform struct {
+	// Registry is HOST:PORT.
+	Registry   string
+	Kubeconfig string
+	// GitURL returns the address of an app's repository. It is nil without a git server, as Seed is.
+	GitURL               func(app string) string
+	GitUser, GitPassword string
+	Seed                 func(ctx context.Context, app, branch, dir string) error
+}

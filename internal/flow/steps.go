@@ -1,0 +1,238 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"dagger.io/dagger"
+
+	"github.com/aksflow/aksflow/internal/core/build"
+	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/image"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
+	"github.com/aksflow/aksflow/internal/core/report"
+)
+
+// imageSteps are the steps that make the image, in their order: build and test, and publish where there is an
+// environment to publish for.
+func (d *Delivery) imageSteps() []delivery.Step {
+	steps := []delivery.Step{
+		{Name: "build", Check: d.checkDockerfile, Run: d.build},
+		{Name: "test", Needs: []string{"build"}, Run: d.test},
+	}
+	if d.env != nil {
+		steps = append(steps, delivery.Step{
+			Name: "publish", Needs: []string{"build", "test"}, Changes: true, Check: d.checkRegistry, Run: d.publish,
+		})
+	}
+	return steps
+}
+
+func (d *Delivery) checkDockerfile(context.Context) error {
+	_, err := d.dockerfile()
+	return err
+}
+
+// dockerfile returns the text of the Dockerfile.
+func (d *Delivery) dockerfile() ([]byte, error) {
+	path := filepath.Join(d.config.Abs(d.config.Build.Context), d.config.Build.Dockerfile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.Usagef("there is no Dockerfile at %s: set build.context and build.dockerfile in %s", path, d.config.Path())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the Dockerfile: %w", err)
+	}
+	return text, nil
+}
+
+// build builds the image, and writes it to the state's tarball unless that is "".
+func (d *Delivery) build(ctx context.Context, s *delivery.State) (delivery.Outcome, error) {
+	app, err := d.app(ctx, s.Release.Source)
+	if err != nil {
+		return delivery.Outcome{}, err
+	}
+	built := &delivery.Built{Tarball: d.Tarball, Revision: s.Release.Source.Revision(), Source: s.Release.Source}
+	if s.Tarball == "" {
+		_, err = app.Build().Sync(ctx)
+		return delivery.Outcome{Summary: d.config.App, Detail: built}, build.Explain(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(s.Tarball), 0o755); err != nil {
+		return delivery.Outcome{}, fmt.Errorf("making the folder for the image: %w", err)
+	}
+	if _, err := app.Tarball().Export(ctx, s.Tarball); err != nil {
+		return delivery.Outcome{}, build.Explain(err)
+	}
+	img, err := image.Open(s.Tarball)
+	if err != nil {
+		return delivery.Outcome{}, err
+	}
+	defer img.Close()
+	built.Digest = img.Digest().String()
+	return delivery.Outcome{Summary: built.Digest, Detail: built}, nil
+}
+
+// app returns what the configuration builds.
+func (d *Delivery) app(ctx context.Context, source delivery.Source) (build.App, error) {
+	dockerfile, err := d.dockerfile()
+	if err != nil {
+		return build.App{}, err
+	}
+	client, err := d.Client(ctx)
+	if err != nil {
+		return build.App{}, err
+	}
+	b := d.config.Build
+	var secrets []*dagger.Secret
+	for _, name := range slices.Sorted(maps.Keys(b.Secrets)) {
+		secret, err := d.secret(client, name, b.Secrets[name])
+		if err != nil {
+			return build.App{}, err
+		}
+		secrets = append(secrets, secret)
+	}
+	return build.New(d.config, build.Inputs{
+		Client: client, Dir: client.Host().Directory(d.config.Abs(b.Context)), Dockerfile: dockerfile,
+		Source: source, Args: d.BuildArgs, Secrets: secrets,
+	}), nil
+}
+
+func (d *Delivery) secret(client *dagger.Client, name string, from config.Secret) (*dagger.Secret, error) {
+	if from.Env != "" {
+		value, ok := d.Variables(from.Env)
+		if !ok {
+			return nil, fault.Usagef("the build secret %s comes from the environment variable %s, which is not set", name, from.Env)
+		}
+		return client.SetSecret(name, value), nil
+	}
+	file, err := filepath.Abs(d.config.Abs(from.File))
+	if err != nil {
+		return nil, err
+	}
+	value, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fault.Usage(fmt.Errorf("the build secret %s: %w", name, err))
+	}
+	return build.FileSecret(client, name, file, value), nil
+}
+
+// test tests the image in the state's tarball, or one that is built now if there is none. The detail is there also when
+// tests failed.
+func (d *Delivery) test(ctx context.Context, s *delivery.State) (delivery.Outcome, error) {
+	if d.config.Test.Unit == nil && d.config.Test.Integration == nil {
+		return delivery.Outcome{Status: delivery.Unchanged, Summary: "no tests are configured"}, nil
+	}
+	app, err := d.app(ctx, s.Release.Source)
+	if err != nil {
+		return delivery.Outcome{}, err
+	}
+	client, err := d.Client(ctx)
+	if err != nil {
+		return delivery.Outcome{}, err
+	}
+	tests := build.NewTests(d.config.Test)
+	tests.NoCache = d.NoCache
+	var img *dagger.File
+	if s.Tarball != "" {
+		if _, err := os.Stat(s.Tarball); err != nil {
+			return delivery.Outcome{}, fault.Usage(fmt.Errorf("the image to test: %w; `aksflow build -o FILE` makes one", err))
+		}
+		img = client.Host().File(s.Tarball)
+	}
+	results, err := build.Test(ctx, client, app, img, tests)
+	if results == nil {
+		return delivery.Outcome{}, err
+	}
+	return d.tested(ctx, results, err)
+}
+
+// tested writes the reports and says which tests failed.
+func (d *Delivery) tested(ctx context.Context, results *build.Results, err error) (delivery.Outcome, error) {
+	detail := &delivery.Tested{Summary: results.Summary(), Tests: []delivery.Test{}, Reports: []string{}}
+	for _, c := range results.Cases() {
+		detail.Tests = append(detail.Tests, delivery.Test{
+			Suite: c.Suite, Name: c.String(), Status: string(c.Status), Seconds: c.Elapsed.Seconds(), Message: c.Message,
+		})
+	}
+	var reasons []delivery.Reason
+	for _, c := range results.Failed() {
+		file := d.sourceFile(c.File)
+		report.Emit(ctx, report.Event{Kind: report.Fault, Object: c.String(), Message: c.Message, File: file, Line: c.Line})
+		reasons = append(reasons, delivery.Reason{Object: c.String(), Reason: string(c.Status), Message: c.Message, File: file, Line: c.Line})
+	}
+	err = delivery.WithReasons(err, reasons)
+	if d.Reports != "" {
+		paths, writing := results.Write(d.Reports)
+		detail.Reports, err = append(detail.Reports, paths...), errors.Join(err, writing)
+	}
+	return delivery.Outcome{Summary: detail.Summary, Detail: detail}, err
+}
+
+// sourceFile returns the path of the file that a test names relative to where it ran; "" if the source has no such file.
+func (d *Delivery) sourceFile(name string) string {
+	if name == "" {
+		return ""
+	}
+	path := filepath.Join(d.config.Abs(d.config.Build.Context), name)
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
+}
+
+func (d *Delivery) checkRegistry(ctx context.Context) error {
+	_, err := d.registry(ctx)
+	return err
+}
+
+func (d *Delivery) registry(ctx context.Context) (image.Registry, error) {
+	var r image.Registry
+	if d.env.RegistryLogin == nil {
+		return r, nil
+	}
+	var err error
+	r.Username, r.Password, err = d.env.RegistryLogin.Login(ctx)
+	return r, err
+}
+
+// publish pushes the image in the state's tarball to the environment's repository.
+func (d *Delivery) publish(ctx context.Context, s *delivery.State) (delivery.Outcome, error) {
+	registry, err := d.registry(ctx)
+	if err != nil {
+		return delivery.Outcome{}, err
+	}
+	pushed, err := image.Push(ctx, image.Options{
+		Tarball: s.Tarball, Repository: d.env.Repository, Tags: d.tags(s.Release.Source), Registry: registry,
+	})
+	if err != nil {
+		return delivery.Outcome{}, err
+	}
+	if s.Release.Image, err = ref.Parse(pushed.Image); err != nil {
+		return delivery.Outcome{}, err
+	}
+	out := delivery.Outcome{Summary: pushed.Image, Detail: &delivery.Published{
+		Image: pushed.Image, Digest: pushed.Digest, Tags: append([]string{}, pushed.Tags...), Unchanged: pushed.Unchanged,
+	}}
+	if pushed.Unchanged {
+		out.Status, out.Summary = delivery.Unchanged, "nothing to push: the registry has it"
+	}
+	return out, nil
+}
+
+// tags are what the image is called in the registry: by its commit, by its git ref, and as the caller says. An image
+// with changes that are not committed is not called by the commit.
+func (d *Delivery) tags(source delivery.Source) []string {
+	var tags []string
+	if source.Commit != "" && !source.Dirty {
+		tags = append(tags, source.Commit[:12])
+	}
+	return append(append(tags, d.Decision.Tags...), d.Tags...)
+}

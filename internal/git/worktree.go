@@ -1,0 +1,47 @@
+package git
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// openWorkTree opens the repository that dir is in. It returns nil outside of a repository.
+func openWorkTree(dir string) (*git.Repository, error) {
+	repo, err := git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
+	if errors.Is(err, git.ErrRepositoryNotExists) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the git repository of %s: %w", dir, err)
+	}
+	return repo, nil
+}
+
+// Head returns what is checked out in the work tree that dir is in: the full name of the branch, or "HEAD" when no
+// branch is checked out, and the commit. Both are empty outside of a repository; the commit is empty before the first
+// one.
+func Head(dir string) (gitRef, commit string, err error) {
+	repo, err := openWorkTree(dir)
+	if repo == nil {
+		return "", "", err
+	}
+	head, err := repo.Reference(plumbing.HEAD, false)
+	if err != nil {
+		return "", "", fmt.Errorf("cannot read what is checked out in %s: %w", dir, err)
+	}
+	gitRef = head.Name().String()
+	if head.Type() == plumbing.SymbolicReference {
+		gitRef = head.Target().String()
+	}
+	switch resolved, err := repo.Head(); {
+	case errors.Is(err, plumbing.ErrReferenceNotFound):
+		return gitRef, "", nil
+	case err != nil:
+		return "", "", fmt.Errorf("cannot read what is checked out in %s: %w", dir, err)
+	default:
+		return gitRef, resolved.Hash().String(), nil
+	}
+}

@@ -1,0 +1,240 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/kube"
+	"github.com/aksflow/aksflow/internal/render"
+	"github.com/aksflow/aksflow/internal/target"
+)
+
+// Target is the push target: it applies the manifests to the cluster and watches until the pods run the image.
+type Target struct{}
+
+var (
+	_ target.Target  = Target{}
+	_ target.Resumer = Target{}
+)
+
+// Steps implements target.Target: deploy.
+func (t Target) Steps(r delivery.Release, o target.Options) ([]delivery.Step, error) {
+	if r.Env.Manifests == "" {
+		return nil, errNoManifests
+	}
+	return []delivery.Step{{
+		Name: "deploy", About: r.Env.Manifests, Needs: []string{"publish"}, Changes: true,
+		Limit: delivery.DefaultLimit + pauses(r.Env.Rollout),
+		Run: func(ctx context.Context, s *delivery.State) (delivery.Outcome, error) {
+			return t.deploy(ctx, s.Release, o)
+		},
+	}}, nil
+}
+
+// pauses is how long a canary is watched between its stages: that is no reason to end a deploy.
+func pauses(r config.Rollout) time.Duration {
+	return r.Pause * time.Duration(max(len(r.Percent), 2))
+}
+
+var errNoManifests = fault.Usagef("no manifests are named: say where they are with --manifests, or in aksflow.yaml")
+
+func (t Target) deploy(ctx context.Context, r delivery.Release, o target.Options) (delivery.Outcome, error) {
+	c, release, err := t.open(ctx, r, o)
+	if err != nil {
+		return delivery.Outcome{}, err
+	}
+	result, err := c.Deploy(ctx, release)
+	return outcome(result, err)
+}
+
+// open connects to the environment's cluster and renders the manifests.
+func (t Target) open(ctx context.Context, r delivery.Release, o target.Options) (*Cluster, Release, error) {
+	if r.Env.Manifests == "" {
+		return nil, Release{}, errNoManifests
+	}
+	release := releaseOf(r, o)
+	var err error
+	if release.Objects, err = renderManifests(ctx, r, o); err != nil {
+		return nil, release, err
+	}
+	c, err := connect(ctx, r.Env)
+	return c, release, err
+}
+
+func connect(ctx context.Context, env *delivery.Environment) (*Cluster, error) {
+	return Connect(ctx, kube.Options{Kubeconfig: env.Cluster.Kubeconfig, Context: env.Cluster.Context})
+}
+
+func renderManifests(ctx context.Context, r delivery.Release, o target.Options) ([]*unstructured.Unstructured, error) {
+	options := render.Options{
+		Namespace: namespaceOf(r.Env), ReleaseName: r.Env.ReleaseName, Values: valuesOf(r.Env), Set: r.Env.SetValues,
+	}
+	if r.Image.Repository != "" {
+		replace := o.Replace
+		if len(replace) == 0 {
+			replace = []string{""}
+		}
+		for _, name := range replace {
+			options.Images = append(options.Images, render.Image{Ref: r.Image.String(), Replace: name})
+		}
+	}
+	return render.Render(ctx, r.Env.Manifests, options)
+}
+
+// valuesOf are a chart's values, the strongest last.
+func valuesOf(env *delivery.Environment) []render.Values {
+	var values []render.Values
+	for _, file := range env.ValuesFiles {
+		values = append(values, render.Values{File: file})
+	}
+	if len(env.Values) > 0 {
+		values = append(values, render.Values{Inline: env.Values, Origin: "aksflow.yaml: environments." + env.Name + ".values"})
+	}
+	for _, file := range env.MoreValues {
+		values = append(values, render.Values{File: file})
+	}
+	return values
+}
+
+// namespaceOf is where objects go that name no namespace.
+func namespaceOf(env *delivery.Environment) string { return cmp.Or(env.Namespace, "default") }
+
+// releaseOf is the release in the terms of this package, without its objects.
+func releaseOf(r delivery.Release, o target.Options) Release {
+	return Release{
+		App: r.Env.App, Namespace: namespaceOf(r.Env), Namespaces: r.Env.Namespaces,
+		Image: r.Image.String(), SourceRevision: r.Source.Revision(), RunURL: r.RunURL, User: r.User,
+		Strategy:   strategyOf(r.Env.Rollout),
+		NoRollback: o.Push.NoRollback, ForceConflicts: o.Push.ForceConflicts, Recreate: o.Push.Recreate,
+		NoPrune: o.Push.NoPrune, PruneNamespaces: o.Push.PruneNamespaces, PruneVolumes: o.Push.PruneVolumes,
+		Grace: o.Grace,
+	}
+}
+
+func strategyOf(r config.Rollout) Strategy {
+	out := Strategy{Kind: Kind(r.Strategy), Percent: r.Percent, Pause: r.Pause, Hold: r.Hold}
+	for _, s := range r.Smoke {
+		out.Smoke = append(out.Smoke, Smoke(s))
+	}
+	return out
+}
+
+// outcome tells flow what became of a deploy.
+func outcome(r *Result, err error) (delivery.Outcome, error) {
+	if r == nil {
+		return delivery.Outcome{}, err
+	}
+	detail := &delivery.Deployed{Objects: []delivery.Object{}, Revision: r.Revision, RolledBack: r.RolledBack, Held: r.Held}
+	for _, o := range r.Objects {
+		detail.Objects = append(detail.Objects, delivery.Object{Ref: o.Ref, Status: o.Status, Message: o.Message})
+	}
+	out := delivery.Outcome{Detail: detail}
+	switch {
+	case err != nil && r.RolledBack:
+		out.Summary = fmt.Sprintf("revision %d is back", r.Revision)
+	case err != nil:
+	case r.Held:
+		out.Status, out.Summary = delivery.Held, fmt.Sprintf("revision %d is held: `aksflow resume` or `aksflow abort`", r.Revision)
+	case !r.Changed():
+		out.Status, out.Summary = delivery.Unchanged, "nothing to change: the cluster runs it"
+	default:
+		out.Summary = fmt.Sprintf("revision %d, %s", r.Revision, report.Count(len(r.Objects), "object"))
+	}
+	return out, err
+}
+
+// Diff implements target.Target.
+func (t Target) Diff(ctx context.Context, r delivery.Release, o target.Options) (delivery.Outcome, error) {
+	c, release, err := t.open(ctx, r, o)
+	if err != nil {
+		return delivery.Outcome{}, err
+	}
+	unified, err := c.Diff(ctx, release)
+	if err != nil {
+		return delivery.Outcome{}, err
+	}
+	return delivery.Outcome{Detail: &delivery.Difference{Diff: unified, Changed: unified != ""}}, nil
+}
+
+// Rollback implements target.Target: to is the number of a revision.
+func (t Target) Rollback(ctx context.Context, r delivery.Release, to string, o target.Options) (delivery.Outcome, error) {
+	revision := 0
+	if to != "" {
+		var err error
+		if revision, err = strconv.Atoi(to); err != nil || revision < 1 {
+			return delivery.Outcome{}, fault.Usagef("--to %q: want the number of a revision; `aksflow history` lists them", to)
+		}
+	}
+	return t.decide(ctx, r, o, func(c *Cluster, of App) (*Result, error) { return c.Rollback(ctx, of, revision) })
+}
+
+// Resume implements target.Resumer.
+func (t Target) Resume(ctx context.Context, r delivery.Release, o target.Options) (delivery.Outcome, error) {
+	return t.decide(ctx, r, o, func(c *Cluster, of App) (*Result, error) { return c.Resume(ctx, of) })
+}
+
+// Abort implements target.Resumer.
+func (t Target) Abort(ctx context.Context, r delivery.Release, o target.Options) (delivery.Outcome, error) {
+	return t.decide(ctx, r, o, func(c *Cluster, of App) (*Result, error) { return c.Abort(ctx, of) })
+}
+
+// decide works on what was deployed before.
+func (t Target) decide(ctx context.Context, r delivery.Release, o target.Options, do func(*Cluster, App) (*Result, error)) (delivery.Outcome, error) {
+	c, err := connect(ctx, r.Env)
+	if err != nil {
+		return delivery.Outcome{}, err
+	}
+	return outcome(do(c, App{Name: r.Env.App, Namespace: namespaceOf(r.Env), User: r.User, RunURL: r.RunURL, Grace: o.Grace}))
+}
+
+// History implements target.Target.
+func (t Target) History(ctx context.Context, env *delivery.Environment) ([]delivery.Revision, error) {
+	revisions, err := t.revisions(ctx, env)
+	out := make([]delivery.Revision, 0, len(revisions))
+	for _, r := range revisions {
+		out = append(out, delivery.Revision{
+			Number: r.Number, Status: string(r.Status), Image: r.Image, SourceRevision: r.SourceRevision, RunURL: r.RunURL,
+			User: r.User, Time: r.Time, Message: r.Message,
+		})
+	}
+	return out, err
+}
+
+func (t Target) revisions(ctx context.Context, env *delivery.Environment) ([]kube.Revision, error) {
+	c, err := connect(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	return c.History(ctx, env.App, namespaceOf(env))
+}
+
+// Current implements target.Target.
+func (t Target) Current(ctx context.Context, env *delivery.Environment) (target.Running, error) {
+	revisions, err := t.revisions(ctx, env)
+	if err != nil {
+		return target.Running{}, err
+	}
+	if now := kube.Latest(revisions, kube.RevisionDeployed); now != nil {
+		return target.Running{Image: now.Image, Source: now.SourceRevision, Since: now.Time}, nil
+	}
+	return target.Running{}, nil
+}
+
+// Apply applies objects to the environment's cluster and waits until they are ready. It keeps no record of them.
+func Apply(ctx context.Context, env *delivery.Environment, objects []*unstructured.Unstructured) error {
+	c, err := connect(ctx, env)
+	if err != nil {
+		return err
+	}
+	_, err = c.Apply(ctx, "", objects)
+	return err
+}

@@ -1,0 +1,65 @@
+package wait
+
+import (
+	"context"
+	"time"
+
+	"github.com/aksflow/aksflow/internal/core/config"
+)
+
+// The operators.
+const (
+	ArgoCD = config.ArgoCD
+	Flux   = config.Flux
+)
+
+// operatorTimeout is how long an operator may leave a request to look at the repository unanswered before it counts as
+// down.
+const operatorTimeout = 45 * time.Second
+
+// Options say what to wait for, and how to see it.
+type Options struct {
+	// Kubeconfig and Context choose the cluster. Empty means what kubectl would take, or the account of the pod.
+	Kubeconfig string
+	Context    string
+	// ArgoCDServer, with ArgoCDToken, goes through Argo CD's own API instead: https://HOST[/ROOT]. It needs no access to
+	// the cluster.
+	ArgoCDServer string
+	ArgoCDToken  string
+
+	Operator  string // ArgoCD or Flux; empty means the one whose object follows RepoURL
+	Namespace string // of the operator's object; empty means any
+	Name      string // of the operator's object; empty means the one that follows RepoURL, Branch and Path
+
+	RepoURL string // what the operator follows, to find its object
+	Branch  string // may begin with refs/heads/
+	Path    string
+
+	Commit string // the commit to follow, or its first digits; empty means whatever the branch has
+	Image  string // the reference, with its digest, that the pods must run
+	Sync   bool   // ask for a sync where the Application is not synced automatically
+
+	// Contains reports whether revision has Commit in its history, so that a later commit counts as well. Nil means that
+	// the digest of the pods decides.
+	Contains func(ctx context.Context, revision, commit string) (bool, error)
+	// Grace is how long a problem that may heal is watched: a failed pull, a crash, a registry or a repository that does
+	// not answer. 0 means a default for each kind of problem.
+	Grace time.Duration
+
+	operatorTimeout time.Duration // tests shorten it
+}
+
+// Result is the state that ended a successful wait.
+type Result struct {
+	Operator string
+	Name     string // NAMESPACE/NAME of the operator's object
+	Revision string
+	Objects  []Object
+}
+
+// Object is a workload that runs the image.
+type Object struct {
+	Ref     string // Deployment/vote-dev/vote
+	Ready   bool
+	Message string
+}
