@@ -31,6 +31,7 @@ func (p *planner) finish(ctx context.Context) (*Edit, error) {
 		return nil, err
 	}
 	p.collectResults()
+	p.checkLoose()
 	if p.edit.Matched == 0 {
 		return nil, p.noMatch(ctx)
 	}
@@ -50,11 +51,7 @@ func (e *Edit) Warn(ctx context.Context) *Edit {
 		return nil
 	}
 	for _, r := range e.Remaining {
-		where := r.File
-		if r.Line > 0 {
-			where = fmt.Sprintf("%s:%d", r.File, r.Line)
-		}
-		report.Warn(ctx, "%s: %s names the image and is left as it is: %s", where, r.Key, r.Text)
+		report.Warn(ctx, "%s: %s names the image and is left as it is: %s", r.where(), r.Key, r.Text)
 	}
 	for _, u := range e.Unverified {
 		report.Warn(ctx, "%s is not verified: %s", u.File, u.Reason)
@@ -64,6 +61,10 @@ func (e *Edit) Warn(ctx context.Context) *Edit {
 
 // apply edits one file as far as it is known what governs it.
 func (p *planner) apply(h held) error {
+	if isEnvironment(h.path) && !p.reached(h.path) {
+		p.results[h.path] = &Result{Content: h.content, Remaining: p.want.inSettings(p.shown(h.path), h.content)}
+		return nil
+	}
 	r, err := set(h.path, p.shown(h.path), h.content, p.want, setting{
 		governed: p.governed[h.path], pins: p.pins[h.path], keys: p.keys[h.path], below: p.layersOf(h.path),
 	})
@@ -72,6 +73,11 @@ func (p *planner) apply(h held) error {
 	}
 	p.results[h.path] = r
 	return err
+}
+
+// reached reports whether one of the roots is made from a file.
+func (p *planner) reached(name string) bool {
+	return slices.ContainsFunc(p.environments, func(r *root) bool { return r.reach[name] })
 }
 
 // broken reports whether a file is not valid YAML and does not hold the image either. Its name may be part of other words

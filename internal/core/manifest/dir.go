@@ -62,9 +62,9 @@ func (e *NoMatchError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "no image named %s in %s", strings.Join(e.Names, " or "), e.Path)
 	if len(e.Remaining) > 0 {
-		b.WriteString(" in a place that bump sets; it is named in ")
-		b.WriteString(list(e.Remaining, func(r Remaining) string { return fmt.Sprintf("%s:%d (%s: %s)", r.File, r.Line, r.Key, r.Text) }))
-		b.WriteString(": name the keys under gitops.images in aksflow.yaml")
+		b.WriteString(": it is named only where bump does not set it, in ")
+		b.WriteString(list(e.Remaining, func(r Remaining) string { return fmt.Sprintf("%s (%s: %s)", r.where(), r.Key, r.Text) }))
+		b.WriteString("; name the keys under gitops.images in aksflow.yaml")
 		return b.String()
 	}
 	if len(e.Seen) == 0 {
@@ -169,6 +169,7 @@ func newPlanner(ctx context.Context, fsys fs.FS, dir string, target Target, show
 	if err := p.explicit(); err != nil {
 		return nil, err
 	}
+	p.findCharts()
 	p.requireHost()
 	if err := p.layered(); err != nil {
 		return nil, err
@@ -266,12 +267,16 @@ type planner struct {
 	mu     sync.Mutex
 	held   []held   // files that may hold the image
 	tagged []string // other files that may hold its tag
+	naming []string // files that name values files of charts
+
+	charts map[string]string // the directory of a chart, by the values file that is laid over its own
+	loose  []looseTag
 
 	values map[string]*finder // Helm values, by file
 	graph  map[string]*kustomizationFile
 	bases  map[string][]string // the images that come out of a kustomization, or a file outside dir
 
-	environments []*environment
+	environments []*root
 	results      map[string]*Result // by held file
 	pins         map[string][]string
 	governed     map[string]map[string]bool
@@ -381,11 +386,15 @@ func (p *planner) resolve(name string) (string, error) {
 func (p *planner) scan(ctx context.Context) error {
 	return p.each(ctx, p.own, func(name string, content []byte) error {
 		holds := mayHold(content, p.traces)
-		if !holds && !mayHoldTag(content) {
+		names := bytes.Contains(content, []byte("alueFiles")) || bytes.Contains(content, []byte("aluesFile"))
+		if !holds && !names && !mayHoldTag(content) {
 			return nil
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		if names {
+			p.naming = append(p.naming, name)
+		}
 		if holds {
 			p.held = append(p.held, held{name, bytes.Clone(content)})
 		} else {

@@ -21,7 +21,8 @@ type finder struct {
 	policy  map[*yaml.Node]string
 	foreign bool
 	below   layers
-	global  string // the registry that the values put before all images
+	global  string  // the registry that the values put before all images
+	loose   []*keys // tags and digests in values that have no repository, here or below
 }
 
 // layers are the values that others lie over: a chart's own, below those of an environment. Chart is the chart's
@@ -97,6 +98,8 @@ func (f *finder) search(as form, root *yaml.Node) {
 		f.walk(root, place{})
 	case object:
 		f.walk(root, place{})
+	case environment:
+		f.environment(root)
 	}
 	f.fluxSetters(root)
 }
@@ -123,6 +126,9 @@ func (f *finder) walk(n *yaml.Node, p place) {
 			}
 			p = place{}
 			f.operatorSources(group, kind, n)
+			if kind == "ImageTagTransformer" {
+				f.entry(deref(at(n, "imageTag")))
+			}
 		}
 		if at(n, "repoURL") != nil { // a source of an Application
 			p.chart = chartPath(text(at(n, "path")))
@@ -215,7 +221,7 @@ func (f *finder) scalar(parent *yaml.Node, key string, n *yaml.Node, p place) {
 		return
 	}
 	name := key
-	if key == "value" { // an environment variable, a parameter
+	if key == "value" || key == "default" { // an environment variable, a parameter
 		name = text(scalarAt(parent, "name"))
 	}
 	if r := ref.Read(strings.TrimSpace(n.Value)); namesImage(name) && (r.Tag != "" || r.Digest != "") {
@@ -237,6 +243,17 @@ func (f *finder) listItem(n *yaml.Node, p place) {
 	if m := assignmentPattern.FindStringSubmatch(n.Value); m != nil && namesImage(m[1]) && looksLikeReference(m[2]) {
 		f.claimed[n] = true
 		f.sites = append(f.sites, &assignment{n})
+	}
+}
+
+// environment adds the lines NAME=REFERENCE of a file of settings.
+func (f *finder) environment(lines *yaml.Node) {
+	for _, n := range lines.Content {
+		_, value, found := strings.Cut(n.Value, "=")
+		if r := ref.Read(value); found && looksLikeReference(value) && (r.Tag != "" || r.Digest != "") {
+			f.claimed[n] = true
+			f.sites = append(f.sites, &assignment{n})
+		}
 	}
 }
 
@@ -312,8 +329,8 @@ func (f *finder) imageList(list *yaml.Node) {
 }
 
 func (f *finder) entry(item *yaml.Node) {
-	e := &entry{item}
-	if scalarAt(item, "name") == nil || f.claimed[e.nodes()[0]] {
+	e := &entry{item} // nil has no name
+	if scalarAt(item, "name") == nil || f.claimed[e.nodes()[0]] || e.suffixOnly() {
 		return
 	}
 	f.sites = append(f.sites, e)

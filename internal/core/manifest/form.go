@@ -17,6 +17,7 @@ const (
 	kustomization             // has images:, patches: …
 	values                    // Helm values, and whatever else has no kind
 	parameters                // .argocd-source-NAME.yaml: an Application's source
+	environment               // settings for a generator: NAME=VALUE
 	foreign                   // another tool's file: no manifest
 )
 
@@ -29,6 +30,8 @@ func isKustomization(name string) bool { return slices.Contains(kustomizationNam
 func formOf(name string, root *yaml.Node) form {
 	group, kind := groupKind(root)
 	switch {
+	case isEnvironment(name):
+		return environment
 	case isKustomization(name) || group == "kustomize.config.k8s.io":
 		return kustomization
 	case kind != "" && isForeignKind(group, kind):
@@ -120,7 +123,14 @@ func isManifest(name string) bool {
 	case ".yaml", ".yml", ".json":
 		return !strings.HasPrefix(base, ".") || strings.HasPrefix(base, ".argocd-source")
 	}
-	return base == "Kustomization"
+	return base == "Kustomization" || isEnvironment(name)
+}
+
+// isEnvironment reports whether a file's name is that of settings from which kustomize generates ConfigMaps.
+func isEnvironment(name string) bool {
+	base := path.Base(name)
+	ext := path.Ext(base)
+	return (ext == ".env" || ext == ".properties") && ext != base
 }
 
 // normal is a key without what conventions differ in: image_tag, image-tag and imageTag are imagetag.

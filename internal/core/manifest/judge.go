@@ -78,7 +78,7 @@ func (p *planner) editsBeside(environments []string) bool {
 		if r == nil || r.Matched == 0 {
 			continue
 		}
-		reached := slices.ContainsFunc(p.environments, func(env *environment) bool {
+		reached := slices.ContainsFunc(p.environments, func(env *root) bool {
 			return slices.Contains(environments, env.name) && env.reach[name]
 		})
 		if !reached {
@@ -93,7 +93,7 @@ func (p *planner) unverified(name string) bool {
 }
 
 // concerned reports whether an environment is made from a file that holds the image.
-func (p *planner) concerned(env *environment) bool {
+func (p *planner) concerned(env *root) bool {
 	for name := range env.reach {
 		if r := p.results[name]; r != nil && r.Matched > 0 {
 			return true
@@ -110,7 +110,7 @@ func (p *planner) concerned(env *environment) bool {
 }
 
 // judgeEnvironment reports whether an environment has the image when it is rendered.
-func (p *planner) judgeEnvironment(ctx context.Context, env *environment) (bool, error) {
+func (p *planner) judgeEnvironment(ctx context.Context, env *root) (bool, error) {
 	dir := path.Dir(env.name)
 	if p.Build == nil {
 		return true, p.guess(env)
@@ -146,19 +146,20 @@ func (p *planner) judgeEnvironment(ctx context.Context, env *environment) (bool,
 }
 
 // notRendered decides what it means that an environment cannot be rendered: nothing, if it could not be before.
-func (p *planner) notRendered(ctx context.Context, env *environment, err error) error {
+func (p *planner) notRendered(ctx context.Context, env *root, err error) error {
 	dir := path.Dir(env.name)
 	if !errors.Is(err, ErrNotRendered) {
 		if _, before := p.Build(ctx, p.fsys, dir); before == nil {
 			return fmt.Errorf("the edit would break the kustomization %s: %w", p.shown(dir), err)
 		}
 	}
-	p.edit.Unverified = append(p.edit.Unverified, Unverified{p.shown(env.name), err.Error()})
+	reason := strings.Join(strings.Fields(err.Error()), " ") // kustomize prints whole configurations
+	p.edit.Unverified = append(p.edit.Unverified, Unverified{p.shown(env.name), reason})
 	return p.guess(env)
 }
 
 // overruled says what stands against the entries of an environment.
-func (p *planner) overruled(env *environment, v *verdict) error {
+func (p *planner) overruled(env *root, v *verdict) error {
 	root := p.load(env.name).root
 	var later []string
 	for _, key := range []string{"replacements", "vars", "transformers"} {
@@ -183,7 +184,7 @@ type verdict struct {
 }
 
 // inspect searches a rendered environment for the image.
-func (p *planner) inspect(env *environment, out []byte) (*verdict, error) {
+func (p *planner) inspect(env *root, out []byte) (*verdict, error) {
 	u, err := read("rendered.yaml", p.shown(path.Dir(env.name)), out, reading{traces: p.traces})
 	if err != nil {
 		return nil, fmt.Errorf("what kustomize renders cannot be read: %w", err)

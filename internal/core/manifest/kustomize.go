@@ -21,8 +21,8 @@ type kustomizationFile struct {
 	err     error      // why it could not be read
 }
 
-// environment is a kustomization in dir that no other one there uses.
-type environment struct {
+// root is a kustomization in dir that no other one there uses.
+type root struct {
 	name  string          // of its file
 	reach map[string]bool // the files that it is made from, kustomizations included
 }
@@ -35,7 +35,7 @@ func (k *kustomizationFile) entries(w wanted) []string {
 	var names []string
 	if list := deref(at(k.root, "images")); list != nil {
 		for _, item := range list.Content {
-			if e := (&entry{deref(item)}); slices.ContainsFunc(e.names(), w.matches) {
+			if e := (&entry{deref(item)}); !e.suffixOnly() && slices.ContainsFunc(e.names(), w.matches) {
 				names = append(names, e.field("name"))
 			}
 		}
@@ -83,7 +83,7 @@ func (p *planner) findEnvironments() error {
 	}
 	for _, name := range p.kustomizations {
 		if k := p.load(name); k.err == nil && !used[name] {
-			env := &environment{name: name, reach: map[string]bool{}}
+			env := &root{name: name, reach: map[string]bool{}}
 			p.reach(name, env.reach)
 			p.environments = append(p.environments, env)
 		}
@@ -129,7 +129,7 @@ func (p *planner) govern() {
 	}
 }
 
-func (p *planner) governs(env *environment, name string, names, above []string, byFile map[string]map[string]map[string]bool) {
+func (p *planner) governs(env *root, name string, names, above []string, byFile map[string]map[string]map[string]bool) {
 	if slices.Contains(above, name) {
 		return
 	}
@@ -168,7 +168,7 @@ func (p *planner) governs(env *environment, name string, names, above []string, 
 
 // guess pins what an environment gets from outside dir, for want of kustomize: it follows the part of kustomize that
 // decides which images come out under which name.
-func (p *planner) guess(env *environment) error {
+func (p *planner) guess(env *root) error {
 	images, err := p.images(env.name, nil)
 	if err != nil {
 		return err
@@ -246,6 +246,9 @@ func (p *planner) imagesIn(part string, above []string) ([]string, error) {
 func (p *planner) imagesOf(name string) ([]string, error) {
 	if known, found := p.bases[name]; found {
 		return known, nil
+	}
+	if !isManifest(name) {
+		return nil, nil // a script or settings, for a generator
 	}
 	var content bytes.Buffer
 	if err := p.read(name, &content); err != nil {

@@ -2,19 +2,24 @@ package manifest
 
 import (
 	"bytes"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // noChart is the chart of values in an object whose chart is not in the repository.
 const noChart = "\x00"
 
+// tagEndings are the ends of the keys of tags and digests, in the ways of writing them.
+var tagEndings = [][]byte{[]byte("tag"), []byte("Tag"), []byte("TAG"), []byte("igest"), []byte("sha"), []byte("Sha")}
+
 // mayHoldTag reports, without parsing, whether content can be Helm values that hold a tag or a digest whose repository
 // stands in the chart's own values.
 func mayHoldTag(content []byte) bool {
-	lower := bytes.ToLower(content)
-	if !bytes.Contains(lower, []byte("tag")) && !bytes.Contains(lower, []byte("digest")) && !bytes.Contains(lower, []byte("sha")) {
+	if !mayHold(content, tagEndings) {
 		return false
 	}
 	isObject := bytes.HasPrefix(content, []byte("kind:")) || bytes.Contains(content, []byte("\nkind:"))
@@ -39,8 +44,97 @@ func (p *planner) layered() error {
 		if meant {
 			p.held = append(p.held, h)
 		}
+		for _, f := range u.finders {
+			for _, k := range f.loose {
+				n := k.nodes()[0]
+				p.loose = append(p.loose, looseTag{name, u.position(n), strings.ReplaceAll(k.path, "\x00", ".") + "." + keyOf(k.mapping, n), k.path, k.prefix})
+			}
+		}
 	}
 	return nil
+}
+
+// looseTag is a tag or a digest in values of which it is not known what chart they are for.
+type looseTag struct {
+	file         string
+	line         int
+	key          string
+	path, prefix string
+}
+
+// checkLoose lists the loose tags that stand where an image that was set has its own: they may be laid over it.
+func (p *planner) checkLoose() {
+	for _, l := range p.loose {
+		for _, h := range p.held {
+			r := p.results[h.path]
+			f := p.valuesIn(h.path)
+			if r == nil || r.Matched == 0 || f == nil {
+				continue
+			}
+			if k := f.keysAt(l.path, l.prefix); k != nil && p.want.matches(k.composed()) {
+				p.edit.Unverified = append(p.edit.Unverified, Unverified{fmt.Sprintf("%s:%d", p.shown(l.file), l.line),
+					fmt.Sprintf("%s may be laid over that of %s, and is left as it is: name its keys under gitops.images in aksflow.yaml if so", strings.TrimPrefix(l.key, "."), p.shown(h.path))})
+				break
+			}
+		}
+	}
+}
+
+// findCharts reads which values files are laid over which charts, where Argo CD, Flux or kustomize are told so.
+func (p *planner) findCharts() {
+	p.charts = map[string]string{}
+	slices.Sort(p.naming)
+	for _, name := range p.naming {
+		var content bytes.Buffer
+		if p.read(name, &content) != nil {
+			continue
+		}
+		s, err := parse(name, content.Bytes())
+		if err != nil {
+			continue // what does not parse is judged later
+		}
+		for _, doc := range s.docs {
+			for _, root := range doc.Content {
+				p.chartsIn(name, root)
+			}
+		}
+	}
+}
+
+// chartsIn notes the values files that a mapping, or one in it, names.
+func (p *planner) chartsIn(file string, n *yaml.Node) {
+	for _, child := range n.Content {
+		p.chartsIn(file, child)
+	}
+	note := func(base, chart string, list *yaml.Node) {
+		list = deref(list)
+		if chart == "" || list == nil {
+			return
+		}
+		for _, item := range append(slices.Clone(list.Content), list) {
+			values := text(item)
+			if values == "" || strings.Contains(values, "://") {
+				continue
+			}
+			if strings.HasPrefix(values, "$") { // of another source of the Application, at its root
+				_, rest, _ := strings.Cut(values, "/")
+				p.charts[path.Clean(rest)] = chart
+				continue
+			}
+			p.charts[path.Join(base, values)] = chart
+		}
+	}
+	chart := chartPath(text(at(n, "path")))
+	note(chart, chart, at(n, "helm", "valueFiles"))
+	if spec := at(n, "chart", "spec"); spec != nil { // a HelmRelease: from the root of its source
+		note("", chartPath(text(at(spec, "chart"))), at(spec, "valuesFiles"))
+	}
+	if name := text(at(n, "name")); name != "" && at(n, "valuesFile") != nil { // helmCharts of a kustomization
+		dir := path.Dir(file)
+		chart := path.Join(dir, "charts", name)
+		note(dir, chart, at(n, "valuesFile"))
+		note(dir, chart, at(n, "additionalValuesFiles"))
+	}
 }
 
 // layersOf returns the values that those in a file lie over.
@@ -104,6 +198,9 @@ func (l fileLayers) edits(name string, k *keys) bool {
 func (l fileLayers) candidates(chart string) []string {
 	if chart == noChart {
 		return nil
+	}
+	if chart == "" {
+		chart = l.charts[l.file]
 	}
 	if chart != "" {
 		return []string{path.Join(chart, "values.yaml"), path.Join(chart, "values.yml")}

@@ -10,6 +10,8 @@
 // and does not link kustomize: a caller that has it passes it as [Options.Build], and the result is judged by it.
 package manifest
 
+import "fmt"
+
 // Target is the image to set, and which references are meant.
 type Target struct {
 	// Image is the new reference: REPOSITORY[:TAG][@sha256:DIGEST], the repository with or without its registry's
@@ -46,6 +48,14 @@ type Remaining struct {
 	Line int    `json:"line"` // 1-based, in the new content; 0 for what is known from kustomize's output only
 	Key  string `json:"key"`  // the path of keys to the text: "metadata.annotations.app-image"
 	Text string `json:"text"` // the reference as it stands
+}
+
+// where is the file, with the line where it is known.
+func (r Remaining) where() string {
+	if r.Line == 0 {
+		return r.File
+	}
+	return fmt.Sprintf("%s:%d", r.File, r.Line)
 }
 
 // Unverified is something that was edited, or governs what was, and could not be checked.

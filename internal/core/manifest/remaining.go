@@ -11,8 +11,9 @@ import (
 
 // remaining returns the texts that name the image and were not set: in annotations, in arguments, in scripts, in shapes
 // that are not recognised.
-func (u *unit) remaining(w wanted) []Remaining {
-	r := &remains{wanted: w, unit: u, set: map[*yaml.Node]bool{}, inside: map[*yaml.Node]*unit{}}
+// Governed are repositories that a kustomization sets.
+func (u *unit) remaining(w wanted, governed map[string]bool) []Remaining {
+	r := &remains{wanted: w, unit: u, governed: governed, set: map[*yaml.Node]bool{}, inside: map[*yaml.Node]*unit{}}
 	for _, f := range u.finders {
 		for s := range f.meant(w) {
 			r.claim(s)
@@ -35,10 +36,11 @@ func (u *unit) remaining(w wanted) []Remaining {
 // remains collects what remains in one unit.
 type remains struct {
 	wanted
-	unit   *unit
-	set    map[*yaml.Node]bool  // scalars of references that are set
-	inside map[*yaml.Node]*unit // scalars that are YAML themselves
-	found  []Remaining
+	unit     *unit
+	governed map[string]bool
+	set      map[*yaml.Node]bool  // scalars of references that are set
+	inside   map[*yaml.Node]*unit // scalars that are YAML themselves
+	found    []Remaining
 }
 
 func (r *remains) claim(s site) {
@@ -78,19 +80,36 @@ func (r *remains) scalar(n *yaml.Node, path string) {
 		return
 	}
 	if child := r.inside[n]; child != nil {
-		for _, found := range child.remaining(r.wanted) {
+		for _, found := range child.remaining(r.wanted, r.governed) {
 			found.Key = path + ": " + found.Key
 			r.found = append(r.found, found)
 		}
 		return
 	}
-	for _, m := range r.mentions(n.Value) {
+	mentions := r.mentions(n.Value)
+	if len(mentions) == 0 && r.sameName(n.Value) {
+		mentions = []mention{{0, n.Value}}
+	}
+	for _, m := range mentions {
 		line := r.unit.position(n)
 		if r.unit.editable() && n.Style&yaml.LiteralStyle != 0 {
 			line += 1 + strings.Count(n.Value[:m.at], "\n")
 		}
 		r.found = append(r.found, Remaining{File: r.unit.top().name, Line: line, Key: path, Text: m.text})
 	}
+}
+
+// sameName reports whether a text is a reference with the image's path whose host is a variable, or missing: it may be
+// the image.
+func (r *remains) sameName(s string) bool {
+	image := ref.Read(strings.TrimSpace(s))
+	if image.Tag == "" && image.Digest == "" || r.governed[image.Repository] {
+		return false
+	}
+	if first, rest, found := strings.Cut(image.Repository, "/"); found && strings.Contains(first, "{") {
+		return rest == r.path
+	}
+	return image.Repository == r.path && strings.Contains(r.path, "/") && image.String() != r.image.String()
 }
 
 // mention is a reference in a text, and where it begins.
@@ -122,6 +141,18 @@ func (w wanted) mentions(s string) []mention {
 			if text != w.image.String() && (versioned || whole == name) && !(whole == name && whole == w.image.Repository && w.image.Host() == "") {
 				out = append(out, mention{start, text})
 			}
+		}
+	}
+	return out
+}
+
+// inSettings returns the lines of a file of settings that name the image.
+func (w wanted) inSettings(name string, content []byte) []Remaining {
+	var out []Remaining
+	for i, line := range strings.Split(string(content), "\n") {
+		for _, m := range w.mentions(line) {
+			key, _, _ := strings.Cut(line, "=")
+			out = append(out, Remaining{File: name, Line: i + 1, Key: strings.TrimSpace(key), Text: m.text})
 		}
 	}
 	return out

@@ -73,7 +73,7 @@ func set(name, shown string, content []byte, w wanted, how setting) (*Result, er
 			return nil, err
 		}
 	}
-	c.result.Remaining = after.remaining(w)
+	c.result.Remaining = after.remaining(w, how.governed)
 	return c.result, nil
 }
 

@@ -72,12 +72,39 @@ func (f *finder) shapes(n *yaml.Node, p place) {
 			c.inherited[pair.value] = pair.key
 		}
 	}
+	shareVersion(found)
 	for _, prefix := range order {
 		c := found[prefix]
 		c.path = strings.Join(p.path, "\x00")
 		c.globalRegistry = p.global
 		f.candidate(c, n, p)
 	}
+}
+
+// shareVersion gives a tag and a digest that have no repository with their prefix to the only image that has neither:
+// baseImage and tag.
+func shareVersion(found map[string]*candidate) {
+	plain := found[""]
+	if plain == nil || plain.repository != nil && plain.ending != "name" || plain.tag == nil && plain.digest == nil {
+		return
+	}
+	var without []*candidate
+	for _, c := range found {
+		if c.repository != nil && c.prefix != "" && c.tag == nil && c.digest == nil && ref.Read(text(c.repository)).Tag == "" {
+			without = append(without, c)
+		}
+	}
+	if len(without) != 1 {
+		return
+	}
+	c := without[0]
+	c.tag, c.digest = plain.tag, plain.digest
+	for _, n := range present(c.tag, c.digest) {
+		if key, inherited := plain.inherited[n]; inherited {
+			c.inherited[n] = key
+		}
+	}
+	plain.tag, plain.digest = nil, nil
 }
 
 // take notes a key, and reports whether it is one of the reference's.
@@ -181,6 +208,8 @@ func (f *finder) versionOnly(c *candidate, p place) {
 	}
 	if c.keys.below, c.keys.belowEdited = f.below.keys(p.chart, c.path, c.prefix); c.keys.below != nil {
 		f.addKeys(&c.keys)
+	} else if p.chart == "" && c.mapping != nil {
+		f.loose = append(f.loose, &c.keys)
 	}
 }
 

@@ -124,6 +124,12 @@ func (e *entry) image() ref.Ref {
 	return r
 }
 
+// suffixOnly reports whether an entry changes a tag that stands elsewhere. It names no image; what comes out of it is
+// kustomize's to say.
+func (e *entry) suffixOnly() bool {
+	return e.field("tagSuffix") != "" && e.field("newName") == "" && e.field("newTag") == "" && e.field("digest") == ""
+}
+
 func (e *entry) names() []string { return []string{e.field("name"), e.image().Repository} }
 
 func (e *entry) nodes() []*yaml.Node {

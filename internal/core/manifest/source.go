@@ -38,6 +38,10 @@ var (
 // parse reads all documents of a stream.
 func parse(name string, content []byte) (s *source, err error) {
 	s = &source{name: name, content: content, lines: lineStarts(content)}
+	if isEnvironment(name) {
+		s.docs = []*yaml.Node{s.settings()}
+		return s, nil
+	}
 	s.json = path.Ext(name) == ".json" || jsonStart.Match(bytes.TrimPrefix(content, byteOrderMark))
 
 	// What is masked keeps its length, so that positions stay true.
@@ -75,6 +79,20 @@ func parse(name string, content []byte) (s *source, err error) {
 		}
 		s.docs = append(s.docs, &doc)
 	}
+}
+
+// settings returns the lines NAME=VALUE of a file as a list of scalars.
+func (s *source) settings() *yaml.Node {
+	list := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Line: 1, Column: 1}
+	for i, start := range s.lines {
+		line := string(s.content[start:s.endOfLine(start)])
+		if text := strings.TrimSpace(line); text != "" && text[0] != '#' {
+			list.Content = append(list.Content, &yaml.Node{
+				Kind: yaml.ScalarNode, Tag: "!!str", Value: text, Line: i + 1, Column: 1 + utf8.RuneCountInString(line[:strings.Index(line, text)]),
+			})
+		}
+	}
+	return &yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{list}}
 }
 
 var errorLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(?s:(.*))$`)
