@@ -36,8 +36,8 @@ var source = []string{"action.yml", "Makefile", "go.mod", "go.sum", "main.go", "
 // runner is a machine that runs workflows.
 type runner struct {
 	act      string // the program
-	actions  string // this repository's action, as GitHub hands it to a runner: no bin/
-	cache    string // where the stand-in of GitHub's cache keeps things
+	actions  string // this repository's action, as GitHub gives it to a runner: without bin/
+	cache    string // the directory of the stand-in for GitHub's cache
 	state    string // AKSFLOW_STATE
 	registry string // host
 	result   string // the file that RESULT names to the steps of a run
@@ -59,7 +59,7 @@ func newRunner(t *testing.T) *runner {
 	}
 	r := &runner{act: filepath.Join(bin, "act"), actions: t.TempDir(), cache: t.TempDir(), state: os.Getenv("AKSFLOW_STATE")}
 	if _, err := os.Stat(r.act); err != nil {
-		t.Skip("act is not there: `make bin/act` builds it")
+		t.Skip("act was not found: `make bin/act` builds it")
 	}
 	for _, path := range source {
 		copyTo(t, filepath.Join(r.actions, path), filepath.Join(root, path))
@@ -91,7 +91,7 @@ func copyTo(t *testing.T, to, from string) {
 	require.NoError(t, os.WriteFile(to, data, 0o644))
 }
 
-// repository is a team's: the sample app in the folder service, and one workflow.
+// repository makes a repository with the sample app in the folder service, and one workflow.
 func repository(t *testing.T, workflow string, change func(service string)) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -116,7 +116,7 @@ func repository(t *testing.T, workflow string, change func(service string)) (dir
 	return dir
 }
 
-// commit makes dir a git repository of one commit.
+// commit makes dir a git repository with one commit.
 func commit(t *testing.T, dir, branch string) {
 	t.Helper()
 	repository, err := git.PlainInitWithOptions(dir, &git.PlainInitOptions{InitOptions: git.InitOptions{DefaultBranch: plumbing.NewBranchReferenceName(branch)}})
@@ -135,10 +135,10 @@ func write(t *testing.T, path, text string) {
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 }
 
-// pinned are the actions of others that a file uses, by their commits.
+// pinned matches other people's actions that a file uses, with their commits.
 var pinned = regexp.MustCompile(`uses: (actions/cache|azure/[\w-]+)(?:/\w+)?@([0-9a-f]{40})`)
 
-// standIns are the arguments by which act takes the actions of others from testdata.
+// standIns returns the arguments with which act uses testdata in place of other people's actions.
 func standIns(t *testing.T) (args []string) {
 	t.Helper()
 	for _, file := range []string{"../../action.yml", "../../.github/workflows/deliver.yml"} {
@@ -160,7 +160,7 @@ func standIns(t *testing.T) (args []string) {
 	return args
 }
 
-// run runs the repository's workflow for a push, with more arguments for act. The log of the run is returned, and what its
+// run runs the repository's workflow for a push, with more arguments for act. It returns the log of the run, and what its
 // steps wrote to $RESULT.
 func (r *runner) run(t *testing.T, dir string, args ...string) (log, result string, err error) {
 	t.Helper()
@@ -176,7 +176,7 @@ func (r *runner) run(t *testing.T, dir string, args ...string) (log, result stri
 		"--local-repository", "aksflow/aksflow@v1=" + r.actions,
 	}, standIns(t), args)...)
 	cmd.Env = append(os.Environ(),
-		"XDG_CONFIG_HOME="+t.TempDir(), // no settings of whoever runs the test
+		"XDG_CONFIG_HOME="+t.TempDir(), // not the settings of the user who runs the test
 		"AKSFLOW_STATE="+r.state, "AKSFLOW_BIN=", "AKSFLOW_ENGINE=embedded",
 		"CACHE_SERVICE="+r.cache, "RESULT="+r.result,
 		"REGISTRY="+r.registry, "BASE="+r.registry+"/"+baseimage.Debian,
@@ -242,7 +242,7 @@ jobs:
         run: printf '%s\n' "$OUTCOME" "$ENVIRONMENT" "$TARGET" "image=$IMAGE" >"$RESULT"
 `
 
-// injecting has what an attacker would put into a branch's name or a commit's message, which a workflow then passes on.
+// injecting is text that an attacker could put into a branch's name or a commit's message, which a workflow passes on.
 const injecting = `
 on: push
 jobs:
@@ -271,7 +271,7 @@ jobs:
         run: echo "$OUTCOMES" >"$RESULT"
 `
 
-// TestAction: the runs share a cache, as the runs of a repository do. The first builds the programs.
+// The runs share a cache, like the runs of one repository. The first one builds the programs.
 func TestAction(t *testing.T) {
 	r := newRunner(t)
 
@@ -331,8 +331,8 @@ func TestAction(t *testing.T) {
 		assert.Equal(t, 1, strings.Count(log, "| cache hit: "), "the later steps find the programs in place")
 	})
 
-	// The workflow of this repository, without Azure: az and kubelogin say how they were called, and the registry of the
-	// test stands where ACR's would. There is no cluster, so it ends with the deploy.
+	// The workflow of this repository without Azure: az and kubelogin print their arguments, and the registry of the test
+	// takes the place of ACR. There is no cluster, so the deploy fails.
 	t.Run("deliver.yml", func(t *testing.T) {
 		dir := t.TempDir()
 		for _, path := range append(source, "app", "manifests", "aksflow.yaml", ".github") {

@@ -42,8 +42,8 @@ func digest(ref string) string {
 	return digest
 }
 
-// Push and pull bring the very image that was tested to the pods; a second delivery finds nothing to do; a change of
-// the app reaches the pods.
+// Push and pull bring the tested image to the pods. A second delivery has nothing to do. A change of the app reaches the
+// pods.
 func TestDeliver(t *testing.T) {
 	for _, tc := range []struct{ environment, changes string }{
 		{"local", "deploy"}, {"local-argocd", "bump"}, {"local-flux", "bump"},
@@ -85,7 +85,7 @@ func TestDeliver(t *testing.T) {
 				assert.Contains(t, inGit(t, tc.environment), digest(third.Image))
 			}
 
-			// What went wrong with it is seen in production: back, and it stays back.
+			// A rollback in production, which a later delivery does not undo.
 			var back struct{ Commit string }
 			w.succeed(&back, append([]string{"rollback"}, to...)...)
 			if tc.changes == "bump" {
@@ -115,7 +115,7 @@ func TestDeliver(t *testing.T) {
 	}
 }
 
-// assertRuns checks that all pods of the app that are not on their way out run the digest and are ready.
+// assertRuns checks that all pods of the app that are not terminating run the digest and are ready.
 func assertRuns(t *testing.T, namespace, image string) {
 	t.Helper()
 	pods, err := admin(t).CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=vote"})
@@ -133,7 +133,7 @@ func assertRuns(t *testing.T, namespace, image string) {
 	assert.Positive(t, running)
 }
 
-// inGit is the environment's kustomization as it is in the platform's git server.
+// inGit returns the environment's kustomization from the platform's git server.
 func inGit(t *testing.T, environment string) string {
 	t.Helper()
 	password, err := os.ReadFile(local.GitPasswordFile)
@@ -151,7 +151,7 @@ func inGit(t *testing.T, environment string) string {
 
 var resultsElement = regexp.MustCompile(`id="results"[^>]*>([^<]*)<`)
 
-// page asks the running app through the platform's gateway.
+// page gets the app's page through the platform's port for apps.
 func page(t *testing.T, environment string, form url.Values) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost:"+strconv.Itoa(local.Apps)+"/", nil)

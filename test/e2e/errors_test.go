@@ -14,7 +14,7 @@ import (
 
 const anyImage = "localhost:1/vote@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-// What a user gets wrong is answered with one clear message and the right exit code.
+// Wrong usage ends with one clear message and the right exit code.
 func TestErrors(t *testing.T) {
 	built := filepath.Join(t.TempDir(), "vote.tar")
 	base := newWorktree(t)

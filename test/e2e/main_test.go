@@ -73,13 +73,13 @@ func run(m *testing.M) int {
 func command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, aksflow, args...)
 	cmd.Env = append(os.Environ(), "AKSFLOW_STATE="+state, "GITHUB_ACTIONS=", "AKSFLOW_ENGINE=embedded")
-	// A test that is over ends the run as Ctrl-C would.
+	// The end of a test interrupts the run as Ctrl-C would.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = 30 * time.Second
 	return cmd
 }
 
-// worktree is a copy of what this repository delivers, in a git repository of its own.
+// worktree is a git repository with a copy of the sample app, its manifests and aksflow.yaml.
 type worktree struct {
 	t   *testing.T
 	dir string
@@ -123,7 +123,8 @@ func (w *worktree) write(name, content string) {
 	require.NoError(w.t, os.WriteFile(w.path(name), []byte(content), 0o644))
 }
 
-// replace changes a file, and fails when what is replaced is not there: a test that changes nothing shows nothing.
+// replace changes a file. It fails the test if the file does not contain from, because a test that changes nothing proves
+// nothing.
 func (w *worktree) replace(name, from, to string) {
 	w.t.Helper()
 	content := w.read(name)
@@ -144,7 +145,7 @@ func (w *worktree) commit(message string) {
 	require.NoError(w.t, err)
 }
 
-// ran is what a run of aksflow left.
+// ran is the result of a run of aksflow.
 type ran struct {
 	code           int
 	stdout, stderr string

@@ -33,8 +33,8 @@ func admin(t *testing.T) kubernetes.Interface {
 	return client
 }
 
-// deployer does what the administrator of a cluster does once for a namespace, as the README says, and returns the
-// kubeconfig of somebody who has the rights of manifests/rbac/deployer.yaml and no other.
+// deployer prepares a namespace as the README tells an administrator to, and returns the kubeconfig of a user who has only
+// the rights of manifests/rbac/deployer.yaml.
 func deployer(t *testing.T, namespace string) (kubeconfig string) {
 	t.Helper()
 	client := admin(t)
@@ -59,7 +59,7 @@ func deployer(t *testing.T, namespace string) (kubeconfig string) {
 	return kubeconfig
 }
 
-// The sample app is released in each way while people vote. Nobody notices.
+// Each strategy releases the sample app while requests arrive, and no request fails.
 func TestReleaseUnderLoad(t *testing.T) {
 	w := newWorktree(t)
 	w.succeed(&struct{}{}, "up", "--free-ports", "kubernetes")
@@ -89,7 +89,7 @@ func TestReleaseUnderLoad(t *testing.T) {
 	}
 }
 
-// visitors ask for the app's page until stop is called, which returns how many answers they got and which were no page.
+// visitors request the app's page until stop is called, which returns the number of responses and the wrong ones.
 func visitors(t *testing.T, environment string) (stop func() (int, []string)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -146,7 +146,7 @@ spec:
   template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: web}]}}
 `
 
-// What the cluster would refuse is refused in one clear line, and nothing is applied.
+// What the cluster would refuse ends with one clear message, and nothing is applied.
 func TestDeployRefuses(t *testing.T) {
 	w := newWorktree(t)
 	as := deployer(t, "refuses")
@@ -223,7 +223,7 @@ spec:
         readinessProbe: {exec: {command: [test, -e, VALUE]}, failureThreshold: 1000}
 `
 
-// Ctrl-C in the middle of a rollout puts back what was there.
+// Ctrl-C during a rollout restores the objects from before.
 func TestInterrupt(t *testing.T) {
 	w := newWorktree(t)
 	as := deployer(t, "interrupted")

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// `aksflow test` says no when it should, names what failed, and leaves JUnit XML each time.
+// `aksflow test` fails when a test fails, names it, and always writes JUnit XML.
 func TestTest(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -22,7 +22,7 @@ func TestTest(t *testing.T) {
 		{"a broken assertion", func(w *worktree) {
 			w.replace("app/tests/unit/test_app.py", `== "Cats - 0 | Dogs - 0"`, `== "Cats - 7 | Dogs - 0"`)
 		}, 1, []string{"test_page_starts_at_zero"}},
-		// The tests did not change: a cache that looks at them alone would stay green.
+		// The tests did not change, so a cache whose key is the tests alone would stay green.
 		{"only the app changed and broke", func(w *worktree) {
 			w.replace("app/vote/templates/index.html", `{{ choice }} - {{ count }}`, `{{ choice }} : {{ count }}`)
 		}, 1, []string{"unit: ", "integration: "}},
@@ -47,7 +47,7 @@ func TestTest(t *testing.T) {
 	}
 }
 
-// assertJUnit reads every report in dir, and wants a failure among them or none.
+// assertJUnit reads every report in dir, and checks whether there is a failure among them.
 func assertJUnit(t *testing.T, dir string, failed bool) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.xml"))
