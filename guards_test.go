@@ -35,7 +35,6 @@ var environmentCalls = []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "
 // exceptions lists what the guards below let pass, as they name it. Remove an entry when it is no longer needed.
 const exceptions = `
 environment internal/target/cluster
-environment internal/target/gitops
 function internal/core/build.integration
 function internal/core/build.run
 function internal/engine/embedded.launch
@@ -44,7 +43,6 @@ function internal/engine/embedded.withExec
 function internal/render.chart
 function internal/render.directory
 function internal/target/cluster.progressive
-function internal/target/gitops.revert
 package internal/core/manifest
 package internal/target/cluster
 variable internal/render.output

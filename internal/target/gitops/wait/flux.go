@@ -8,13 +8,56 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/aksflow/aksflow/internal/kube/watch"
 )
 
-// reconcileAnnotation makes Flux's controllers look now; they repeat its value in status.lastHandledReconcileAt.
+// reconcileAnnotation makes Flux's controllers look now. They repeat its value in status.lastHandledReconcileAt.
 const reconcileAnnotation = "reconcile.fluxcd.io/requestedAt"
 
-// fluxKustomization is a Kustomization of Flux and the GitRepository that it is made from. Their status is read from
+// fluxObject is what the operators of Flux have in common: asking their controllers to look.
+type fluxObject struct {
+	object    watch.Object
+	cluster   *clusterView
+	timeout   time.Duration // how long a request may stay unanswered
+	requested time.Time
+	token     string // of the request
+}
+
+func (f *fluxObject) self() watch.Object { return f.object }
+func (f *fluxObject) kind() string       { return Flux }
+
+// sync does nothing: Flux applies whatever is not suspended.
+func (f *fluxObject) sync(context.Context, string) error { return nil }
+
+func (f *fluxObject) ask(ctx context.Context, objects ...watch.Object) error {
+	f.requested = time.Now()
+	f.token = f.requested.Format(time.RFC3339Nano)
+	for _, o := range objects {
+		if _, err := f.cluster.annotate(ctx, o, reconcileAnnotation, f.token); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handled reports whether a controller has answered the request.
+func (f *fluxObject) handled(o *unstructured.Unstructured) bool {
+	return f.token == "" || field(o, "status", "lastHandledReconcileAt") == f.token
+}
+
+// silent returns an error once the request has been unanswered for too long.
+func (f *fluxObject) silent(what, controller string) error {
+	if time.Since(f.requested) <= f.timeout {
+		return nil
+	}
+	return fmt.Errorf("Flux has not looked at %s for %s: check that its %s is running", what, f.timeout, controller)
+}
+
+// fluxKustomization is a Kustomization of Flux with the GitRepository that it is made from. Their status is read from
 //
 //	kind: GitRepository
 //	status:
@@ -32,91 +75,83 @@ const reconcileAnnotation = "reconcile.fluxcd.io/requestedAt"
 //	  conditions:
 //	  - {type: Ready, status: "False", reason: BuildFailed, message: …}
 type fluxKustomization struct {
-	ref, source objectRef
-	cluster     *cluster
-	requested   time.Time
-	timeout     time.Duration // how long the request may stay unanswered
-	token       string
+	fluxObject
+	source watch.Object
+	ours   bool         // the source is the repository whose commit counts
+	only   watch.Object // the HelmRelease to follow; zero means all
 }
 
-func (k *fluxKustomization) kind() string  { return Flux }
-func (k *fluxKustomization) name() string  { return k.ref.namespace + "/" + k.ref.name }
-func (k *fluxKustomization) title() string { return "Kustomization " + k.name() }
+func (k *fluxKustomization) needs() []watch.Object { return []watch.Object{k.source, k.object} }
 
-func (k *fluxKustomization) request(ctx context.Context) error {
-	k.requested = time.Now()
-	k.token = k.requested.Format(time.RFC3339Nano)
-	for _, r := range []objectRef{k.source, k.ref} {
-		if _, err := k.cluster.annotate(ctx, r, reconcileAnnotation, k.token); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (k *fluxKustomization) request(ctx context.Context) error { return k.ask(ctx, k.source, k.object) }
 
-// sync has nothing to do: what Flux is not suspended for, it applies.
-func (k *fluxKustomization) sync(context.Context, string) error { return nil }
-
-func (k *fluxKustomization) judge(w world, accepts func(string) bool) verdict {
-	source, kustomization := w.object(k.source), w.object(k.ref)
+func (k *fluxKustomization) judge(v view, accepts func(string) bool) verdict {
+	source, kustomization := v.object(k.source), v.object(k.object)
 	if source == nil || kustomization == nil {
 		return verdict{message: "not there", err: errors.New("it or its GitRepository is gone"), heals: true}
 	}
 	for _, o := range []*unstructured.Unstructured{source, kustomization} {
-		if suspended, _, _ := unstructured.NestedBool(o.Object, "spec", "suspend"); suspended {
-			return verdict{message: "suspended", err: fmt.Errorf("%s %s is suspended: resume it with `flux resume`", o.GetKind(), o.GetName())}
+		if err := suspended(o); err != nil {
+			return verdict{message: "suspended", err: err}
 		}
 	}
-	if v, ready := k.judgeSource(source, accepts); !ready {
-		return v
+	if out, ready := k.judgeSource(source, accepts); !ready {
+		return out
 	}
 	fetched := commitOf(field(source, "status", "artifact", "revision"))
-	attempted, applied := commitOf(field(kustomization, "status", "lastAttemptedRevision")), commitOf(field(kustomization, "status", "lastAppliedRevision"))
-	v := verdict{revision: cmp.Or(attempted, applied), workloads: inventory(kustomization)}
-	ready, _ := condition(kustomization, "Ready")
-	doing, busy := condition(kustomization, "Reconciling")
+	attempted, appliedNow := commitOf(field(kustomization, "status", "lastAttemptedRevision")), commitOf(field(kustomization, "status", "lastAppliedRevision"))
+	out := verdict{revision: cmp.Or(attempted, appliedNow)}
+	out.workloads, out.children = inventory(kustomization)
+	if k.only.Name != "" {
+		out.workloads, out.children = nil, []watch.Object{k.only}
+	}
+	ready, doing := condition(kustomization, "Ready"), condition(kustomization, "Reconciling")
 	switch {
-	case applied == fetched:
-		v.applied, v.revision, v.message = true, applied, fmt.Sprintf("revision %.10s is applied", applied)
+	case appliedNow == fetched:
+		out.applied, out.revision, out.message = true, appliedNow, fmt.Sprintf("revision %.10s is applied", appliedNow)
 	case attempted != fetched:
-		v.message = fmt.Sprintf("revision %.10s is fetched; it is at %.10s", fetched, cmp.Or(v.revision, "none"))
-		if busy && doing.Message != "" {
-			v.message += ": " + doing.Message // such as the health checks of the revision before
-		} else if time.Since(k.requested) > k.timeout && field(kustomization, "status", "lastHandledReconcileAt") != k.token {
-			v.err = fmt.Errorf("Flux has not looked at it for %s: is its kustomize-controller running?", k.timeout)
+		out.message = fmt.Sprintf("revision %.10s is fetched; it is at %.10s", fetched, cmp.Or(out.revision, "none"))
+		if doing.Message != "" {
+			out.message += ": " + doing.Message // such as the health checks of the revision before
+		} else if !k.handled(kustomization) {
+			out.err = k.silent("it", "kustomize-controller")
 		}
 	case ready.Status == "False" && ready.Reason == "BuildFailed":
-		v.message, v.err = ready.Reason, said(ready.Message)
+		out.message, out.err = ready.Reason, oneLine(ready.Message)
 	case ready.Status == "False" && (ready.Reason == "ReconciliationFailed" || ready.Reason == "ArtifactFailed" || ready.Reason == "PruneFailed"):
-		v.message, v.err, v.heals = ready.Reason, said(ready.Message), true
+		out.message, out.err, out.heals = ready.Reason, oneLine(ready.Message), true
 	default:
-		// It is applied; whether its pods get ready is for them to show.
-		v.message = cmp.Or(ready.Message, "applying")
+		// It is applied. Whether its pods get ready is read from the pods.
+		out.message = cmp.Or(ready.Message, "applying")
 	}
-	return v
+	return out
 }
 
-// judgeSource says whether the commit has been fetched.
+// judgeSource reports whether the commit has been fetched, and what it waits for else.
 func (k *fluxKustomization) judgeSource(source *unstructured.Unstructured, accepts func(string) bool) (verdict, bool) {
 	fetched := commitOf(field(source, "status", "artifact", "revision"))
-	ready, _ := condition(source, "Ready")
-	handled := field(source, "status", "lastHandledReconcileAt") == k.token
+	ready := condition(source, "Ready")
 	switch {
-	case handled && ready.Status == "False":
-		return verdict{message: ready.Reason, err: said(fmt.Sprintf("GitRepository %s: %s", k.source.name, ready.Message)), heals: true}, false
-	case accepts(fetched) && handled:
+	case k.handled(source) && ready.Status == "False":
+		return verdict{message: ready.Reason, err: oneLine(fmt.Sprintf("GitRepository %s: %s", k.source.Name, ready.Message)), heals: true}, false
+	case !k.handled(source):
+		return verdict{
+			message: "Flux has not looked at the repository yet", err: k.silent("GitRepository "+k.source.Name, "source-controller"),
+		}, false
+	case !k.ours || accepts(fetched):
 		return verdict{}, true
-	case !handled:
-		v := verdict{message: "Flux has not looked at the repository yet"}
-		if time.Since(k.requested) > k.timeout {
-			v.err = fmt.Errorf("Flux has not looked at GitRepository %s for %s: is its source-controller running?", k.source.name, k.timeout)
-		}
-		return v, false
 	}
-	return verdict{message: fmt.Sprintf("GitRepository %s is at revision %.10s, which has not the commit", k.source.name, fetched)}, false
+	return verdict{message: fmt.Sprintf("GitRepository %s is at revision %.10s, which does not have the commit", k.source.Name, fetched)}, false
 }
 
-// commitOf is the commit in a revision of Flux: main@sha1:1a2b3c…
+func suspended(o *unstructured.Unstructured) error {
+	if suspend, _, _ := unstructured.NestedBool(o.Object, "spec", "suspend"); suspend {
+		return fmt.Errorf("%s %s is suspended: resume it with `flux resume`", o.GetKind(), o.GetName())
+	}
+	return nil
+}
+
+// commitOf returns the commit in a revision of Flux: main@sha1:1a2b3c…
 func commitOf(revision string) string {
 	if _, commit, found := strings.Cut(revision, "sha1:"); found {
 		return commit
@@ -124,18 +159,101 @@ func commitOf(revision string) string {
 	return revision
 }
 
-// inventory returns the objects of a Kustomization that run pods.
-func inventory(o *unstructured.Unstructured) []objectRef {
+// inventory returns the objects that a Kustomization or HelmRelease has applied: those that run pods, and those that
+// apply others.
+func inventory(o *unstructured.Unstructured) (workloads, children []watch.Object) {
 	entries, _, _ := unstructured.NestedSlice(o.Object, "status", "inventory", "entries")
-	var out []objectRef
 	for _, item := range entries {
 		entry, _ := item.(map[string]any)
 		id, _ := entry["id"].(string)
 		version, _ := entry["v"].(string)
 		parts := strings.Split(id, "_") // NAMESPACE_NAME_GROUP_KIND
-		if len(parts) == 4 && runsPods(parts[2], parts[3]) {
-			out = append(out, objectRef{parts[2], version, parts[3], parts[0], parts[1]})
+		if len(parts) != 4 {
+			continue
+		}
+		found := watch.Object{Kind: schema.GroupVersionKind{Group: parts[2], Version: version, Kind: parts[3]}, Namespace: parts[0], Name: parts[1]}
+		switch {
+		case runsPods(parts[2], parts[3]):
+			workloads = append(workloads, found)
+		case isOperator(parts[2], parts[3]) && found.Name != o.GetName():
+			found.Kind.Version = ""
+			children = append(children, found)
 		}
 	}
+	return workloads, children
+}
+
+// fluxHelmRelease is a HelmRelease that a Kustomization has applied. Its status is read from
+//
+//	kind: HelmRelease
+//	metadata: {generation: 3}
+//	spec: {targetNamespace: shop}
+//	status:
+//	  observedGeneration: 3
+//	  lastHandledReconcileAt: "2026-01-02T…"
+//	  conditions:
+//	  - {type: Ready, status: "False", reason: UpgradeFailed, message: 'Helm upgrade failed for release …'}
+//	  - {type: Stalled, status: "True", reason: RetriesExceeded, message: …}
+//
+// Its objects have the labels helm.toolkit.fluxcd.io/name and …/namespace.
+type fluxHelmRelease struct {
+	fluxObject
+	listed    time.Time // when the workloads were listed
+	workloads []watch.Object
+}
+
+func (h *fluxHelmRelease) needs() []watch.Object { return []watch.Object{h.object} }
+
+func (h *fluxHelmRelease) request(ctx context.Context) error {
+	err := h.ask(ctx, h.object)
+	if apierrors.IsForbidden(err) {
+		h.token = "" // it looks by itself when its spec changes
+		return nil
+	}
+	return err
+}
+
+func (h *fluxHelmRelease) judge(v view, _ func(string) bool) verdict {
+	release := v.object(h.object)
+	if release == nil {
+		return verdict{message: "not there yet", err: errors.New("it is gone"), heals: true}
+	}
+	if err := suspended(release); err != nil {
+		return verdict{message: "suspended", err: err}
+	}
+	out := verdict{revision: field(release, "status", "lastAttemptedRevision"), workloads: h.workloadsOf(release)}
+	observed, _, _ := unstructured.NestedInt64(release.Object, "status", "observedGeneration")
+	ready, stalled := condition(release, "Ready"), condition(release, "Stalled")
+	switch {
+	case observed < release.GetGeneration() || !h.handled(release):
+		out.message, out.err = "Flux has not looked at it yet", h.silent("it", "helm-controller")
+	case stalled.Status == "True":
+		out.message, out.err = stalled.Reason, oneLine(cmp.Or(ready.Message, stalled.Message))
+	case ready.Status == "True":
+		out.applied, out.message = true, cmp.Or(ready.Message, "released")
+	case ready.Status == "False" && condition(release, "Reconciling").Status != "True":
+		out.message, out.err, out.heals = ready.Reason, oneLine(ready.Message), true
+	default:
+		out.message = cmp.Or(ready.Message, "releasing")
+	}
 	return out
+}
+
+// listInterval is how often the workloads of a HelmRelease are listed, while it makes them.
+const listInterval = time.Second
+
+// workloadsOf returns the workloads of a release: those of its inventory, else those with its labels.
+func (h *fluxHelmRelease) workloadsOf(release *unstructured.Unstructured) []watch.Object {
+	if workloads, _ := inventory(release); len(workloads) > 0 {
+		return workloads
+	}
+	if time.Since(h.listed) < listInterval {
+		return h.workloads
+	}
+	h.listed = time.Now()
+	namespace := cmp.Or(field(release, "spec", "targetNamespace"), release.GetNamespace())
+	h.workloads = h.cluster.labelled(namespace, map[string]string{
+		"helm.toolkit.fluxcd.io/name": release.GetName(), "helm.toolkit.fluxcd.io/namespace": release.GetNamespace(),
+	})
+	return h.workloads
 }

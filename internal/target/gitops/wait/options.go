@@ -1,3 +1,8 @@
+// Package wait follows a GitOps operator, Argo CD or Flux, until it has applied a commit and the pods run its image.
+//
+// It sees the cluster through a [view]: the API server, or the API of Argo CD. The operator's objects are read in argocd.go
+// and flux.go, and found in find.go; the workloads that they applied are judged by package status, as those of a deploy
+// are.
 package wait
 
 import (
@@ -5,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/kube/status"
 )
 
 // The operators.
@@ -47,6 +53,13 @@ type Options struct {
 	Grace time.Duration
 
 	operatorTimeout time.Duration // tests shorten it
+}
+
+func (o Options) graces() status.Graces {
+	if o.Grace == 0 {
+		return status.DefaultGraces
+	}
+	return status.AllGraces(o.Grace)
 }
 
 // Result is the state that ended a successful wait.

@@ -35,6 +35,14 @@ func TestMain(m *testing.M) {
 	kubetest.Main(m)
 }
 
+// The kinds in the versions that the test defines.
+var (
+	applications    = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Application"}
+	kustomizations  = schema.GroupVersionKind{Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Kind: "Kustomization"}
+	gitRepositories = schema.GroupVersionKind{Group: "source.toolkit.fluxcd.io", Version: "v1", Kind: "GitRepository"}
+	helmReleases    = schema.GroupVersionKind{Group: "helm.toolkit.fluxcd.io", Version: "v2", Kind: "HelmRelease"}
+)
+
 const (
 	repoURL = "https://git.example.com/shop/config.git"
 	commitA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -64,7 +72,7 @@ func newTestbed(t *testing.T) *testbed {
 	ns, err := b.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "wait-"}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	b.namespace = ns.Name
-	for _, gvk := range []schema.GroupVersionKind{applicationKind, kustomizationKind, gitRepositoryKind} {
+	for _, gvk := range []schema.GroupVersionKind{applications, kustomizations, gitRepositories, helmReleases} {
 		b.define(gvk)
 	}
 	return b
@@ -72,8 +80,7 @@ func newTestbed(t *testing.T) *testbed {
 
 // define makes a kind known, with any content.
 func (b *testbed) define(gvk schema.GroupVersionKind) {
-	singular := strings.ToLower(gvk.Kind)
-	plural := strings.Replace(singular+"s", "ys", "ies", 1)
+	singular, plural := strings.ToLower(gvk.Kind), plural(gvk)
 	definitions := b.dynamic.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
 	_, err := definitions.Apply(b.t.Context(), plural+"."+gvk.Group, &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": map[string]any{"name": plural + "." + gvk.Group},
@@ -93,7 +100,12 @@ func (b *testbed) define(gvk schema.GroupVersionKind) {
 }
 
 func (b *testbed) of(gvk schema.GroupVersionKind) dynamic.ResourceInterface {
-	return (&cluster{client: b.dynamic}).resource(gvk, b.namespace)
+	return b.dynamic.Resource(gvk.GroupVersion().WithResource(plural(gvk))).Namespace(b.namespace)
+}
+
+// plural returns the resource of a kind, for those that the test has.
+func plural(gvk schema.GroupVersionKind) string {
+	return strings.Replace(strings.ToLower(gvk.Kind)+"s", "ys", "ies", 1)
 }
 
 func (b *testbed) create(gvk schema.GroupVersionKind, name string, spec map[string]any) {
@@ -109,7 +121,7 @@ func (b *testbed) application(name string, automated bool) {
 	if automated {
 		policy["automated"] = map[string]any{}
 	}
-	b.create(applicationKind, name, map[string]any{
+	b.create(applications, name, map[string]any{
 		"source": map[string]any{"repoURL": "https://git.example.com/shop/config", "path": "./env/dev/", "targetRevision": "main"}, "syncPolicy": policy,
 	})
 }
@@ -144,8 +156,8 @@ func refreshAsked(o *unstructured.Unstructured) bool {
 
 // answer plays Argo CD: when it is asked to look, its status becomes this one.
 func (b *testbed) answer(app string, status map[string]any) {
-	b.when(applicationKind, app, refreshAsked, func(*unstructured.Unstructured) {
-		b.patch(applicationKind, app, map[string]any{"metadata": map[string]any{"annotations": map[string]any{refreshAnnotation: nil}}, "status": status})
+	b.when(applications, app, refreshAsked, func(*unstructured.Unstructured) {
+		b.patch(applications, app, map[string]any{"metadata": map[string]any{"annotations": map[string]any{refreshAnnotation: nil}}, "status": status})
 	})
 }
 
@@ -241,7 +253,8 @@ func (b *testbed) account() string {
 		object := &unstructured.Unstructured{}
 		require.NoError(b.t, utilyaml.Unmarshal([]byte(doc), &object.Object))
 		name := object.GetName()
-		resource := (&cluster{client: b.dynamic}).resource(object.GroupVersionKind(), "")
+		resource := b.dynamic.Resource(object.GroupVersionKind().GroupVersion().WithResource(plural(object.GroupVersionKind())))
+		var in dynamic.ResourceInterface = resource
 		if object.GetNamespace() != "" { // both bindings, and the account, into the test's namespace
 			object.SetNamespace(b.namespace)
 			if object.GetKind() == "RoleBinding" {
@@ -251,9 +264,9 @@ func (b *testbed) account() string {
 				subjects[0].(map[string]any)["namespace"] = b.namespace
 				require.NoError(b.t, unstructured.SetNestedSlice(object.Object, subjects, "subjects"))
 			}
-			resource = (&cluster{client: b.dynamic}).resource(object.GroupVersionKind(), b.namespace)
+			in = resource.Namespace(b.namespace)
 		}
-		_, err := resource.Apply(b.t.Context(), name, object, metav1.ApplyOptions{FieldManager: "test"})
+		_, err := in.Apply(b.t.Context(), name, object, metav1.ApplyOptions{FieldManager: "test"})
 		require.NoError(b.t, err)
 	}
 	token, err := b.client.CoreV1().ServiceAccounts(b.namespace).CreateToken(b.t.Context(), "aksflow-wait", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
@@ -299,7 +312,7 @@ func TestWaitForArgoCD(t *testing.T) {
 		o := b.options()
 		o.Contains = func(_ context.Context, revision, commit string) (bool, error) {
 			if revision == commitB { // seen; now comes the commit
-				b.patch(applicationKind, "vote", map[string]any{"status": b.synced(commitA, "vote")})
+				b.patch(applications, "vote", map[string]any{"status": b.synced(commitA, "vote")})
 			}
 			return revision == commit, nil
 		}
@@ -353,9 +366,9 @@ func TestWaitForArgoCD(t *testing.T) {
 		require.ErrorContains(t, err, "is not synced automatically: sync it in Argo CD, or pass --sync")
 
 		b.answer("vote", outOfSync)
-		b.when(applicationKind, "vote", func(o *unstructured.Unstructured) bool { return field(o, "operation", "sync", "revision") == commitA },
+		b.when(applications, "vote", func(o *unstructured.Unstructured) bool { return field(o, "operation", "sync", "revision") == commitA },
 			func(*unstructured.Unstructured) {
-				b.patch(applicationKind, "vote", map[string]any{"operation": nil, "status": b.synced(commitA, "vote")})
+				b.patch(applications, "vote", map[string]any{"operation": nil, "status": b.synced(commitA, "vote")})
 			})
 		o := b.options()
 		o.Sync = true
@@ -368,7 +381,7 @@ func TestWaitForArgoCD(t *testing.T) {
 		o := b.options()
 		o.operatorTimeout = time.Second
 		_, err := b.wait(o, 30*time.Second)
-		require.ErrorContains(t, err, "Argo CD has not looked at it for 1s: is its application-controller running?")
+		require.ErrorContains(t, err, "Argo CD has not looked at it for 1s: check that its application-controller is running")
 	})
 	t.Run("workload that has another image", func(t *testing.T) {
 		b := newTestbed(t)
@@ -389,29 +402,29 @@ func TestWaitForArgoCD(t *testing.T) {
 		require.ErrorContains(t, err, "2 Applications could be meant")
 		o.Name = "three"
 		_, err = b.wait(o, 10*time.Second)
-		require.ErrorContains(t, err, "there is no Argo CD Application or Flux Kustomization "+b.namespace+"/three")
+		require.ErrorContains(t, err, "there is no Application or Kustomization "+b.namespace+"/three")
 		o.Kubeconfig = "/nowhere"
 		_, err = b.wait(o, 10*time.Second)
-		require.ErrorContains(t, err, "there is no kubeconfig at /nowhere")
+		require.ErrorContains(t, err, "no kubeconfig at /nowhere")
 	})
 }
 
 func TestWaitForFlux(t *testing.T) {
 	source := func(b *testbed, suspended bool) {
-		b.create(gitRepositoryKind, "config", map[string]any{"url": "ssh://git@git.example.com/shop/config", "ref": map[string]any{"branch": "main"}})
-		b.create(kustomizationKind, "vote", map[string]any{"path": "./env/dev", "sourceRef": map[string]any{"kind": "GitRepository", "name": "config"}, "suspend": suspended})
+		b.create(gitRepositories, "config", map[string]any{"url": "ssh://git@git.example.com/shop/config", "ref": map[string]any{"branch": "main"}})
+		b.create(kustomizations, "vote", map[string]any{"path": "./env/dev", "sourceRef": map[string]any{"kind": "GitRepository", "name": "config"}, "suspend": suspended})
 	}
 	asked := func(o *unstructured.Unstructured) bool { return o.GetAnnotations()[reconcileAnnotation] != "" }
 	fetched := func(b *testbed, commit string) {
-		b.when(gitRepositoryKind, "config", asked, func(o *unstructured.Unstructured) {
-			b.patch(gitRepositoryKind, "config", map[string]any{"status": map[string]any{
+		b.when(gitRepositories, "config", asked, func(o *unstructured.Unstructured) {
+			b.patch(gitRepositories, "config", map[string]any{"status": map[string]any{
 				"lastHandledReconcileAt": o.GetAnnotations()[reconcileAnnotation], "artifact": map[string]any{"revision": "main@sha1:" + commit},
 			}})
 		})
 	}
 	applied := func(b *testbed, status map[string]any) {
-		b.when(kustomizationKind, "vote", asked, func(*unstructured.Unstructured) {
-			b.patch(kustomizationKind, "vote", map[string]any{"status": status})
+		b.when(kustomizations, "vote", asked, func(*unstructured.Unstructured) {
+			b.patch(kustomizations, "vote", map[string]any{"status": status})
 		})
 	}
 	t.Run("until the pods run the digest", func(t *testing.T) {
@@ -457,7 +470,7 @@ func TestWaitForFlux(t *testing.T) {
 		o := b.options()
 		o.operatorTimeout = time.Second
 		_, err := b.wait(o, 30*time.Second)
-		require.ErrorContains(t, err, "is its source-controller running?")
+		require.ErrorContains(t, err, "check that its source-controller is running")
 	})
 }
 
@@ -469,7 +482,7 @@ func argoAPI(t *testing.T, b *testbed) *httptest.Server {
 		_ = json.NewEncoder(w).Encode(v) // a client of a stream goes when it likes
 	}
 	app := func(w http.ResponseWriter, name string) *unstructured.Unstructured {
-		o, err := b.of(applicationKind).Get(t.Context(), name, metav1.GetOptions{})
+		o, err := b.of(applications).Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			http.Error(w, `{"message":"permission denied"}`, http.StatusForbidden)
 			return nil
@@ -478,14 +491,14 @@ func argoAPI(t *testing.T, b *testbed) *httptest.Server {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /argo/api/v1/applications", func(w http.ResponseWriter, r *http.Request) {
-		list, err := b.of(applicationKind).List(r.Context(), metav1.ListOptions{})
+		list, err := b.of(applications).List(r.Context(), metav1.ListOptions{})
 		assert.NoError(t, err)
 		answer(w, map[string]any{"items": list.Items})
 	})
 	mux.HandleFunc("GET /argo/api/v1/applications/{name}", func(w http.ResponseWriter, r *http.Request) {
 		if r.FormValue("refresh") == "normal" {
 			mu.Lock()
-			b.patch(applicationKind, r.PathValue("name"), map[string]any{"status": b.synced(commitA, "vote")})
+			b.patch(applications, r.PathValue("name"), map[string]any{"status": b.synced(commitA, "vote")})
 			mu.Unlock()
 		}
 		if o := app(w, r.PathValue("name")); o != nil {
@@ -493,7 +506,7 @@ func argoAPI(t *testing.T, b *testbed) *httptest.Server {
 		}
 	})
 	mux.HandleFunc("GET /argo/api/v1/stream/applications", func(w http.ResponseWriter, r *http.Request) {
-		watcher, err := b.of(applicationKind).Watch(r.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + r.FormValue("name")})
+		watcher, err := b.of(applications).Watch(r.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + r.FormValue("name")})
 		if err != nil {
 			return
 		}
