@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/aksflow/aksflow/internal/kube/plan"
 )
@@ -50,6 +52,80 @@ func (c *Cluster) Apply(ctx context.Context, o *unstructured.Unstructured, optio
 	return applied, err
 }
 
+// Adopt makes [Manager] the owner of what kubectl apply or Helm owned of live, and of defaults, which nobody owned: see
+// [plan.Adopt].
+func (c *Cluster) Adopt(ctx context.Context, live *unstructured.Unstructured, defaults *fieldpath.Set) error {
+	client, err := c.Resource(ctx, live.GroupVersionKind(), live.GetNamespace())
+	if err != nil {
+		return err
+	}
+	now, err := c.get(ctx, client, live.GetName())
+	if err != nil || now == nil {
+		return err
+	}
+	var failed error
+	_, err = c.rewrite(ctx, client, now, func(now *unstructured.Unstructured) *unstructured.Unstructured {
+		adopted, err := plan.Adopt(now, Manager, defaults)
+		if failed = err; adopted == nil || err != nil {
+			return now
+		}
+		return adopted
+	})
+	return errors.Join(err, failed)
+}
+
+// TryWithout is a dry run of an apply that also removes fields which nobody owns, as an apply after [Cluster.Adopt] does.
+// It returns the object as the server would have it.
+func (c *Cluster) TryWithout(ctx context.Context, o *unstructured.Unstructured, fields *fieldpath.Set) (*unstructured.Unstructured, error) {
+	client, err := c.Resource(ctx, o.GroupVersionKind(), o.GetNamespace())
+	if err != nil {
+		return nil, err
+	}
+	patch := o.DeepCopy()
+	for path := range fields.All() {
+		names := make([]string, 0, len(path))
+		for _, element := range path {
+			names = append(names, *element.FieldName)
+		}
+		_ = unstructured.SetNestedField(patch.Object, nil, names...) // deeper ones come later, and find no map
+	}
+	data, err := patch.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	var merged *unstructured.Unstructured
+	err = c.Retry(ctx, func(ctx context.Context) (err error) {
+		merged, err = client.Patch(ctx, o.GetName(), types.MergePatchType, data, metav1.PatchOptions{FieldManager: Manager, DryRun: []string{metav1.DryRunAll}})
+		return err
+	})
+	return merged, err
+}
+
+// AcceptsNew reports whether the API server would accept o as a new object. If it does, and refuses o as a change of the
+// object that exists, then a field cannot be changed in place: it is found by asking, since each kind says it in other words.
+func (c *Cluster) AcceptsNew(ctx context.Context, o *unstructured.Unstructured) bool {
+	client, err := c.Resource(ctx, o.GroupVersionKind(), o.GetNamespace())
+	if err != nil {
+		return false
+	}
+	other := o.DeepCopy()
+	other.SetName(trialName(o.GetName()))
+	err = c.Retry(ctx, func(ctx context.Context) error {
+		_, err := client.Create(ctx, other, metav1.CreateOptions{FieldManager: Manager, DryRun: []string{metav1.DryRunAll}})
+		return err
+	})
+	return err == nil
+}
+
+// maxName is the longest name that all kinds take, in bytes: that of a label's value.
+const maxName = 63
+
+// trialName returns another name that is valid wherever name is.
+func trialName(name string) string {
+	const ending = "-x7"
+	return strings.TrimRight(name[:min(len(name), maxName-len(ending))], "-.") + ending
+}
+
 // Remove deletes an object and, when wait is set, returns after it and its dependents are gone. An object of the same
 // name with another uid is left alone.
 func (c *Cluster) Remove(ctx context.Context, o *unstructured.Unstructured, wait bool) error {
@@ -75,7 +151,7 @@ func (c *Cluster) Remove(ctx context.Context, o *unstructured.Unstructured, wait
 	case !wait:
 		return nil
 	}
-	return c.awaitGone(ctx, o)
+	return c.AwaitGone(ctx, o)
 }
 
 // Recreate deletes live, waits until it is gone, and applies o in its place.
@@ -98,7 +174,7 @@ func (c *Cluster) PutBack(ctx context.Context, before *unstructured.Unstructured
 	if err != nil {
 		return err
 	}
-	if now == nil || now.GetUID() != before.GetUID() {
+	if now == nil || now.GetUID() != before.GetUID() || now.GetDeletionTimestamp() != nil {
 		return c.createAgain(ctx, before, now)
 	}
 	now, err = c.rewrite(ctx, client, now, func(now *unstructured.Unstructured) *unstructured.Unstructured {
@@ -112,12 +188,7 @@ func (c *Cluster) PutBack(ctx context.Context, before *unstructured.Unstructured
 	if err != nil {
 		return err
 	}
-	// A second write that changes no field: the server then takes the owners as they are sent.
-	_, err = c.rewrite(ctx, client, now, func(now *unstructured.Unstructured) *unstructured.Unstructured {
-		now.SetManagedFields(before.GetManagedFields())
-		return now
-	})
-	return err
+	return c.giveBack(ctx, client, now, before)
 }
 
 // rewrite replaces now by the result of change, and reads it again when a controller wrote to it in between.
@@ -154,6 +225,7 @@ func (c *Cluster) createAgain(ctx context.Context, before, now *unstructured.Uns
 		}
 	}
 	o := before.DeepCopy()
+	o.SetManagedFields(nil)
 	for _, field := range []string{"resourceVersion", "uid", "creationTimestamp", "generation", "deletionTimestamp"} {
 		unstructured.RemoveNestedField(o.Object, "metadata", field)
 	}
@@ -165,12 +237,26 @@ func (c *Cluster) createAgain(ctx context.Context, before, now *unstructured.Uns
 			unstructured.RemoveNestedField(o.Object, "spec", "template", "metadata", "labels", label)
 		}
 	}
-	err = c.write(ctx, func(ctx context.Context) error {
-		_, err := client.Create(ctx, o, metav1.CreateOptions{FieldManager: Manager})
+	var created *unstructured.Unstructured
+	err = c.write(ctx, func(ctx context.Context) (err error) {
+		created, err = client.Create(ctx, o, metav1.CreateOptions{FieldManager: Manager})
 		return err
 	})
-	if apierrors.IsAlreadyExists(err) { // the answer to an earlier attempt was lost
-		return nil
+	if apierrors.IsAlreadyExists(err) { // the answer to an earlier try was lost
+		created, err = c.get(ctx, client, o.GetName())
 	}
+	if err != nil || created == nil {
+		return err
+	}
+	return c.giveBack(ctx, client, created, before)
+}
+
+// giveBack gives the fields of now to their owners of before. It is a write that changes no field: the server then takes
+// the owners as they are sent.
+func (c *Cluster) giveBack(ctx context.Context, client dynamic.ResourceInterface, now, before *unstructured.Unstructured) error {
+	_, err := c.rewrite(ctx, client, now, func(now *unstructured.Unstructured) *unstructured.Unstructured {
+		now.SetManagedFields(before.GetManagedFields())
+		return now
+	})
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -131,6 +132,41 @@ func (c *Cluster) WriteApplySet(ctx context.Context, s *ApplySet) error {
 	s.exists = true
 	return nil
 }
+
+// Foreign returns those of objects that are members of another ApplySet in the cluster, with the id of that one.
+// https://github.com/kubernetes/enhancements/tree/master/keps/sig-cli/3659-kubectl-apply-prune
+func (l *Live) Foreign(objects []*unstructured.Unstructured, own *ApplySet) map[plan.Ref]string {
+	foreign := map[plan.Ref]string{}
+	for _, o := range objects {
+		ref := plan.RefOf(o)
+		if live := l.Objects[ref]; live != nil && live.GetDeletionTimestamp() == nil {
+			if id := live.GetLabels()[applySetPartOf]; id != "" && id != own.id {
+				foreign[ref] = id
+			}
+		}
+	}
+	return foreign
+}
+
+// OwnerOf describes the ApplySet with an id for a message: its app and namespace, if they can be found in namespace or in
+// all of them.
+func (c *Cluster) OwnerOf(ctx context.Context, id, namespace string) string {
+	for _, where := range []string{namespace, metav1.NamespaceAll} {
+		parents, err := c.List(ctx, configMapKind, where, metav1.ListOptions{LabelSelector: applySetID + "=" + id})
+		if err != nil || len(parents) == 0 {
+			continue
+		}
+		parent := parents[0]
+		if app, ours := strings.CutPrefix(parent.GetName(), Manager+"-"); ours {
+			return fmt.Sprintf("the app %s in the namespace %s", app, parent.GetNamespace())
+		}
+		return fmt.Sprintf("the ApplySet of ConfigMap/%s in the namespace %s", parent.GetName(), parent.GetNamespace())
+	}
+	return "another ApplySet (" + id + ")"
+}
+
+// PartOf is the label that makes an object a member of an ApplySet.
+const PartOf = applySetPartOf
 
 // Prunable returns the members that are not among objects, in the order in which to delete them. A member that aksflow
 // did not apply, or that another object controls, carries the label by accident and is left out.

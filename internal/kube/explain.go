@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -40,7 +41,11 @@ func isTransient(err error) bool {
 		err != nil && strings.Contains(err.Error(), "etcdserver: ") && !strings.Contains(err.Error(), "request is too large")
 }
 
-// isSchema reports whether an object does not fit its schema. The API server calls that an internal error.
+// DoesNotFit reports whether an object was refused since it does not fit the schema of its kind.
+func DoesNotFit(err error) bool { return err != nil && isSchema(err.Error()) }
+
+// isSchema reports whether a message is about an object that does not fit its schema. The API server calls that an internal
+// error.
 func isSchema(message string) bool {
 	return strings.Contains(message, "failed to create typed patch object")
 }
@@ -54,9 +59,13 @@ var forbiddenPattern = regexp.MustCompile(`User "([^"]+)" cannot (\S+) resource 
 // ends in a remedy. It returns nil for nil.
 func Explain(ref string, err error) error {
 	var status apierrors.APIStatus
+	var immutable *ImmutableError
+	var terminating *TerminatingError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &immutable), errors.As(err, &terminating):
+		return fmt.Errorf("%s: %w", ref, err)
 	case isConnection(err):
 		return fmt.Errorf("%s: no answer from the API server: %w", ref, rootCause(err))
 	case meta.IsNoMatchError(err):
@@ -163,39 +172,62 @@ func invalid(ref string, answer metav1.Status) error {
 	if answer.Details == nil || len(answer.Details.Causes) == 0 {
 		return fmt.Errorf("%s is not valid: %s", ref, answer.Message)
 	}
-	var immutable, wrong []string
+	var wrong []string
 	for _, cause := range answer.Details.Causes {
-		if isImmutable(cause.Message) {
-			immutable = append(immutable, cause.Field)
-		} else {
-			wrong = append(wrong, fmt.Sprintf("%s: %s", cause.Field, cause.Message))
-		}
-	}
-	if len(immutable) > 0 {
-		return fmt.Errorf("%s: %s cannot be changed on an object that exists: give it a new name, or delete and create it again with --recreate", ref, strings.Join(immutable, ", "))
+		wrong = append(wrong, fmt.Sprintf("%s: %s", cause.Field, cause.Message))
 	}
 	return fmt.Errorf("%s is not valid: %s", ref, strings.Join(wrong, "; "))
 }
 
-func isImmutable(message string) bool {
-	for _, part := range []string{"field is immutable", "may not change once set", "updates to statefulset spec for fields other than", "pod updates may not change fields other than", "spec is immutable after creation", "cannot be changed", "may not be changed"} {
-		if strings.Contains(message, part) {
-			return true
-		}
-	}
-	return false
+// ImmutableError reports an object that cannot be changed in place.
+type ImmutableError struct {
+	// Reason is the API server's own.
+	Reason error
+	// Remedy says what to do.
+	Remedy string
 }
 
-// NeedsRecreation reports whether an apply was refused because of a field that cannot be changed in place.
-func NeedsRecreation(err error) bool {
+// Error names the fields as the API server does, and the remedy.
+func (e *ImmutableError) Error() string {
+	what := e.Reason.Error()
+	if fields := InvalidFields(e.Reason); len(fields) > 0 {
+		what = strings.Join(fields, ", ") + " cannot be changed on an object that exists"
+	}
+	return what + ": " + e.Remedy
+}
+
+// Unwrap returns the API server's error.
+func (e *ImmutableError) Unwrap() error { return e.Reason }
+
+// InvalidFields returns the fields, as dotted paths, that the API server refused as invalid. It returns nil for any other
+// error.
+func InvalidFields(err error) []string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Code != http.StatusUnprocessableEntity || status.Status().Details == nil {
+		return nil
+	}
+	var fields []string
+	for _, cause := range status.Status().Details.Causes {
+		if cause.Field != "" && !slices.Contains(fields, cause.Field) {
+			fields = append(fields, cause.Field)
+		}
+	}
+	return fields
+}
+
+// SaysImmutable reports whether an apply was refused in words that are known to mean a field that cannot be changed in
+// place. It is for kinds that cannot be tried under another name: see [Cluster.AcceptsNew].
+func SaysImmutable(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Code != http.StatusUnprocessableEntity || status.Status().Details == nil {
 		return false
 	}
-	for _, cause := range status.Status().Details.Causes {
-		if isImmutable(cause.Message) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(status.Status().Details.Causes, func(cause metav1.StatusCause) bool {
+		return slices.ContainsFunc(immutableWords, func(words string) bool { return strings.Contains(cause.Message, words) })
+	})
+}
+
+var immutableWords = []string{
+	"field is immutable", "may not change once set", "updates to statefulset spec for fields other than",
+	"pod updates may not change fields other than", "spec is immutable after creation", "cannot be changed", "may not be changed",
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -166,18 +168,47 @@ func (c *Cluster) AwaitChange(ctx context.Context, o *unstructured.Unstructured)
 	}
 }
 
-// awaitGone returns when o is not there any more, or another object has its name.
-func (c *Cluster) awaitGone(ctx context.Context, o *unstructured.Unstructured) error {
+// goneLimit is how long a deletion may take before it counts as stuck.
+const goneLimit = time.Minute
+
+// AwaitGone returns when o is not there any more, or another object has its name. It returns an error that says what the
+// deletion waits for after a minute.
+func (c *Cluster) AwaitGone(ctx context.Context, o *unstructured.Unstructured) error {
+	limited, cancel := context.WithTimeoutCause(ctx, goneLimit, fmt.Errorf("%s passed", goneLimit))
+	defer cancel()
+	finalizers := o.GetFinalizers()
 	for {
-		now, err := c.Get(ctx, o.GroupVersionKind(), o.GetNamespace(), o.GetName())
-		if err != nil || now == nil || now.GetUID() != o.GetUID() {
-			return err
+		now, err := c.Get(limited, o.GroupVersionKind(), o.GetNamespace(), o.GetName())
+		if err == nil && (now == nil || now.GetUID() != o.GetUID()) {
+			return nil
 		}
-		if err := c.AwaitChange(ctx, now); err != nil {
-			return fmt.Errorf("waiting until %s is deleted: %w", plan.RefOf(o).Long(), err)
+		if err == nil {
+			finalizers = now.GetFinalizers()
+			err = c.AwaitChange(limited, now)
+		}
+		if err != nil {
+			return &TerminatingError{Finalizers: finalizers, Reason: err}
 		}
 	}
 }
+
+// TerminatingError reports an object whose deletion does not end.
+type TerminatingError struct {
+	// Finalizers are what it waits for.
+	Finalizers []string
+	// Reason is why the wait for it ended.
+	Reason error
+}
+
+func (e *TerminatingError) Error() string {
+	if len(e.Finalizers) == 0 {
+		return fmt.Sprintf("it is being deleted, and is not gone yet (%v)", e.Reason)
+	}
+	return fmt.Sprintf("it is being deleted, and waits for its finalizers %s (%v): see to what they wait for", strings.Join(e.Finalizers, ", "), e.Reason)
+}
+
+// Unwrap returns the Reason.
+func (e *TerminatingError) Unwrap() error { return e.Reason }
 
 // IsMissing reports whether a request failed because the object, its namespace or its kind does not exist.
 func IsMissing(err error) bool {

@@ -1,6 +1,9 @@
 package plan
 
-import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
 
 // Change is what a deploy does to one object.
 type Change struct {
@@ -13,6 +16,12 @@ type Change struct {
 	Action Action
 	// Recreate means that Live is deleted first.
 	Recreate bool
+	// Leaving is an object of the same name that is being deleted; Object is created when it is gone. Live is nil then.
+	Leaving *unstructured.Unstructured
+	// Adopts means that fields which other tools, or nobody, own in Live are taken over first, so that they go when
+	// Object lacks them. Defaults are those that nobody owns.
+	Adopts   bool
+	Defaults *fieldpath.Set
 	// Autoscaled means that an autoscaler that exists already sets the number of the object's pods.
 	Autoscaled bool
 }

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,24 +11,29 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Scope says whether a kind lives in a namespace. An error says that the cluster does not know the kind.
+// Scope reports whether objects of a kind live in a namespace. An error means that the cluster does not know the kind.
 type Scope func(schema.GroupVersionKind) (namespaced bool, err error)
 
-// Normalize returns copies of objects with their namespaces filled in, or everything that is wrong with them: a kind
-// that neither the cluster nor a definition among the objects knows, an object for a namespace that is not among
-// namespaces (whose first is the default), the same object twice.
+// Normalize returns copies of objects with their namespaces filled in, or everything that is wrong with them: a kind that
+// neither the cluster nor a definition among the objects knows, an object for a namespace that is not among namespaces
+// (the first of which is the default), the same object twice.
 func Normalize(objects []*unstructured.Unstructured, namespaces []string, scope Scope) ([]*unstructured.Unstructured, error) {
-	defined := definitions(objects)
+	defined := DefinedKinds(objects)
 	var errs []error
 	seen := map[Ref]bool{}
 	out := make([]*unstructured.Unstructured, 0, len(objects))
 	for _, object := range objects {
 		object = object.DeepCopy()
-		// What only a server writes does not belong into an apply; exports made with kubectl get hold it.
+		// Fields that only a server writes are not part of an apply. Exports made with kubectl get have them.
 		for _, field := range []string{"managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"} {
 			unstructured.RemoveNestedField(object.Object, "metadata", field)
 		}
 		unstructured.RemoveNestedField(object.Object, "status")
+		clean(object)
+		if _, err := WaveOf(object); err != nil {
+			errs = append(errs, fmt.Errorf("%s/%s: %w", object.GetKind(), object.GetName(), err))
+			continue
+		}
 
 		gvk := object.GroupVersionKind()
 		namespaced, known := defined[gvk.GroupKind()]
@@ -59,8 +65,47 @@ func Normalize(objects []*unstructured.Unstructured, namespaces []string, scope 
 	return out, errors.Join(errs...)
 }
 
-// definitions are the kinds that the objects define themselves, and whether each is namespaced.
-func definitions(objects []*unstructured.Unstructured) map[schema.GroupKind]bool {
+// clean removes what means nothing in a server-side apply, or something else than in kubectl apply: null fields of
+// Kubernetes' own kinds, and stringData of Secrets, of which a key that left the manifests would stay in data.
+func clean(o *unstructured.Unstructured) {
+	group := o.GroupVersionKind().Group
+	if !strings.Contains(group, ".") || strings.HasSuffix(group, ".k8s.io") {
+		dropNulls(o.Object)
+	}
+	plain, found, err := unstructured.NestedStringMap(o.Object, "stringData")
+	if group != "" || o.GetKind() != "Secret" || !found || err != nil {
+		return
+	}
+	data, _, _ := unstructured.NestedMap(o.Object, "data")
+	if data == nil {
+		data = map[string]any{}
+	}
+	for key, value := range plain {
+		data[key] = base64.StdEncoding.EncodeToString([]byte(value))
+	}
+	o.Object["data"] = data
+	delete(o.Object, "stringData")
+}
+
+func dropNulls(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, value := range v {
+			if value == nil {
+				delete(v, key)
+			} else {
+				dropNulls(value)
+			}
+		}
+	case []any:
+		for _, item := range v {
+			dropNulls(item)
+		}
+	}
+}
+
+// DefinedKinds returns the kinds that the objects define themselves, and whether each is namespaced.
+func DefinedKinds(objects []*unstructured.Unstructured) map[schema.GroupKind]bool {
 	kinds := map[schema.GroupKind]bool{}
 	for _, object := range objects {
 		if object.GetKind() != "CustomResourceDefinition" {

@@ -1,27 +1,28 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Stage is a place in the order in which objects are applied. Within a stage they are applied side by side.
+// Stage is a place in the order in which objects are applied. Within a stage they are applied in parallel.
 type Stage int
 
-// The stages, in their order. What needs another object stands behind it.
+// The stages, in their order. An object comes after what it needs.
 const (
 	Namespaces  Stage = iota
-	Definitions       // CustomResourceDefinitions; whoever applies waits until they are established
+	Definitions       // CustomResourceDefinitions; the deploy waits until they are established
 	Access            // service accounts, roles, bindings, classes
 	Config            // ConfigMaps, Secrets, quotas, network policies
 	Storage           // classes, volumes, claims
 	Services          // before the pods, so that their names resolve when the pods start
 	Data              // StatefulSets, which Jobs and workloads talk to
-	Jobs              // migrations; whoever applies waits until they are complete
+	Jobs              // migrations; the deploy waits until they are complete
 	Workloads         // Deployments, DaemonSets, Pods
-	Rest              // what acts on workloads, and every kind not named here
+	Rest              // autoscalers, budgets, routes, and every kind not named here
 )
 
 var stages = [...]string{"namespaces", "definitions", "access", "config", "storage", "services", "data", "jobs", "workloads", "the rest"}
@@ -70,23 +71,29 @@ func StageOf(kind schema.GroupKind) Stage {
 	return Rest
 }
 
-// Group is the objects of one stage.
+// Group is the objects of one stage of one wave.
 type Group struct {
+	Wave    Wave
 	Stage   Stage
 	Objects []*unstructured.Unstructured
 }
 
-// Groups puts objects into their stages. Empty stages are left out; the order within a stage is that of objects.
+// Groups puts objects into their waves and stages. Empty ones are left out; the order within a stage is that of objects.
 func Groups(objects []*unstructured.Unstructured) []Group {
-	by := map[Stage][]*unstructured.Unstructured{}
+	type place struct {
+		wave  Wave
+		stage Stage
+	}
+	by := map[place][]*unstructured.Unstructured{}
 	for _, object := range objects {
-		stage := StageOf(object.GroupVersionKind().GroupKind())
-		by[stage] = append(by[stage], object)
+		wave, _ := WaveOf(object) // Normalize has refused the others
+		at := place{wave, StageOf(object.GroupVersionKind().GroupKind())}
+		by[at] = append(by[at], object)
 	}
 	groups := make([]Group, 0, len(by))
-	for stage, objects := range by {
-		groups = append(groups, Group{Stage: stage, Objects: objects})
+	for at, objects := range by {
+		groups = append(groups, Group{Wave: at.wave, Stage: at.stage, Objects: objects})
 	}
-	slices.SortFunc(groups, func(a, b Group) int { return int(a.Stage - b.Stage) })
+	slices.SortFunc(groups, func(a, b Group) int { return cmp.Or(a.Wave.Compare(b.Wave), int(a.Stage-b.Stage)) })
 	return groups
 }

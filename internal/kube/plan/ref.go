@@ -14,6 +14,7 @@ import (
 var (
 	NamespaceKind  = schema.GroupKind{Kind: "Namespace"}
 	DeploymentKind = schema.GroupKind{Group: "apps", Kind: "Deployment"}
+	DefinitionKind = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
 	JobKind        = schema.GroupKind{Group: "batch", Kind: "Job"}
 )
 

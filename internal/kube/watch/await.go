@@ -73,7 +73,7 @@ func Await(ctx context.Context, c *kube.Cluster, objects []*unstructured.Unstruc
 	var follow []Object
 	for _, object := range objects {
 		if status.Watched(object) {
-			a.objects = append(a.objects, &awaited{Object: ObjectOf(object), generation: object.GetGeneration()})
+			a.objects = append(a.objects, &awaited{Object: ObjectOf(object), generation: object.GetGeneration(), last: object})
 			follow = append(follow, ObjectOf(object))
 		}
 	}

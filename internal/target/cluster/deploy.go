@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/aksflow/aksflow/internal/core/report"
@@ -119,7 +120,7 @@ func (c *Cluster) Diff(ctx context.Context, r Release) (string, error) {
 	}
 	if !r.NoPrune {
 		for _, o := range t.live.Prunable(slices.Concat(objects, t.hookObjects)) {
-			if r.mayPrune(o) {
+			if r.guard(o) == nil {
 				out.WriteString(diff.Unified(plan.RefOf(o).Long(), o, nil, nil))
 			}
 		}
@@ -143,7 +144,13 @@ func (t *transaction) deploy(ctx context.Context, objects []*unstructured.Unstru
 	}
 	prune := t.toPrune(ctx, objects)
 	if len(prune) == 0 && t.isUpToDate(changes) {
-		return t.confirm(ctx, changes)
+		recordedSo, err := t.isRecorded(ctx, recorded)
+		if err != nil {
+			return err
+		}
+		if recordedSo {
+			return t.confirm(ctx, changes)
+		}
 	}
 	if err := t.record(ctx, recorded); err != nil {
 		return t.undo(ctx, err)
@@ -163,11 +170,21 @@ func (t *transaction) isUpToDate(changes []plan.Change) bool {
 	return !changed && t.result.Revision > 0 && len(t.journal) == 0
 }
 
+// isRecorded reports whether the revision that runs according to the records has these objects. After a deploy that was
+// killed, or that failed and was left as it is, the cluster may have those of another one.
+func (t *transaction) isRecorded(ctx context.Context, objects []*unstructured.Unstructured) (bool, error) {
+	if t.revisions[0].Status == kube.RevisionDeployed {
+		return true, nil
+	}
+	now := kube.Latest(t.revisions, kube.RevisionDeployed)
+	was, err := t.cluster.kube.ReadObjects(ctx, t.release.App, t.release.Namespace, now)
+	return equality.Semantic.DeepEqual(was, objects), err
+}
+
 // confirm waits until what the cluster has already is ready.
 func (t *transaction) confirm(ctx context.Context, changes []plan.Change) error {
 	for _, change := range changes {
-		t.recordResult(change.Ref(), Unchanged, "")
-		t.setApplied(change.Live)
+		t.keepUnchanged(change)
 	}
 	report.Info(ctx, "nothing to change: the cluster has revision %d of %s already", t.result.Revision, t.release.App)
 	t.before.Unchanged = true
@@ -271,14 +288,10 @@ func (t *transaction) succeed(ctx context.Context) error {
 	c, r := t.cluster.kube, &t.release
 	for i := range t.revisions {
 		old := &t.revisions[i]
-		switch old.Status {
-		case kube.RevisionDeployed:
-			old.Status = kube.RevisionSuperseded
-		case kube.RevisionPending:
-			old.Status = kube.RevisionFailed
-		default:
+		if old.Status != kube.RevisionDeployed {
 			continue
 		}
+		old.Status = kube.RevisionSuperseded
 		if err := c.WriteRevision(ctx, r.App, r.Namespace, old, nil); err != nil {
 			return err
 		}

@@ -58,7 +58,7 @@ func always(render.Hook) bool   { return true }
 func (t *transaction) tryHooks(ctx context.Context) error {
 	for _, h := range t.hooks(always) {
 		_, err := t.cluster.kube.Apply(ctx, h.Object, kube.ApplyOptions{Force: t.release.ForceConflicts, DryRun: true})
-		if err != nil && !kube.IsMissing(err) && !kube.NeedsRecreation(err) {
+		if err != nil && !kube.IsMissing(err) && !kube.SaysImmutable(err) {
 			return kube.Explain("the hook "+plan.RefOf(h.Object).In(t.release.Namespace), err)
 		}
 	}

@@ -8,10 +8,12 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/kube/diff"
 	"github.com/aksflow/aksflow/internal/kube/plan"
@@ -63,6 +65,7 @@ func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructur
 		kind      schema.GroupVersionKind
 		namespace string
 	}
+	defined := plan.DefinedKinds(objects)
 	created := map[place]int{}
 	for i, o := range objects {
 		now := l.Objects[plan.RefOf(o)]
@@ -75,7 +78,8 @@ func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructur
 			}
 		}
 		group.Go(func() error {
-			change, err := c.prepareOne(ctx, r, o, now)
+			_, own := defined[o.GroupVersionKind().GroupKind()]
+			change, err := c.prepareOne(ctx, r, o, now, own)
 			change.Autoscaled = scaled[plan.RefOf(o)]
 			changes[i] = change
 			if ctx.Err() != nil {
@@ -96,13 +100,23 @@ func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructur
 	return changes, errors.Join(refused...)
 }
 
-// prepareOne tries one object. now is the live one, or nil.
-func (c *Cluster) prepareOne(ctx context.Context, r *Release, o, now *unstructured.Unstructured) (plan.Change, error) {
+// prepareOne tries one object. now is the live one, or nil. defined means that its kind is defined by this release.
+func (c *Cluster) prepareOne(ctx context.Context, r *Release, o, now *unstructured.Unstructured, defined bool) (plan.Change, error) {
 	change := plan.Change{Object: o, Live: now, Action: plan.Configured}
-	if now == nil {
+	var adopted *unstructured.Unstructured
+	switch {
+	case now == nil:
 		change.Action = plan.Created
-	} else {
-		if plan.UpToDate(now, o, kube.Manager, kube.AnnotationPrefix) {
+	case now.GetDeletionTimestamp() != nil:
+		change.Action, change.Live, change.Leaving = plan.Created, nil, now
+		trace(o, r)
+		return change, nil
+	default:
+		var err error
+		if adopted, err = plan.Adopt(now, kube.Manager, nil); err != nil {
+			return change, err
+		}
+		if adopted == nil && plan.UpToDate(now, o, kube.Manager, kube.AnnotationPrefix) {
 			change.Action, change.Merged = plan.Unchanged, now
 			return change, nil
 		}
@@ -112,24 +126,82 @@ func (c *Cluster) prepareOne(ctx context.Context, r *Release, o, now *unstructur
 	switch {
 	case err == nil:
 		change.Merged = merged
-		if now != nil && diff.Equal(now, merged) {
-			change.Action = plan.Unchanged
+		if adopted != nil {
+			adopt(ctx, r, &change, adopted)
+		}
+		if now != nil && diff.Equal(now, change.Merged) {
+			change.Action, change.Adopts = plan.Unchanged, false
 			return change, nil
 		}
-	case now != nil && kube.NeedsRecreation(err) && (r.Recreate || finishedJob(now)):
-		change.Recreate = true
-		if _, stays, _ := unstructured.NestedFieldNoCopy(o.Object, "spec", "replicas"); !stays {
-			if replicas, found, _ := unstructured.NestedInt64(now.Object, "spec", "replicas"); found {
-				_ = unstructured.SetNestedField(o.Object, replicas, "spec", "replicas") // nothing else remembers it
-			}
+	case now == nil && kube.IsMissing(err), defined && kube.DoesNotFit(err):
+		// Its namespace, its kind or its schema comes with this deploy.
+	case now != nil:
+		if err := c.overcome(ctx, r, &change, err); err != nil {
+			return change, err
 		}
-	case now == nil && kube.IsMissing(err):
-		// Its namespace or its kind comes with this deploy.
 	default:
 		return change, err
 	}
 	trace(o, r)
 	return change, nil
+}
+
+// adopt decides about fields that kubectl apply or Helm set and that the manifests lack. adopted is the live object with
+// the owners that it would have after an adoption.
+func adopt(ctx context.Context, r *Release, change *plan.Change, adopted *unstructured.Unstructured) {
+	orphans := plan.Orphans(adopted, change.Merged, kube.Manager)
+	names := slices.DeleteFunc(plan.Describe(orphans), func(name string) bool {
+		return strings.Contains(name, corev1.LastAppliedConfigAnnotation)
+	})
+	switch {
+	case orphans.Empty():
+	case r.ForceConflicts, plan.IsApplied(change.Live, kube.Manager):
+		change.Adopts = true
+		change.Merged = change.Merged.DeepCopy()
+		plan.Remove(change.Merged, orphans)
+	case len(names) > 0:
+		report.Warn(ctx, "%s has fields that kubectl or Helm applied and the manifests lack: %s: they stay; --force-conflicts takes them over and removes them",
+			change.Ref().In(r.Namespace), strings.Join(names, ", "))
+	}
+}
+
+// overcome finds a way around the API server's refusal of a change: a default that stands in the way is removed, and an
+// object that cannot be changed in place is created again, if the release allows that. It returns the refusal if there is
+// no way.
+func (c *Cluster) overcome(ctx context.Context, r *Release, change *plan.Change, refusal error) error {
+	o, now := change.Object, change.Live
+	var paths [][]string
+	for _, field := range kube.InvalidFields(refusal) {
+		paths = append(paths, strings.Split(field, "."))
+	}
+	if len(paths) == 0 {
+		return refusal
+	}
+	if defaults := plan.Unowned(now, o, paths); !defaults.Empty() {
+		if merged, err := c.kube.TryWithout(ctx, o, defaults); err == nil {
+			change.Merged, change.Adopts, change.Defaults = merged, true, defaults
+			return nil
+		}
+	}
+	if !kube.SaysImmutable(refusal) && !c.kube.AcceptsNew(ctx, o) {
+		return refusal
+	}
+	guard := r.guard(now)
+	switch {
+	case guard != nil && r.Recreate:
+		return &kube.ImmutableError{Reason: refusal, Remedy: "give it a new name; --recreate does not delete it, since " + guard.why}
+	case guard != nil:
+		return &kube.ImmutableError{Reason: refusal, Remedy: "give it a new name, since " + guard.why + " when it is deleted"}
+	case !r.Recreate && !finishedJob(now):
+		return &kube.ImmutableError{Reason: refusal, Remedy: "give it a new name, or delete and create it again with --recreate"}
+	}
+	change.Recreate = true
+	if _, stays, _ := unstructured.NestedFieldNoCopy(o.Object, "spec", "replicas"); !stays {
+		if replicas, found, _ := unstructured.NestedInt64(now.Object, "spec", "replicas"); found {
+			_ = unstructured.SetNestedField(o.Object, replicas, "spec", "replicas") // nothing else remembers it
+		}
+	}
+	return nil
 }
 
 // trace annotates an object with where it comes from.

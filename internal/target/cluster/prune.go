@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -11,14 +12,34 @@ import (
 	"github.com/aksflow/aksflow/internal/kube/plan"
 )
 
-func (r *Release) mayPrune(o *unstructured.Unstructured) bool {
-	switch o.GetKind() {
-	case "Namespace":
-		return r.PruneNamespaces
-	case "PersistentVolumeClaim":
-		return r.PruneVolumes
+// guard is why an object is not deleted unless a flag names it.
+type guard struct{ flag, why string }
+
+// guard returns what keeps an object from being deleted, or nil. With some objects more is deleted than themselves, and
+// others are marked to be kept.
+func (r *Release) guard(o *unstructured.Unstructured) *guard {
+	switch kind := o.GroupVersionKind().GroupKind(); {
+	case !r.PruneKept && isKept(o):
+		return &guard{"--prune-kept", "an annotation says that it is kept"}
+	case !r.PruneNamespaces && kind == plan.NamespaceKind:
+		return &guard{"--prune-namespaces", "all that is in it goes with it"}
+	case !r.PruneVolumes && kind.Group == "" && (kind.Kind == "PersistentVolumeClaim" || kind.Kind == "PersistentVolume"):
+		return &guard{"--prune-volumes", "its data goes with it"}
+	case !r.PruneDefinitions && kind == plan.DefinitionKind:
+		return &guard{"--prune-definitions", "all objects of its kind go with it, in every namespace"}
 	}
-	return true
+	return nil
+}
+
+// isKept reports whether an annotation says that an object stays when it leaves the manifests.
+//
+//   - https://helm.sh/docs/howto/charts_tips_and_tricks/#tell-helm-not-to-uninstall-a-resource
+//   - https://argo-cd.readthedocs.io/en/stable/user-guide/sync-options/#no-prune-resources
+//   - https://fluxcd.io/flux/components/kustomize/kustomizations/#controlling-the-apply-behavior-of-resources
+func isKept(o *unstructured.Unstructured) bool {
+	annotations := o.GetAnnotations()
+	return annotations["helm.sh/resource-policy"] == "keep" || annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled" ||
+		strings.Contains(annotations["argocd.argoproj.io/sync-options"], "Prune=false")
 }
 
 // toPrune returns the objects that left the manifests and may be deleted.
@@ -33,15 +54,11 @@ func (t *transaction) toPrune(ctx context.Context, objects []*unstructured.Unstr
 		report.Warn(ctx, "objects of the kind %s are not pruned: they may not be listed", kind)
 	}
 	return slices.DeleteFunc(t.live.Prunable(slices.Concat(objects, t.hookObjects)), func(o *unstructured.Unstructured) bool {
-		if t.release.mayPrune(o) {
-			return false
+		guard := t.release.guard(o)
+		if guard != nil {
+			report.Warn(ctx, "%s left the manifests and stays, since %s: %s deletes it", plan.RefOf(o).Long(), guard.why, guard.flag)
 		}
-		flag := "--prune-volumes"
-		if o.GetKind() == "Namespace" {
-			flag = "--prune-namespaces"
-		}
-		report.Warn(ctx, "%s left the manifests and stays, since deleting it deletes what is in it: say %s to delete it", plan.RefOf(o).Long(), flag)
-		return true
+		return guard != nil
 	})
 }
 

@@ -49,13 +49,18 @@ type Release struct {
 	NoRollback bool
 	// ForceConflicts takes over fields that another manager owns.
 	ForceConflicts bool
-	// Recreate deletes and creates again objects that cannot be changed in place, such as a Deployment with another selector.
+	// Recreate deletes and creates again objects that cannot be changed in place, such as a Deployment with another
+	// selector. Objects that need a Prune flag of their own also need that flag.
 	Recreate bool
 	// NoPrune keeps objects that left the manifests.
 	NoPrune bool
-	// PruneNamespaces and PruneVolumes allow the pruning to delete Namespaces, with all that is in them, and
-	// PersistentVolumeClaims, with their data.
+	// PruneNamespaces and PruneVolumes allow to delete Namespaces, with all that is in them, and PersistentVolumeClaims and
+	// PersistentVolumes, with their data.
 	PruneNamespaces, PruneVolumes bool
+	// PruneDefinitions allows to delete CustomResourceDefinitions, with all objects of their kinds in every namespace.
+	PruneDefinitions bool
+	// PruneKept allows to delete objects with an annotation that says to keep them, as helm.sh/resource-policy does.
+	PruneKept bool
 
 	// Grace is how long a problem that may heal is watched before it fails the deploy. 0 means the default of each kind:
 	// seconds for a missing ConfigMap or Secret, half a minute for a registry that does not answer, for a probe the time

@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -41,8 +43,10 @@ type transaction struct {
 	order   []plan.Ref
 	results map[plan.Ref]ObjectResult
 	applied map[plan.Ref]*unstructured.Unstructured // as the server returned them
-	journal []entry
-	result  Result
+	// finished are Jobs that were seen to complete. Their ttlSecondsAfterFinished may remove them at any time.
+	finished map[plan.Ref]bool
+	journal  []entry
+	result   Result
 }
 
 // entry is one object that a transaction has touched, or was about to.
@@ -68,7 +72,7 @@ func (c *Cluster) begin(r Release) *transaction {
 	}
 	return &transaction{
 		cluster: c, release: r,
-		results: map[plan.Ref]ObjectResult{}, applied: map[plan.Ref]*unstructured.Unstructured{},
+		results: map[plan.Ref]ObjectResult{}, applied: map[plan.Ref]*unstructured.Unstructured{}, finished: map[plan.Ref]bool{},
 	}
 }
 
@@ -121,13 +125,13 @@ func (t *transaction) setApplied(o *unstructured.Unstructured) {
 	t.applied[plan.RefOf(o)] = o
 }
 
-// AppliedObjects implements rollout.Applier.
+// AppliedObjects implements rollout.Applier. Jobs that have completed are left out.
 func (t *transaction) AppliedObjects() []*unstructured.Unstructured {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	objects := make([]*unstructured.Unstructured, 0, len(t.applied))
 	for _, ref := range t.order {
-		if o := t.applied[ref]; o != nil {
+		if o := t.applied[ref]; o != nil && !t.finished[ref] {
 			objects = append(objects, o)
 		}
 	}
@@ -188,7 +192,25 @@ func (t *transaction) exclusively(ctx context.Context, do func(context.Context, 
 	if now := kube.Latest(t.revisions, kube.RevisionDeployed); now != nil {
 		t.result.Revision = now.Number
 	}
+	if err := t.closeKilled(locked); err != nil {
+		return t.undo(ctx, err)
+	}
 	return do(locked, objects)
+}
+
+// closeKilled closes the records of deploys that were killed. Under the lock no other deploy is under way.
+func (t *transaction) closeKilled(ctx context.Context) error {
+	for i := range t.revisions {
+		old := &t.revisions[i]
+		if old.Status != kube.RevisionPending {
+			continue
+		}
+		old.Status, old.Message = kube.RevisionFailed, "its deploy was killed, or lost its connection for good"
+		if err := t.cluster.kube.WriteRevision(ctx, t.release.App, t.release.Namespace, old, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ensureNamespaces creates the namespaces that are among the objects and do not exist yet, so that there is a place for
@@ -240,28 +262,100 @@ func (t *transaction) survey(ctx context.Context, objects []*unstructured.Unstru
 	if t.before != nil {
 		watch.SetObjects(t.before, slices.Collect(maps.Values(t.live.Objects)))
 	}
-	return t.cluster.prepare(ctx, &t.release, objects, t.live)
+	if err := t.refuseForeign(ctx, objects); err != nil {
+		return nil, err
+	}
+	changes, err := t.cluster.prepare(ctx, &t.release, objects, t.live)
+	if err != nil {
+		return nil, err
+	}
+	return changes, t.keepFinishedJobs(ctx, changes)
 }
 
-// Apply implements rollout.Applier: it carries out changes, one stage after the other.
+// refuseForeign returns an error if objects of the release belong to another app.
+func (t *transaction) refuseForeign(ctx context.Context, objects []*unstructured.Unstructured) error {
+	var errs []error
+	for ref, id := range t.live.Foreign(objects, t.set) {
+		name := "namespace " + ref.Namespace
+		if ref.Namespace == "" {
+			name = "the cluster"
+		}
+		errs = append(errs, fmt.Errorf("%s in %s belongs to %s: remove it from the manifests of one of the two; what the other app does not need any more is released with `kubectl label %s %s %s-`",
+			ref, name, t.cluster.kube.OwnerOf(ctx, id, t.release.Namespace), kubectlKind(ref), kubectlName(ref), kube.PartOf))
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+// kubectlKind is a kind as kubectl takes it: deployment.apps.
+func kubectlKind(ref plan.Ref) string {
+	return strings.ToLower(strings.TrimSuffix(ref.Kind+"."+ref.Group, "."))
+}
+
+func kubectlName(ref plan.Ref) string {
+	if ref.Namespace == "" {
+		return ref.Name
+	}
+	return ref.Name + " -n " + ref.Namespace
+}
+
+// keepFinishedJobs leaves Jobs alone that the revision that runs has completed, and that their ttlSecondsAfterFinished has
+// removed since: applying one again would run it again.
+func (t *transaction) keepFinishedJobs(ctx context.Context, changes []plan.Change) error {
+	isGone := func(c plan.Change) bool {
+		_, found, _ := unstructured.NestedFieldNoCopy(c.Object.Object, "spec", "ttlSecondsAfterFinished")
+		return c.Ref().GroupKind() == plan.JobKind && c.Live == nil && found
+	}
+	if !slices.ContainsFunc(changes, isGone) {
+		return nil
+	}
+	c, r := t.cluster.kube, &t.release
+	var err error
+	if t.revisions == nil {
+		if t.revisions, err = c.History(ctx, r.App, r.Namespace); err != nil {
+			return err
+		}
+	}
+	now := kube.Latest(t.revisions, kube.RevisionDeployed)
+	if now == nil {
+		return nil
+	}
+	recorded, err := c.ReadObjects(ctx, r.App, r.Namespace, now)
+	if err != nil {
+		return err
+	}
+	for i, change := range changes {
+		if !isGone(change) {
+			continue
+		}
+		for _, was := range recorded {
+			if plan.RefOf(was) == change.Ref() && equality.Semantic.DeepEqual(was.Object["spec"], change.Object.Object["spec"]) {
+				changes[i].Action, changes[i].Leaving = plan.Unchanged, nil
+			}
+		}
+	}
+	return nil
+}
+
+// Apply implements rollout.Applier: it carries out changes, one wave and stage after the other.
 func (t *transaction) Apply(ctx context.Context, changes []plan.Change) error {
 	byRef := make(map[plan.Ref]plan.Change, len(changes))
 	for _, change := range changes {
 		byRef[change.Ref()] = change
-		if change.Action == plan.Unchanged {
-			t.recordUnchanged(change.Ref())
-		}
 	}
-	hasJobs := slices.ContainsFunc(changes, func(c plan.Change) bool {
-		return c.Ref().GroupKind() == plan.JobKind && c.Action != plan.Unchanged
-	})
-	for _, stage := range plan.Groups(plan.Objects(changes)) {
+	groups := plan.Groups(plan.Objects(changes))
+	for i, stage := range groups {
+		if i > 0 && stage.Wave != groups[i-1].Wave {
+			if err := watch.Await(ctx, t.cluster.kube, t.AppliedObjects(), t.watchOptions()); err != nil {
+				return err
+			}
+		}
 		group, together := errgroup.WithContext(ctx)
 		group.SetLimit(kube.Parallel)
 		for _, o := range stage.Objects {
 			change := byRef[plan.RefOf(o)]
 			if change.Action == plan.Unchanged {
-				t.setApplied(change.Live)
+				t.keepUnchanged(change)
 				continue
 			}
 			group.Go(func() error { return t.ApplyOne(together, change) })
@@ -269,29 +363,78 @@ func (t *transaction) Apply(ctx context.Context, changes []plan.Change) error {
 		if err := group.Wait(); err != nil {
 			return err
 		}
-		if wait := stage.Stage == plan.Definitions || hasJobs && (stage.Stage == plan.Data || stage.Stage == plan.Jobs); !wait {
-			continue
-		}
-		if err := t.awaitStage(ctx, stage); err != nil {
+		if err := t.awaitStage(ctx, stage, inWave(changes, stage.Wave)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// awaitStage returns when the objects of a stage are ready.
-func (t *transaction) awaitStage(ctx context.Context, stage plan.Group) error {
+func inWave(changes []plan.Change, wave plan.Wave) []plan.Change {
+	return slices.DeleteFunc(slices.Clone(changes), func(c plan.Change) bool {
+		other, _ := plan.WaveOf(c.Object)
+		return other != wave
+	})
+}
+
+// keepUnchanged notes an object that is as it should be.
+func (t *transaction) keepUnchanged(change plan.Change) {
+	if change.Live == nil { // a Job that has run and is gone
+		t.recordResult(change.Ref(), Unchanged, "it has run, and its ttlSecondsAfterFinished removed it")
+		return
+	}
+	t.setApplied(change.Live)
+	t.recordUnchanged(change.Ref())
+}
+
+// jobHeadStart is how long the Jobs of a first deploy may run before the workloads are applied too. A migration is done by
+// then, and a Job that needs the app would never be.
+const jobHeadStart = 10 * time.Second
+
+// awaitStage waits for a stage whose objects the next stages need. changes are those of its wave.
+func (t *transaction) awaitStage(ctx context.Context, stage plan.Group, changes []plan.Change) error {
+	hasJobs := slices.ContainsFunc(changes, func(c plan.Change) bool {
+		return c.Ref().GroupKind() == plan.JobKind && c.Action != plan.Unchanged
+	})
+	if stage.Stage != plan.Definitions && (!hasJobs || stage.Stage != plan.Data && stage.Stage != plan.Jobs) {
+		return nil
+	}
 	var objects []*unstructured.Unstructured
 	for _, o := range stage.Objects {
-		objects = append(objects, t.Applied(plan.RefOf(o)))
+		if applied := t.Applied(plan.RefOf(o)); applied != nil {
+			objects = append(objects, applied)
+		}
 	}
-	if err := watch.Await(ctx, t.cluster.kube, objects, t.watchOptions()); err != nil {
+	limited, cancel := ctx, func() {}
+	if stage.Stage == plan.Jobs && isFirst(changes) {
+		limited, cancel = context.WithTimeout(ctx, jobHeadStart)
+	}
+	defer cancel()
+	err := watch.Await(limited, t.cluster.kube, objects, t.watchOptions())
+	switch {
+	case err != nil && ctx.Err() == nil && errors.Is(limited.Err(), context.DeadlineExceeded):
+		report.Info(ctx, "the Jobs are not complete after %s: applying the workloads, which they may need", jobHeadStart)
+		return nil
+	case err != nil:
 		return err
-	}
-	if stage.Stage == plan.Definitions {
+	case stage.Stage == plan.Definitions:
 		t.cluster.kube.ForgetKinds(ctx)
+	case stage.Stage == plan.Jobs:
+		t.mu.Lock()
+		for _, o := range objects {
+			t.finished[plan.RefOf(o)] = true
+		}
+		t.mu.Unlock()
 	}
 	return nil
+}
+
+// isFirst reports whether none of the workloads among changes runs yet, and there are some.
+func isFirst(changes []plan.Change) bool {
+	workloads := slices.DeleteFunc(slices.Clone(changes), func(c plan.Change) bool {
+		return plan.StageOf(c.Ref().GroupKind()) != plan.Workloads
+	})
+	return len(workloads) > 0 && !slices.ContainsFunc(workloads, func(c plan.Change) bool { return c.Live != nil })
 }
 
 func (t *transaction) applyAndAwait(ctx context.Context, changes []plan.Change) error {
@@ -330,27 +473,61 @@ func (t *transaction) ApplyOne(ctx context.Context, change plan.Change) error {
 
 // send applies one object, without what the cluster refuses for a reason that is not the manifests' fault.
 func (t *transaction) send(ctx context.Context, change plan.Change) (*unstructured.Unstructured, error) {
-	c, options := t.cluster.kube, kube.ApplyOptions{Force: t.release.ForceConflicts}
-	apply := func(o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-		if change.Recreate {
-			return c.Recreate(ctx, change.Live, o, options)
+	c, name := t.cluster.kube, change.Ref().In(t.release.Namespace)
+	if change.Leaving != nil {
+		report.Progressf(ctx, name, "waiting until the one that is being deleted is gone")
+		if err := c.AwaitGone(ctx, change.Leaving); err != nil {
+			return nil, err
 		}
-		return c.Apply(ctx, o, options)
+	}
+	if change.Adopts {
+		if err := c.Adopt(ctx, change.Live, change.Defaults); err != nil {
+			return nil, err
+		}
 	}
 	object := change.Object
-	applied, err := apply(object)
+	applied, err := t.sendOnce(ctx, change, object)
 	if change.Autoscaled && scaledMeanwhile(err) {
 		object = object.DeepCopy()
 		unstructured.RemoveNestedField(object.Object, "spec", "replicas")
-		applied, err = apply(object)
+		applied, err = t.sendOnce(ctx, change, object)
 	}
 	if err != nil && refusesAnnotations(err) {
 		bare := object.DeepCopy()
 		untrace(bare)
-		report.Warn(ctx, "%s is deployed without the annotations that say where it comes from: %v", change.Ref().In(t.release.Namespace), kube.Explain("they", err))
-		applied, err = apply(bare)
+		report.Warn(ctx, "%s is deployed without the annotations that say where it comes from: %v", name, kube.Explain("they", err))
+		applied, err = t.sendOnce(ctx, change, bare)
 	}
 	return applied, err
+}
+
+const (
+	// definitionLimit is how long the API server may take to serve a kind, or a field, after its definition was applied.
+	definitionLimit = 15 * time.Second
+	definitionRetry = 250 * time.Millisecond
+)
+
+// sendOnce applies one object as it is. It waits for the API server if the release itself defines the object's kind.
+func (t *transaction) sendOnce(ctx context.Context, change plan.Change, o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	c, options := t.cluster.kube, kube.ApplyOptions{Force: t.release.ForceConflicts}
+	_, defined := plan.DefinedKinds(t.objects)[o.GroupVersionKind().GroupKind()]
+	for began := time.Now(); ; {
+		applied, err := func() (*unstructured.Unstructured, error) {
+			if change.Recreate {
+				return c.Recreate(ctx, change.Live, o, options)
+			}
+			return c.Apply(ctx, o, options)
+		}()
+		if !defined || !kube.IsMissing(err) && !kube.DoesNotFit(err) || time.Since(began) > definitionLimit {
+			return applied, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(definitionRetry):
+			c.ForgetKinds(ctx)
+		}
+	}
 }
 
 // refusesAnnotations reports whether an object was refused for the annotations that aksflow adds, or for their size.

@@ -137,7 +137,7 @@ func (p *Rollout) sort(changes []plan.Change) {
 			p.routes = append(p.routes, change)
 		case traffic.Guards(change.Object, p.deployment.Object):
 			p.budgets = append(p.budgets, change)
-		case plan.StageOf(ref.GroupKind()) < plan.Workloads:
+		case isEarly(change):
 			p.early = append(p.early, change)
 		default:
 			p.late = append(p.late, change)
@@ -146,6 +146,13 @@ func (p *Rollout) sort(changes []plan.Change) {
 	if !p.separateTraffic() {
 		p.late, p.budgets = append(p.late, p.budgets...), nil
 	}
+}
+
+// isEarly reports whether a change is applied before the new version's pods.
+func isEarly(change plan.Change) bool {
+	wave, _ := plan.WaveOf(change.Object)
+	before := wave.Compare(plan.Wave{})
+	return before < 0 || before == 0 && plan.StageOf(change.Ref().GroupKind()) < plan.Workloads
 }
 
 // separateTraffic reports whether no Service sends requests to both versions.
