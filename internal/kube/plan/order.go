@@ -73,7 +73,7 @@ func StageOf(kind schema.GroupKind) Stage {
 
 // Group is the objects of one stage of one wave.
 type Group struct {
-	Wave    Wave
+	Wave    int
 	Stage   Stage
 	Objects []*unstructured.Unstructured
 }
@@ -81,7 +81,7 @@ type Group struct {
 // Groups puts objects into their waves and stages. Empty ones are left out; the order within a stage is that of objects.
 func Groups(objects []*unstructured.Unstructured) []Group {
 	type place struct {
-		wave  Wave
+		wave  int
 		stage Stage
 	}
 	by := map[place][]*unstructured.Unstructured{}
@@ -94,6 +94,6 @@ func Groups(objects []*unstructured.Unstructured) []Group {
 	for at, objects := range by {
 		groups = append(groups, Group{Wave: at.wave, Stage: at.stage, Objects: objects})
 	}
-	slices.SortFunc(groups, func(a, b Group) int { return cmp.Or(a.Wave.Compare(b.Wave), int(a.Stage-b.Stage)) })
+	slices.SortFunc(groups, func(a, b Group) int { return cmp.Or(cmp.Compare(a.Wave, b.Wave), int(a.Stage-b.Stage)) })
 	return groups
 }

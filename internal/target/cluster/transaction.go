@@ -370,7 +370,7 @@ func (t *transaction) Apply(ctx context.Context, changes []plan.Change) error {
 	return nil
 }
 
-func inWave(changes []plan.Change, wave plan.Wave) []plan.Change {
+func inWave(changes []plan.Change, wave int) []plan.Change {
 	return slices.DeleteFunc(slices.Clone(changes), func(c plan.Change) bool {
 		other, _ := plan.WaveOf(c.Object)
 		return other != wave

@@ -151,8 +151,7 @@ func (p *Rollout) sort(changes []plan.Change) {
 // isEarly reports whether a change is applied before the new version's pods.
 func isEarly(change plan.Change) bool {
 	wave, _ := plan.WaveOf(change.Object)
-	before := wave.Compare(plan.Wave{})
-	return before < 0 || before == 0 && plan.StageOf(change.Ref().GroupKind()) < plan.Workloads
+	return wave < 0 || wave == 0 && plan.StageOf(change.Ref().GroupKind()) < plan.Workloads
 }
 
 // separateTraffic reports whether no Service sends requests to both versions.
