@@ -118,12 +118,16 @@ func registryAnswer(message string) string {
 	return message
 }
 
-// ExplainOutput adds to a problem what the last lines of its container's output prove. A binary of another platform is
-// started all the same, and only its output says so.
-func ExplainOutput(p Problem, pod *corev1.Pod, lines []string, w *World) Problem {
-	wrong := slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(strings.ToLower(line), "exec format error") })
-	if wrong && p.Logs {
-		p.Message = fmt.Sprintf("its program is not one for %s, or is a script without #! (exec format error): build the image for that platform", nodePlatform(pod, w))
+// ExplainOutput adds to a problem of a pod in a namespace what the last lines of its container's output prove. A binary of
+// another platform is started all the same, and only its output says so.
+func ExplainOutput(p Problem, namespace string, lines []string, w *World) Problem {
+	if !slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(strings.ToLower(line), "exec format error") }) {
+		return p
+	}
+	for _, pod := range w.Pods {
+		if pod.Namespace == namespace && pod.Name == p.Pod {
+			p.Message = fmt.Sprintf("its program is not one for %s, or is a script without #! (exec format error): build the image for that platform", nodePlatform(pod, w))
+		}
 	}
 	return p
 }

@@ -38,10 +38,7 @@ func claim(c *corev1.PersistentVolumeClaim, w *World) Status {
 	if class != nil && class.Object["volumeBindingMode"] == "WaitForFirstConsumer" {
 		return binds
 	}
-	for _, event := range w.Events {
-		if event.InvolvedObject.UID != c.UID {
-			continue
-		}
+	for _, event := range w.allEventsOf(c.UID) {
 		switch event.Reason {
 		case "WaitForFirstConsumer", "WaitForPodScheduled":
 			return binds // whenever that was

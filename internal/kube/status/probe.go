@@ -42,6 +42,9 @@ func probing(problem *Problem, pod *corev1.Pod, spec *corev1.Container, c corev1
 	}
 	answer := probeAnswer(c.Name, name, events)
 	if answer == "" {
+		answer = probeAnswer(c.Name, name, w.allEventsOf(pod.UID))
+	}
+	if answer == "" {
 		problem.Message = fmt.Sprintf("its %s probe (%s) has not succeeded since %s", name, describe(probe), clock(problem.Since))
 		return true
 	}

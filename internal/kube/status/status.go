@@ -6,6 +6,7 @@
 package status
 
 import (
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -215,9 +216,14 @@ func (w *World) podsOf(owner types.UID) []*corev1.Pod {
 
 // eventsOf returns the events of an object that are of this deploy.
 func (w *World) eventsOf(object types.UID) []*corev1.Event {
+	return slices.DeleteFunc(w.allEventsOf(object), func(e *corev1.Event) bool { return !w.Before.isNew(e) })
+}
+
+// allEventsOf returns the events of an object, those of before the deploy included: they explain, and prove no fault.
+func (w *World) allEventsOf(object types.UID) []*corev1.Event {
 	var events []*corev1.Event
 	for _, event := range w.Events {
-		if event.InvolvedObject.UID == object && w.Before.isNew(event) {
+		if event.InvolvedObject.UID == object {
 			events = append(events, event)
 		}
 	}
