@@ -238,33 +238,3 @@ func replicaSet(rs *appsv1.ReplicaSet, w *World) Status {
 	status.Problems = worstFirst(append(replicaFailure(rs, rollout{}, w), podProblems(pods, rollout{}, w)...))
 	return status
 }
-
-// settling holds back a workload that is ready when one of its containers has crashed during this deploy and has no
-// readiness probe: such a container counts as ready whenever it runs.
-func settling(status Status, pods []*corev1.Pod, minReadySeconds int32, w *World) Status {
-	if minReadySeconds > 0 {
-		return status
-	}
-	for _, pod := range byName(pods) {
-		if !isReady(pod) || w.Before.hadPod(pod.UID) {
-			continue
-		}
-		for _, c := range pod.Status.ContainerStatuses {
-			spec, last := containerSpec(pod, c.Name), c.LastTerminationState.Terminated
-			if c.RestartCount == 0 || last == nil || spec == nil || spec.ReadinessProbe != nil || spec.StartupProbe != nil {
-				continue
-			}
-			ran := last.FinishedAt.Sub(last.StartedAt.Time)
-			status.Ready = false
-			status.Problems = append(status.Problems, Problem{
-				Pod: pod.Name, Container: c.Name, Reason: fmt.Sprintf("Restarted %d", c.RestartCount), Heals: Forgiven,
-				Grace: min(max(ran, 0)+settleTime, w.Graces.Crash), Logs: true,
-				Message: "it runs again after it ended, and has no readiness probe: whether it stays is waited for (" + exitSentence(last, spec) + ")",
-			})
-		}
-	}
-	return status
-}
-
-// settleTime is how much longer than before a restarted container has to run.
-const settleTime = 3 * time.Second

@@ -65,6 +65,8 @@ func TestDeployments(t *testing.T) {
 			message: "1 old pod still runs", reason: "ContainerCreating", heals: status.Expected},
 		"runs again without a probe": {object: head + "spec: {replicas: 1}\nstatus: {replicas: 1, updatedReplicas: 1, availableReplicas: 1}", around: restarted,
 			message: "1 of 1 pods are available", reason: "Restarted 1", says: "whether it stays is waited for (it ended with exit code 1)", heals: status.Forgiven, grace: 5 * time.Second},
+		"runs since a moment": {object: head + "spec: {replicas: 1}\nstatus: {replicas: 1, updatedReplicas: 1, availableReplicas: 1}", around: strings.Replace(restarted, "restartCount: 1", "restartCount: 0", 1),
+			reason: "Settling", says: "it runs, and has no readiness probe", heals: status.Forgiven, grace: 3 * time.Second},
 		"runs again with a probe": {object: head + "spec: {replicas: 1}\nstatus: {replicas: 1, updatedReplicas: 1, availableReplicas: 1}",
 			around: strings.Replace(restarted, "[{name: web}]", "[{name: web, readinessProbe: {}}]", 1), ready: true},
 		"too late": {object: head + "spec: {replicas: 1, progressDeadlineSeconds: 6}\nstatus: {replicas: 1, updatedReplicas: 1, conditions: [{type: Progressing, status: \"False\", reason: ProgressDeadlineExceeded}]}",
@@ -72,8 +74,17 @@ func TestDeployments(t *testing.T) {
 			reason: "ProgressDeadlineExceeded", says: "no progress within its progressDeadlineSeconds (6s): Readiness probe failed: cat: /tmp/ok: No such file", heals: status.Never},
 	}, nil)
 
+	w := world(t, strings.Replace(restarted, "restartCount: 1, state: {running: {}}", "restartCount: 0, state: {running: {startedAt: \"2026-11-26T12:00:00Z\"}}", 1))
+	web := object(t, head+"spec: {replicas: 1}\nstatus: {replicas: 1, updatedReplicas: 1, availableReplicas: 1}")
+	w.Now = time.Date(2026, 11, 26, 12, 0, 2, 0, time.UTC)
+	assert.False(t, status.Of(web, w).Ready)
+	w.Now = w.Now.Add(time.Second)
+	assert.True(t, status.Of(web, w).Ready)
+	w.Now, w.Before = time.Time{}, &status.Baseline{Pods: map[types.UID]bool{"p": true}}
+	assert.True(t, status.Of(web, w).Ready, "it was there before")
+
 	late := object(t, head+"spec: {replicas: 1}\nstatus: {conditions: [{type: Progressing, status: \"False\", reason: ProgressDeadlineExceeded, lastUpdateTime: \"2026-11-26T12:00:00Z\"}]}")
-	w := world(t, around)
+	w = world(t, around)
 	assert.Len(t, status.Of(late, w).Problems, 1)
 	w.Before = &status.Baseline{Objects: map[types.UID]*unstructured.Unstructured{"d": late.DeepCopy()}}
 	assert.Empty(t, status.Of(late, w).Problems, "it was too late before the deploy")
