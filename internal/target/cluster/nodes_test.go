@@ -52,7 +52,7 @@ func playNodes(ctx context.Context, client kubernetes.Interface, how func(*corev
 
 // running fills in the status of a pod whose containers run and are ready.
 func running(pod *corev1.Pod) {
-	now := metav1.NewTime(time.Now().Add(-time.Second))
+	now := metav1.NewTime(time.Now().Add(-time.Minute)) // long enough to count as settled
 	yes := true
 	pod.Status.Phase = corev1.PodRunning
 	pod.Status.StartTime = &now

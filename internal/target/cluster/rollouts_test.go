@@ -1,0 +1,118 @@
+package cluster_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/kube"
+	"github.com/aksflow/aksflow/internal/target/cluster"
+)
+
+// TestOnClusterRollouts deploys testdata/rollouts/NAME/after.yaml, over before.yaml if there is one. during.yaml comes
+// from somebody else two seconds after the first object of the app. The file want holds one of
+//
+//	green
+//	red SECONDS TEXT        the deploy fails within so many seconds, and the error contains the text
+//	timeout SECONDS TEXT    it is not ready after so many seconds, and the error says what it waits for
+func TestOnClusterRollouts(t *testing.T) {
+	c := onCluster(t)
+	cases, err := filepath.Glob("testdata/rollouts/*")
+	require.NoError(t, err)
+	for _, dir := range cases {
+		name := filepath.Base(dir)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			namespace := "rollout-" + name
+			c.makeNamespace(t, namespace)
+			read := func(file string) string {
+				data, err := os.ReadFile(filepath.Join(dir, file))
+				if os.IsNotExist(err) {
+					return ""
+				}
+				require.NoError(t, err)
+				return strings.ReplaceAll(string(data), "IMAGE", c.image)
+			}
+			release := func(file string) cluster.Release {
+				return cluster.Release{App: "app", Namespace: namespace, Objects: manifests(t, read(file), namespace), User: "tester"}
+			}
+			if read("before.yaml") != "" {
+				_, err := c.Deploy(progress(t, time.Now()), release("before.yaml"))
+				require.NoError(t, err)
+			}
+			verdict, rest, _ := strings.Cut(strings.TrimSpace(read("want")), " ")
+			limit, text, _ := strings.Cut(rest, " ")
+			seconds, _ := strconv.Atoi(limit)
+			ctx := progress(t, time.Now())
+			if verdict == "timeout" {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, time.Duration(seconds)*time.Second)
+				defer cancel()
+			}
+			if during := read("during.yaml"); during != "" {
+				ctx = c.applyDuring(ctx, t, namespace, during)
+			}
+			began := time.Now()
+			_, err := c.Deploy(ctx, release("after.yaml"))
+			took := time.Since(began)
+			t.Logf("after %.1f s: %v", took.Seconds(), err)
+			switch verdict {
+			case "green":
+				require.NoError(t, err)
+			case "red":
+				require.ErrorContains(t, err, text)
+				assert.NotContains(t, err.Error(), "is not ready again")
+				assert.NotContains(t, err.Error(), "not ready in time")
+				assert.Less(t, took, time.Duration(seconds)*time.Second)
+			default:
+				require.ErrorContains(t, err, "not ready in time")
+				require.ErrorContains(t, err, text)
+			}
+		})
+	}
+}
+
+func (c realCluster) makeNamespace(t *testing.T, namespace string) {
+	t.Helper()
+	_, err := c.client.CoreV1().Namespaces().Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	c.drop(t, namespace)
+}
+
+// applyDuring returns a context whose deploy is answered by objects that come two seconds after its first one.
+func (c realCluster) applyDuring(ctx context.Context, t *testing.T, namespace, yaml string) context.Context {
+	objects := manifests(t, yaml, namespace)
+	once := make(chan struct{}, 1)
+	go func() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-once:
+		}
+		time.Sleep(2 * time.Second) // the kubelet has to miss them first
+		for _, o := range objects {
+			o.SetNamespace(namespace)
+			_, err := c.Kube().Apply(ctx, o, kube.ApplyOptions{})
+			assert.NoError(t, err)
+		}
+	}()
+	return report.With(ctx, report.SinkFunc(func(e report.Event) {
+		t.Logf("%s %s", e.Object, e.Message)
+		if e.Object != "" {
+			select {
+			case once <- struct{}{}:
+			default:
+			}
+		}
+	}))
+}
