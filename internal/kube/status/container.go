@@ -21,12 +21,12 @@ func containerProblems(pod *corev1.Pod, events []*corev1.Event, w *World) []Prob
 			problems = append(problems, problem)
 		}
 	}
-	waitForSiblings(problems, pod, w)
+	waitForSiblings(problems, pod)
 	return problems
 }
 
 // waitForSiblings lets a crash heal while another container of the same pod is still starting: a proxy that the app needs.
-func waitForSiblings(problems []Problem, pod *corev1.Pod, w *World) {
+func waitForSiblings(problems []Problem, pod *corev1.Pod) {
 	for i := range problems {
 		p := &problems[i]
 		if p.Heals != Never || !p.Depends {
@@ -35,7 +35,7 @@ func waitForSiblings(problems []Problem, pod *corev1.Pod, w *World) {
 		for _, c := range pod.Status.ContainerStatuses {
 			starting := !c.Ready && c.RestartCount == 0 && (c.State.Running != nil || c.State.Waiting != nil && c.State.Waiting.Reason == "ContainerCreating")
 			if c.Name != p.Container && starting {
-				p.Heals, p.Grace = Perhaps, w.Graces.Crash
+				p.Heals, p.Grace = Expected, 0
 			}
 		}
 	}

@@ -78,7 +78,7 @@ func TestDeployments(t *testing.T) {
 	web := object(t, head+"spec: {replicas: 1}\nstatus: {replicas: 1, updatedReplicas: 1, availableReplicas: 1}")
 	w.Now = time.Date(2026, 11, 26, 12, 0, 2, 0, time.UTC)
 	assert.False(t, status.Of(web, w).Ready)
-	w.Now = w.Now.Add(time.Second)
+	w.Now = w.Now.Add(15 * time.Second)
 	assert.True(t, status.Of(web, w).Ready)
 	w.Now, w.Before = time.Time{}, &status.Baseline{Pods: map[types.UID]bool{"p": true}}
 	assert.True(t, status.Of(web, w).Ready, "it was there before")
@@ -119,7 +119,7 @@ message: 'create Pod db-1 in StatefulSet db failed error: pods "db-1" is forbidd
 		"refused":                    {object: set("", "replicas: 1, readyReplicas: 1"), around: pod("db-0", "one", ok) + failedCreate, reason: "FailedCreate", says: "limit is 128Mi", heals: status.Perhaps, grace: 2 * time.Second},
 		"refused before, all there":  {object: set("", "replicas: 2, readyReplicas: 1, updatedReplicas: 1"), around: pod("db-0", "one", ok) + pod("db-1", "two", `containerStatuses: [{name: db, state: {waiting: {reason: ContainerCreating}}}]`) + failedCreate, reason: "ContainerCreating", heals: status.Expected},
 		"one of before blocks":       {object: set("", "replicas: 2, readyReplicas: 1, updatedReplicas: 0"), around: pod("db-0", "one", crash) + pod("db-1", "one", ok), reason: "CrashLoopBackOff", says: "waits for this pod of the revision before: it ended with exit code 1", heals: status.Perhaps, grace: 30 * time.Second},
-		"peers that start":           {object: set(", podManagementPolicy: Parallel", "replicas: 2, updatedReplicas: 2"), around: pod("db-0", "two", crash) + pod("db-1", "two", `containerStatuses: [{name: db, state: {waiting: {reason: ContainerCreating}}}]`), reason: "CrashLoopBackOff", says: "5 times", heals: status.Perhaps, grace: time.Minute},
+		"peers that start":           {object: set(", podManagementPolicy: Parallel", "replicas: 2, updatedReplicas: 2"), around: pod("db-0", "two", crash) + pod("db-1", "two", `containerStatuses: [{name: db, state: {waiting: {reason: ContainerCreating}}}]`), reason: "CrashLoopBackOff", says: "5 times", heals: status.Expected},
 		"a pod is still terminating": {object: set("", "replicas: 2, readyReplicas: 1, updatedReplicas: 0"), around: pod("db-0", "one", ok) + leaving[5:], message: "0 of 2 pods are new (pod web-old-9 is still terminating)"},
 	}, nil)
 	checkKinds(t, map[string]one{

@@ -131,7 +131,7 @@ func podProblems(pods []*corev1.Pod, r rollout, w *World) []Problem {
 	if r.peers && starting > 0 {
 		for i := range problems {
 			if problems[i].Depends && problems[i].Heals == Never {
-				problems[i].Heals, problems[i].Grace = Perhaps, w.Graces.Crash
+				problems[i].Heals, problems[i].Grace = Expected, 0
 			}
 		}
 	}

@@ -11,6 +11,9 @@ import (
 // how much longer than before it has to run.
 const settleTime = 3 * time.Second
 
+// settledAge is how old a container is that was started a while ago, whatever the clocks and the kubelet's delays are.
+const settledAge = 15 * time.Second
+
 // settling holds back a workload that is ready when one of its containers has no probe and was started a moment ago: such a
 // container counts as ready whenever it runs, and one that cannot work runs for a moment, too. With minReadySeconds the
 // cluster waits by itself.
@@ -54,8 +57,7 @@ func unsettled(c corev1.ContainerStatus, spec *corev1.Container, w *World) (Prob
 			Message: "it runs again after it ended, and has no readiness probe: whether it stays is waited for (" + exitSentence(last, spec) + ")",
 		}, true
 	}
-	// By the cluster's clock, and at the latest so long after it was first seen.
-	settled := !w.Now.IsZero() && w.Now.Sub(c.State.Running.StartedAt.Time) >= settleTime
+	settled := !w.Now.IsZero() && w.Now.Sub(c.State.Running.StartedAt.Time) >= settledAge
 	return Problem{
 		Reason: "Settling", Grace: settleTime, Message: "it runs, and has no readiness probe: whether it stays is waited for",
 	}, !settled

@@ -380,7 +380,7 @@ func TestEnds(t *testing.T) {
 		"cannot be created": {onNode(plainSpec, `  containerStatuses: [{name: web, state: {waiting: {reason: RunContainerError, message: 'exec: "srv": permission denied'}}}]`),
 			"permission denied", "RunContainerError", status.Never, false},
 		"beside one that starts": {onNode("  containers: [{name: web}, {name: proxy}]", `  containerStatuses: [{name: web, restartCount: 1, state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {exitCode: 1}}}, {name: proxy, ready: false, state: {waiting: {reason: ContainerCreating}}}]`),
-			"exit code 1, 2 times", "CrashLoopBackOff", status.Perhaps, true},
+			"exit code 1, 2 times", "CrashLoopBackOff", status.Expected, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := world(t, test.pods)

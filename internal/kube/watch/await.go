@@ -105,7 +105,7 @@ type awaited struct {
 	generation int64
 	status     status.Status
 	verdict    status.Verdict
-	last       *unstructured.Unstructured // the last state in which it was seen
+	last       *unstructured.Unstructured // the last state in which it was seen, at first the one that was applied
 	reported   string
 }
 
@@ -189,7 +189,7 @@ func (a *await) look(ctx context.Context, now time.Time) {
 			o.status = status.Gone(o.last, world)
 		case live.GetGeneration() < o.generation:
 			o.status = status.Status{Message: "not seen yet"}
-		case o.status.Ready && o.last != nil && live.GetResourceVersion() == o.last.GetResourceVersion(): // ready until it changes
+		case o.status.Ready && live.GetResourceVersion() == o.last.GetResourceVersion(): // ready until it changes
 		default:
 			o.status, o.last = status.Of(live, world), live
 		}
@@ -215,10 +215,10 @@ func (o *awaited) report(ctx context.Context, namespace string) {
 
 // failure returns the objects that fail, with the last lines of their containers, or nil.
 func (a *await) failure(ctx context.Context, fails func(status.Verdict) bool) *RolloutError {
-	e := &RolloutError{}
+	e, world := &RolloutError{}, a.watcher.World()
 	for _, o := range a.objects {
 		if fails(o.verdict) {
-			e.Failures = append(e.Failures, NewFailure(ctx, a.cluster, a.namespace, o.Ref(), o.verdict))
+			e.Failures = append(e.Failures, NewFailure(ctx, a.cluster, a.namespace, o.Ref(), o.verdict, world))
 		}
 	}
 	if len(e.Failures) == 0 {
@@ -228,18 +228,24 @@ func (a *await) failure(ctx context.Context, fails func(status.Verdict) bool) *R
 }
 
 // NewFailure describes an object that is not ready, with the last lines of the container that its problem is in, which
-// are reported too.
-func NewFailure(ctx context.Context, c *kube.Cluster, namespace string, ref plan.Ref, v status.Verdict) Failure {
+// are reported too. World is what is around it.
+func NewFailure(ctx context.Context, c *kube.Cluster, namespace string, ref plan.Ref, v status.Verdict, world *status.World) Failure {
 	f := Failure{Ref: ref.In(namespace), Message: v.Message}
 	if v.Problem == nil {
 		return f
 	}
-	f.Pod, f.Container, f.Reason, f.Message = v.Problem.Pod, v.Problem.Container, v.Problem.Reason, v.Problem.Message
-	if v.Problem.Logs && f.Pod != "" {
+	p := *v.Problem
+	f.Pod, f.Container, f.Reason = p.Pod, p.Container, p.Reason
+	if p.Logs && f.Pod != "" {
 		f.Logs = c.LastLines(ctx, ref.Namespace, f.Pod, f.Container)
 		for _, line := range f.Logs {
 			report.Logf(ctx, f.Pod, "%s", line)
 		}
+		p = status.ExplainOutput(p, ref.Namespace, f.Logs, world)
+	}
+	f.Message = p.Message
+	if lasted := v.Lasted.Round(time.Second); !v.Failed && lasted > 0 {
+		f.Message += fmt.Sprintf(" (for %s)", lasted)
 	}
 	return f
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/aksflow/aksflow/internal/kube"
 )
 
-// findAgain is after how long an object is read again if it is still asked for.
-const findAgain = 5 * time.Second
+// findAgain is after how long an object is read again if it is still asked for. It is shorter than any grace, so that what
+// was missing and has come is seen before the grace ends.
+const findAgain = 800 * time.Millisecond
 
 // finder reads single objects that explain a problem: a storage class, a node, a Secret. It never waits: the first
 // question has no answer yet, and found is called when there is one.
