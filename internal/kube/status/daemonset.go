@@ -47,7 +47,7 @@ func daemonSet(d *appsv1.DaemonSet, w *World) Status {
 		status.Message = fmt.Sprintf("%d of %d pods are new", d.Status.UpdatedNumberScheduled, want)
 	case d.Status.NumberAvailable >= want:
 		status.Ready = true
-		return settling(status, pods, d.Spec.MinReadySeconds, w)
+		return settling(status, pods, want, d.Spec.MinReadySeconds, w)
 	}
 	problems := podProblems(pods, rollout{}, w)
 	if len(all) < int(want) {

@@ -64,7 +64,7 @@ func deployment(d *appsv1.Deployment, w *World) Status {
 		pods := w.podsOf(newest.UID)
 		status.Progress = progressOf(pods) + int(s.UpdatedReplicas)
 		if status.Ready {
-			return settling(status, pods, d.Spec.MinReadySeconds, w)
+			return settling(status, pods, want, d.Spec.MinReadySeconds, w)
 		}
 		status.Problems = append(status.Problems, podProblems(pods, r, w)...)
 	}
@@ -233,7 +233,7 @@ func replicaSet(rs *appsv1.ReplicaSet, w *World) Status {
 	status := Status{Message: fmt.Sprintf("%d of %d pods are available", rs.Status.AvailableReplicas, want), Progress: progressOf(pods)}
 	if rs.Status.AvailableReplicas >= want {
 		status.Ready = true
-		return settling(status, pods, rs.Spec.MinReadySeconds, w)
+		return settling(status, pods, want, rs.Spec.MinReadySeconds, w)
 	}
 	status.Problems = worstFirst(append(replicaFailure(rs, rollout{}, w), podProblems(pods, rollout{}, w)...))
 	return status

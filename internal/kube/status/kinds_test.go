@@ -67,6 +67,8 @@ func TestDeployments(t *testing.T) {
 			message: "1 of 1 pods are available", reason: "Restarted 1", says: "whether it stays is waited for (it ended with exit code 1)", heals: status.Forgiven, grace: 5 * time.Second},
 		"runs since a moment": {object: head + "spec: {replicas: 1}\nstatus: {replicas: 1, updatedReplicas: 1, availableReplicas: 1}", around: strings.Replace(restarted, "restartCount: 1", "restartCount: 0", 1),
 			reason: "Settling", says: "it runs, and has no readiness probe", heals: status.Forgiven, grace: 3 * time.Second},
+		"ended since the Deployment looked": {object: head + "spec: {replicas: 1}\nstatus: {replicas: 1, updatedReplicas: 1, availableReplicas: 1}",
+			around: onNode(plainSpec, `  containerStatuses: [{name: web, ready: false, state: {terminated: {exitCode: 3}}}]`), message: "1 of 1 pods are available", reason: "Crashed", says: "exit code 3", heals: status.Perhaps, grace: time.Minute},
 		"runs again with a probe": {object: head + "spec: {replicas: 1}\nstatus: {replicas: 1, updatedReplicas: 1, availableReplicas: 1}",
 			around: strings.Replace(restarted, "[{name: web}]", "[{name: web, readinessProbe: {}}]", 1), ready: true},
 		"too late": {object: head + "spec: {replicas: 1, progressDeadlineSeconds: 6}\nstatus: {replicas: 1, updatedReplicas: 1, conditions: [{type: Progressing, status: \"False\", reason: ProgressDeadlineExceeded}]}",

@@ -34,7 +34,7 @@ func barePod(p *corev1.Pod, w *World) Status {
 	case p.Status.Phase == corev1.PodFailed:
 		status.Problems = []Problem{podFailed(p)}
 	case isReady(p):
-		return settling(Status{Ready: true, Message: "ready"}, pods, 0, w)
+		return settling(Status{Ready: true, Message: "ready"}, pods, 1, 0, w)
 	default:
 		status.Problems = worstFirst(podProblems(pods, rollout{}, w))
 	}

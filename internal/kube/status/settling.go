@@ -25,27 +25,39 @@ const settledAge = 15 * time.Second
 //	    restartCount: 1
 //	    state: {running: {startedAt: "2026-11-26T12:50:27Z"}}
 //	    lastState: {terminated: {exitCode: 1, startedAt: "…", finishedAt: "…"}}
-func settling(status Status, pods []*corev1.Pod, minReadySeconds int32, w *World) Status {
-	if minReadySeconds > 0 {
-		return status
-	}
+//
+// Pods are those of the newest template, of which want are to be ready. A workload's own status lags behind them.
+func settling(status Status, pods []*corev1.Pod, want, minReadySeconds int32, w *World) Status {
+	var ready int32
 	for _, pod := range byName(pods) {
-		if !isReady(pod) || w.Before.hadPod(pod.UID) {
+		if !isReady(pod) {
 			continue
 		}
-		for _, c := range pod.Status.ContainerStatuses {
-			spec := containerSpec(pod, c.Name)
-			if c.State.Running == nil || spec == nil || spec.ReadinessProbe != nil || spec.StartupProbe != nil {
-				continue
-			}
-			if p, found := unsettled(c, spec, w); found {
-				p.Pod, p.Container, p.Heals = pod.Name, c.Name, Forgiven
-				status.Ready = false
-				status.Problems = append(status.Problems, p)
-			}
+		ready++
+		if minReadySeconds == 0 && !w.Before.hadPod(pod.UID) {
+			status.Problems = append(status.Problems, unsettledContainers(pod, w)...)
 		}
 	}
+	if ready < want && len(pods) >= int(want) {
+		status.Problems = worstFirst(append(podProblems(pods, rollout{}, w), status.Problems...))
+	}
+	status.Ready = len(status.Problems) == 0
 	return status
+}
+
+func unsettledContainers(pod *corev1.Pod, w *World) []Problem {
+	var problems []Problem
+	for _, c := range pod.Status.ContainerStatuses {
+		spec := containerSpec(pod, c.Name)
+		if c.State.Running == nil || spec == nil || spec.ReadinessProbe != nil || spec.StartupProbe != nil {
+			continue
+		}
+		if p, found := unsettled(c, spec, w); found {
+			p.Pod, p.Container, p.Heals = pod.Name, c.Name, Forgiven
+			problems = append(problems, p)
+		}
+	}
+	return problems
 }
 
 // unsettled returns why a container without a probe does not count as ready yet, if so.

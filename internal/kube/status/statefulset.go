@@ -61,7 +61,7 @@ func statefulSet(s *appsv1.StatefulSet, w *World) Status {
 		if updated == 0 && len(older) > 0 {
 			status.Message += ", and keep their revision (updateStrategy)"
 		}
-		return settling(status, newer, s.Spec.MinReadySeconds, w)
+		return settling(status, newer, updated, s.Spec.MinReadySeconds, w)
 	}
 	r := rollout{peers: s.Spec.PodManagementPolicy == appsv1.ParallelPodManagement}
 	problems := podProblems(newer, r, w)

@@ -27,6 +27,10 @@ import (
 //	timeout SECONDS TEXT    it is not ready after so many seconds, and the error says what it waits for
 func TestOnClusterRollouts(t *testing.T) {
 	c := onCluster(t)
+	// The first pull of the image is not what is timed.
+	c.makeNamespace(t, "rollout-first")
+	_, err := c.Deploy(progress(t, time.Now()), c.release(t, "rollout-first", "one"))
+	require.NoError(t, err)
 	cases, err := filepath.Glob("testdata/rollouts/*")
 	require.NoError(t, err)
 	for _, dir := range cases {
