@@ -69,7 +69,7 @@ func daemonSet(d *appsv1.DaemonSet, w *World) Status {
 func onLostNodes(pods []*corev1.Pod, w *World) int {
 	lost := 0
 	for _, pod := range pods {
-		if !isReady(pod) && pod.Spec.NodeName != "" && nodeDown(pod.Spec.NodeName, w) != "" {
+		if !IsReady(pod) && pod.Spec.NodeName != "" && nodeDown(pod.Spec.NodeName, w) != "" {
 			lost++
 		}
 	}

@@ -33,7 +33,7 @@ func barePod(p *corev1.Pod, w *World) Status {
 		return Status{Ready: true, Message: "succeeded"}
 	case p.Status.Phase == corev1.PodFailed:
 		status.Problems = []Problem{podFailed(p)}
-	case isReady(p):
+	case IsReady(p):
 		return settling(Status{Ready: true, Message: "ready"}, pods, 1, 0, w)
 	default:
 		status.Problems = worstFirst(podProblems(pods, rollout{}, w))
@@ -57,7 +57,8 @@ func podFailed(p *corev1.Pod) Problem {
 	return problem
 }
 
-func isReady(p *corev1.Pod) bool {
+// IsReady reports whether a pod is ready.
+func IsReady(p *corev1.Pod) bool {
 	ready := podCondition(p, corev1.PodReady)
 	return ready != nil && ready.Status == corev1.ConditionTrue
 }
@@ -117,7 +118,7 @@ func podProblems(pods []*corev1.Pod, r rollout, w *World) []Problem {
 			continue
 		case pod.Status.Phase == corev1.PodSucceeded:
 			continue
-		case isReady(pod):
+		case IsReady(pod):
 			live++
 			continue
 		}
@@ -203,7 +204,7 @@ func progressOf(pods []*corev1.Pod) int {
 				steps++
 			}
 		}
-		if isReady(pod) {
+		if IsReady(pod) {
 			steps++
 		}
 	}

@@ -30,7 +30,7 @@ const settledAge = 15 * time.Second
 func settling(status Status, pods []*corev1.Pod, want, minReadySeconds int32, w *World) Status {
 	var ready int32
 	for _, pod := range byName(pods) {
-		if !isReady(pod) {
+		if !IsReady(pod) {
 			continue
 		}
 		ready++
