@@ -218,6 +218,7 @@ func (d *Delivery) publish(ctx context.Context, s *delivery.State) (delivery.Out
 	if s.Release.Image, err = ref.Parse(pushed.Image); err != nil {
 		return delivery.Outcome{}, err
 	}
+	s.Release.Published = true
 	out := delivery.Outcome{Summary: pushed.Image, Detail: &delivery.Published{
 		Image: pushed.Image, Digest: pushed.Digest, Tags: append([]string{}, pushed.Tags...), Unchanged: pushed.Unchanged,
 	}}

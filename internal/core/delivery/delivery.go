@@ -113,6 +113,8 @@ type Release struct {
 	Env *Environment
 	// Image has a digest; it is zero until it is published, and for a deploy of what the manifests say.
 	Image ref.Ref
+	// Published reports that the registry has the image, because this run pushed it or looked it up there.
+	Published bool
 	// Version is the version that the git ref stands for; "" when no ref was asked.
 	Version string
 	Source  Source

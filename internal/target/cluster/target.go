@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/render"
@@ -34,10 +36,25 @@ func (t Target) Steps(r delivery.Release, o target.Options) ([]delivery.Step, er
 	return []delivery.Step{{
 		Name: "deploy", About: r.Env.Manifests, Needs: []string{"publish"}, Changes: true,
 		Limit: delivery.DefaultLimit + pauses(r.Env.Rollout),
+		Check: func(ctx context.Context) error { return checkManifests(ctx, r, o) },
 		Run: func(ctx context.Context, s *delivery.State) (delivery.Outcome, error) {
 			return t.deploy(ctx, s.Release, o)
 		},
 	}}, nil
+}
+
+// checkManifests finds mistakes in the manifests before an image is built for them. A chart may ask the cluster, so only
+// its path is checked.
+func checkManifests(ctx context.Context, r delivery.Release, o target.Options) error {
+	r.Image = ref.Ref{}
+	if !render.IsChart(r.Env.Manifests) {
+		_, err := render.Render(ctx, r.Env.Manifests, renderOptions(r, o))
+		return err
+	}
+	if _, err := os.Stat(r.Env.Manifests); err != nil {
+		return fault.Usage(fmt.Errorf("the Helm chart: %w", err))
+	}
+	return nil
 }
 
 // pauses is how long a canary is watched between its stages: that is no reason to end a deploy.
@@ -61,12 +78,19 @@ func (t Target) open(ctx context.Context, r delivery.Release, o target.Options) 
 	if r.Env.Manifests == "" {
 		return nil, Release{}, errNoManifests
 	}
-	release := releaseOf(r, o)
-	var err error
-	if release.Objects, err = renderManifests(ctx, r, o); err != nil {
-		return nil, release, err
+	release, options := releaseOf(r, o), renderOptions(r, o)
+	if !render.IsChart(r.Env.Manifests) {
+		// What is wrong with files is found without a cluster.
+		var err error
+		if release.Objects, err = render.Render(ctx, r.Env.Manifests, options); err != nil {
+			return nil, release, err
+		}
 	}
 	c, err := connect(ctx, r.Env)
+	if err != nil || release.Objects != nil {
+		return c, release, err
+	}
+	release.Objects, err = c.Render(ctx, r.Env.App, r.Env.Manifests, options)
 	return c, release, err
 }
 
@@ -74,20 +98,21 @@ func connect(ctx context.Context, env *delivery.Environment) (*Cluster, error) {
 	return Connect(ctx, kube.Options{Kubeconfig: env.Cluster.Kubeconfig, Context: env.Cluster.Context})
 }
 
-func renderManifests(ctx context.Context, r delivery.Release, o target.Options) ([]*unstructured.Unstructured, error) {
+func renderOptions(r delivery.Release, o target.Options) render.Options {
 	options := render.Options{
 		Namespace: namespaceOf(r.Env), ReleaseName: r.Env.ReleaseName, Values: valuesOf(r.Env), Set: r.Env.SetValues,
 	}
-	if r.Image.Repository != "" {
-		replace := o.Replace
-		if len(replace) == 0 {
-			replace = []string{""}
-		}
-		for _, name := range replace {
-			options.Images = append(options.Images, render.Image{Ref: r.Image.String(), Replace: name})
-		}
+	if r.Image.Repository == "" {
+		return options
 	}
-	return render.Render(ctx, r.Env.Manifests, options)
+	options.Images = []render.Image{{Ref: r.Image.String()}}
+	if len(o.Replace) > 0 {
+		options.Images = nil
+	}
+	for _, name := range o.Replace {
+		options.Images = append(options.Images, render.Image{Ref: r.Image.String(), Replace: name})
+	}
+	return options
 }
 
 // valuesOf are a chart's values, the strongest last.
@@ -112,7 +137,7 @@ func namespaceOf(env *delivery.Environment) string { return cmp.Or(env.Namespace
 func releaseOf(r delivery.Release, o target.Options) Release {
 	return Release{
 		App: r.Env.App, Namespace: namespaceOf(r.Env), Namespaces: r.Env.Namespaces,
-		Image: r.Image.String(), SourceRevision: r.Source.Revision(), RunURL: r.RunURL, User: r.User,
+		Image: r.Image.String(), Published: r.Published, SourceRevision: r.Source.Revision(), RunURL: r.RunURL, User: r.User,
 		Strategy:   strategyOf(r.Env.Rollout),
 		NoRollback: o.Push.NoRollback, ForceConflicts: o.Push.ForceConflicts, Recreate: o.Push.Recreate,
 		NoPrune: o.Push.NoPrune, PruneNamespaces: o.Push.PruneNamespaces, PruneVolumes: o.Push.PruneVolumes,
