@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/mod/semver"
+
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
@@ -23,12 +25,14 @@ type Delivery struct {
 	// Decision is what the git ref says; only its Environment and Reason are set when Env named the environment.
 	Decision gitflow.Decision
 
-	config   *config.Config
-	env      *delivery.Environment // nil: build and test only
-	targets  []namedTarget
-	target   target.Target // of env
-	image    ref.Ref
-	prepared bool
+	config  *config.Config
+	env     *delivery.Environment // nil: build and test only
+	targets []namedTarget
+	target  target.Target // of env
+	image   ref.Ref
+
+	builtFrom delivery.Source
+	found     bool // builtFrom is known
 }
 
 // Open reads aksflow.yaml, finds the environment and resolves it. It reaches no network and changes nothing.
@@ -70,11 +74,9 @@ func open(ctx context.Context, r Request, known []namedTarget) (*Delivery, error
 // decide finds the environment: the one that was named, else the one of the git ref if that is asked for.
 func (d *Delivery) decide(ctx context.Context) error {
 	if d.ByRef {
-		head, commit, err := git.Head(d.config.Dir())
-		if err != nil {
+		if err := d.decideByRef(ctx); err != nil {
 			return err
 		}
-		d.Decision = gitflow.Decide(d.config, cmp.Or(d.Ref, head), commit)
 	}
 	if d.Env == "" {
 		return nil
@@ -83,6 +85,46 @@ func (d *Delivery) decide(ctx context.Context) error {
 		return fault.Usagef("--env %s: %s has %s", d.Env, d.config.Path(), enumerate(d.config.Names()))
 	}
 	d.Decision.Environment, d.Decision.Reason = d.Env, "--env names it"
+	return nil
+}
+
+// decideByRef asks package gitflow about the git ref, or where a commit is checked out about the tags of that commit. The
+// version is named after the commit that the image is built from, so that a commit that changes something else makes no
+// other version.
+func (d *Delivery) decideByRef(ctx context.Context) error {
+	head, commit, err := git.Head(d.config.Dir())
+	if err != nil {
+		return err
+	}
+	source, err := d.source(ctx)
+	if err != nil {
+		return err
+	}
+	refs := []string{cmp.Or(d.Ref, head)}
+	if refs[0] == "HEAD" {
+		tags, err := git.TagsAt(d.config.Dir(), commit)
+		if err != nil {
+			return err
+		}
+		semver.Sort(tags)
+		slices.Reverse(tags)
+		for i := range tags {
+			tags[i] = "refs/tags/" + tags[i]
+		}
+		refs = append(tags, refs...)
+	}
+	for i, gitRef := range refs {
+		decision := gitflow.Decide(d.config, gitRef, source.Commit)
+		if i == 0 || decision.Environment != "" {
+			d.Decision = decision
+		}
+		if decision.Environment != "" {
+			break
+		}
+	}
+	if source.Dirty {
+		d.Decision = d.Decision.Dirty()
+	}
 	return nil
 }
 
@@ -198,10 +240,11 @@ func (d *Delivery) release(source delivery.Source) delivery.Release {
 	}
 }
 
-// source returns what the image is built from. Nothing is known about it without an aksflow.yaml.
+// source returns what the image is built from. It looks once, and warns of what makes the answer doubtful. Nothing is known
+// without an aksflow.yaml.
 func (d *Delivery) source(ctx context.Context) (delivery.Source, error) {
-	if d.config.Path() == "" {
-		return delivery.Source{}, nil
+	if d.config.Path() == "" || d.found {
+		return d.builtFrom, nil
 	}
 	dir := d.config.Abs(d.config.Build.Context)
 	source, err := git.SourceOf(ctx, dir)
@@ -209,13 +252,21 @@ func (d *Delivery) source(ctx context.Context) (delivery.Source, error) {
 		return source, fmt.Errorf("finding out which commit %s is at: %w", dir, err)
 	}
 	if source.Dirty {
-		report.Warn(ctx, "%s has changes that are not committed: the image is marked %s and gets no tag of its commit", dir, source.Revision())
+		report.Warn(ctx, "%s has changes that are not committed: what is delivered is recorded as %s, and gets no tag of its commit or its git ref",
+			dir, shortRevision(source))
 	}
 	if source.Shallow {
-		report.Warn(ctx, "this clone's history ends at %.12s, so that commit stands for the source: fetch the whole history for the commit that changed %s last (actions/checkout: fetch-depth: 0)",
+		report.Warn(ctx, "the history of this clone ends at %.12s, so the commit that changed %s last is not known, and another clone may name another: fetch the whole history (actions/checkout: fetch-depth: 0)",
 			source.Commit, dir)
 	}
+	d.builtFrom, d.found = source, true
 	return source, nil
+}
+
+// shortRevision is a source's revision with 12 digits of the commit.
+func shortRevision(s delivery.Source) string {
+	s.Commit = fmt.Sprintf("%.12s", s.Commit)
+	return cmp.Or(s.Revision(), "dirty")
 }
 
 func names(targets []namedTarget) []string {

@@ -75,12 +75,13 @@ func (d *Delivery) Deliver(ctx context.Context) (*Result, error) {
 		return nil, fmt.Errorf("making a folder for the image: %w", err)
 	}
 	defer os.RemoveAll(scratch)
+	if d.env == nil {
+		report.Warn(ctx, "nothing will be delivered: %s", d.Decision.Reason)
+	} else {
+		report.Info(ctx, "environment %s: %s", d.env.Name, d.Decision.Reason)
+	}
 	r, err := d.run(ctx, filepath.Join(scratch, "image.tar"), steps...)
-	switch {
-	case r == nil:
-	case d.env == nil:
-		report.Warn(ctx, "not delivered: %s", d.Decision.Reason)
-	case err == nil && !r.Changed:
+	if r != nil && r.Delivered && !r.Changed {
 		report.Info(ctx, "nothing new: %s runs this source already", d.env.Name)
 	}
 	return r, err

@@ -16,6 +16,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/gitflow"
 	"github.com/aksflow/aksflow/internal/core/image"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/report"
@@ -219,6 +220,11 @@ func (d *Delivery) publish(ctx context.Context, s *delivery.State) (delivery.Out
 		return delivery.Outcome{}, err
 	}
 	s.Release.Published = true
+	// The version is for readers of the manifests, and for charts, which label their objects with the tag. The digest
+	// decides what runs.
+	if version := gitflow.Tag(s.Release.Version); slices.Contains(pushed.Tags, version) {
+		s.Release.Image.Tag = version
+	}
 	out := delivery.Outcome{Summary: pushed.Image, Detail: &delivery.Published{
 		Image: pushed.Image, Digest: pushed.Digest, Tags: append([]string{}, pushed.Tags...), Unchanged: pushed.Unchanged,
 	}}

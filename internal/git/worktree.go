@@ -45,3 +45,24 @@ func Head(dir string) (gitRef, commit string, err error) {
 		return gitRef, resolved.Hash().String(), nil
 	}
 }
+
+// TagsAt returns the names of the tags of a commit, annotated or not, in the repository that dir is in.
+func TagsAt(dir, commit string) ([]string, error) {
+	repo, err := openWorkTree(dir)
+	if repo == nil {
+		return nil, err
+	}
+	refs, err := repo.Tags()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the tags of %s: %w", dir, err)
+	}
+	var names []string
+	err = refs.ForEach(func(ref *plumbing.Reference) error {
+		resolved, err := repo.ResolveRevision(plumbing.Revision(ref.Name()))
+		if err == nil && resolved.String() == commit {
+			names = append(names, ref.Name().Short())
+		}
+		return nil // a tag of something else than a commit is not one of this commit
+	})
+	return names, err
+}

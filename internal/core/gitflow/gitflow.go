@@ -1,5 +1,5 @@
-// Package gitflow decides from a git ref where a delivery goes and what its image is called, by the branch model that
-// GitFlow names: https://nvie.com/posts/a-successful-git-branching-model/
+// Package gitflow decides from a git ref where a delivery goes and which tags its image gets, by the branch model
+// GitFlow: https://nvie.com/posts/a-successful-git-branching-model/
 //
 // It is pure: the same ref, commit and configuration give the same answer on a laptop and in CI.
 package gitflow
@@ -9,25 +9,26 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/bmatcuk/doublestar/v4"
 	"golang.org/x/mod/semver"
 
 	"github.com/aksflow/aksflow/internal/core/config"
 )
 
-// Decision is what a ref means.
+// Decision is what a git ref means.
 type Decision struct {
-	// Environment is where to; "" means that the ref is built and tested, and goes nowhere.
+	// Environment is the one that the ref is delivered to; "" means that the ref is built and tested only.
 	Environment string
-	// Version by Semantic Versioning 2.0.0, without a leading v.
+	// Version by Semantic Versioning 2.0.0, without a leading v; "" when neither the ref nor a commit is known.
 	Version string
-	// Tags for the image, each valid by the OCI distribution specification.
+	// Tags are those of the image: the version, then the ref's name. Each is valid by the OCI distribution specification.
 	Tags []string
-	// Reason says in one sentence why.
+	// Reason says why, in one sentence.
 	Reason string
 }
 
-// kind of a ref.
+// kind of a git ref.
 type kind int
 
 const (
@@ -37,75 +38,146 @@ const (
 	detached
 )
 
-// Decide maps a git ref, full (refs/heads/main) or a bare branch name, to an environment. The commit may be empty. The
-// first environment of the file with a pattern that matches wins.
-func Decide(c *config.Config, ref, commit string) Decision {
-	k, name := parse(ref)
+// Decide maps a git ref, full (refs/heads/main) or the name of a branch, to an environment: the first one of the file
+// with a pattern that matches. The commit is the one that the image is built from; it may be empty.
+//
+// The tag of a pre-release, such as v1.2.0-rc.1, is matched only by a pattern that names the pre-release, such as v*-*: a
+// pattern that matches v1.2.0 too is for releases.
+func Decide(c *config.Config, gitRef, commit string) Decision {
+	k, name := parse(gitRef)
 	d := Decision{Version: version(k, name, commit)}
 	switch k {
-	case tag:
-		d.Tags = unique(Tag(name), Tag(d.Version))
-	case branch:
-		d.Tags = unique(Tag(name))
+	case tag, branch:
+		d.Tags = unique(Tag(d.Version), Tag(name))
 	case pullRequest:
-		d.Tags = unique(Tag("pr-" + name))
-		d.Reason = fmt.Sprintf("pull request %s is built and tested: pull requests are delivered nowhere", name)
+		d.Tags = unique(Tag(d.Version), Tag("pr-"+name))
+		d.Reason = fmt.Sprintf("pull request %s is built and tested only: pull requests are not delivered", name)
 		return d
 	case detached:
-		d.Reason = "no branch or tag is checked out: name one with --ref, or the environment with --env"
+		d.Tags = unique(Tag(d.Version))
+		d.Reason = "it is built and tested only: no branch or tag is checked out; name one with --ref, or the environment with --env"
 		return d
 	}
-	what := map[kind]string{branch: "branch", tag: "tag"}[k]
-	for _, environment := range c.Names() {
-		e := c.Environments[environment]
-		patterns := e.Branches
-		if k == tag {
-			patterns = e.Tags
-		}
-		for _, pattern := range patterns {
-			if ok, _ := doublestar.Match(pattern, name); ok {
-				d.Environment = environment
-				d.Reason = fmt.Sprintf("%s %s matches %s of the environment %s", what, name, pattern, environment)
-				return d
-			}
-		}
-	}
-	d.Reason = fmt.Sprintf("%s %s is built and tested: no environment of %s names it", what, name, c.Path())
+	d.Environment, d.Reason = environment(c, k, name)
 	return d
 }
 
-func parse(ref string) (kind, string) {
-	if name, ok := strings.CutPrefix(ref, "refs/heads/"); ok {
-		return branch, name
+// Dirty returns the decision for a work tree with changes that are not committed: what is built is not what the ref
+// names, so it gets a version of its own and no other tag.
+func (d Decision) Dirty() Decision {
+	if d.Version == "" {
+		return d
 	}
-	if name, ok := strings.CutPrefix(ref, "refs/tags/"); ok {
-		return tag, name
+	core, build, _ := strings.Cut(d.Version, "+")
+	d.Version = core + "-dirty"
+	if build != "" {
+		d.Version += "+" + build
 	}
-	if rest, ok := strings.CutPrefix(ref, "refs/pull/"); ok { // GitHub's and Azure Repos' merge refs
-		number, _, _ := strings.Cut(rest, "/")
-		return pullRequest, number
-	}
-	if ref == "" || ref == "HEAD" || strings.HasPrefix(ref, "refs/") {
-		return detached, ref
-	}
-	return branch, ref
+	d.Tags = unique(Tag(d.Version))
+	return d
 }
 
-// version of a ref: a tag's own, a release candidate of the version that a release or hotfix branch is named after,
-// else a pre-release of 0.0.0 that sorts before every release.
+// environment finds the environment of a branch or a tag, and says why it is the one or why there is none.
+func environment(c *config.Config, k kind, name string) (environment, reason string) {
+	what := map[kind]string{branch: "branch", tag: "tag"}[k]
+	var near candidate
+	for _, environment := range c.Names() {
+		patterns := c.Environments[environment].Branches
+		if k == tag {
+			patterns = c.Environments[environment].Tags
+		}
+		for _, pattern := range patterns {
+			if ok, _ := doublestar.Match(pattern, name); !ok {
+				near = near.orNearer(pattern, environment, name)
+				continue
+			}
+			if k == tag && !namesPreRelease(pattern, name) {
+				near = candidate{pattern, environment, -1}
+				continue
+			}
+			return environment, fmt.Sprintf("%s %s matches %s of the environment %s", what, name, pattern, environment)
+		}
+	}
+	reason = fmt.Sprintf("%s %s is built and tested only: no environment of %s names it", what, name, c.Path())
+	switch {
+	case near.distance < 0:
+		reason += fmt.Sprintf("; it is a pre-release, and %s of %s is for releases: a pattern such as %s-* names pre-releases", near.pattern, near.environment, near.pattern)
+	case near.pattern != "":
+		reason += fmt.Sprintf("; the nearest pattern is %s of %s", near.pattern, near.environment)
+	}
+	return "", reason
+}
+
+// candidate is a pattern that does not match, with its distance to the ref's name.
+type candidate struct {
+	pattern, environment string
+	distance             int
+}
+
+// orNearer returns the nearer one of two patterns. The distance counts the changes that the beginning of the name needs
+// to be that of the pattern, in thousandths of the pattern's length.
+func (c candidate) orNearer(pattern, environment, name string) candidate {
+	literal := pattern
+	if i := strings.IndexAny(pattern, `*?[{\`); i >= 0 {
+		literal = pattern[:i]
+		name = name[:min(len(name), len(literal))]
+	}
+	distance := 1000 * levenshtein.ComputeDistance(strings.ToLower(literal), strings.ToLower(name)) / max(1, len(literal))
+	if c.pattern == "" || c.distance >= 0 && distance < c.distance {
+		return candidate{pattern, environment, distance}
+	}
+	return c
+}
+
+// preRelease splits a tag that ends in a version with a pre-release: app/v1.2.0-rc.1 is app/v1.2.0 and rc.1.
+var preRelease = regexp.MustCompile(`^(.*?\d+\.\d+\.\d+)-([0-9A-Za-z.-]+)(\+[0-9A-Za-z.-]+)?$`)
+
+// namesPreRelease reports whether a pattern that matches a tag may deliver it: always, unless the tag is a pre-release
+// and the pattern would match the release, too.
+func namesPreRelease(pattern, tag string) bool {
+	m := preRelease.FindStringSubmatch(tag)
+	if m == nil {
+		return true
+	}
+	matchesRelease, _ := doublestar.Match(pattern, m[1])
+	return !matchesRelease
+}
+
+func parse(gitRef string) (kind, string) {
+	if name, ok := strings.CutPrefix(gitRef, "refs/heads/"); ok {
+		return branch, name
+	}
+	if name, ok := strings.CutPrefix(gitRef, "refs/tags/"); ok {
+		return tag, name
+	}
+	for _, prefix := range []string{"refs/pull/" /* GitHub, Azure Repos, Jenkins */, "refs/merge-requests/" /* GitLab */} {
+		if rest, ok := strings.CutPrefix(gitRef, prefix); ok {
+			number, _, _ := strings.Cut(rest, "/")
+			return pullRequest, number
+		}
+	}
+	if gitRef == "" || gitRef == "HEAD" || strings.HasPrefix(gitRef, "refs/") {
+		return detached, gitRef
+	}
+	return branch, gitRef
+}
+
+// labelLimit bounds what a version has of a branch's name, so that the version is short enough for the value of a
+// Kubernetes label: 63 characters.
+const labelLimit = 40
+
+// version of a ref: that of a tag; a release candidate of the version that a release or hotfix branch is named after;
+// else a pre-release of 0.0.0, which sorts before every release.
 func version(k kind, name, commit string) string {
-	short := commit
-	if len(short) > 7 {
-		short = short[:7]
-	}
-	if short == "" {
-		short = "0000000"
-	}
 	if k == tag {
 		if v, ok := release(name); ok {
 			return v
 		}
 	}
+	if commit == "" {
+		return ""
+	}
+	short := commit[:min(7, len(commit))]
 	if prefix, rest, ok := strings.Cut(name, "/"); ok && k == branch && (prefix == "release" || prefix == "hotfix") {
 		if v, ok := release(rest); ok && !strings.ContainsAny(v, "-+") {
 			return v + "-rc.g" + short
@@ -119,11 +191,12 @@ func version(k kind, name, commit string) string {
 	return "0.0.0-" + identifier(label) + ".g" + short
 }
 
-// release reads v1.2.3 or 1.2.3, with a pre-release if there is one.
+// release reads v1.2.3 or 1.2.3, with a pre-release if the tag has one.
 func release(s string) (string, bool) {
 	v := "v" + strings.TrimPrefix(s, "v")
-	if !semver.IsValid(v) || strings.Count(strings.SplitN(v, "-", 2)[0], ".") != 2 {
-		return "", false // semver takes v1 and v1.2 too
+	core, _, _ := strings.Cut(strings.ReplaceAll(v, "+", "-"), "-")
+	if !semver.IsValid(v) || strings.Count(core, ".") != 2 {
+		return "", false // package semver takes v1 and v1.2, too
 	}
 	return v[1:], true
 }
@@ -136,6 +209,7 @@ var (
 // identifier makes an alphanumeric pre-release identifier of Semantic Versioning.
 func identifier(s string) string {
 	s = strings.Trim(notIdentifier.ReplaceAllString(s, "-"), "-")
+	s = strings.TrimRight(s[:min(len(s), labelLimit)], "-")
 	if s == "" {
 		return "x"
 	}

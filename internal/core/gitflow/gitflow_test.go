@@ -2,6 +2,7 @@ package gitflow_test
 
 import (
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -21,21 +22,23 @@ func TestDecide(t *testing.T) {
 		ref, environment, version string
 		tags                      []string
 	}{
-		{"refs/heads/develop", "dev", "0.0.0-develop.g0123456", []string{"develop"}},
-		{"develop", "dev", "0.0.0-develop.g0123456", []string{"develop"}},
-		{"refs/heads/main", "production", "0.0.0-main.g0123456", []string{"main"}},
-		{"refs/heads/release/1.4.0", "staging", "1.4.0-rc.g0123456", []string{"release-1.4.0"}},
-		{"refs/heads/hotfix/v1.4.1", "staging", "1.4.1-rc.g0123456", []string{"hotfix-v1.4.1"}},
-		{"refs/heads/release/spring", "staging", "0.0.0-release-spring.g0123456", []string{"release-spring"}},
-		{"refs/heads/release/a/b", "", "0.0.0-release-a-b.g0123456", []string{"release-a-b"}},
-		{"refs/tags/v1.4.0", "production", "1.4.0", []string{"v1.4.0", "1.4.0"}},
-		{"refs/tags/v1.4.0-rc.1+build.7", "production", "1.4.0-rc.1+build.7", []string{"v1.4.0-rc.1_build.7", "1.4.0-rc.1_build.7"}},
-		{"refs/tags/nightly", "", "0.0.0-nightly.g0123456", []string{"nightly", "0.0.0-nightly.g0123456"}},
-		{"refs/heads/feature/Über 100%", "", "0.0.0-feature-ber-100.g0123456", []string{"feature-ber-100-"}},
-		{"refs/heads/007", "", "0.0.0-x007.g0123456", []string{"007"}},
-		{"refs/pull/42/merge", "", "0.0.0-pr-42.g0123456", []string{"pr-42"}},
-		{"HEAD", "", "0.0.0-HEAD.g0123456", nil},
-		{"", "", "0.0.0-x.g0123456", nil},
+		{"refs/heads/develop", "dev", "0.0.0-develop.g0123456", []string{"0.0.0-develop.g0123456", "develop"}},
+		{"develop", "dev", "0.0.0-develop.g0123456", []string{"0.0.0-develop.g0123456", "develop"}},
+		{"refs/heads/main", "production", "0.0.0-main.g0123456", []string{"0.0.0-main.g0123456", "main"}},
+		{"refs/heads/release/1.4.0", "staging", "1.4.0-rc.g0123456", []string{"1.4.0-rc.g0123456", "release-1.4.0"}},
+		{"refs/heads/hotfix/v1.4.1", "staging", "1.4.1-rc.g0123456", []string{"1.4.1-rc.g0123456", "hotfix-v1.4.1"}},
+		{"refs/heads/release/spring", "staging", "0.0.0-release-spring.g0123456", []string{"0.0.0-release-spring.g0123456", "release-spring"}},
+		{"refs/heads/release/a/b", "", "0.0.0-release-a-b.g0123456", []string{"0.0.0-release-a-b.g0123456", "release-a-b"}},
+		{"refs/tags/v1.4.0", "production", "1.4.0", []string{"1.4.0", "v1.4.0"}},
+		{"refs/tags/v1.4.0+build.7", "production", "1.4.0+build.7", []string{"1.4.0_build.7", "v1.4.0_build.7"}},
+		{"refs/tags/v1.4.0-rc.1+build.7", "", "1.4.0-rc.1+build.7", []string{"1.4.0-rc.1_build.7", "v1.4.0-rc.1_build.7"}},
+		{"refs/tags/nightly", "", "0.0.0-nightly.g0123456", []string{"0.0.0-nightly.g0123456", "nightly"}},
+		{"refs/heads/feature/Über 100%", "", "0.0.0-feature-ber-100.g0123456", []string{"0.0.0-feature-ber-100.g0123456", "feature-ber-100-"}},
+		{"refs/heads/007", "", "0.0.0-x007.g0123456", []string{"0.0.0-x007.g0123456", "007"}},
+		{"refs/pull/42/merge", "", "0.0.0-pr-42.g0123456", []string{"0.0.0-pr-42.g0123456", "pr-42"}},
+		{"refs/merge-requests/42/head", "", "0.0.0-pr-42.g0123456", []string{"0.0.0-pr-42.g0123456", "pr-42"}},
+		{"HEAD", "", "0.0.0-HEAD.g0123456", []string{"0.0.0-HEAD.g0123456"}},
+		{"", "", "0.0.0-x.g0123456", []string{"0.0.0-x.g0123456"}},
 	} {
 		t.Run(tc.ref, func(t *testing.T) {
 			d := gitflow.Decide(c, tc.ref, commit)
@@ -45,6 +48,77 @@ func TestDecide(t *testing.T) {
 			assert.NotEmpty(t, d.Reason)
 		})
 	}
+}
+
+// parsed is a configuration with the patterns of two environments.
+func parsed(t *testing.T, staging, production string) *config.Config {
+	t.Helper()
+	c, err := config.Parse("aksflow.yaml", []byte("app: vote\nenvironments:\n  staging: {registry: r, manifests: m, "+
+		staging+"}\n  production: {registry: r, manifests: m, "+production+"}\n"))
+	require.NoError(t, err)
+	return c
+}
+
+func TestAPreReleaseIsNoRelease(t *testing.T) {
+	for _, tc := range []struct{ staging, production, tag, want string }{
+		{"branches: [x]", `tags: ["v*"]`, "v1.2.0-rc.1", ""},
+		{"branches: [x]", `tags: ["v*"]`, "v1.2.0", "production"},
+		{"branches: [x]", `tags: ["*"]`, "1.2.0-rc.1", ""},
+		{"branches: [x]", `tags: ["v*.*.*"]`, "v1.2.0-rc.1", ""},
+		{"branches: [x]", `tags: ["vote-v*"]`, "vote-v1.2.0-rc.1", ""},
+		{"branches: [x]", `tags: ["vote-v*"]`, "vote-v1.2.0", "production"},
+		{"branches: [x]", `tags: ["vote/v*"]`, "vote/v1.2.0-rc.1", ""},
+		{"branches: [x]", `tags: ["v*", "v*-*"]`, "v1.2.0-rc.1", "production"},
+		{"branches: [x]", `tags: ["v*-rc*"]`, "v1.2.0-rc.1", "production"},
+		{"branches: [x]", `tags: ["v*-rc*"]`, "v1.2.0", ""},
+		{"branches: [x]", `tags: ["v*-rc*"]`, "v1.2.0-beta.1", ""},
+		{"branches: [x]", `tags: [v1.2.0-rc.1]`, "v1.2.0-rc.1", "production"},
+		{`tags: ["v*-*"]`, `tags: ["v*"]`, "v1.2.0-rc.1", "staging"},
+		{`tags: ["v*-*"]`, `tags: ["v*"]`, "v1.2.0", "production"},
+		{"branches: [x]", `tags: ["v*"]`, "v1.2.0+build.5", "production"},
+		{"branches: [x]", `tags: ["*"]`, "2026-11-26", "production"},
+	} {
+		t.Run(tc.production+" "+tc.tag, func(t *testing.T) {
+			d := gitflow.Decide(parsed(t, tc.staging, tc.production), "refs/tags/"+tc.tag, commit)
+			assert.Equal(t, tc.want, d.Environment, d.Reason)
+		})
+	}
+	d := gitflow.Decide(parsed(t, "branches: [x]", `tags: ["v*"]`), "refs/tags/v1.2.0-rc.1", commit)
+	assert.Contains(t, d.Reason, "it is a pre-release, and v* of production is for releases: a pattern such as v*-* names pre-releases")
+}
+
+func TestTheNearestPatternIsNamed(t *testing.T) {
+	c := parsed(t, `branches: ["release/*", develop]`, `branches: [main], tags: ["v*"]`)
+	for ref, want := range map[string]string{
+		"refs/heads/mian":         "the nearest pattern is main of production",
+		"refs/heads/Main":         "the nearest pattern is main of production",
+		"refs/heads/relase/1.2.0": "the nearest pattern is release/* of staging",
+		"refs/heads/develp":       "the nearest pattern is develop of staging",
+		"refs/tags/1.2.0":         "the nearest pattern is v* of production",
+	} {
+		assert.Contains(t, gitflow.Decide(c, ref, commit).Reason, want, ref)
+	}
+	assert.NotContains(t, gitflow.Decide(parsed(t, "branches: [x]", "branches: [y]"), "refs/tags/v1", commit).Reason, "nearest", "no environment has tags")
+}
+
+func TestADirtyWorkTreeHasAVersionOfItsOwn(t *testing.T) {
+	c := parsed(t, "branches: [develop]", `tags: ["v*"]`)
+	for ref, want := range map[string]string{
+		"refs/heads/develop": "0.0.0-develop.g0123456-dirty", "refs/tags/v1.2.0+b": "1.2.0-dirty+b", "refs/tags/v1.2.0": "1.2.0-dirty",
+	} {
+		d := gitflow.Decide(c, ref, commit).Dirty()
+		assert.Equal(t, want, d.Version)
+		assert.True(t, semver.IsValid("v"+d.Version))
+		assert.Equal(t, []string{gitflow.Tag(want)}, d.Tags, "the tags of the ref are for what is committed")
+		assert.NotEmpty(t, d.Environment)
+	}
+	assert.Empty(t, gitflow.Decide(c, "", "").Dirty().Version, "outside of git")
+}
+
+func TestAVersionFitsALabel(t *testing.T) {
+	d := gitflow.Decide(parsed(t, "branches: [x]", "branches: [y]"), "refs/heads/"+strings.Repeat("feature/long-", 10), commit)
+	assert.LessOrEqual(t, len(d.Dirty().Version), 63)
+	assert.Contains(t, d.Version, ".g0123456")
 }
 
 func TestTagsAreCut(t *testing.T) {
@@ -74,7 +148,7 @@ func FuzzDecide(f *testing.F) {
 			t.Skip("not a commit")
 		}
 		d := gitflow.Decide(c, ref, sha)
-		if !semver.IsValid("v" + d.Version) {
+		if (sha != "" || d.Version != "") && !semver.IsValid("v"+d.Version) {
 			t.Errorf("%q: version %q", ref, d.Version)
 		}
 		for _, tag := range d.Tags {
