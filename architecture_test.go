@@ -30,8 +30,8 @@ internal/core/gitflow: internal/core/config
 internal/core/image:
 internal/core/build: internal/core/config
 internal/tool:
-internal/render: internal/core/manifest
 internal/kustomize: internal/core/manifest
+internal/render: internal/core/manifest internal/kustomize
 internal/kube:
 internal/git:
 internal/target:

@@ -45,7 +45,7 @@ function internal/render.directory
 function internal/target/cluster.progressive
 package internal/core/manifest
 package internal/target/cluster
-variable internal/render.output
+variable internal/kustomize.output
 `
 
 // complain fails the test unless the exceptions have the finding, such as "function internal/render.chart".

@@ -14,6 +14,7 @@ import (
 
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/types"
 	sigsyaml "sigs.k8s.io/yaml"
 
@@ -22,7 +23,7 @@ import (
 
 // Build renders the kustomization in a directory of fsys to a YAML stream. Its error is [manifest.ErrNotRendered] when the
 // kustomization needs something that is not in fsys. Files beside the kustomization's own root may be used, as Flux
-// allows. It may be called from one goroutine at a time only: kustomize keeps its schema in global variables.
+// allows. One call runs at a time: kustomize keeps its schema in global variables.
 func Build(ctx context.Context, fsys fs.FS, dir string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
@@ -33,7 +34,9 @@ func Build(ctx context.Context, fsys fs.FS, dir string) ([]byte, error) {
 	}
 	options := krusty.MakeDefaultOptions()
 	options.LoadRestrictions = types.LoadRestrictionsNone
-	built, err := krusty.MakeKustomizer(options).Run(fileSystem{fsys}, path.Join("/", dir))
+	var built resmap.ResMap
+	var err error
+	Quietly(ctx, func() { built, err = krusty.MakeKustomizer(options).Run(fileSystem{fsys}, path.Join("/", dir)) })
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,8 @@ import (
 	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
 	"helm.sh/helm/v4/pkg/engine"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/aksflow/aksflow/internal/kustomize"
 )
 
 // Cluster is what a chart may ask about the cluster that it is deployed to.
@@ -53,7 +55,7 @@ func IsChart(path string) bool {
 func renderChart(ctx context.Context, path string, o Options) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	var err error
-	quietly(ctx, func() {
+	kustomize.Quietly(ctx, func() {
 		var c *chart
 		if c, err = loadChart(ctx, path, o); err == nil {
 			objects, err = c.objects(ctx)

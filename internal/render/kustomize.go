@@ -18,6 +18,8 @@ import (
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/aksflow/aksflow/internal/kustomize"
 )
 
 // kustomizationNames are the file names that kustomize knows.
@@ -44,7 +46,7 @@ func kustomization(ctx context.Context, dir string) ([]*unstructured.Unstructure
 	options.LoadRestrictions = types.LoadRestrictionsRootOnly
 	var resources resmap.ResMap
 	var err error
-	quietly(ctx, func() { resources, err = krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir) })
+	kustomize.Quietly(ctx, func() { resources, err = krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir) })
 	if err != nil {
 		return nil, fmt.Errorf("rendering the kustomization %s: %w", dir, err)
 	}

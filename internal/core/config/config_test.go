@@ -149,3 +149,20 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestImageKeys(t *testing.T) {
+	const head = "app: vote\nenvironments:\n  prod:\n    registry: r.example.com\n    manifests: m\n    target: pull\n    gitops:\n      repo: https://example.com/r\n      replace: [vote]\n      images:\n"
+	c, err := Parse("aksflow.yaml", []byte(head+"      - {file: values.yaml, repository: a.b, tag: a.c}\n"))
+	require.NoError(t, err)
+	assert.Equal(t, []ImageKeys{{File: "values.yaml", Repository: "a.b", Tag: "a.c", Where: "aksflow.yaml:11"}}, c.Environments["prod"].GitOps.Images)
+	for entry, want := range map[string]string{
+		"{repository: a, tag: b}":                  "aksflow.yaml:11:9: environments.prod.gitops.images[0].file: missing",
+		"{file: v.yaml, image: a, tag: b}":         "want either image",
+		"{file: v.yaml}":                           "want either image",
+		"{file: v.yaml, repository: a}":            "missing: the path of tag or digest",
+		"{file: ../v.yaml, repository: a, tag: b}": "leaves the directory",
+	} {
+		_, err := Parse("aksflow.yaml", []byte(head+"      - "+entry+"\n"))
+		require.ErrorContains(t, err, want)
+	}
+}

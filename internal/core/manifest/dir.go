@@ -272,9 +272,10 @@ type planner struct {
 	charts map[string]string // the directory of a chart, by the values file that is laid over its own
 	loose  []looseTag
 
-	values map[string]*finder // Helm values, by file
-	graph  map[string]*kustomizationFile
-	bases  map[string][]string // the images that come out of a kustomization, or a file outside dir
+	values      map[string]*finder            // Helm values, by file
+	graph       map[string]*kustomizationFile // by file
+	directories map[string]*kustomizationFile // by path: nil where there is none
+	bases       map[string][]string           // the images that come out of a kustomization, or a file outside dir
 
 	environments []*root
 	results      map[string]*Result // by held file

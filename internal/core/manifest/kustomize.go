@@ -72,7 +72,10 @@ func relative(dir, name string) string {
 
 // findEnvironments reads the kustomizations in dir.
 func (p *planner) findEnvironments() error {
-	p.graph = map[string]*kustomizationFile{}
+	p.graph, p.directories = map[string]*kustomizationFile{}, map[string]*kustomizationFile{}
+	for _, name := range p.own {
+		p.directories[name] = nil // known to be files
+	}
 	used := map[string]bool{}
 	for _, name := range p.kustomizations {
 		for _, part := range p.parts(p.load(name)) {
@@ -383,19 +386,24 @@ func inlinePatches(root *yaml.Node) []string {
 	return images
 }
 
-// kustomizationIn returns the kustomization of a directory; nil when there is none.
+// kustomizationIn returns the kustomization of a directory; nil when there is none, and for a file.
 func (p *planner) kustomizationIn(dir string) *kustomizationFile {
+	if k, known := p.directories[dir]; known {
+		return k
+	}
+	p.directories[dir] = nil
+	if info, err := fs.Stat(p.fsys, dir); err != nil || !info.IsDir() {
+		return nil
+	}
 	for _, base := range kustomizationNames {
 		name := path.Join(dir, base)
-		if k, known := p.graph[name]; known {
-			return k
-		}
 		info, err := fs.Stat(p.fsys, name)
 		if err == nil && info.Mode().IsRegular() {
-			return p.load(name)
+			p.directories[dir] = p.load(name)
+			break
 		}
 	}
-	return nil
+	return p.directories[dir]
 }
 
 // load reads a kustomization.

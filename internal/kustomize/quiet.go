@@ -1,4 +1,4 @@
-package render
+package kustomize
 
 import (
 	"bufio"
@@ -15,9 +15,9 @@ import (
 // output guards the process's standard error and standard logger, to which kustomize and Helm print.
 var output sync.Mutex
 
-// quietly runs do and passes on as warnings what libraries print meanwhile. Lines that no user can act on are dropped:
+// Quietly runs do and passes on as warnings what libraries print meanwhile. Lines that no user can act on are dropped:
 // kustomize marks fields as deprecated that it goes on to read, and takes its own defaults for flags.
-func quietly(ctx context.Context, do func()) {
+func Quietly(ctx context.Context, do func()) {
 	output.Lock()
 	defer output.Unlock()
 	reader, writer, err := os.Pipe()
