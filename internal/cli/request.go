@@ -73,7 +73,7 @@ func (r *request) recordFlags(f *pflag.FlagSet) {
 func (r *request) applyFlags(f *pflag.FlagSet) {
 	o := &r.Options.Push
 	f.BoolVar(&o.ForceConflicts, "force-conflicts", false, "take over fields that another manager owns")
-	f.BoolVar(&o.Recreate, "recreate", false, "delete and create again what cannot be changed in place")
+	f.BoolVar(&o.Recreate, "recreate", false, "delete and create again what cannot be changed in place; what a --prune flag names, only with that flag too")
 	f.BoolVar(&o.NoPrune, "no-prune", false, "keep what left the manifests")
 	r.pruneFlags(f)
 }
@@ -82,7 +82,9 @@ func (r *request) applyFlags(f *pflag.FlagSet) {
 func (r *request) pruneFlags(f *pflag.FlagSet) {
 	o := &r.Options.Push
 	f.BoolVar(&o.PruneNamespaces, "prune-namespaces", false, "also delete namespaces that left the manifests, with all that is in them")
-	f.BoolVar(&o.PruneVolumes, "prune-volumes", false, "also delete volume claims that left the manifests, with their data")
+	f.BoolVar(&o.PruneVolumes, "prune-volumes", false, "also delete volumes and claims that left the manifests, with their data")
+	f.BoolVar(&o.PruneDefinitions, "prune-definitions", false, "also delete custom resource definitions that left the manifests, with all objects of their kinds in every namespace")
+	f.BoolVar(&o.PruneKept, "prune-kept", false, "also delete objects that left the manifests and that an annotation says to keep (helm.sh/resource-policy)")
 }
 
 func (r *request) rolloutFlags(f *pflag.FlagSet) {

@@ -133,6 +133,15 @@ func (c *Cluster) WriteApplySet(ctx context.Context, s *ApplySet) error {
 	return nil
 }
 
+// DeleteApplySet deletes the parent of a set that has no members any more.
+func (c *Cluster) DeleteApplySet(ctx context.Context, s *ApplySet) error {
+	parent, err := c.Get(ctx, configMapKind, s.namespace, s.name)
+	if err == nil && parent != nil {
+		err = c.Remove(ctx, parent, false)
+	}
+	return Explain("ConfigMap/"+s.name, err)
+}
+
 // Foreign returns those of objects that are members of another ApplySet in the cluster, with the id of that one.
 // https://github.com/kubernetes/enhancements/tree/master/keps/sig-cli/3659-kubectl-apply-prune
 func (l *Live) Foreign(objects []*unstructured.Unstructured, own *ApplySet) map[plan.Ref]string {

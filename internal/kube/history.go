@@ -165,10 +165,14 @@ func (c *Cluster) ReadObjects(ctx context.Context, app, namespace string, revisi
 	return objects, nil
 }
 
+// KeepNone makes [Cluster.TrimHistory] delete all records.
+const KeepNone = -1
+
 // TrimHistory deletes the oldest records beyond keep, but not the deployed and the held revision.
 func (c *Cluster) TrimHistory(ctx context.Context, app, namespace string, revisions []Revision, keep int) error {
 	for i, revision := range revisions {
-		if i < keep || revision.Status == RevisionDeployed || revision.Status == RevisionHeld {
+		needed := revision.Status == RevisionDeployed || revision.Status == RevisionHeld
+		if keep != KeepNone && (i < keep || needed) {
 			continue
 		}
 		for part := range max(revision.Parts, 1) {

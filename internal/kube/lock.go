@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/leaderelection"
@@ -79,6 +80,24 @@ func (c *Cluster) Lock(ctx context.Context, app, namespace, who string) (held co
 		}
 		return nil, nil, context.Cause(ctx)
 	}
+}
+
+// DeleteLock deletes the Lease of an app that is gone, unless another process holds it by now.
+func (c *Cluster) DeleteLock(ctx context.Context, app, namespace string) error {
+	name := Manager + "-" + app
+	var lease *coordinationv1.Lease
+	err := c.Retry(ctx, func(ctx context.Context) (err error) {
+		lease, err = c.leases.Leases(namespace).Get(ctx, name, metav1.GetOptions{})
+		return err
+	})
+	if err == nil && (lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "") {
+		options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &lease.ResourceVersion}}
+		err = c.Retry(ctx, func(ctx context.Context) error { return c.leases.Leases(namespace).Delete(ctx, name, options) })
+	}
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	return Explain("Lease/"+name, err)
 }
 
 type lockKey struct{}

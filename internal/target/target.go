@@ -81,6 +81,9 @@ type PushOptions struct {
 	// PruneNamespaces and PruneVolumes also delete namespaces with all that is in them, and volume claims with their
 	// data.
 	PruneNamespaces, PruneVolumes bool
+	// PruneDefinitions also deletes CustomResourceDefinitions, with all objects of their kinds; PruneKept, objects that an
+	// annotation says to keep.
+	PruneDefinitions, PruneKept bool
 }
 
 // PullOptions are for targets that write to a git repository.

@@ -57,7 +57,7 @@ func (c *Cluster) Deploy(ctx context.Context, r Release) (*Result, error) {
 // Apply applies objects server-side in their order and returns when they are ready. It keeps no record, prunes nothing
 // and restores nothing: it is for what a platform needs once, and safe to repeat.
 func (c *Cluster) Apply(ctx context.Context, namespace string, objects []*unstructured.Unstructured) (*Result, error) {
-	t := c.begin(Release{App: "setup", Namespace: namespace, Objects: objects, ForceConflicts: true})
+	t := c.begin(Release{App: "setup", Namespace: namespace, Objects: objects, Rules: Rules{ForceConflicts: true}})
 	// The objects decide which namespaces they are in.
 	for _, o := range objects {
 		if !slices.Contains(t.release.Namespaces, o.GetNamespace()) {

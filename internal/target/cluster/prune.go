@@ -56,7 +56,7 @@ func (t *transaction) toPrune(ctx context.Context, objects []*unstructured.Unstr
 	return slices.DeleteFunc(t.live.Prunable(slices.Concat(objects, t.hookObjects)), func(o *unstructured.Unstructured) bool {
 		guard := t.release.guard(o)
 		if guard != nil {
-			report.Warn(ctx, "%s left the manifests and stays, since %s: %s deletes it", plan.RefOf(o).Long(), guard.why, guard.flag)
+			report.Warn(ctx, "%s stays, since %s: %s deletes it", plan.RefOf(o).Long(), guard.why, guard.flag)
 		}
 		return guard != nil
 	})

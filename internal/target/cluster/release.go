@@ -47,6 +47,20 @@ type Release struct {
 
 	// NoRollback leaves a failed deploy as it is, for debugging.
 	NoRollback bool
+	Rules
+	// History is how many revisions are kept; default 10.
+	History int
+}
+
+// The types of package kube that callers need.
+type (
+	Options        = kube.Options
+	Revision       = kube.Revision
+	RevisionStatus = kube.RevisionStatus
+)
+
+// Rules say what may happen to objects that exist.
+type Rules struct {
 	// ForceConflicts takes over fields that another manager owns.
 	ForceConflicts bool
 	// Recreate deletes and creates again objects that cannot be changed in place, such as a Deployment with another
@@ -66,16 +80,7 @@ type Release struct {
 	// seconds for a missing ConfigMap or Secret, half a minute for a registry that does not answer, for a probe the time
 	// that its period and threshold allow, without a limit while an autoscaler adds a node.
 	Grace time.Duration
-	// History is how many revisions are kept; default 10.
-	History int
 }
-
-// The types of package kube that callers need.
-type (
-	Options        = kube.Options
-	Revision       = kube.Revision
-	RevisionStatus = kube.RevisionStatus
-)
 
 // The types of package rollout that a Release is made of.
 type (

@@ -17,8 +17,8 @@ type App struct {
 	Name, Namespace string
 	// User and RunURL are written to the record, as for a Release.
 	User, RunURL string
-	// Grace is as for a Release.
-	Grace time.Duration
+
+	Rules
 }
 
 // Rollback deploys the objects of an earlier revision as a new one. to is its number; 0 means the revision that ran
@@ -80,6 +80,6 @@ func numbers(revisions []kube.Revision) string {
 func (app App) release(r *kube.Revision, objects []*unstructured.Unstructured) Release {
 	return Release{
 		App: app.Name, Namespace: app.Namespace, Namespaces: r.Namespaces, Objects: objects,
-		Image: r.Image, SourceRevision: r.SourceRevision, User: app.User, RunURL: app.RunURL, Grace: app.Grace,
+		Image: r.Image, SourceRevision: r.SourceRevision, User: app.User, RunURL: app.RunURL, Rules: app.Rules,
 	}
 }

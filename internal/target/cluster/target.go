@@ -24,8 +24,9 @@ import (
 type Target struct{}
 
 var (
-	_ target.Target  = Target{}
-	_ target.Resumer = Target{}
+	_ target.Target      = Target{}
+	_ target.Resumer     = Target{}
+	_ target.Uninstaller = Target{}
 )
 
 // Steps implements target.Target: deploy.
@@ -139,9 +140,15 @@ func releaseOf(r delivery.Release, o target.Options) Release {
 		App: r.Env.App, Namespace: namespaceOf(r.Env), Namespaces: r.Env.Namespaces,
 		Image: r.Image.String(), Published: r.Published, SourceRevision: r.Source.Revision(), RunURL: r.RunURL, User: r.User,
 		Strategy:   strategyOf(r.Env.Rollout),
-		NoRollback: o.Push.NoRollback, ForceConflicts: o.Push.ForceConflicts, Recreate: o.Push.Recreate,
-		NoPrune: o.Push.NoPrune, PruneNamespaces: o.Push.PruneNamespaces, PruneVolumes: o.Push.PruneVolumes,
-		Grace: o.Grace,
+		NoRollback: o.Push.NoRollback, Rules: rulesOf(o),
+	}
+}
+
+func rulesOf(o target.Options) Rules {
+	return Rules{
+		ForceConflicts: o.Push.ForceConflicts, Recreate: o.Push.Recreate, NoPrune: o.Push.NoPrune,
+		PruneNamespaces: o.Push.PruneNamespaces, PruneVolumes: o.Push.PruneVolumes,
+		PruneDefinitions: o.Push.PruneDefinitions, PruneKept: o.Push.PruneKept, Grace: o.Grace,
 	}
 }
 
@@ -218,7 +225,17 @@ func (t Target) decide(ctx context.Context, r delivery.Release, o target.Options
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
-	return outcome(do(c, App{Name: r.Env.App, Namespace: namespaceOf(r.Env), User: r.User, RunURL: r.RunURL, Grace: o.Grace}))
+	return outcome(do(c, App{Name: r.Env.App, Namespace: namespaceOf(r.Env), User: r.User, RunURL: r.RunURL, Rules: rulesOf(o)}))
+}
+
+// Uninstall implements target.Uninstaller.
+func (t Target) Uninstall(ctx context.Context, r delivery.Release, o target.Options) (delivery.Outcome, error) {
+	out, err := t.decide(ctx, r, o, func(c *Cluster, of App) (*Result, error) { return c.Uninstall(ctx, of) })
+	if deployed, ok := out.Detail.(*delivery.Deployed); ok {
+		out.Detail = &delivery.Uninstalled{Objects: deployed.Objects}
+		out.Summary = report.Count(len(deployed.Objects), "object")
+	}
+	return out, err
 }
 
 // History implements target.Target.
