@@ -97,9 +97,11 @@ type Watcher struct {
 	stop     context.CancelFunc
 	started  time.Time
 	stores   map[source]cache.SharedIndexInformer
-	refused  error          // why a watch may not be opened
-	denied   bool           // events may not be watched
-	typed    map[string]any // what was converted at the last call of World, by uid and resource version
+	answered map[source]time.Time // when the API server last allowed a watch
+	refusals map[source]time.Time // when it began to refuse one that it had allowed
+	refused  error                // why a watch may not be opened
+	denied   bool                 // events may not be watched
+	typed    map[string]any       // what was converted at the last call of World, by uid and resource version
 }
 
 // New returns a Watcher that follows nothing yet. ctx bounds all watches.
@@ -107,6 +109,7 @@ func New(ctx context.Context, c *kube.Cluster, o Options) *Watcher {
 	w := &Watcher{
 		cluster: c, options: o, scaler: autoscaler(ctx, c),
 		changed: make(chan struct{}, 1), stores: map[source]cache.SharedIndexInformer{}, started: time.Now(),
+		answered: map[source]time.Time{}, refusals: map[source]time.Time{},
 	}
 	w.finder = &finder{cluster: c, found: w.signal, answers: map[Object]*answer{}}
 	w.watching, w.stop = context.WithCancel(ctx)
@@ -202,10 +205,14 @@ func (w *Watcher) inform(ctx context.Context, s source) (cache.SharedIndexInform
 	}
 	informer := cache.NewSharedIndexInformer(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return client.List(ctx, narrow(o))
+			list, err := client.List(ctx, narrow(o))
+			w.noteAnswer(ctx, s, err)
+			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
-			return client.Watch(ctx, narrow(o))
+			events, err := client.Watch(ctx, narrow(o))
+			w.noteAnswer(ctx, s, err)
+			return events, err
 		},
 	}, &unstructured.Unstructured{}, 0, cache.Indexers{})
 	w.mu.Lock()
@@ -234,10 +241,42 @@ func (w *Watcher) inform(ctx context.Context, s source) (cache.SharedIndexInform
 	return informer, nil
 }
 
+// refusalLimit is how long a watch that was allowed before may be refused. An API server that was restarted refuses
+// everything until its authorizer is loaded.
+const refusalLimit = 10 * time.Second
+
+// noteAnswer records how the API server answered a request of a watch. The informer tries again in any case, and reports
+// a connection that is refused to nobody.
+func (w *Watcher) noteAnswer(ctx context.Context, s source, err error) {
+	if ctx.Err() != nil || w.cluster.NoteLost(ctx, err) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil {
+		w.answered[s] = time.Now()
+	}
+}
+
+// refusedForLong reports whether a watch was never allowed, or not for some time.
+func (w *Watcher) refusedForLong(s source) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	allowed, known := w.answered[s]
+	if !known {
+		return true
+	}
+	if w.refusals[s].Before(allowed) {
+		w.refusals[s] = time.Now()
+	}
+	return time.Since(w.refusals[s]) >= refusalLimit
+}
+
 // watchFailed is called when a watch ended with an error. The informer opens it again.
 func (w *Watcher) watchFailed(ctx context.Context, s source, err error) {
 	switch {
 	case ctx.Err() != nil, w.cluster.NoteLost(ctx, err), w.cluster.WarmingUp():
+	case !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err), !w.refusedForLong(s):
 	case s.kind == eventKind && apierrors.IsForbidden(err):
 		w.mu.Lock()
 		known := w.denied
@@ -246,7 +285,7 @@ func (w *Watcher) watchFailed(ctx context.Context, s source, err error) {
 		if !known {
 			report.Warn(ctx, "%v; without events some reasons are not known", kube.Explain("watching events", err))
 		}
-	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+	default:
 		w.mu.Lock()
 		w.refused = kube.Explain("watching "+s.kind.Kind, err)
 		w.mu.Unlock()

@@ -179,9 +179,11 @@ func voteImage(n int) string {
 }
 
 // deploy makes a Deployment, whose pods are made by the real controllers.
-func (b *testbed) deploy(name, image string) {
+func (b *testbed) deploy(name, image string) { b.deployWith(name, image, func(*appsv1.Deployment) {}) }
+
+func (b *testbed) deployWith(name, image string, change func(*appsv1.Deployment)) {
 	replicas, labels := int32(2), map[string]string{"app": name}
-	_, err := b.client.AppsV1().Deployments(b.namespace).Create(b.t.Context(), &appsv1.Deployment{
+	deployment := &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
@@ -189,7 +191,9 @@ func (b *testbed) deploy(name, image string) {
 				Containers: []corev1.Container{{Name: "app", Image: image}},
 			}},
 		},
-	}, metav1.CreateOptions{})
+	}
+	change(deployment)
+	_, err := b.client.AppsV1().Deployments(b.namespace).Create(b.t.Context(), deployment, metav1.CreateOptions{})
 	require.NoError(b.t, err)
 }
 
