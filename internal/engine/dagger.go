@@ -117,7 +117,7 @@ func connectDagger(ctx context.Context, f found, o Options) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the Dagger engine: %w", errors.Join(err, context.Cause(ctx)))
 	}
-	return &Session{client: client, engine: Dagger}, nil
+	return &Session{client: client}, nil
 }
 
 // engineLog passes Dagger's progress on as log lines.

@@ -43,16 +43,10 @@ type Options struct {
 }
 
 // Session is a connection to an engine. Services that were started through it stop when it closes.
-type Session struct {
-	client *dagger.Client
-	engine string
-}
+type Session struct{ client *dagger.Client }
 
 // Client is the connection; it is valid until Close.
 func (s *Session) Client() *dagger.Client { return s.client }
-
-// Engine says who answers: Dagger or Embedded.
-func (s *Session) Engine() string { return s.engine }
 
 // Close ends the session and stops its services. The embedded engine's daemon stays for the next command.
 func (s *Session) Close() error { return s.client.Close() }
@@ -98,7 +92,7 @@ func connectEmbedded(ctx context.Context, o Options) (*Session, error) {
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &Session{client: client, engine: Embedded}, nil
+	return &Session{client: client}, nil
 }
 
 // engineDir is the embedded engine's part of a state directory.

@@ -128,7 +128,7 @@ func TestPushWithPassword(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, again.Unchanged)
 
-	digest, err := Resolve(t.Context(), host+"/vote:a", o.Registry)
+	digest, err := resolve(t.Context(), host+"/vote:a", o.Registry)
 	require.NoError(t, err)
 	require.Equal(t, got.Digest, digest)
 }
@@ -175,7 +175,7 @@ func TestPushRefused(t *testing.T) {
 			require.ErrorContains(t, err, "has no entry for "+host)
 		})
 		t.Run(name+", resolve", func(t *testing.T) {
-			_, err := Resolve(t.Context(), host+"/vote:a", Registry{Username: user, Password: "wr0ng-one"})
+			_, err := resolve(t.Context(), host+"/vote:a", Registry{Username: user, Password: "wr0ng-one"})
 			require.ErrorContains(t, err, "credentials used: the given user name")
 			require.NotContains(t, err.Error(), "wr0ng-one")
 		})

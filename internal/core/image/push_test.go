@@ -94,7 +94,7 @@ func TestPushWithoutTags(t *testing.T) {
 	got, err := Push(t.Context(), Options{Tarball: tarball(t, newImage(t, emptyImage(), 10, 1)), Repository: host + "/vote", Registry: quick})
 	require.NoError(t, err)
 	require.Empty(t, got.Tags)
-	digest, err := Resolve(t.Context(), got.Image, quick)
+	digest, err := resolve(t.Context(), got.Image, quick)
 	require.NoError(t, err)
 	require.Equal(t, got.Digest, digest)
 
@@ -218,8 +218,8 @@ func TestPushCancelled(t *testing.T) {
 	_, err := Push(ctx, Options{Tarball: tarball(t, newImage(t, emptyImage(), 1<<20, 2)), Repository: host + "/vote", Tags: []string{"a"}, Registry: quick})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, fault.ExitInterrupted, fault.ExitCode(err))
-	_, err = Resolve(t.Context(), host+"/vote:a", quick)
-	require.ErrorIs(t, err, ErrNotFound, "no tag on half an image")
+	_, err = resolve(t.Context(), host+"/vote:a", quick)
+	require.ErrorIs(t, err, errNotFound, "no tag on half an image")
 }
 
 // A layer whose bytes changed on the way is noticed before it has a name.
@@ -246,12 +246,12 @@ func TestResolve(t *testing.T) {
 	got, err := Push(t.Context(), Options{Tarball: tarball(t, newImage(t, emptyImage(), 10, 1)), Repository: host + "/vote", Tags: []string{"a"}, Registry: quick})
 	require.NoError(t, err)
 	for _, ref := range []string{host + "/vote:a", got.Image} {
-		digest, err := Resolve(t.Context(), ref, quick)
+		digest, err := resolve(t.Context(), ref, quick)
 		require.NoError(t, err)
 		require.Equal(t, got.Digest, digest)
 	}
-	_, err = Resolve(t.Context(), host+"/vote:b", quick)
-	require.ErrorIs(t, err, ErrNotFound)
-	_, err = Resolve(t.Context(), host+"/VOTE:b", quick)
+	_, err = resolve(t.Context(), host+"/vote:b", quick)
+	require.ErrorIs(t, err, errNotFound)
+	_, err = resolve(t.Context(), host+"/VOTE:b", quick)
 	require.Equal(t, fault.ExitUsage, fault.ExitCode(err))
 }

@@ -77,7 +77,7 @@ func TestPushRetries(t *testing.T) {
 			})
 			require.NoError(t, err)
 			require.Equal(t, 4, got.Uploaded)
-			digest, err := Resolve(t.Context(), host+"/vote:a", quick)
+			digest, err := resolve(t.Context(), host+"/vote:a", quick)
 			require.NoError(t, err)
 			require.Equal(t, got.Digest, digest)
 		})

@@ -13,12 +13,11 @@ import (
 	"github.com/aksflow/aksflow/internal/core/fault"
 )
 
-// ErrNotFound tells that a registry has no such image.
-var ErrNotFound = errors.New("image not found")
+// errNotFound reports that a registry has no such image.
+var errNotFound = errors.New("image not found")
 
-// Resolve asks a registry for the digest ("sha256:…") of an image that is named by tag or digest. An image that is not
-// there is [ErrNotFound].
-func Resolve(ctx context.Context, image string, r Registry) (string, error) {
+// resolve returns the digest ("sha256:…") of an image that is named by tag or digest, or errNotFound.
+func resolve(ctx context.Context, image string, r Registry) (string, error) {
 	var opts []name.Option
 	if r.Insecure {
 		opts = append(opts, name.Insecure)
@@ -34,7 +33,7 @@ func Resolve(ctx context.Context, image string, r Registry) (string, error) {
 	d, err := remote.Head(ref, append(c.opts, remote.WithContext(ctx))...)
 	var answer *transport.Error
 	if errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound {
-		return "", fmt.Errorf("%s: %w; check its name, and that it was published", image, ErrNotFound)
+		return "", fmt.Errorf("%s: %w", image, errNotFound)
 	}
 	if err != nil {
 		return "", c.explain(ctx, "look up "+image, err)
