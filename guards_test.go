@@ -35,10 +35,6 @@ var environmentCalls = []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "
 // exceptions lists what the guards below let pass, as they name it. Remove an entry when it is no longer needed. One stays:
 // the lock in kustomize guards the standard error of the process, which there is only one of.
 const exceptions = `
-function internal/core/build.integration
-function internal/core/build.run
-function internal/engine/embedded.launch
-function internal/engine/embedded.serve
 function internal/engine/embedded.withExec
 package internal/core/manifest
 variable internal/kustomize.output

@@ -37,6 +37,12 @@ type AksFlow struct {
 	CommitTime string
 	// +private
 	BuildSecrets []*dagger.Secret
+	// +private
+	TestSecretNames []string
+	// +private
+	TestSecrets []*dagger.Secret
+	// +private
+	SSHAgent *dagger.Socket
 }
 
 func New(
@@ -87,6 +93,29 @@ func (m *AksFlow) WithBuildSecret(
 	return &with, nil
 }
 
+// Let the tests read a secret as an environment variable, as secrets under test in aksflow.yaml name it
+func (m *AksFlow) WithTestSecret(
+	// The name of the variable
+	name string,
+	// Its value: env:NAME, file:PATH, …
+	value *dagger.Secret,
+) *AksFlow {
+	with := *m
+	with.TestSecretNames = append(append([]string(nil), m.TestSecretNames...), name)
+	with.TestSecrets = append(append([]*dagger.Secret(nil), m.TestSecrets...), value)
+	return &with
+}
+
+// Let the build use an SSH agent, as RUN --mount=type=ssh does
+func (m *AksFlow) WithSshAgent(
+	// The agent's socket: $SSH_AUTH_SOCK
+	socket *dagger.Socket,
+) *AksFlow {
+	with := *m
+	with.SSHAgent = socket
+	return &with
+}
+
 // definition returns the application and its tests, as the configuration describes them.
 func (m *AksFlow) definition(ctx context.Context) (client *sdk.Client, app build.App, tests build.Tests, err error) {
 	cfg, err := m.config(ctx)
@@ -100,7 +129,13 @@ func (m *AksFlow) definition(ctx context.Context) (client *sdk.Client, app build
 	if err != nil {
 		return nil, app, tests, err
 	}
-	return client, build.New(cfg, in), build.NewTests(cfg.Test), nil
+	secrets := map[string]*sdk.Secret{}
+	for i, name := range m.TestSecretNames {
+		if secrets[name], err = toSDK[*sdk.Secret](ctx, client, m.TestSecrets[i]); err != nil {
+			return nil, app, tests, err
+		}
+	}
+	return client, build.New(cfg, in), build.NewTests(cfg.Test, secrets), nil
 }
 
 // inputs returns what the application is built from.
@@ -130,7 +165,10 @@ func (m *AksFlow) inputs(ctx context.Context, client *sdk.Client, cfg *config.Co
 		}
 		in.Secrets = append(in.Secrets, secret)
 	}
-	return in, nil
+	if m.SSHAgent != nil {
+		in.SSH, err = toSDK[*sdk.Socket](ctx, client, m.SSHAgent)
+	}
+	return in, err
 }
 
 // config reads aksflow.yaml.

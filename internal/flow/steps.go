@@ -92,6 +92,10 @@ func (d *Delivery) app(ctx context.Context, source delivery.Source) (build.App, 
 		return build.App{}, err
 	}
 	b := d.config.Build
+	var agent *dagger.Socket
+	if socket, _ := d.Variables("SSH_AUTH_SOCK"); socket != "" {
+		agent = client.Host().UnixSocket(socket)
+	}
 	var secrets []*dagger.Secret
 	for _, name := range slices.Sorted(maps.Keys(b.Secrets)) {
 		secret, err := d.secret(client, name, b.Secrets[name])
@@ -102,7 +106,7 @@ func (d *Delivery) app(ctx context.Context, source delivery.Source) (build.App, 
 	}
 	return build.New(d.config, build.Inputs{
 		Client: client, Dir: client.Host().Directory(d.config.Abs(b.Context)), Dockerfile: dockerfile,
-		Source: source, Args: d.BuildArgs, Secrets: secrets,
+		Source: source, Args: d.BuildArgs, Secrets: secrets, SSH: agent,
 	}), nil
 }
 
@@ -110,7 +114,7 @@ func (d *Delivery) secret(client *dagger.Client, name string, from config.Secret
 	if from.Env != "" {
 		value, ok := d.Variables(from.Env)
 		if !ok {
-			return nil, fault.Usagef("the build secret %s comes from the environment variable %s, which is not set", name, from.Env)
+			return nil, fault.Usagef("the secret %s comes from the environment variable %s, which is not set", name, from.Env)
 		}
 		return client.SetSecret(name, value), nil
 	}
@@ -120,7 +124,7 @@ func (d *Delivery) secret(client *dagger.Client, name string, from config.Secret
 	}
 	value, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fault.Usage(fmt.Errorf("the build secret %s: %w", name, err))
+		return nil, fault.Usage(fmt.Errorf("the secret %s: %w", name, err))
 	}
 	return build.FileSecret(client, name, file, value), nil
 }
@@ -139,8 +143,10 @@ func (d *Delivery) test(ctx context.Context, s *delivery.State) (delivery.Outcom
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
-	tests := build.NewTests(d.config.Test)
-	tests.NoCache = d.NoCache
+	tests, err := d.tests(client)
+	if err != nil {
+		return delivery.Outcome{}, err
+	}
 	var img *dagger.File
 	if s.Tarball != "" {
 		if _, err := os.Stat(s.Tarball); err != nil {
@@ -153,6 +159,23 @@ func (d *Delivery) test(ctx context.Context, s *delivery.State) (delivery.Outcom
 		return delivery.Outcome{}, err
 	}
 	return d.tested(ctx, results, err)
+}
+
+// tests returns the tests that the configuration describes.
+func (d *Delivery) tests(client *dagger.Client) (build.Tests, error) {
+	named, err := d.config.Test.Secrets()
+	if err != nil {
+		return build.Tests{}, err
+	}
+	secrets := map[string]*dagger.Secret{}
+	for name, from := range named {
+		if secrets[name], err = d.secret(client, name, from); err != nil {
+			return build.Tests{}, err
+		}
+	}
+	tests := build.NewTests(d.config.Test, secrets)
+	tests.NoCache = d.NoCache
+	return tests, nil
 }
 
 // tested writes the reports and says which tests failed.

@@ -2,20 +2,25 @@ package build_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"maps"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"dagger.io/dagger"
-	"github.com/joshdk/go-junit"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aksflow/aksflow/internal/core/build"
+	"github.com/aksflow/aksflow/internal/engine"
 )
 
 // TestEngine runs pipelines on a real engine.
@@ -31,19 +36,27 @@ func TestEngine(t *testing.T) {
 	t.Run("Sample", s.passes)
 	// The stages are built now, and the rest can share the machine.
 	for name, test := range map[string]func(*testing.T){
-		"BrokenAssertion":       s.brokenAssertion,
-		"RedisUnreachable":      s.redisUnreachable,
-		"RedisDoesNotStart":     s.redisDoesNotStart,
-		"ImageDoesNotStart":     s.imageDoesNotStart,
-		"AppNeverListens":       s.appNeverListens,
-		"Services":              s.services,
-		"SlowTests":             s.slowTests,
-		"OnlyTheAppChanged":     s.onlyTheAppChanged,
-		"TarballIsWhatIsTested": s.tarballIsWhatIsTested,
-		"Runner":                s.runner,
-		"DoesNotBuild":          s.doesNotBuild,
-		"BothSay":               s.bothSay,
-		"Interrupted":           s.interrupted,
+		"BrokenAssertion":        s.brokenAssertion,
+		"RedisUnreachable":       s.redisUnreachable,
+		"RedisDoesNotStart":      s.redisDoesNotStart,
+		"ImageDoesNotStart":      s.imageDoesNotStart,
+		"AppNeverListens":        s.appNeverListens,
+		"Services":               s.services,
+		"SlowTests":              s.slowTests,
+		"OnlyTheAppChanged":      s.onlyTheAppChanged,
+		"TarballIsWhatIsTested":  s.tarballIsWhatIsTested,
+		"Runner":                 s.runner,
+		"FailureIsNotRemembered": s.failureIsNotRemembered,
+		"OtherReports":           s.otherReports,
+		"CacheAndSecrets":        s.cacheAndSecrets,
+		"PortOfTheImage":         s.portOfTheImage,
+		"DyingService":           s.dyingService,
+		"Healthcheck":            s.healthcheck,
+		"StartTimeout":           s.startTimeout,
+		"EmptyArgument":          s.emptyArgument,
+		"DoesNotBuild":           s.doesNotBuild,
+		"BothSay":                s.bothSay,
+		"Interrupted":            s.interrupted,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -90,12 +103,7 @@ func (s *suite) run(t *testing.T, app build.App, image *dagger.File, tests build
 		reported := 0
 		for name, text := range r.Reports {
 			assert.True(t, strings.HasPrefix(name, r.Name), name)
-			suites, err := junit.Ingest(text)
-			require.NoError(t, err)
-			for i := range suites {
-				suites[i].Aggregate()
-				reported += suites[i].Totals.Tests
-			}
+			reported += strings.Count(string(text), "<testcase")
 		}
 		assert.Len(t, r.Cases, reported)
 	}
@@ -175,7 +183,8 @@ func (s *suite) redisDoesNotStart(t *testing.T) {
 	failed := fails(t, err)
 	require.Len(t, failed, 1)
 	c := failed["integration: services.redis starts"]
-	assert.Equal(t, "redis ended before it answered on the ports that its image exposes: exit code 3: no room left", c.Message)
+	assert.Equal(t, "redis ended before it was ready: exit code 3: no room left", c.Message)
+	assert.ErrorContains(t, err, "| no room left", "the end of its log")
 	xml := string(results.Suites[0].Reports["integration.xml"])
 	for _, text := range []string{"redis starts", "exit code 3", "making room", "no room left"} {
 		assert.Contains(t, xml, text)
@@ -201,7 +210,7 @@ func (s *suite) appNeverListens(t *testing.T) {
 	began := time.Now()
 	_, err := s.run(t, s.app(nil), nil, tests)
 	c := fails(t, err)["integration: services.app starts"]
-	assert.Equal(t, "app did not answer on TCP port 8080 within 5s", c.Message)
+	assert.Equal(t, "app was not ready within 5s (it has to answer on TCP port 8080, and to be healthy if its image has a HEALTHCHECK); it wrote: warming up", c.Message)
 	assert.Less(t, time.Since(began), 2*time.Minute)
 	assert.Contains(t, c.Detail, "warming up")
 }
@@ -287,13 +296,25 @@ func (s *suite) runner(t *testing.T) {
 		message string
 	}{
 		"fails unreported": {"exit 5", "exit code", "the test runner exited with 5, and its report names no failed test"},
-		"killed":           {"echo half way; kill -9 $$", "exit code", "the test runner was killed: exit code 137"},
-		"no directory":     {"true", "report", "the test runner left no JUnit XML: no directory /reports"},
+		"killed":           {"echo half way; kill -9 $$", "exit code", "the test runner was killed: exit code 137: half way"},
+		"says why": {
+			"echo collecting; echo \"PermissionError: [Errno 13] Permission denied: '/reports'\" >&2; exit 1", "exit code",
+			"the test runner exited with 1, and its report names no failed test: PermissionError: [Errno 13] Permission denied: '/reports'",
+		},
+		"another kind of XML": {
+			"mkdir /reports; echo '<coverage/>' >/reports/coverage.xml", "report",
+			"the test runner left no JUnit XML in /reports: coverage.xml has the root element <coverage>",
+		},
+		"cut short": {
+			`mkdir /reports; printf '<testsuite><testcase name="x"/>' >/reports/x.xml`, "report",
+			"/reports/x.xml is no JUnit XML: XML syntax error on line 1: unexpected EOF",
+		},
+		"no directory": {"true", "report", "the test runner left no JUnit XML: no directory /reports"},
 		"no test": {
 			`mkdir /reports; echo '<testsuite name="x"/>' >/reports/x.xml`, "report",
 			"no test ran: there is none in the JUnit XML in /reports",
 		},
-		"no XML": {"mkdir /reports; echo oops >/reports/x.xml", "report", "/reports/x.xml is no JUnit XML: it holds no test suite"},
+		"no XML": {"mkdir /reports; echo oops >/reports/x.xml", "report", "/reports/x.xml is no JUnit XML: it holds no element"},
 		"fails though green": {
 			`mkdir /reports; echo '<testsuite><testcase name="x"/></testsuite>' >/reports/x.xml; exit 1`, "exit code",
 			"the test runner exited with 1, and its report names no failed test",
@@ -314,6 +335,190 @@ func (s *suite) runner(t *testing.T) {
 			assert.Equal(t, tt.message, failure.Failed[0].Message)
 		})
 	}
+}
+
+// small is an app whose only stages are the base image.
+func (s *suite) small(dockerfile string) build.App {
+	return build.App{
+		Client: s.client, Name: "small", BuildArgs: map[string]string{"BASE": s.base},
+		Source: s.client.Directory().WithNewFile("Dockerfile", "ARG BASE\n"+dockerfile),
+	}
+}
+
+// failureIsNotRemembered: a suite that failed runs again in the next session, and one that passed does not.
+func (s *suite) failureIsNotRemembered(t *testing.T) {
+	// A cache volume counts the runs: its content is no part of what an engine remembers a command by.
+	// Each run is a process of its own, as each command is.
+	run := func(name, ends string) (ran string, passed bool) {
+		self, err := os.Executable()
+		require.NoError(t, err)
+		script := "runs=$(cat /count/runs 2>/dev/null || echo 0); runs=$((runs+1)); echo $runs > /count/runs; mkdir -p /reports; " +
+			"echo \"<testsuite><testcase name='run $runs'/></testsuite>\" > /reports/x.xml; " + ends
+		cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestOneRun$", "-test.v")
+		cmd.Env = append(os.Environ(), oneRunName+"="+name, oneRunScript+"="+script, "AKSFLOW_TEST_BASE="+s.base)
+		out, err := cmd.CombinedOutput()
+		found := regexp.MustCompile(`ran as "(run [0-9]+)", passed: (true|false)`).FindStringSubmatch(string(out))
+		require.Len(t, found, 3, "%s: %v", out, err)
+		return found[1], found[2] == "true"
+	}
+	name := rand.Text()
+	number := 0
+	for i := range 3 {
+		ran, passed := run(name, "exit 1")
+		assert.False(t, passed)
+		before := number
+		_, err := fmt.Sscanf(ran, "run %d", &number)
+		require.NoError(t, err)
+		if i > 0 {
+			assert.Equal(t, before+1, number, "it runs once each time")
+		}
+	}
+	name = rand.Text()
+	first, passed := run(name, "true")
+	require.True(t, passed)
+	second, passed := run(name, "true")
+	require.True(t, passed)
+	assert.Equal(t, first, second, "what passed ran again")
+}
+
+// What TestOneRun runs.
+const (
+	oneRunName   = "AKSFLOW_TEST_RUN"
+	oneRunScript = "AKSFLOW_TEST_SCRIPT"
+)
+
+// TestOneRun is not a test of its own: failureIsNotRemembered runs it in other processes.
+func TestOneRun(t *testing.T) {
+	if os.Getenv(oneRunName) == "" {
+		t.Skip("is run by another test")
+	}
+	client, base := connect(t)
+	s := &suite{client: client, base: base}
+	results, err := s.run(t, s.small("FROM $BASE AS test\n"), nil, build.Tests{Unit: &build.Suite{
+		Target: "test", Command: []string{"sh", "-c", os.Getenv(oneRunScript)}, Cache: []string{"/count"},
+		Env: map[string]string{"FOR": os.Getenv(oneRunName)},
+	}})
+	t.Logf("ran as %q, passed: %v", results.Cases()[0].Name, err == nil)
+}
+
+// otherReports: reports in subdirectories, of Node.js and in other charsets count; other XML and old reports do not.
+func (s *suite) otherReports(t *testing.T) {
+	app := s.small("FROM $BASE AS test\nRUN mkdir -p /reports && echo '<testsuite><testcase name=\"stale\"/></testsuite>' > /reports/stale.xml\n")
+	results, err := s.run(t, app, nil, build.Tests{Unit: &build.Suite{Target: "test", Command: []string{"sh", "-c", `
+		mkdir -p /reports/a /reports/b
+		echo '<testsuites><testcase name="node" classname="test"/></testsuites>' > /reports/a/junit.xml
+		echo '<testsuite><testcase name="deep"/></testsuite>' > /reports/b/junit.xml
+		printf '<?xml version="1.0" encoding="ISO-8859-1"?><testsuite><testcase name="caf\351"/></testsuite>' > /reports/latin.xml
+		printf '<testsuite><testcase name="colour"><system-out>\033[31mred</system-out></testcase></testsuite>' > /reports/colour.xml
+		echo '<coverage line-rate="0.9"/>' > /reports/coverage.xml`}}})
+	require.NoError(t, err)
+	var names []string
+	for _, c := range results.Cases() {
+		names = append(names, c.Name)
+	}
+	slices.Sort(names)
+	assert.Equal(t, []string{"café", "colour", "deep", "node"}, names)
+	assert.Equal(t, []string{"unit-a-junit.xml", "unit-b-junit.xml", "unit-colour.xml", "unit-latin.xml"},
+		slices.Sorted(maps.Keys(results.Suites[0].Reports)))
+
+	_, err = s.run(t, app, nil, build.Tests{Unit: &build.Suite{Target: "test", Command: []string{"true"}}})
+	assert.Contains(t, fails(t, err)["unit: runner.report"].Message, "was there before it ran (stale.xml)")
+}
+
+// cacheAndSecrets: a user without privileges may write to a cache, and a secret reaches the tests and nothing else.
+func (s *suite) cacheAndSecrets(t *testing.T) {
+	secret := "s3cr3t" + rand.Text()
+	results, err := s.run(t, s.small("FROM $BASE AS test\nUSER 1234\n"), nil, build.Tests{Unit: &build.Suite{
+		Target: "test", Reports: "/tmp/reports", Cache: []string{"/var/cache/mine"},
+		Env:     map[string]string{"FOR": rand.Text()},
+		Secrets: map[string]*dagger.Secret{"TOKEN": s.client.SetSecret("token", secret)},
+		Command: []string{"sh", "-c", `set -e; touch /var/cache/mine/file; echo "token $TOKEN, mark ${AKSFLOW_PROCESS:-none}"; test ${#TOKEN} = 32
+			mkdir /tmp/reports; echo '<testsuite><testcase name="x"/></testsuite>' > /tmp/reports/x.xml`},
+	}})
+	require.NoError(t, err, "%+v", results)
+	assert.Equal(t, "token ***, mark none\n", results.Suites[0].Output)
+}
+
+// client is a stage whose command asks APP_URL and prints the answer's first line as its report.
+const client = "FROM $BASE AS client\nCMD [\"bash\", \"-euc\", \"host=${APP_URL#http://}; read line < /dev/tcp/${host/:/\\/}; mkdir /reports; " +
+	"echo \\\"<testsuite><testcase name='$line'/></testsuite>\\\" > /reports/x.xml\"]\n"
+
+// answering is a CMD that answers connections to a port with a line.
+func answering(port int, line string) string {
+	return fmt.Sprintf("CMD [\"perl\", \"-MIO::Socket::INET\", \"-e\", \"$s = IO::Socket::INET->new(Listen => 5, LocalPort => %d, ReuseAddr => 1) or die; while ($c = $s->accept) { print $c qq(%s\\n); close $c }\"]\n", port, line)
+}
+
+// portOfTheImage: the one port that the image exposes is where it is called.
+func (s *suite) portOfTheImage(t *testing.T) {
+	results, err := s.run(t, s.small(client+"FROM $BASE\nEXPOSE 8000\n"+answering(8000, "here")), nil,
+		build.Tests{Integration: &build.Suite{Target: "client"}})
+	require.NoError(t, err)
+	assert.Equal(t, "here", results.Cases()[0].Name)
+	_, err = s.run(t, s.small(client+"FROM $BASE\nEXPOSE 8000 9000\n"+answering(8000, "here")), nil,
+		build.Tests{Integration: &build.Suite{Target: "client"}})
+	assert.ErrorContains(t, err, "the image exposes several ports (8000, 9000): name the one that the tests call with test.app.port")
+}
+
+// dyingService: a service that ends while the tests run is named, with what it wrote.
+func (s *suite) dyingService(t *testing.T) {
+	if os.Getenv("AKSFLOW_ENGINE") == engine.Dagger {
+		t.Skip("a Dagger engine lets the tests run on without the service")
+	}
+	_, err := s.run(t, s.small(`FROM $BASE AS client
+CMD ["bash", "-c", "echo die > /dev/tcp/db/5000; sleep 60"]
+FROM $BASE AS db
+EXPOSE 5000
+CMD ["perl", "-MIO::Socket::INET", "-e", "$s = IO::Socket::INET->new(Listen => 5, LocalPort => 5000) or die; while ($c = $s->accept) { $l = <$c> // ''; die 'out of memory' if $l =~ /die/ }"]
+FROM $BASE
+`+answering(8080, "here")), nil, build.Tests{
+		Integration: &build.Suite{Target: "client", Env: map[string]string{"FOR": rand.Text()}},
+		Services:    []build.Service{{Name: "db", Target: "db"}},
+	})
+	assert.Contains(t, fails(t, err)["integration: services.db runs"].Message, "db ended while the tests ran")
+	assert.ErrorContains(t, err, "out of memory")
+}
+
+// healthcheck: the tests start when the service is healthy, not when its port answers.
+func (s *suite) healthcheck(t *testing.T) {
+	results, err := s.run(t, s.small(client+`FROM $BASE
+ENV FOR=`+rand.Text()+`
+EXPOSE 8080
+HEALTHCHECK --interval=500ms --start-period=1s --retries=60 CMD test -e /tmp/ready
+CMD ["bash", "-c", "(sleep 4; touch /tmp/ready) & exec perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 5, LocalPort => 8080) or die; while ($c = $s->accept) { print $c -e q(/tmp/ready) ? qq(ready\\n) : qq(early\\n); close $c }'"]
+`), nil, build.Tests{Integration: &build.Suite{Target: "client"}})
+	require.NoError(t, err)
+	assert.Equal(t, "ready", results.Cases()[0].Name)
+}
+
+// startTimeout: each service may have its own time.
+func (s *suite) startTimeout(t *testing.T) {
+	slow := `FROM $BASE AS slow
+ENV FOR=` + rand.Text() + `
+EXPOSE 7000
+CMD ["bash", "-c", "sleep 6; exec perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 5, LocalPort => 7000) or die; sleep 600'"]
+FROM $BASE
+` + answering(8080, "here")
+	tests := build.Tests{
+		Integration:  &build.Suite{Target: "client"},
+		Services:     []build.Service{{Name: "slow", Target: "slow", StartTimeout: time.Minute}},
+		StartTimeout: 2 * time.Second,
+	}
+	_, err := s.run(t, s.small(client+slow), nil, tests)
+	require.NoError(t, err)
+	tests.Services[0].StartTimeout = 0
+	tests.Services[0].Env = map[string]string{"OTHER": "1"}
+	tests.Services[0].Args = []string{"sleep", "600"}
+	_, err = s.run(t, s.small(client+slow), nil, tests)
+	assert.Contains(t, fails(t, err)["integration: services.slow starts"].Message, "slow was not ready within 2s")
+}
+
+// emptyArgument: an empty build argument is passed, in place of the Dockerfile's default.
+func (s *suite) emptyArgument(t *testing.T) {
+	app := s.small("FROM $BASE\nARG SUFFIX=default\nRUN echo \"<$SUFFIX>\" > /seen\n")
+	app.BuildArgs["SUFFIX"] = ""
+	seen, err := app.Build().File("/seen").Contents(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "<>\n", seen)
 }
 
 func (s *suite) doesNotBuild(t *testing.T) {

@@ -5,6 +5,7 @@
 package build
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -78,6 +79,9 @@ func New(cfg *config.Config, in Inputs) App {
 	args := commitArgs(declaredArgs(in.Dockerfile), in.Source)
 	maps.Copy(args, cfg.Build.Args)
 	maps.Copy(args, in.Args)
+	if !bytes.Contains(in.Dockerfile, []byte("type=ssh")) {
+		in.SSH = nil // so that the graph is the same with and without an agent
+	}
 	return App{
 		Client:     in.Client,
 		Name:       cfg.App,

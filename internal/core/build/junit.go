@@ -1,24 +1,51 @@
 package build
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
+	"fmt"
+	"io"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/joshdk/go-junit"
+	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/unicode"
 )
 
-// parse reads the tests of a JUnit XML file, of whatever depth of suites.
+// notJUnit is the error of an XML file that is something else, such as a coverage report.
+type notJUnit struct{ root string } // the root element's name
+
+func (n *notJUnit) Error() string { return fmt.Sprintf("its root element is <%s>", n.root) }
+
+// parse reads the tests of a JUnit XML file, of whatever depth of suites. The error is a [notJUnit] for another kind of
+// XML.
 func parse(suite string, data []byte) ([]Case, error) {
-	suites, err := junit.Ingest(data)
+	text, err := readable(data)
 	if err != nil {
 		return nil, err
 	}
-	if len(suites) == 0 {
-		return nil, errors.New("it holds no test suite")
+	root, start, err := rootElement(text)
+	switch {
+	case err != nil:
+		return nil, err
+	case root != "testsuites" && root != "testsuite":
+		return nil, &notJUnit{root}
+	}
+	// Node.js puts tests right below the root, where the library looks for suites only.
+	if tail, ok := bytes.CutPrefix(text[start:], []byte("<testsuites")); ok {
+		text = slices.Concat(text[:start], []byte("<testsuite"), tail)
+		if end := bytes.LastIndex(text, []byte("</testsuites")); end >= 0 {
+			text = slices.Concat(text[:end], []byte("</testsuite"), text[end+len("</testsuites"):])
+		}
+	}
+	suites, err := junit.Ingest(text)
+	if err != nil {
+		return nil, err
 	}
 	var cases []Case
 	var walk func([]junit.Suite)
@@ -26,22 +53,7 @@ func parse(suite string, data []byte) ([]Case, error) {
 		for _, s := range suites {
 			walk(s.Suites)
 			for _, t := range s.Tests {
-				c := Case{
-					Suite:   suite,
-					Class:   t.Classname,
-					Name:    t.Name,
-					Status:  Status(t.Status),
-					Message: firstLine(t.Message),
-					Elapsed: t.Duration,
-				}
-				if t.Error != nil {
-					c.Detail = t.Error.Error()
-				}
-				if c.Message == "" {
-					c.Message = firstLine(c.Detail)
-				}
-				c.File, c.Line = place(c.Detail)
-				cases = append(cases, c)
+				cases = append(cases, newCase(suite, t))
 			}
 		}
 	}
@@ -49,11 +61,124 @@ func parse(suite string, data []byte) ([]Case, error) {
 	return cases, nil
 }
 
-// traceLine is how pytest, Go, Node.js and compilers name a place in what they print of a failure.
+// notRun are the values of the attributes status and result with which runners, GoogleTest for one, mark tests that they
+// left out.
+var notRun = []string{"notrun", "disabled", "suppressed", "skipped", "ignored"}
+
+func newCase(suite string, t junit.Test) Case {
+	c := Case{
+		Suite:   suite,
+		Class:   t.Classname,
+		Name:    t.Name,
+		Status:  Status(t.Status),
+		Message: firstLine(t.Message),
+		Elapsed: t.Duration,
+	}
+	for _, attribute := range []string{"status", "result"} {
+		if c.Status == Passed && slices.Contains(notRun, strings.ToLower(t.Properties[attribute])) {
+			c.Status = Skipped
+		}
+	}
+	if t.Error != nil {
+		c.Detail = t.Error.Error()
+	}
+	if c.Message == "" {
+		c.Message = firstLine(c.Detail)
+	}
+	c.File, c.Line = place(c.Detail)
+	return c
+}
+
+// rootElement returns the name of the root element and where its tag starts. It reads all of the text, so its error is
+// that of a report that is cut short.
+func rootElement(text []byte) (name string, start int, err error) {
+	dec := xml.NewDecoder(bytes.NewReader(text))
+	for {
+		at := int(dec.InputOffset())
+		token, err := dec.Token()
+		switch {
+		case errors.Is(err, io.EOF) && name == "":
+			return "", 0, errors.New("it holds no element")
+		case errors.Is(err, io.EOF):
+			return name, start, nil
+		case err != nil:
+			return "", 0, err
+		}
+		if element, ok := token.(xml.StartElement); ok && name == "" {
+			name, start = element.Name.Local, at
+		}
+	}
+}
+
+var (
+	declaration = regexp.MustCompile(`^\s*<\?xml[^>]*?\?>`)
+	encodingOf  = regexp.MustCompile(`encoding\s*=\s*["']([^"']+)["']`)
+	reference   = regexp.MustCompile(`&#(x[0-9A-Fa-f]+|[0-9]+);`)
+)
+
+// readable returns the text of an XML file in UTF-8, without its declaration and with characters only that XML allows:
+// runners copy what a test printed, escape sequences too, and strict readers refuse the whole file for one of them.
+func readable(data []byte) ([]byte, error) {
+	if bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}) {
+		decoded, err := unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder().Bytes(data)
+		if err != nil {
+			return nil, err
+		}
+		data = decoded
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	declared := declaration.Find(data)
+	data = data[len(declared):]
+	// Programs that hold the text in memory declare UTF-16 and then write UTF-8.
+	if m := encodingOf.FindSubmatch(declared); m != nil && !strings.HasPrefix(strings.ToLower(string(m[1])), "utf") {
+		encoding, err := htmlindex.Get(string(m[1]))
+		if err != nil {
+			return nil, fmt.Errorf("its encoding %q is not known", m[1])
+		}
+		if data, err = encoding.NewDecoder().Bytes(data); err != nil {
+			return nil, fmt.Errorf("its encoding is not the %s that it declares: %w", m[1], err)
+		}
+	}
+	data = bytes.Map(func(r rune) rune {
+		if allowed(r) {
+			return r
+		}
+		return '\ufffd'
+	}, data)
+	return reference.ReplaceAllFunc(data, func(ref []byte) []byte {
+		number, base := string(ref[2:len(ref)-1]), 10
+		if hex, ok := strings.CutPrefix(number, "x"); ok {
+			number, base = hex, 16
+		}
+		if n, err := strconv.ParseInt(number, base, 32); err != nil || !allowed(rune(n)) {
+			return []byte("\ufffd")
+		}
+		return ref
+	}), nil
+}
+
+// allowed reports whether XML 1.0 allows a character: https://www.w3.org/TR/xml/#charsets
+func allowed(r rune) bool {
+	return r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r <= 0xd7ff || r >= 0xe000 && r <= 0xfffd || r >= 0x10000 && r <= 0x10ffff
+}
+
+// portable returns a report as any reader takes it: unchanged if it is, else as readable UTF-8.
+func portable(data []byte) []byte {
+	text, err := readable(data)
+	if err != nil || bytes.HasSuffix(data, text) && !encodingOf.Match(declaration.Find(data)) {
+		return data
+	}
+	if bytes.HasSuffix(data, text) && bytes.Contains(bytes.ToLower(declaration.Find(data)), []byte("utf-8")) {
+		return data
+	}
+	return append([]byte(`<?xml version="1.0" encoding="UTF-8"?>`), text...)
+}
+
+// traceLine matches a place as pytest, Go, Node.js and compilers print it.
 var traceLine = regexp.MustCompile(`(?m)^\s*([^\s:]+):([0-9]+):`)
 
-// place finds where a test failed: the innermost place in its trace that is the project's own and not a library's. The
-// attributes that some runners write are no help: they name the test's first line, counted from 0 or from 1.
+// place finds where a test failed: the innermost place in its trace that belongs to the project and not to a library.
+// The attributes that some runners write do not help: they name the test's first line, counted from 0 or from 1.
 func place(trace string) (file string, line int) {
 	for _, m := range slices.Backward(traceLine.FindAllStringSubmatch(trace, -1)) {
 		if n, err := strconv.Atoi(m[2]); err == nil && filepath.IsLocal(m[1]) {

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"encoding/xml"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -42,12 +43,38 @@ tests/test_app.py:31: AssertionError</failure></testcase>
 			xml:  `<testsuite><testcase name="x"><failure>` + "\n  app_test.go:7: got 1\n  more</failure></testcase></testsuite>",
 			want: []Case{{Name: "x", Status: Failed, Message: "app_test.go:7: got 1", Detail: "\n  app_test.go:7: got 1\n  more", File: "app_test.go", Line: 7}},
 		},
-		"empty suite":  {xml: `<testsuites><testsuite name="pytest" tests="0"/></testsuites>`},
-		"no suite":     {xml: `<html/>`, err: "it holds no test suite"},
-		"not XML":      {xml: `{"tests": 3}`, err: "it holds no test suite"},
-		"nothing":      {xml: "", err: "it holds no test suite"},
-		"cut in half":  {xml: `<testsuite><testcase name="x">`, err: "closed by"},
-		"other closes": {xml: `<testsuite></testcase>`, err: "closed by"},
+		"empty suite": {xml: `<testsuites><testsuite name="pytest" tests="0"/></testsuites>`},
+		"Node.js": {
+			xml: `<?xml version="1.0" encoding="utf-8"?>
+<testsuites>
+	<testcase name="arithmetic still works" time="0.004550" classname="test"/>
+	<testsuite name="inner"><testcase name="inside" classname="test"><failure message="no"/></testcase></testsuite>
+	<!-- tests 1 -->
+</testsuites>`,
+			want: []Case{
+				{Class: "test", Name: "inside", Status: Failed, Message: "no", Detail: "no"},
+				{Class: "test", Name: "arithmetic still works", Status: Passed, Elapsed: 4_550_000},
+			},
+		},
+		"GoogleTest": {
+			xml:  `<testsuites><testsuite name="S"><testcase name="a" status="run" result="completed"/><testcase name="b" status="notrun" result="suppressed"/></testsuite></testsuites>`,
+			want: []Case{{Name: "a", Status: Passed}, {Name: "b", Status: Skipped}},
+		},
+		"illegal characters": {
+			xml:  "<testsuite><testcase name='a\x1b[31mb&#27;c&#x1B;d\xff'/></testsuite>",
+			want: []Case{{Name: "a\ufffd[31mb\ufffdc\ufffdd\ufffd", Status: Passed}},
+		},
+		"ISO-8859-1":      {xml: "<?xml version='1.0' encoding='ISO-8859-1'?><testsuite><testcase name='caf\xe9'/></testsuite>", want: []Case{{Name: "café", Status: Passed}}},
+		"UTF-16":          {xml: "\xff\xfe<\x00t\x00e\x00s\x00t\x00s\x00u\x00i\x00t\x00e\x00/\x00>\x00"},
+		"UTF-8 with BOM":  {xml: "\ufeff<testsuite><testcase name='x'/></testsuite>", want: []Case{{Name: "x", Status: Passed}}},
+		"declared UTF-16": {xml: "<?xml version='1.0' encoding='utf-16'?><testsuite><testcase name='x'/></testsuite>", want: []Case{{Name: "x", Status: Passed}}},
+		"odd encoding":    {xml: "<?xml version='1.0' encoding='klingon'?><testsuite/>", err: `its encoding "klingon" is not known`},
+		"coverage":        {xml: `<?xml version="1.0" ?><!DOCTYPE coverage SYSTEM "x.dtd"><coverage/>`, err: "its root element is <coverage>"},
+		"no suite":        {xml: `<html/>`, err: "its root element is <html>"},
+		"not XML":         {xml: `{"tests": 3}`, err: "it holds no element"},
+		"nothing":         {xml: "", err: "it holds no element"},
+		"cut in half":     {xml: `<testsuite><testcase name="x">`, err: "unexpected EOF"},
+		"other closes":    {xml: `<testsuite></testcase>`, err: "closed by"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -112,6 +139,38 @@ func FuzzParse(f *testing.F) {
 		for _, c := range cases {
 			assert.NotContains(t, c.Message, "\n")
 			assert.Contains(t, []Status{Passed, Skipped, Failed, Error}, c.Status)
+		}
+	})
+}
+
+// A report is left as it is unless strict readers would refuse it.
+func TestPortable(t *testing.T) {
+	for _, good := range []string{
+		"<testsuite/>", `<?xml version="1.0"?><testsuite/>`, `<?xml version="1.0" encoding="UTF-8"?>` + "\n<testsuite name='é'/>\n", "not XML",
+	} {
+		assert.Equal(t, good, string(portable([]byte(good))))
+	}
+	for _, odd := range []string{
+		"<testsuite name='\x1b'/>", "<?xml version='1.0' encoding='ISO-8859-1'?><testsuite name='\xe9'/>",
+		"<?xml version='1.0' encoding='utf-16'?><testsuite/>", "<testsuite name='&#0;'/>",
+	} {
+		var document struct {
+			XMLName xml.Name `xml:"testsuite"`
+		}
+		assert.NoError(t, xml.Unmarshal(portable([]byte(odd)), &document), "%q", odd)
+	}
+}
+
+// Whatever a runner writes is read or refused.
+func FuzzPortable(f *testing.F) {
+	f.Add([]byte("<testsuites><testcase name='a'/></testsuites>"))
+	f.Add([]byte("<?xml version='1.0' encoding='utf-16'?><testsuite><testcase/></testsuite>"))
+	f.Add([]byte("\xff\xfe<\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		cases, err := parse(Unit, data)
+		if again, againErr := parse(Unit, portable(data)); err == nil {
+			require.NoError(t, againErr)
+			assert.Equal(t, cases, again)
 		}
 	})
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/google/renameio/v2/maybe"
 )
 
-// Results is what the tests said, also when they failed.
+// Results is the outcome of the tests, also when they failed.
 type Results struct {
 	// Suites that were asked for, unit tests first.
 	Suites []SuiteResult
 }
 
-// SuiteResult is what one suite said.
+// SuiteResult is the outcome of one suite.
 type SuiteResult struct {
 	// Name is Unit or Integration.
 	Name string
@@ -102,11 +102,14 @@ func (r *Results) Summary() string {
 	return strings.Join(parts, ", ")
 }
 
-// Write puts all reports into dir, which is made if need be, and returns their paths. A file is there whole or not at
-// all.
+// Write puts all reports into dir, which is made if need be, and returns their paths. The reports of an earlier run are
+// removed: the XML files whose names are a suite's or begin with it and a dash. Each file appears complete.
 func (r *Results) Write(dir string) (paths []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the directory for test reports: %w", err)
+	}
+	if err := removeReports(dir); err != nil {
+		return nil, fmt.Errorf("removing the test reports of an earlier run: %w", err)
 	}
 	for _, s := range r.Suites {
 		for _, name := range slices.Sorted(maps.Keys(s.Reports)) {
@@ -120,7 +123,25 @@ func (r *Results) Write(dir string) (paths []string, err error) {
 	return paths, nil
 }
 
-// TestFailure is the error of tests that ran and said no, and of an app or a service that did not start for them.
+func removeReports(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		stem, isXML := strings.CutSuffix(e.Name(), ".xml")
+		suite, _, _ := strings.Cut(stem, "-")
+		if !isXML || e.IsDir() || suite != Unit && suite != Integration {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestFailure is the error of tests that failed, and of an app or a service that was not up for them.
 type TestFailure struct {
 	// Failed is not empty.
 	Failed []Case
@@ -128,8 +149,11 @@ type TestFailure struct {
 	Total int
 }
 
-// named bounds how many tests an error lists; the reports have all.
-const named = 20
+// Bounds of what an error says; the reports have all.
+const (
+	named      = 20 // tests
+	shownLines = 20 // of the output of a runner or a service that ended
+)
 
 // Error names the failed tests, one a line, each with where it stands and why it failed.
 func (f *TestFailure) Error() string {
@@ -146,6 +170,12 @@ func (f *TestFailure) Error() string {
 		}
 		if c.Message != "" {
 			fmt.Fprintf(&b, ": %s", c.Message)
+		}
+		if c.Class == runnerClass || c.Class == servicesClass {
+			// Nobody wrote a report of these: what was printed is all that says why.
+			for line := range strings.Lines(lastLines(c.Detail, shownLines)) {
+				fmt.Fprintf(&b, "\n    | %s", strings.TrimRight(line, "\r\n"))
+			}
 		}
 	}
 	return b.String()

@@ -52,7 +52,9 @@ func TestWrite(t *testing.T) {
 		{Name: Integration, Reports: map[string][]byte{"integration.xml": []byte("<i/>")}},
 	}}
 	require.NoError(t, os.MkdirAll(dir, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "unit.xml"), []byte("of the run before"), 0o600))
+	for _, name := range []string{"unit.xml", "unit-old.xml", "integration-old.xml", "unitary.xml", "coverage.xml", "unit.txt"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("of the run before"), 0o600))
+	}
 	for range 2 {
 		paths, err := r.Write(dir)
 		require.NoError(t, err)
@@ -63,7 +65,12 @@ func TestWrite(t *testing.T) {
 	assert.Equal(t, "<u/>", string(got))
 	files, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	assert.Len(t, files, 3, "temporary files are left")
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	assert.Equal(t, []string{"coverage.xml", "integration.xml", "unit-more.xml", "unit.txt", "unit.xml", "unitary.xml"}, names,
+		"reports of an earlier run, or temporary files, are left, or another's file is gone")
 
 	_, err = r.Write(filepath.Join(dir, "unit.xml"))
 	assert.ErrorContains(t, err, "making the directory for test reports")

@@ -2,11 +2,14 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"maps"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
 
@@ -61,11 +64,7 @@ func (c *Config) check() error {
 	}
 	k.local([]any{"build", "context"}, c.Build.Context)
 	k.local([]any{"build", "dockerfile"}, c.Build.Dockerfile)
-	for _, name := range slices.Sorted(maps.Keys(c.Build.Secrets)) {
-		if s := c.Build.Secrets[name]; (s.Env == "") == (s.File == "") {
-			k.errorf([]any{"build", "secrets", name}, "want either env or file")
-		}
-	}
+	k.secrets(c.Build.Secrets, "build")
 	c.checkTest(k)
 	for _, name := range c.Names() {
 		at := []any{"environments", name}
@@ -80,10 +79,21 @@ func (c *Config) check() error {
 
 func (c *Config) checkTest(k *checker) {
 	for name, suite := range map[string]*Suite{"unit": c.Test.Unit, "integration": c.Test.Integration} {
-		if suite != nil && suite.Target == "" {
+		if suite == nil {
+			continue
+		}
+		if suite.Target == "" {
 			k.errorf([]any{"test", name, "target"}, "missing: name the Dockerfile stage that runs these tests")
 		}
+		for i, dir := range suite.Cache {
+			if !path.IsAbs(dir) {
+				k.errorf([]any{"test", name, "cache", i}, "%q: want the absolute path of a directory in the container, such as /root/.cache/pip", dir)
+			}
+		}
+		k.secrets(suite.Secrets, "test", name)
 	}
+	k.secrets(c.Test.App.Secrets, "test", "app")
+	k.positive(c.Test.App.StartTimeout, "test", "app", "startTimeout")
 	seen := map[string]bool{}
 	for i, s := range c.Test.Services {
 		at := []any{"test", "services", i}
@@ -97,7 +107,50 @@ func (c *Config) checkTest(k *checker) {
 		if (s.Image == "") == (s.Target == "") {
 			k.errorf(at, "want either image, a reference, or target, a stage of the Dockerfile")
 		}
+		k.secrets(s.Secrets, at...)
+		k.positive(s.StartTimeout, append(at, "startTimeout")...)
 	}
+	if _, err := c.Test.Secrets(); err != nil {
+		k.errs = append(k.errs, err)
+	}
+}
+
+// secrets checks the sources of secrets, which stand in the key secrets of the value at a path.
+func (c *checker) secrets(secrets map[string]Secret, at ...any) {
+	for _, name := range slices.Sorted(maps.Keys(secrets)) {
+		if s := secrets[name]; (s.Env == "") == (s.File == "") {
+			c.errorf(slices.Concat(at, []any{"secrets", name}), "want either env or file")
+		}
+	}
+}
+
+func (c *checker) positive(d time.Duration, at ...any) {
+	if d < 0 {
+		c.errorf(at, "%v: want a time such as 90s", d)
+	}
+}
+
+// Secrets are those of the suites, the app and the services, by name. Two of one name have to be the same.
+func (t Test) Secrets() (map[string]Secret, error) {
+	all := map[string]Secret{}
+	parts := []map[string]Secret{t.App.Secrets}
+	for _, s := range []*Suite{t.Unit, t.Integration} {
+		if s != nil {
+			parts = append(parts, s.Secrets)
+		}
+	}
+	for _, s := range t.Services {
+		parts = append(parts, s.Secrets)
+	}
+	for _, part := range parts {
+		for _, name := range slices.Sorted(maps.Keys(part)) {
+			if other, there := all[name]; there && other != part[name] {
+				return nil, fmt.Errorf("test: two secrets are named %s and come from different places: give each its own name", name)
+			}
+			all[name] = part[name]
+		}
+	}
+	return all, nil
 }
 
 func (e *Environment) check(k *checker, at []any) {

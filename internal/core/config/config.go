@@ -56,8 +56,8 @@ type Build struct {
 	Target string `yaml:"target"`
 	// Platform is what the image is built for, such as linux/arm64. Empty: the engine's own.
 	Platform string `yaml:"platform"`
-	// Args are the values of the Dockerfile's ARG instructions; variables are expanded. REVISION and SOURCE_DATE_EPOCH
-	// are set from git unless they stand here.
+	// Args are the values of the Dockerfile's ARG instructions; variables are expanded. A Dockerfile that declares ARG
+	// REVISION or ARG SOURCE_DATE_EPOCH gets the commit's hash or time unless they stand here.
 	Args map[string]string `yaml:"args"`
 	// Secrets are what RUN --mount=type=secret,id=NAME sees.
 	Secrets map[string]Secret `yaml:"secrets"`
@@ -77,21 +77,32 @@ type Test struct {
 	App TestApp `yaml:"app"`
 	// Services run beside it.
 	Services []Service `yaml:"services"`
+
+	// Warnings are what Expand noticed: values that look like secrets and would become public.
+	Warnings []string `yaml:"-"`
 }
 
 // Suite is a stage of the Dockerfile that runs tests and writes JUnit XML.
 type Suite struct {
-	Target  string            `yaml:"target"`
-	Command []string          `yaml:"command"` // empty: the stage's own
-	Reports string            `yaml:"reports"` // directory in the container; empty: /reports
-	Env     map[string]string `yaml:"env"`
+	Target  string   `yaml:"target"`
+	Command []string `yaml:"command"` // empty: the stage's own
+	Reports string   `yaml:"reports"` // directory in the container; empty: /reports
+	// Env is public: results are remembered under it. Variables are expanded.
+	Env map[string]string `yaml:"env"`
+	// Secrets are set beside Env, under their names. Their values enter no key and no log.
+	Secrets map[string]Secret `yaml:"secrets"`
+	// Cache lists directories in the container that keep their content from run to run, such as /root/.cache/pip.
+	Cache []string `yaml:"cache"`
 }
 
 // TestApp is how the image under test runs.
 type TestApp struct {
-	Name string            `yaml:"name"` // the host name by which the tests reach it; empty: app
-	Port int               `yaml:"port"` // TCP; 0: 8080
-	Env  map[string]string `yaml:"env"`
+	Name    string            `yaml:"name"`    // the host name by which the tests reach it; empty: app
+	Port    int               `yaml:"port"`    // TCP; 0: the one that the image exposes or, if it exposes none, 8080
+	Env     map[string]string `yaml:"env"`     // as that of a Suite
+	Secrets map[string]Secret `yaml:"secrets"` // as those of a Suite
+	// StartTimeout is how long it may take until it is ready, such as 2m. 0: one minute.
+	StartTimeout time.Duration `yaml:"startTimeout"`
 }
 
 // Service is a server that the integration tests need. Image or Target is set.
@@ -100,8 +111,12 @@ type Service struct {
 	Image  string            `yaml:"image"`  // a reference; variables are expanded
 	Target string            `yaml:"target"` // a stage of the Dockerfile
 	Args   []string          `yaml:"args"`
-	Env    map[string]string `yaml:"env"`
-	Ports  []int             `yaml:"ports"` // TCP ports that must answer, beside those that the image exposes
+	Env    map[string]string `yaml:"env"` // as that of a Suite
+	// Secrets are as those of a Suite.
+	Secrets map[string]Secret `yaml:"secrets"`
+	Ports   []int             `yaml:"ports"` // TCP ports that must answer, beside those that the image exposes
+	// StartTimeout is how long it may take until it is ready, such as 2m. 0: one minute.
+	StartTimeout time.Duration `yaml:"startTimeout"`
 }
 
 // Environment is a place that the app is delivered to.

@@ -166,3 +166,54 @@ func TestImageKeys(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 }
+
+// The environment of tests is expanded, and it is public.
+func TestExpandOfTests(t *testing.T) {
+	c, err := Parse("aksflow.yaml", []byte(`app: vote
+test:
+  unit: {target: t, env: {A: "${VALUE}", B: "${NONE:-default}", C: plain}}
+  app: {env: {DB: "${DB_PASSWORD}"}, startTimeout: 2m}
+  services: [{name: s, image: i, env: {PASSWORD: "${VALUE}"}}]
+`))
+	require.NoError(t, err)
+	assert.Equal(t, 2*time.Minute, c.Test.App.StartTimeout)
+	values := map[string]string{"VALUE": "value", "DB_PASSWORD": "hunter2"}
+	out, err := c.Expand("", func(name string) (string, bool) { v, ok := values[name]; return v, ok })
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"A": "value", "B": "default", "C": "plain"}, out.Test.Unit.Env)
+	assert.Equal(t, "${VALUE}", c.Test.Unit.Env["A"], "the original stays")
+	assert.Equal(t, "value", out.Test.Services[0].Env["PASSWORD"])
+	require.Len(t, out.Test.Warnings, 2)
+	assert.Contains(t, out.Test.Warnings[0], "aksflow.yaml:4:19: test.app.env.DB: the value of DB_PASSWORD is public here")
+	assert.Contains(t, out.Test.Warnings[0], "secrets: {DB: {env: DB_PASSWORD}}")
+	assert.Contains(t, out.Test.Warnings[1], "test.services[0].env.PASSWORD")
+
+	needed, err := Parse("aksflow.yaml", []byte("app: vote\ntest: {app: {env: {A: \"${NONE:?set it}\"}}}\n"))
+	require.NoError(t, err)
+	_, err = needed.Expand("", func(string) (string, bool) { return "", false })
+	assert.ErrorContains(t, err, "test.app.env.A: ")
+	assert.ErrorContains(t, err, "set it")
+}
+
+func TestSecretsOfTests(t *testing.T) {
+	c, err := Parse("aksflow.yaml", []byte(`app: vote
+test:
+  unit: {target: t, secrets: {TOKEN: {env: T}}, cache: [/root/.cache]}
+  app: {secrets: {KEY: {file: f}}}
+  services: [{name: s, image: i, secrets: {TOKEN: {env: T}}, startTimeout: 90s}]
+`))
+	require.NoError(t, err)
+	secrets, err := c.Test.Secrets()
+	require.NoError(t, err)
+	assert.Equal(t, map[string]Secret{"TOKEN": {Env: "T"}, "KEY": {File: "f"}}, secrets)
+	for text, want := range map[string]string{
+		"unit: {target: t, secrets: {A: {}}}":                                      "test.unit.secrets.A: want either env or file",
+		"unit: {target: t, cache: [relative]}":                                     `test.unit.cache[0]: "relative": want the absolute path`,
+		"app: {startTimeout: -1s}":                                                 "test.app.startTimeout: -1s: want a time such as 90s",
+		"app: {startTimeout: soon}":                                                `test.app.startTimeout: want`,
+		"unit: {target: t, secrets: {A: {env: X}}}, app: {secrets: {A: {env: Y}}}": "two secrets are named A",
+	} {
+		_, err := Parse("aksflow.yaml", []byte("app: vote\ntest: {"+text+"}\n"))
+		assert.ErrorContains(t, err, want)
+	}
+}

@@ -2,6 +2,8 @@ package config
 
 import (
 	"maps"
+	"regexp"
+	"slices"
 
 	"github.com/compose-spec/compose-go/v2/template"
 
@@ -45,18 +47,60 @@ func (c *Config) Expand(environment string, lookup Lookup) (*Config, error) {
 	for name, value := range out.Build.Args {
 		out.Build.Args[name] = x.expand(value, "build", "args", name)
 	}
-	out.Test.Services = append([]Service(nil), c.Test.Services...)
-	for i := range out.Test.Services {
-		s := &out.Test.Services[i]
-		s.Image = x.expand(s.Image, "test", "services", i, "image")
-	}
+	out.Test = x.test(c.Test)
 	return &out, fault.Usage(x.err)
 }
 
 type expander struct {
-	doc    *document
-	lookup Lookup
-	err    error // the first one
+	doc      *document
+	lookup   Lookup
+	err      error // the first one
+	warnings []string
+}
+
+// test returns t with its variables replaced.
+func (x *expander) test(t Test) Test {
+	suite := func(s *Suite, name string) *Suite {
+		if s == nil {
+			return nil
+		}
+		expanded := *s
+		expanded.Env = x.env(s.Env, "test", name)
+		return &expanded
+	}
+	t.Unit, t.Integration = suite(t.Unit, "unit"), suite(t.Integration, "integration")
+	t.App.Env = x.env(t.App.Env, "test", "app")
+	t.Services = slices.Clone(t.Services)
+	for i := range t.Services {
+		s := &t.Services[i]
+		s.Image = x.expand(s.Image, "test", "services", i, "image")
+		s.Env = x.env(s.Env, "test", "services", i)
+	}
+	t.Warnings = x.warnings
+	return t
+}
+
+// looksSecret matches names that people give to variables with secrets in them.
+var looksSecret = regexp.MustCompile(`(?i)(^|_)(password|passwd|pwd|secret|token|api_?key|private_?key|credentials?)(_|$)`)
+
+// env replaces the variables of an environment for tests. It warns of values from variables whose names look secret,
+// because these values are public: results are remembered under them, and they stand in the image's configuration.
+func (x *expander) env(env map[string]string, at ...any) map[string]string {
+	if env == nil {
+		return nil
+	}
+	out := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		path := append(slices.Clone(at), "env", name)
+		out[name] = x.expand(env[name], path...)
+		for _, used := range slices.Sorted(maps.Keys(template.ExtractVariables(map[string]any{"v": env[name]}, template.DefaultPattern))) {
+			if looksSecret.MatchString(used) || looksSecret.MatchString(name) {
+				x.warnings = append(x.warnings, x.doc.errorf(path,
+					"the value of %s is public here and may be kept in caches: if it is a secret, name it under secrets in place of env (secrets: {%s: {env: %s}})", used, name, used).Error())
+			}
+		}
+	}
+	return out
 }
 
 func (x *expander) expand(value string, path ...any) string {

@@ -117,6 +117,7 @@ func join(path []any, step any) []any { return append(slices.Clip(path), step) }
 
 var kinds = map[reflect.Kind]string{
 	reflect.String: "text", reflect.Int: "a whole number", reflect.Bool: "true or false",
+	reflect.Int64: "a time such as 90s", // time.Duration
 }
 
 // found says what stands there instead.

@@ -126,6 +126,15 @@ func (r *rig) cache(t *testing.T) {
 		assert.Equal(t, "kept\n", out, "in another session")
 	})
 
+	t.Run("VolumesMayHaveAnOwner", func(t *testing.T) {
+		t.Parallel()
+		out, err := r.fresh().WithUser("nobody").
+			WithMountedCache("/v", r.CacheVolume(nonce()), dagger.ContainerWithMountedCacheOpts{Owner: "nobody"}).
+			WithExec(bash("echo kept > /v/file; stat -c %U /v/file")).Stdout(within(t))
+		require.NoError(t, err)
+		assert.Equal(t, "nobody\n", out)
+	})
+
 	t.Run("VolumesMayBeLocked", func(t *testing.T) {
 		t.Parallel()
 		volume := r.CacheVolume(nonce())

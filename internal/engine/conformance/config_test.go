@@ -33,6 +33,30 @@ func (r *rig) config(t *testing.T) {
 			require.NoError(t, err, want)
 			assert.Equal(t, want, got)
 		}
+		ports, err := c.ExposedPorts(ctx)
+		require.NoError(t, err)
+		require.Len(t, ports, 1)
+		port, err := ports[0].Port(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, 8080, port)
+		protocol, err := ports[0].Protocol(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, dagger.NetworkProtocolTcp, protocol)
+		variables, err := c.EnvVariables(ctx)
+		require.NoError(t, err)
+		set := map[string]string{}
+		for _, v := range variables {
+			name, err := v.Name(ctx)
+			require.NoError(t, err)
+			set[name], err = v.Value(ctx)
+			require.NoError(t, err)
+		}
+		assert.Equal(t, "hello", set["GREETING"])
+		for path, want := range map[string]bool{"/bin/sh": true, "/srv/made": true, "/srv/unmade": false, "made": true} {
+			found, err := c.Exists(ctx, path)
+			require.NoError(t, err, path)
+			assert.Equal(t, want, found, path)
+		}
 		none, err := c.Label(ctx, "no.such.label")
 		require.NoError(t, err)
 		assert.Empty(t, none)

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -85,6 +86,45 @@ RUN stat -c '%U %a' /owned >> /seen; test ! -e /cache -a ! -e /scratch -a ! -e /
 		_, err := r.Directory().DockerBuild().Sync(ctx)
 		require.Error(t, err)
 		assert.ErrorContains(t, err, "Dockerfile")
+	})
+
+	// The SDK leaves empty values out, so the query is put together here.
+	t.Run("EmptyBuildArgument", func(t *testing.T) {
+		t.Parallel()
+		context := r.dir(map[string]string{"Dockerfile": "FROM " + r.Base + "\nARG SUFFIX=default\nRUN echo \"<$SUFFIX>\" > /seen\n"})
+		built := new(dagger.Container).WithGraphQLQuery(r.QueryBuilder().Select("node").Arg("id", context).
+			InlineFragment("Directory").Select("dockerBuild").Arg("buildArgs", []map[string]string{{"name": "SUFFIX", "value": ""}}))
+		seen, err := built.File("/seen").Contents(within(t))
+		require.NoError(t, err)
+		assert.Equal(t, "<>\n", seen)
+	})
+
+	t.Run("BuildWithSSHAgent", func(t *testing.T) {
+		t.Parallel()
+		// Not below the test's own directory: a socket's path is short.
+		dir, err := os.MkdirTemp("", "agent-*")
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		socket := filepath.Join(dir, "s")
+		listener, err := net.Listen("unix", socket)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = listener.Close() })
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = io.WriteString(conn, "hello from the agent\n")
+				_ = conn.Close()
+			}
+		}()
+		c := r.dir(map[string]string{"Dockerfile": "FROM " + r.Base + `
+RUN --mount=type=ssh,required=true perl -MIO::Socket::UNIX -e '$s = IO::Socket::UNIX->new($ENV{SSH_AUTH_SOCK}) or die $!; print scalar <$s>' > /said
+`}).DockerBuild(dagger.DirectoryDockerBuildOpts{SSH: r.Host().UnixSocket(socket)})
+		said, err := c.File("/said").Contents(within(t))
+		require.NoError(t, err)
+		assert.Equal(t, "hello from the agent\n", said)
 	})
 
 	t.Run("BuildFailureShowsOutput", func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"dagger.io/dagger"
 	"github.com/stretchr/testify/assert"
@@ -55,6 +56,32 @@ func (r *rig) service(t *testing.T) {
 		require.Len(t, lines, 4)
 		assert.Equal(t, "hello", lines[0])
 		assert.Equal(t, lines[:2], lines[2:], "one service under two names")
+	})
+
+	// A HEALTHCHECK says when a service is ready, not its port.
+	t.Run("IsReadyWhenHealthy", func(t *testing.T) {
+		t.Parallel()
+		srv := r.dir(map[string]string{"Dockerfile": "FROM " + r.Base + "\n# " + nonce() + `
+ENV NONCE=` + nonce() + `
+HEALTHCHECK --interval=500ms --start-period=1s --retries=60 CMD test -e /tmp/ready
+EXPOSE 8080
+`}).DockerBuild().AsService(dagger.ContainerAsServiceOpts{Args: bash(
+			`(sleep 4; touch /tmp/ready) & exec perl -e '` + serve + `' 8080 "$NONCE"`)})
+		began := time.Now()
+		_, err := srv.Start(within(t))
+		require.NoError(t, err)
+		assert.GreaterOrEqual(t, time.Since(began), 4*time.Second)
+	})
+
+	t.Run("IsNotReadyWhenUnhealthy", func(t *testing.T) {
+		t.Parallel()
+		srv := r.dir(map[string]string{"Dockerfile": "FROM " + r.Base + `
+ENV NONCE=` + nonce() + `
+HEALTHCHECK --interval=200ms --retries=2 CMD echo no luck today; exit 1
+EXPOSE 8080
+`}).DockerBuild().AsService(dagger.ContainerAsServiceOpts{Args: serving(8080, "unhealthy")})
+		_, err := srv.Start(within(t))
+		require.Error(t, err)
 	})
 
 	t.Run("ConnectsInBothDirectionsOfAChain", func(t *testing.T) {

@@ -95,7 +95,7 @@ func (e *Engine) job(ctx context.Context, exports []bkclient.ExportEntry, f func
 		return nil, ended
 	}
 	if err != nil {
-		return nil, watch.explain(err)
+		return nil, e.hosts.oddName(watch.explain(err))
 	}
 	return response.ExporterResponse, nil
 }
@@ -218,8 +218,11 @@ type ExecError struct {
 	Place string
 }
 
-// shownLines is how much of a failed step's output stands in the error itself.
-const shownLines = 40
+// What of an output stands in an error itself.
+const (
+	shownLines = 40  // of a failed step
+	shownLine  = 500 // bytes of a line
+)
 
 // Error says what failed; of a Dockerfile's step, whose output nobody asks for, it shows the end.
 func (e *ExecError) Error() string {
@@ -232,11 +235,21 @@ func (e *ExecError) Error() string {
 	if output == "" {
 		return message + "; it printed nothing"
 	}
+	return message + "\n" + lastLines(output)
+}
+
+// lastLines returns the end of an output.
+func lastLines(output string) string {
 	lines := strings.Split(output, "\n")
 	if skipped := len(lines) - shownLines; skipped > 0 {
 		lines = append([]string{fmt.Sprintf("… %d lines before these …", skipped)}, lines[skipped:]...)
 	}
-	return message + "\n" + strings.Join(lines, "\n")
+	for i, line := range lines {
+		if len(line) > shownLine {
+			lines[i] = strings.ToValidUTF8(line[:shownLine], "") + "…"
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // explain gives an error of a failed step the step's output.

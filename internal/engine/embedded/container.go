@@ -405,7 +405,9 @@ func withNewFile(ctx context.Context, b *build, c *container, a args) error {
 func withServiceBinding(_ context.Context, b *build, c *container, a args) error {
 	alias := a.str("alias")
 	c.bindings = slices.DeleteFunc(c.bindings, func(b binding) bool { return b.alias == alias })
-	c.bindings = append(c.bindings, binding{alias, b.engine.must(a.str("service"))})
+	service := b.engine.must(a.str("service"))
+	b.engine.services.name(service, alias)
+	c.bindings = append(c.bindings, binding{alias, service})
 	return nil
 }
 

@@ -183,6 +183,7 @@ func (b *build) hostDirectory(n *node) (*directory, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.engine.hosts.reads(s.path, s.exclude)
 	state := llb.Scratch().File(
 		llb.Copy(s.state(b.engine, "read "+s.path, nil), "/", "/", &llb.CopyInfo{CopyDirContentsOnly: true}),
 		llb.WithCustomName(internalPrefix+"read "+s.path))

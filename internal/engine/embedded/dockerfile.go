@@ -23,6 +23,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/patternmatcher/ignorefile"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // dockerBuild builds a Dockerfile with the daemon's own frontend. A "# syntax=" line would fetch another one from the
@@ -51,6 +52,11 @@ func (b *build) dockerBuild(ctx context.Context, n *node) (*container, error) {
 			return nil, err
 		}
 	}
+	if id := n.args.str("ssh"); id != "" {
+		if err := b.engine.agent.Use(b.engine.must(id).args.str("path")); err != nil {
+			return nil, err
+		}
+	}
 	r, err := b.solveDockerfile(ctx, source, opt)
 	if err != nil {
 		return nil, err
@@ -65,6 +71,9 @@ func (b *build) dockerBuild(ctx context.Context, n *node) (*container, error) {
 	if err := c.setImage(r.Metadata[exptypes.ExporterImageConfigKey], tree{state: llb.Scratch(), steps: source.steps}); err != nil {
 		return nil, err
 	}
+	if err := c.fitsBase(); err != nil {
+		return nil, err
+	}
 	ref, err := r.SingleRef()
 	if err != nil {
 		return nil, err
@@ -77,6 +86,21 @@ func (b *build) dockerBuild(ctx context.Context, n *node) (*container, error) {
 		c.root.state = bare(st)
 	}
 	return c, nil
+}
+
+// fitsBase refuses an image that says it is for one platform and is built on an image for another. BuildKit only warns,
+// and the image then fails where it is run.
+func (c *container) fitsBase() error {
+	var base ocispecs.Image
+	if json.Unmarshal(c.base, &base) != nil || base.Architecture == "" {
+		return nil
+	}
+	is, says := platforms.Normalize(base.Platform), platforms.Normalize(c.config.Platform)
+	if is.OS == says.OS && is.Architecture == says.Architecture {
+		return nil
+	}
+	return fmt.Errorf("the image would be for %s, and its base image is for %s: choose a base that has %[1]s, or build for %[2]s",
+		platforms.Format(says), platforms.Format(is))
 }
 
 // solveDockerfile runs the frontend.
@@ -189,7 +213,9 @@ func (b *build) buildContext(ctx context.Context, dir *node, dockerfile string) 
 			llb.Copy(whole, "/", "/", &llb.CopyInfo{CopyDirContentsOnly: true, ExcludePatterns: ignored}),
 			llb.WithCustomName(internalPrefix+"apply .dockerignore"))
 	}
-	return &buildSource{map[string]llb.State{"context": filtered, "dockerfile": whole}, d.tree.steps, text}, nil
+	return &buildSource{
+		inputs: map[string]llb.State{"context": filtered, "dockerfile": whole}, steps: d.tree.steps, dockerfile: text,
+	}, nil
 }
 
 // hostContext is buildContext for a directory of the host. Ignored files are not even read.
@@ -207,6 +233,7 @@ func (b *build) hostContext(dir *node, dockerfile string) (*buildSource, error) 
 	if err != nil {
 		return nil, err
 	}
+	b.engine.hosts.reads(s.path, ignored)
 	return &buildSource{inputs: map[string]llb.State{
 		"context": s.state(b.engine, "load build context", ignored),
 		"dockerfile": s.state(b.engine, "load build definition", nil,

@@ -31,6 +31,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
+	"github.com/aksflow/aksflow/internal/engine/embedded/flight"
+	"github.com/aksflow/aksflow/internal/engine/embedded/sshagent"
 	"github.com/aksflow/aksflow/internal/engine/embedded/store"
 	"github.com/aksflow/aksflow/internal/tool"
 )
@@ -58,6 +60,7 @@ type Engine struct {
 	store       *store.Store
 	hosts       *hostDirs
 	secrets     *secretStore
+	agent       *sshagent.Agent
 	key         []byte // of mac
 
 	base   context.Context // ends with the session
@@ -68,8 +71,8 @@ type Engine struct {
 	nodes    sync.Map // ID -> *node
 	memo     memo
 	resolved sync.Map // reference and platform -> what a registry said
-	reads    flights[any]
-	images   flights[ocispecs.Descriptor] // in the store: of containers that were exported, of tarballs that were read
+	reads    flight.Group[any]
+	images   flight.Group[ocispecs.Descriptor] // in the store: of containers that were exported, of tarballs that were read
 	services services
 	warned   sync.Map // messages that the user has seen
 	told     sync.Map // digests of steps whose end the user has seen
@@ -92,6 +95,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 		daemon:  daemon,
 		root:    &node{id: "query", typ: "Query"},
 		secrets: &secretStore{env: o.Env, values: map[string][]byte{}},
+		agent:   &sshagent.Agent{},
 		key:     []byte(rand.Text()),
 	}
 	e.services.engine = e
@@ -118,6 +122,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	e.attachables = []bksession.Attachable{
 		filesync.NewFSSyncProvider(e.hosts),
 		secretsprovider.NewSecretProvider(e.secrets),
+		e.agent,
 		authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
 			AuthConfigProvider: authprovider.LoadAuthConfig(config.LoadDefaultConfigFile(io.Discard)),
 		}),

@@ -49,6 +49,12 @@ func TestEngine(t *testing.T) {
 		"EpochIsNoCacheKey":   s.epochIsNoCacheKey,
 		"TwoEngines":          s.twoEngines,
 		"SecretsOnDisk":       s.secretsOnDisk,
+		"OtherPlatform":       s.otherPlatform,
+		"OddFileNames":        s.oddFileNames,
+		"NoSSHAgent":          s.noSSHAgent,
+		"LongOutput":          s.longOutput,
+		"BinarySecret":        s.binarySecret,
+		"ServicesByName":      s.servicesByName,
 		"Wipe":                s.wipe,
 		"DownWithOpenSession": s.down,
 	} {
@@ -144,8 +150,8 @@ func (s *suite) cachedClient(t *testing.T) {
 		assert.Equal(t, "hello\n", out)
 		return told.text()
 	}
-	assert.Contains(t, run(), "service perl: ready")
-	assert.NotContains(t, run(), "service perl")
+	assert.Contains(t, run(), "service srv: ready")
+	assert.NotContains(t, run(), "service srv")
 }
 
 // dyingService: a client whose service dies has not failed by itself, even if it may end as it likes.
@@ -319,6 +325,82 @@ RUN --mount=type=secret,id=token cat /run/secrets/token; echo "token is $(cat /r
 		}
 		return nil
 	}))
+}
+
+// otherPlatform: an image that says one platform and holds the programs of another is not made.
+func (s *suite) otherPlatform(t *testing.T) {
+	ctx, client, _ := s.open(t)
+	other := dagger.Platform("linux/arm64")
+	if runtime.GOARCH == "arm64" {
+		other = "linux/amd64"
+	}
+	_, err := client.Directory().WithNewFile("Dockerfile", "FROM "+s.base+"\nRUN uname -m\n").
+		DockerBuild(dagger.DirectoryDockerBuildOpts{Platform: other}).Sync(ctx)
+	assert.ErrorContains(t, err, "the image would be for "+string(other)+", and its base image is for linux/"+runtime.GOARCH)
+}
+
+// oddFileNames: the file that BuildKit cannot transfer is named, unless it is no part of the build.
+func (s *suite) oddFileNames(t *testing.T) {
+	ctx, client, _ := s.open(t)
+	dir := t.TempDir()
+	for _, name := range []string{"with space", "new\nline", "back\\slash", "*star", "-dash", "äöü", "sub/latin1-\xe9"} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM "+s.base+"\nCOPY . /all\n"), 0o600))
+	_, err := client.Host().Directory(dir).DockerBuild().Sync(ctx)
+	assert.ErrorContains(t, err, `"sub/latin1-\xe9": rename it, or name it in .dockerignore`)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ".dockerignore"), []byte("sub\n"), 0o600))
+	ctx, client, _ = s.open(t)
+	entries, err := client.Host().Directory(dir).DockerBuild().Directory("/all").Entries(ctx)
+	require.NoError(t, err)
+	assert.Contains(t, entries, "new\nline")
+}
+
+func (s *suite) noSSHAgent(t *testing.T) {
+	ctx, client, _ := s.open(t)
+	source := client.Directory().WithNewFile("Dockerfile", "FROM "+s.base+"\nRUN --mount=type=ssh,required=true true\n")
+	_, err := source.DockerBuild().Sync(ctx)
+	assert.ErrorContains(t, err, "SSH_AUTH_SOCK names none: start one")
+	gone := filepath.Join(t.TempDir(), "gone")
+	_, err = source.DockerBuild(dagger.DirectoryDockerBuildOpts{SSH: client.Host().UnixSocket(gone)}).Sync(ctx)
+	assert.ErrorContains(t, err, "the SSH agent does not answer")
+}
+
+// longOutput: an error shows the end of what a step printed, in lines that are not too long either.
+func (s *suite) longOutput(t *testing.T) {
+	ctx, client, _ := s.open(t)
+	_, err := client.Directory().WithNewFile("Dockerfile", "FROM "+s.base+`
+RUN seq 1 100000; head -c 100000 /dev/zero | tr '\0' x; echo; echo LAST; exit 1
+`).DockerBuild().Sync(ctx)
+	require.ErrorContains(t, err, "LAST")
+	assert.Less(t, strings.Count(err.Error(), "\n"), 50)
+	assert.Less(t, len(err.Error()), 5000)
+}
+
+// binarySecret: the API carries texts only, but a file may hold anything.
+func (s *suite) binarySecret(t *testing.T) {
+	ctx, client, _ := s.open(t)
+	file := filepath.Join(t.TempDir(), "key.der")
+	require.NoError(t, os.WriteFile(file, []byte{0, 0xff, 0xfe, '\n', 0x80}, 0o600))
+	sum, err := client.Directory().WithNewFile("Dockerfile", "FROM "+s.base+`
+RUN --mount=type=secret,id=signing-key od -An -tx1 /run/secrets/signing-key > /seen # `+rand()+`
+`).DockerBuild(dagger.DirectoryDockerBuildOpts{
+		Secrets: []*dagger.Secret{client.Secret("file://"+file, dagger.SecretOpts{CacheKey: "signing-key"})},
+	}).File("/seen").Contents(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, " 00 ff fe 0a 80\n", sum)
+}
+
+// servicesByName: errors call a service by the name that it is bound under.
+func (s *suite) servicesByName(t *testing.T) {
+	ctx, client, told := s.open(t)
+	base := client.Container().From(s.base).WithEnvVariable("KEY", rand())
+	srv := base.WithExposedPort(8080).AsService(dagger.ContainerAsServiceOpts{Args: []string{"sh", "-c", "echo no room >&2; exit 3"}})
+	_, err := base.WithServiceBinding("redis", srv).WithExec([]string{"true"}).Sync(ctx)
+	require.ErrorContains(t, err, "(aliased as redis)")
+	assert.ErrorContains(t, err, "no room")
+	assert.Contains(t, told.text(), "service redis")
 }
 
 func (s *suite) wipe(t *testing.T) {

@@ -70,7 +70,11 @@ func withExec(ctx context.Context, b *build, c *container, a args) error {
 		case m.secret != "":
 			opts = append(opts, llb.AddSecret(m.path, llb.SecretID(m.secret), llb.SecretFileOpt(m.uid, m.gid, m.mode)))
 		case m.cache != "":
-			opts = append(opts, llb.AddMount(m.path, llb.Scratch(), llb.AsPersistentCacheDir(cacheID(m.cache), m.sharing)))
+			state, volume := llb.Scratch(), []llb.MountOption{llb.AsPersistentCacheDir(cacheID(m.cache), m.sharing)}
+			if m.uid != 0 || m.gid != 0 {
+				state, volume = m.cacheState(), append(volume, llb.SourcePath(cacheDir))
+			}
+			opts = append(opts, llb.AddMount(m.path, state, volume...))
 		}
 	}
 	run := bare(c.root.state).Run(opts...)

@@ -3,7 +3,6 @@ package embedded
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -187,27 +186,6 @@ func (b *build) entries(ctx context.Context, t tree, p ocispecs.Platform, name s
 	return names, nil
 }
 
-// replaceFile writes a file of the host by way of a temporary one beside it. What writes it says its permissions.
-func replaceFile(dest string, write func(io.Writer) (fs.FileMode, error)) error {
-	dir := filepath.Dir(dest)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(dest)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	mode, err := write(f)
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), dest)
-}
-
 // exportTarget is where File.export puts a file called name.
 func exportTarget(a args, name string) (string, error) {
 	dest, err := filepath.Abs(a.str("path"))
@@ -223,29 +201,4 @@ func exportTarget(a args, name string) (string, error) {
 		dest = filepath.Join(dest, name)
 	}
 	return dest, nil
-}
-
-// mergeInto moves what is in a directory into another, file by file, and replaces what is there under the same names.
-func mergeInto(from, to string) error {
-	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, p)
-		if err != nil {
-			return err
-		}
-		dest := filepath.Join(to, rel)
-		if !d.IsDir() {
-			return os.Rename(p, dest)
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		if err := os.MkdirAll(dest, info.Mode().Perm()); err != nil {
-			return err
-		}
-		return nil
-	})
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/vektah/gqlparser/v2/parser"
 	"github.com/vektah/gqlparser/v2/validator"
 	"github.com/vektah/gqlparser/v2/validator/rules"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/scrub"
 )
 
 //go:embed schema.graphql
@@ -69,10 +71,10 @@ func (e *Engine) query(ctx context.Context, text string, variables map[string]an
 		// The parser's message quotes the query, which may hold a secret.
 		return nil, gqlerror.List{gqlerror.Errorf("the query is not GraphQL")}
 	}
-	hide := newScrubber(plaintexts(doc))
+	hide := scrub.New(plaintexts(doc))
 	if errs := validator.ValidateWithRules(schema, doc, rules.NewDefaultRules()); len(errs) > 0 {
 		for _, err := range errs {
-			err.Message = hide.text(elsewhere(err.Message))
+			err.Message = hide.Text(elsewhere(err.Message))
 		}
 		return nil, errs
 	}
@@ -193,7 +195,9 @@ func (q *query) field(ctx context.Context, n *node, f *ast.Field) (any, error) {
 		}
 		return q.object(ctx, found, f.SelectionSet)
 	}
-	if schema.Types[f.Definition.Type.Name()].Kind == ast.Object {
+	if isObject := schema.Types[f.Definition.Type.Name()].Kind == ast.Object; isObject && f.Definition.Type.Elem != nil {
+		return q.list(ctx, n, f, args)
+	} else if isObject {
 		return q.object(ctx, q.engine.child(n, f.Definition.Type.Name(), f.Name, args), f.SelectionSet)
 	}
 	if f.Name == "id" {
@@ -205,9 +209,31 @@ func (q *query) field(ctx context.Context, n *node, f *ast.Field) (any, error) {
 	}
 	// Those who ask for the same at the same time share the work.
 	key := n.id + " " + f.Name + " " + hash(args)
-	return q.engine.reads.do(ctx, q.engine.base, key, func(ctx context.Context) (any, error) {
+	return q.engine.reads.Do(ctx, q.engine.base, key, func(ctx context.Context) (any, error) {
 		return leaf(ctx, q.engine, n, args)
 	})
+}
+
+// list answers a selection set on each object of a list. What the objects are made of is asked for once.
+func (q *query) list(ctx context.Context, n *node, f *ast.Field, args args) (any, error) {
+	count := counts[n.typ+"."+f.Name]
+	if count == nil {
+		return nil, fmt.Errorf("field %s.%s stands in the schema and is not implemented", n.typ, f.Name)
+	}
+	length, err := count(ctx, q.engine, n, args)
+	if err != nil {
+		return nil, err
+	}
+	answers := []any{}
+	for i := range length.(int) {
+		item := q.engine.child(n, f.Definition.Type.Name(), f.Name, map[string]any{"index": i})
+		answer, err := q.object(ctx, item, f.SelectionSet)
+		if err != nil {
+			return nil, err
+		}
+		answers = append(answers, answer)
+	}
+	return answers, nil
 }
 
 // checkIDs checks that the arguments which are IDs name objects of the types that the field wants.

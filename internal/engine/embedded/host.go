@@ -1,8 +1,13 @@
 package embedded
 
 import (
+	"context"
+	"fmt"
+	"io/fs"
 	"path/filepath"
+	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/session/filesync"
@@ -14,6 +19,7 @@ import (
 type hostDirs struct {
 	mu    sync.Mutex
 	paths map[string]string
+	read  map[string][]string // patterns of files that are left out, by the path of a directory that is read
 }
 
 var _ filesync.DirSource = (*hostDirs)(nil)
@@ -22,7 +28,7 @@ var _ filesync.DirSource = (*hostDirs)(nil)
 const shimName = "aksflow-shim"
 
 func newHostDirs(shim string) *hostDirs {
-	return &hostDirs{paths: map[string]string{shimName: filepath.Dir(shim)}}
+	return &hostDirs{paths: map[string]string{shimName: filepath.Dir(shim)}, read: map[string][]string{}}
 }
 
 // add makes a directory known. A session reads it once for each value of once.
@@ -32,6 +38,40 @@ func (h *hostDirs) add(path, once string) (name string) {
 	defer h.mu.Unlock()
 	h.paths[name] = path
 	return name
+}
+
+// reads notes that a directory is read without the files that match patterns.
+func (h *hostDirs) reads(path string, exclude []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.read[path] = exclude
+}
+
+// oddName explains the error of a transfer that failed because a file's name is not UTF-8, which BuildKit's messages
+// cannot hold: it names the file. Other errors stay as they are.
+func (h *hostDirs) oddName(err error) error {
+	if !strings.Contains(err.Error(), "invalid UTF-8") {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for path, exclude := range h.read {
+		dir, openErr := fsutil.NewFS(path)
+		if openErr == nil {
+			dir, openErr = fsutil.NewFilterFS(dir, &fsutil.FilterOpt{ExcludePatterns: exclude})
+		}
+		if openErr != nil {
+			continue
+		}
+		_ = dir.Walk(context.Background(), "", func(name string, _ fs.DirEntry, walkErr error) error {
+			if walkErr == nil && !utf8.ValidString(name) {
+				err = fmt.Errorf("the directory %s has a file whose name is not UTF-8, %q: rename it, or name it in .dockerignore", path, name)
+				return fs.SkipAll
+			}
+			return walkErr
+		})
+	}
+	return err
 }
 
 // LookupDir implements [filesync.DirSource].

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/aksflow/aksflow/internal/engine/embedded/hostfile"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
 
@@ -38,32 +40,6 @@ func init() { // not an initializer: the leaves lead back to it
 		"File.contents": reading(fileContents),
 		"File.export":   exportFile,
 
-		"Container.sync":     syncing((*build).syncContainer),
-		"Container.stdout":   reading(output(contract.Stdout)),
-		"Container.stderr":   reading(output(contract.Stderr)),
-		"Container.exitCode": reading(exitCode),
-		"Container.platform": configured(func(c *container, _ args) any { return platforms.Format(c.platform) }),
-		"Container.user":     configured(func(c *container, _ args) any { return c.config.Config.User }),
-		"Container.workdir":  configured(func(c *container, _ args) any { return c.config.Config.WorkingDir }),
-		"Container.entrypoint": configured(func(c *container, _ args) any {
-			return slices.Concat([]string{}, c.config.Config.Entrypoint)
-		}),
-		"Container.defaultArgs": configured(func(c *container, _ args) any { return slices.Concat([]string{}, c.config.Config.Cmd) }),
-		"Container.label": configured(func(c *container, a args) any {
-			if v, ok := c.config.Config.Labels[a.str("name")]; ok {
-				return v
-			}
-			return nil
-		}),
-		"Container.envVariable": configured(func(c *container, a args) any {
-			for _, v := range c.config.Config.Env {
-				if value, ok := strings.CutPrefix(v, a.str("name")+"="); ok {
-					return value
-				}
-			}
-			return nil
-		}),
-
 		"Service.hostname": func(_ context.Context, _ *Engine, n *node, _ args) (any, error) { return hostname(n), nil },
 		"Service.endpoint": reading(endpoint),
 		"Service.start": func(ctx context.Context, e *Engine, n *node, _ args) (any, error) {
@@ -83,6 +59,86 @@ func init() { // not an initializer: the leaves lead back to it
 			return value, err
 		},
 	}
+}
+
+func init() { // those of containers
+	maps.Copy(leaves, map[string]leaf{
+		"Container.sync":     syncing((*build).syncContainer),
+		"Container.stdout":   reading(output(contract.Stdout)),
+		"Container.stderr":   reading(output(contract.Stderr)),
+		"Container.exitCode": reading(exitCode),
+		"Container.platform": configured(func(c *container, _ args) any { return platforms.Format(c.platform) }),
+		"Container.user":     configured(func(c *container, _ args) any { return c.config.Config.User }),
+		"Container.workdir":  configured(func(c *container, _ args) any { return c.config.Config.WorkingDir }),
+		"Container.entrypoint": configured(func(c *container, _ args) any {
+			return slices.Concat([]string{}, c.config.Config.Entrypoint)
+		}),
+		"Container.defaultArgs": configured(func(c *container, _ args) any { return slices.Concat([]string{}, c.config.Config.Cmd) }),
+		"Container.label": configured(func(c *container, a args) any {
+			if v, ok := c.config.Config.Labels[a.str("name")]; ok {
+				return v
+			}
+			return nil
+		}),
+		"Container.exists": reading(exists),
+		"Port.port":        item(func(c *container, i int) any { return c.allPorts()[i].number }),
+		"Port.protocol": item(func(c *container, i int) any {
+			if c.allPorts()[i].udp {
+				return "UDP"
+			}
+			return "TCP"
+		}),
+		"EnvVariable.name": item(func(c *container, i int) any {
+			name, _, _ := strings.Cut(c.env()[i], "=")
+			return name
+		}),
+		"EnvVariable.value": item(func(c *container, i int) any {
+			_, value, _ := strings.Cut(c.env()[i], "=")
+			return value
+		}),
+		"Container.envVariable": configured(func(c *container, a args) any {
+			for _, v := range c.config.Config.Env {
+				if value, ok := strings.CutPrefix(v, a.str("name")+"="); ok {
+					return value
+				}
+			}
+			return nil
+		}),
+	})
+}
+
+// counts are the fields that answer lists of objects: how many these are.
+var counts map[string]leaf
+
+func init() { // as for leaves
+	counts = map[string]leaf{
+		"Container.exposedPorts": configured(func(c *container, _ args) any { return len(c.allPorts()) }),
+		"Container.envVariables": configured(func(c *container, _ args) any { return len(c.env()) }),
+	}
+}
+
+// item makes a leaf of a question about one of a container's ports or variables, which its node names by the index.
+func item(f func(c *container, index int) any) leaf {
+	return func(ctx context.Context, e *Engine, n *node, _ args) (any, error) {
+		index, _ := n.args.num("index")
+		return configured(func(c *container, _ args) any { return f(c, index) })(ctx, e, n.parent, nil)
+	}
+}
+
+func exists(ctx context.Context, b *build, n *node, a args) (any, error) {
+	c, err := b.container(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	t, inside, err := c.place(a.str("path"))
+	if err != nil {
+		return nil, err
+	}
+	_, _, err = b.stat(ctx, *t, c.platform, inside)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 type leaf = func(context.Context, *Engine, *node, args) (any, error)
@@ -259,7 +315,7 @@ func exportFile(ctx context.Context, e *Engine, n *node, a args) (any, error) {
 			if dest, err = exportTarget(a, tarballName); err != nil {
 				return nil, err
 			}
-			return nil, replaceFile(dest, func(w io.Writer) (fs.FileMode, error) { return 0o644, e.store.WriteTarball(ctx, w, desc) })
+			return nil, hostfile.Replace(dest, func(w io.Writer) (fs.FileMode, error) { return 0o644, e.store.WriteTarball(ctx, w, desc) })
 		}
 		// Whatever makes the file fails before anything is written.
 		if _, _, err := b.stat(ctx, *f.tree, b.platform(), f.path); err != nil {
@@ -268,7 +324,7 @@ func exportFile(ctx context.Context, e *Engine, n *node, a args) (any, error) {
 		if dest, err = exportTarget(a, path.Base(f.path)); err != nil {
 			return nil, err
 		}
-		return nil, replaceFile(dest, func(w io.Writer) (fs.FileMode, error) { return b.copy(ctx, w, *f.tree, b.platform(), f.path) })
+		return nil, hostfile.Replace(dest, func(w io.Writer) (fs.FileMode, error) { return b.copy(ctx, w, *f.tree, b.platform(), f.path) })
 	})
 	return dest, err
 }
@@ -311,7 +367,7 @@ func exportDirectory(ctx context.Context, e *Engine, n *node, a args) (any, erro
 			return nil, fmt.Errorf("export: %w", err)
 		}
 	}
-	if err := mergeInto(temp, dest); err != nil {
+	if err := hostfile.Merge(temp, dest); err != nil {
 		return nil, fmt.Errorf("export to %s: %w", dest, err)
 	}
 	return dest, nil
@@ -322,7 +378,7 @@ func (e *Engine) imported(ctx context.Context, source *node) (ocispecs.Descripto
 	if source.field == "asTarball" {
 		return e.tarball(ctx, source.parent)
 	}
-	return e.images.once(ctx, e.base, source.id, func(ctx context.Context) (ocispecs.Descriptor, error) { return e.readImage(ctx, source) })
+	return e.images.Once(ctx, e.base, source.id, func(ctx context.Context) (ocispecs.Descriptor, error) { return e.readImage(ctx, source) })
 }
 
 func (e *Engine) readImage(ctx context.Context, source *node) (ocispecs.Descriptor, error) {

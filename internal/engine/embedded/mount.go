@@ -36,13 +36,29 @@ func (c *container) addMount(m mount) {
 	c.mounts = append(c.mounts, m)
 }
 
-func withMountedCache(_ context.Context, b *build, c *container, a args) error {
+func withMountedCache(ctx context.Context, b *build, c *container, a args) error {
 	sharing := map[string]llb.CacheMountSharingMode{
 		"SHARED": llb.CacheMountShared, "PRIVATE": llb.CacheMountPrivate, "LOCKED": llb.CacheMountLocked,
 	}
 	volume := b.engine.must(a.str("cache"))
-	c.addMount(mount{path: c.abs(a.str("path")), cache: volume.args.str("key"), sharing: sharing[a.str("sharing")]})
+	m := mount{path: c.abs(a.str("path")), cache: volume.args.str("key"), sharing: sharing[a.str("sharing")]}
+	if owner := a.str("owner"); owner != "" {
+		var err error
+		if m.uid, m.gid, err = b.owner(ctx, c, owner); err != nil {
+			return err
+		}
+	}
+	c.addMount(m)
 	return nil
+}
+
+// cacheDir is where a volume's content is in the state that cacheState returns.
+const cacheDir = "/cache"
+
+// cacheState is what a cache volume is at first: an empty directory of the mount's owner.
+func (m mount) cacheState() llb.State {
+	mkdir := llb.Mkdir(cacheDir, 0o755, llb.WithUIDGID(m.uid, m.gid))
+	return llb.Scratch().File(mkdir, llb.WithCustomName(internalPrefix+"volume"))
 }
 
 func withMountedSecret(ctx context.Context, b *build, c *container, a args) error {

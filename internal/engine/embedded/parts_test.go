@@ -8,31 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-func TestScrubber(t *testing.T) {
-	s := newScrubber([]string{"secret", "secrets are longer", "  padded\n", "", "-----BEGIN KEY-----\nabcdefghijkl\n}\n-----END KEY-----\n"})
-	for in, want := range map[string]string{
-		"a secret here":                 "a *** here",
-		"secrets are longer than most":  "*** than most",
-		"padded and   padded\n":         "*** and ***",
-		"line abcdefghijkl of a key":    "line *** of a key",
-		"func() { a short line stays }": "func() { a short line stays }",
-		"nothing":                       "nothing",
-	} {
-		got := s.text(in)
-		assert.NotContains(t, got, "abcdefghijkl")
-		assert.Equal(t, strings.Join(strings.Fields(want), " "), strings.Join(strings.Fields(got), " "), in)
-	}
-	assert.Equal(t, "as it is", scrubber{}.text("as it is"))
-}
 
 func TestSecretNames(t *testing.T) {
 	e := offline(t)
@@ -58,75 +38,6 @@ func TestSecretNames(t *testing.T) {
 	assert.Error(t, err)
 	_, err = e.secret(e.child(e.root, "Secret", "secret", map[string]any{"uri": "vault://x"}))
 	assert.ErrorContains(t, err, "--engine dagger")
-}
-
-func TestFlightIsShared(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var f flights[int]
-		var runs atomic.Int32
-		work := func(ctx context.Context) (int, error) {
-			runs.Add(1)
-			select {
-			case <-time.After(time.Second):
-				return 7, nil
-			case <-ctx.Done():
-				return 0, context.Cause(ctx)
-			}
-		}
-		impatient, cancel := context.WithCancel(t.Context())
-		errs := make(chan error, 3)
-		for _, ctx := range []context.Context{impatient, t.Context(), t.Context()} {
-			go func() {
-				v, err := f.do(ctx, t.Context(), "k", work)
-				if err == nil {
-					assert.Equal(t, 7, v)
-				}
-				errs <- err
-			}()
-		}
-		synctest.Wait()
-		cancel() // one leaves, the others stay
-		require.ErrorIs(t, <-errs, context.Canceled)
-		require.NoError(t, <-errs)
-		require.NoError(t, <-errs)
-		assert.EqualValues(t, 1, runs.Load())
-		_, err := f.do(t.Context(), t.Context(), "k", work)
-		require.NoError(t, err)
-		assert.EqualValues(t, 2, runs.Load(), "nothing is remembered")
-		for range 2 {
-			_, err := f.once(t.Context(), t.Context(), "k", work)
-			require.NoError(t, err)
-		}
-		assert.EqualValues(t, 3, runs.Load(), "but by once")
-	})
-}
-
-func TestFlightEndsWithTheLastWhoWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var f flights[int]
-		ended := make(chan error, 1)
-		work := func(ctx context.Context) (int, error) {
-			<-ctx.Done()
-			ended <- context.Cause(ctx)
-			return 0, context.Cause(ctx)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		go func() {
-			synctest.Wait()
-			cancel()
-		}()
-		_, err := f.do(ctx, t.Context(), "k", work)
-		require.ErrorIs(t, err, context.Canceled)
-		require.ErrorIs(t, <-ended, context.Canceled)
-
-		base, end := context.WithCancelCause(t.Context())
-		go func() {
-			synctest.Wait()
-			end(ErrClosed)
-		}()
-		_, err = f.do(t.Context(), base, "k", work)
-		require.ErrorIs(t, err, ErrClosed)
-	})
 }
 
 func TestServiceCommand(t *testing.T) {
@@ -252,22 +163,6 @@ func TestIgnorePatterns(t *testing.T) {
 	got, err = ignorePatterns("Dockerfile", func(string) ([]byte, error) { return nil, os.ErrNotExist })
 	require.NoError(t, err)
 	assert.Empty(t, got)
-}
-
-func TestMergeInto(t *testing.T) {
-	from, to := t.TempDir(), filepath.Join(t.TempDir(), "new")
-	require.NoError(t, os.MkdirAll(filepath.Join(from, "sub"), 0o750))
-	require.NoError(t, os.WriteFile(filepath.Join(from, "sub", "f"), []byte("new"), 0o600))
-	require.NoError(t, os.Symlink("sub/f", filepath.Join(from, "link")))
-	require.NoError(t, os.MkdirAll(filepath.Join(to, "sub"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(to, "sub", "f"), []byte("old"), 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(to, "mine"), nil, 0o600))
-	require.NoError(t, mergeInto(from, to))
-	for name, want := range map[string]string{"sub/f": "new", "link": "new", "mine": ""} {
-		got, err := os.ReadFile(filepath.Join(to, name))
-		require.NoError(t, err, name)
-		assert.Equal(t, want, string(got), name)
-	}
 }
 
 func TestExportTarget(t *testing.T) {

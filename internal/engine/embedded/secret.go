@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"github.com/moby/buildkit/session/secrets"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/scrub"
 )
 
 // secretStore gives BuildKit the secrets that it asks for, and keeps them out of everything else.
@@ -18,7 +20,7 @@ type secretStore struct {
 	env    []string // the caller's environment
 	mu     sync.RWMutex
 	values map[string][]byte // by the ID that BuildKit knows
-	hidden scrubber
+	hidden scrub.Scrubber
 }
 
 var _ secrets.SecretStore = (*secretStore)(nil)
@@ -42,7 +44,7 @@ func (s *secretStore) add(id, value string) bool {
 		return string(old) == value
 	}
 	s.values[id] = []byte(value)
-	s.hidden = newScrubber(append(slices.Clone(s.hidden.secrets), value))
+	s.hidden = scrub.New(append(slices.Clone(s.hidden.Secrets), value))
 	return true
 }
 
@@ -50,7 +52,7 @@ func (s *secretStore) add(id, value string) bool {
 func (s *secretStore) hide(text string) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.hidden.text(text)
+	return s.hidden.Text(text)
 }
 
 // secret works out a Secret: the ID under which BuildKit finds its value. BuildKit knows steps by the ID, so it does not
@@ -106,47 +108,4 @@ func (s *secretStore) plaintext(n *node) (name, value string, err error) {
 	default:
 		return "", "", fmt.Errorf("secret %s://…: the embedded engine reads secrets from env:// and file://; others need a Dagger engine (--engine dagger)", scheme)
 	}
-}
-
-// scrubber replaces secrets in texts.
-type scrubber struct {
-	secrets  []string
-	replacer *strings.Replacer
-}
-
-const mask = "***"
-
-func newScrubber(plain []string) scrubber {
-	var all []string
-	for _, s := range plain {
-		all = append(all, s)
-		// Output comes line by line, so each line of a long secret is one.
-		if lines := strings.Split(strings.TrimSpace(s), "\n"); len(lines) > 1 {
-			for _, l := range lines {
-				if l = strings.TrimSpace(l); len(l) >= minSecretLine {
-					all = append(all, l)
-				}
-			}
-		}
-		all = append(all, strings.TrimSpace(s))
-	}
-	all = slices.DeleteFunc(all, func(s string) bool { return s == "" })
-	// The longest first: a secret may begin with another.
-	slices.SortFunc(all, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
-	var pairs []string
-	for _, s := range slices.Compact(all) {
-		pairs = append(pairs, s, mask)
-	}
-	return scrubber{secrets: plain, replacer: strings.NewReplacer(pairs...)}
-}
-
-// minSecretLine is the shortest line of a secret of several lines that is hidden by itself: hiding "}" everywhere helps
-// nobody.
-const minSecretLine = 8
-
-func (s scrubber) text(text string) string {
-	if s.replacer == nil {
-		return text
-	}
-	return s.replacer.Replace(text)
 }

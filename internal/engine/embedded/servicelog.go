@@ -47,8 +47,7 @@ func (l *serviceLog) lastLines() string {
 	if text == "" {
 		return "; it printed nothing"
 	}
-	lines := strings.Split(text, "\n")
-	return "; its log ends with:\n" + strings.Join(lines[max(0, len(lines)-shownLines):], "\n")
+	return "; its log ends with:\n" + lastLines(text)
 }
 
 // lineWriter calls line with each line that is written to it, and keeps those for which it returns true.

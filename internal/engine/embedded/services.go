@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/engine/embedded/flight"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
 
@@ -31,10 +32,11 @@ type services struct {
 	engine *Engine
 	// epoch changes whenever an address does.
 	epoch  atomic.Int64
-	starts flights[*service]
-	keys   flights[string]
+	starts flight.Group[*service]
+	keys   flight.Group[string]
 
 	mu      sync.Mutex
+	names   map[string]string // the aliases under which services were bound first, by ID
 	running map[string]*service
 	failed  map[string]error // why a service ended that nobody stopped
 	jobs    map[*build]job
@@ -48,12 +50,15 @@ type job struct {
 
 // service is an instance of a service.
 type service struct {
-	name    string
+	name    string // in progress
+	place   string // in errors
 	ip      net.IP
 	process atomic.Pointer[gateway.ContainerProcess]
-	end     context.CancelCauseFunc
-	done    chan struct{} // closed when it has ended
-	err     error         // how it ended
+	// container gets the container when its process has started.
+	container chan gateway.Container
+	end       context.CancelCauseFunc
+	done      chan struct{} // closed when it has ended
+	err       error         // how it ended
 }
 
 // watch has a build canceled when a service ends that one of its running steps talks to, until the function that it
@@ -108,7 +113,31 @@ func (s *services) address(n *node) net.IP {
 	return nil
 }
 
-// startAll starts services side by side.
+// name notes what a service is called where it is bound.
+func (s *services) name(n *node, alias string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names == nil {
+		s.names = map[string]string{}
+	}
+	if s.names[n.id] == "" {
+		s.names[n.id] = alias
+	}
+}
+
+// called is what a service is called in progress, and in errors: by its alias, which errors have in the words of a Dagger
+// engine; by its program if it was never bound.
+func (s *services) called(n *node, cmd []string) (name, place string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if alias := s.names[n.id]; alias != "" {
+		return "service " + alias, "service " + alias + " (aliased as " + alias + ")"
+	}
+	name = "service " + path.Base(cmd[0])
+	return name, name
+}
+
+// startAll starts services at the same time.
 func (s *services) startAll(ctx context.Context, nodes []*node) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, n := range slices.Compact(slices.SortedFunc(slices.Values(nodes), func(a, b *node) int { return cmp.Compare(a.id, b.id) })) {
@@ -123,7 +152,7 @@ func (s *services) startAll(ctx context.Context, nodes []*node) error {
 // start returns the running instance of a service, started if need be, when it is ready. Giving up on the start ends it,
 // if nobody else waits for it.
 func (s *services) start(ctx context.Context, n *node) (*service, error) {
-	return s.starts.do(ctx, s.engine.base, n.id, func(ctx context.Context) (*service, error) {
+	return s.starts.Do(ctx, s.engine.base, n.id, func(ctx context.Context) (*service, error) {
 		s.mu.Lock()
 		r := s.running[n.id]
 		s.mu.Unlock()
@@ -153,45 +182,15 @@ func (c *container) serviceCommand(a args) ([]string, error) {
 
 // launch starts an instance and waits until it is ready.
 func (s *services) launch(ctx context.Context, n *node) (*service, error) {
-	e := s.engine
-	var c *container
-	var cmd []string
-	// What it consists of is made first: a failure there is not the service's.
-	if _, err := e.run(ctx, nil, func(ctx context.Context, b *build) (_ *result, err error) {
-		if c, err = b.container(ctx, n.parent); err != nil {
-			return nil, err
-		}
-		if cmd, err = c.serviceCommand(n.args); err != nil {
-			return nil, err
-		}
-		_, err = b.refs(ctx, c)
-		return nil, err
-	}); err != nil {
+	c, cmd, err := s.prepare(ctx, n)
+	if err != nil {
 		return nil, err
 	}
-	var bound []*node
-	for _, b := range c.bindings {
-		bound = append(bound, b.service)
-	}
-	if err := s.startAll(ctx, bound); err != nil {
-		return nil, err
-	}
-
-	r := &service{name: "service " + path.Base(cmd[0]), done: make(chan struct{})}
-	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	r.end = end
-	stop := context.AfterFunc(e.base, func() { end(context.Cause(e.base)) })
-	log := newServiceLog(ctx, e, r.name)
-	e.work.Go(func() {
-		defer stop()
-		defer close(r.done)
-		_, err := e.job(life, nil, func(ctx context.Context, b *build) (*result, error) {
-			return nil, b.serve(ctx, n, r, cmd, log)
-		})
-		r.err = s.ended(n, r, cmd, log, err, context.Cause(life))
-	})
+	r := &service{done: make(chan struct{}), container: make(chan gateway.Container, 1)}
+	r.name, r.place = s.called(n, cmd)
+	log := s.run(ctx, n, r, cmd)
 	giveUp := func(err error) (*service, error) {
-		end(errStopped)
+		r.end(errStopped)
 		<-r.done
 		return nil, err
 	}
@@ -202,12 +201,12 @@ func (s *services) launch(ctx context.Context, n *node) (*service, error) {
 	case <-ctx.Done():
 		return giveUp(context.Cause(ctx))
 	}
-	if err := r.ready(ctx, c.allPorts()); err != nil {
+	if err := r.ready(ctx, c); err != nil {
 		select {
 		case <-r.done:
 			return nil, r.err
 		default:
-			return giveUp(fmt.Errorf("%s is not ready: %w%s", r.name, err, log.lastLines()))
+			return giveUp(fmt.Errorf("%s is not ready: %w%s", r.place, err, log.lastLines()))
 		}
 	}
 	s.mu.Lock()
@@ -225,6 +224,47 @@ func (s *services) launch(ctx context.Context, n *node) (*service, error) {
 	s.epoch.Add(1)
 	report.Progressf(ctx, r.name, "ready")
 	return r, nil
+}
+
+// prepare makes what a service consists of, and starts the services that it is bound to. It returns the service's
+// container and command.
+func (s *services) prepare(ctx context.Context, n *node) (c *container, cmd []string, err error) {
+	// What it consists of is made first: a failure there is not the service's.
+	if _, err := s.engine.run(ctx, nil, func(ctx context.Context, b *build) (_ *result, err error) {
+		if c, err = b.container(ctx, n.parent); err != nil {
+			return nil, err
+		}
+		if cmd, err = c.serviceCommand(n.args); err != nil {
+			return nil, err
+		}
+		_, err = b.refs(ctx, c)
+		return nil, err
+	}); err != nil {
+		return nil, nil, err
+	}
+	var bound []*node
+	for _, b := range c.bindings {
+		bound = append(bound, b.service)
+	}
+	return c, cmd, s.startAll(ctx, bound)
+}
+
+// run runs a service in the background until it ends or the session does.
+func (s *services) run(ctx context.Context, n *node, r *service, cmd []string) *serviceLog {
+	e := s.engine
+	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	r.end = end
+	stop := context.AfterFunc(e.base, func() { end(context.Cause(e.base)) })
+	log := newServiceLog(ctx, e, r.name)
+	e.work.Go(func() {
+		defer stop()
+		defer close(r.done)
+		_, err := e.job(life, nil, func(ctx context.Context, b *build) (*result, error) {
+			return nil, b.serve(ctx, n, r, cmd, log)
+		})
+		r.err = s.ended(n, r, cmd, log, err, context.Cause(life))
+	})
+	return log
 }
 
 // refs has everything made that a container consists of: its root, then its mounted directories.
@@ -255,43 +295,9 @@ func (b *build) serve(ctx context.Context, n *node, r *service, cmd []string, lo
 	if err != nil {
 		return err
 	}
-	refs, err := b.refs(ctx, c)
+	request, err := b.serviceContainer(ctx, c)
 	if err != nil {
 		return err
-	}
-	shim, err := b.solveState(ctx, shimState(b.engine), b.platform())
-	if err != nil {
-		return err
-	}
-	request := gateway.NewContainerRequest{
-		Platform: &pb.Platform{OS: c.platform.OS, Architecture: c.platform.Architecture, Variant: c.platform.Variant},
-		Mounts: []gateway.Mount{
-			{Dest: "/", Ref: refs[0], MountType: pb.MountType_BIND},
-			{Dest: contract.Shim, Ref: shim, Selector: shimName, Readonly: true, MountType: pb.MountType_BIND},
-		},
-	}
-	for i, m := range c.mounts {
-		g := gateway.Mount{Dest: m.path}
-		switch {
-		case m.secret != "":
-			g.MountType = pb.MountType_SECRET
-			g.SecretOpt = &pb.SecretOpt{ID: m.secret, Uid: uint32(m.uid), Gid: uint32(m.gid), Mode: uint32(m.mode)}
-		case m.cache != "":
-			sharing := map[llb.CacheMountSharingMode]pb.CacheSharingOpt{
-				llb.CacheMountShared: pb.CacheSharingOpt_SHARED, llb.CacheMountPrivate: pb.CacheSharingOpt_PRIVATE, llb.CacheMountLocked: pb.CacheSharingOpt_LOCKED,
-			}
-			g.MountType = pb.MountType_CACHE
-			g.CacheOpt = &pb.CacheOpt{ID: cacheID(m.cache), Sharing: sharing[m.sharing]}
-		case refs[i+1] == nil: // an empty directory
-			g.MountType = pb.MountType_TMPFS
-		default:
-			g.MountType = pb.MountType_BIND
-			g.Ref, g.Selector, g.Readonly = refs[i+1], m.dir, m.readOnly
-		}
-		request.Mounts = append(request.Mounts, g)
-	}
-	for _, h := range b.hosts(c.bindings) {
-		request.ExtraHosts = append(request.ExtraHosts, &pb.HostIP{Host: h.name, IP: h.ip.String()})
 	}
 	ctr, err := b.gateway.NewContainer(ctx, request)
 	if err != nil {
@@ -315,12 +321,72 @@ func (b *build) serve(ctx context.Context, n *node, r *service, cmd []string, lo
 		return err
 	}
 	r.process.Store(&process)
+	r.container <- ctr
 	return process.Wait()
 }
 
-// ready waits until a service's ports answer, or it ended.
-func (r *service) ready(ctx context.Context, ports []port) error {
-	for _, p := range ports {
+// serviceContainer describes the container that a service runs in.
+func (b *build) serviceContainer(ctx context.Context, c *container) (gateway.NewContainerRequest, error) {
+	var request gateway.NewContainerRequest
+	refs, err := b.refs(ctx, c)
+	if err != nil {
+		return request, err
+	}
+	shim, err := b.solveState(ctx, shimState(b.engine), b.platform())
+	if err != nil {
+		return request, err
+	}
+	request.Platform = &pb.Platform{OS: c.platform.OS, Architecture: c.platform.Architecture, Variant: c.platform.Variant}
+	request.Mounts = []gateway.Mount{
+		{Dest: "/", Ref: refs[0], MountType: pb.MountType_BIND},
+		{Dest: contract.Shim, Ref: shim, Selector: shimName, Readonly: true, MountType: pb.MountType_BIND},
+	}
+	for i, m := range c.mounts {
+		request.Mounts = append(request.Mounts, m.inService(refs[i+1]))
+	}
+	for _, h := range b.hosts(c.bindings) {
+		request.ExtraHosts = append(request.ExtraHosts, &pb.HostIP{Host: h.name, IP: h.ip.String()})
+	}
+	return request, nil
+}
+
+// inService is a mount of a service's container; ref is the content of a mounted directory.
+func (m mount) inService(ref gateway.Reference) gateway.Mount {
+	g := gateway.Mount{Dest: m.path}
+	switch {
+	case m.secret != "":
+		g.MountType = pb.MountType_SECRET
+		g.SecretOpt = &pb.SecretOpt{ID: m.secret, Uid: uint32(m.uid), Gid: uint32(m.gid), Mode: uint32(m.mode)}
+	case m.cache != "":
+		sharing := map[llb.CacheMountSharingMode]pb.CacheSharingOpt{
+			llb.CacheMountShared: pb.CacheSharingOpt_SHARED, llb.CacheMountPrivate: pb.CacheSharingOpt_PRIVATE, llb.CacheMountLocked: pb.CacheSharingOpt_LOCKED,
+		}
+		g.MountType = pb.MountType_CACHE
+		g.CacheOpt = &pb.CacheOpt{ID: cacheID(m.cache), Sharing: sharing[m.sharing]}
+	case ref == nil: // an empty directory
+		g.MountType = pb.MountType_TMPFS
+	default:
+		g.MountType = pb.MountType_BIND
+		g.Ref, g.Selector, g.Readonly = ref, m.dir, m.readOnly
+	}
+	return g
+}
+
+// ready waits until a service is healthy, if its image says how to tell, and its ports answer; or until it ended.
+func (r *service) ready(ctx context.Context, c *container) error {
+	if check := c.healthCheck(); check != nil {
+		select {
+		case ctr := <-r.container:
+			if err := check.wait(ctx, r, ctr, c); err != nil {
+				return err
+			}
+		case <-r.done:
+			return r.err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	for _, p := range c.allPorts() {
 		if p.udp || p.skip {
 			continue
 		}
@@ -351,11 +417,11 @@ func (s *services) ended(n *node, r *service, cmd []string, log *serviceLog, err
 		var exec *ExecError
 		switch {
 		case err == nil:
-			err = log.failure(r.name, cmd, 0)
+			err = log.failure(r.place, cmd, 0)
 		case errors.As(err, &exec):
-			err = log.failure(r.name, cmd, exec.ExitCode)
+			err = log.failure(r.place, cmd, exec.ExitCode)
 		case errors.As(err, &exit):
-			err = log.failure(r.name, cmd, int(exit.ExitCode))
+			err = log.failure(r.place, cmd, int(exit.ExitCode))
 		}
 	} else {
 		err = cause
@@ -418,7 +484,7 @@ func (s *services) stop(ctx context.Context, n *node, kill bool) error {
 
 // content is what a service's clients depend on: its image or files, and how it runs. It is known without running it.
 func (s *services) content(ctx context.Context, n *node) (string, error) {
-	return s.keys.once(ctx, s.engine.base, n.id, func(ctx context.Context) (string, error) { return s.contentOf(ctx, n) })
+	return s.keys.Once(ctx, s.engine.base, n.id, func(ctx context.Context) (string, error) { return s.contentOf(ctx, n) })
 }
 
 func (s *services) contentOf(ctx context.Context, n *node) (string, error) {

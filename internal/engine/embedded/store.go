@@ -17,7 +17,7 @@ const storeID = "aksflow"
 
 // tarball brings a container's image into the store, once a session, and returns its manifest.
 func (e *Engine) tarball(ctx context.Context, n *node) (ocispecs.Descriptor, error) {
-	return e.images.once(ctx, e.base, n.id, func(ctx context.Context) (ocispecs.Descriptor, error) {
+	return e.images.Once(ctx, e.base, n.id, func(ctx context.Context) (ocispecs.Descriptor, error) {
 		var none ocispecs.Descriptor
 		var stored *ocispecs.Descriptor
 		var response map[string]string

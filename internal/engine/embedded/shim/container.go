@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -107,6 +108,29 @@ func serve(args []string) (int, error) {
 	}
 	fmt.Fprintf(os.Stderr, "%s%s\n", contract.AddressPrefix, addr)
 	return run(flags.Args(), os.Stdout, os.Stderr)
+}
+
+// check runs a command, and prints its exit code as the last line. It ends with 0 whatever the command does: BuildKit ends
+// a container in which a further process fails.
+func check(args []string) (int, error) {
+	flags := flag.NewFlagSet("check", flag.ContinueOnError)
+	timeout := flags.Duration("timeout", 0, "end the command after this time")
+	if err := flags.Parse(args); err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), *timeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, flags.Arg(0), flags.Args()[1:]...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
+	err := cmd.Run()
+	code := cmd.ProcessState.ExitCode() // -1 if it did not start
+	if ctx.Err() != nil {
+		fmt.Printf("no answer within %v\n", *timeout)
+	} else if code < 0 {
+		fmt.Println(err)
+	}
+	fmt.Printf("\n%s%d\n", contract.CodePrefix, code)
+	return 0, nil
 }
 
 // address is the container's IPv4 address: the one that is not the loopback interface's.

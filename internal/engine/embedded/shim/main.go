@@ -6,7 +6,7 @@
 // It is a program of its own, static and small, because it is an input of every execution: a new build of aksflow
 // must not invalidate their cache. For the same reason it is built without version control stamps:
 //
-//	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o bin/aksflow-shim ./internal/engine/shim
+//	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o bin/aksflow-shim ./internal/engine/embedded/shim
 package main
 
 import (
@@ -17,13 +17,14 @@ import (
 const usage = `aksflow-shim is started by aksflow:
   aksflow-shim exec   -out DIR -expect SUCCESS|FAILURE|ANY [-key KEY] -- COMMAND...
   aksflow-shim serve  -- COMMAND...
+  aksflow-shim check  -timeout DURATION -- COMMAND...
   aksflow-shim daemon -users FILE -idle DURATION -bridge NAME -subnet CIDR -cgroup NAME -- COMMAND...
 `
 
 func main() {
 	var run func([]string) (int, error)
 	if len(os.Args) > 1 {
-		run = map[string]func([]string) (int, error){"exec": execute, "serve": serve, "daemon": daemon}[os.Args[1]]
+		run = map[string]func([]string) (int, error){"exec": execute, "serve": serve, "check": check, "daemon": daemon}[os.Args[1]]
 	}
 	if run == nil {
 		fmt.Fprint(os.Stderr, usage)

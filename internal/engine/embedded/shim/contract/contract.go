@@ -53,3 +53,6 @@ const UnexpectedSuccess = 191
 
 // AddressPrefix begins the first line that `serve` writes to standard error; the container's IPv4 address follows.
 const AddressPrefix = "aksflow-shim: address "
+
+// CodePrefix begins the last line that `check` writes to standard output; the command's exit code follows.
+const CodePrefix = "aksflow-shim: exit code "

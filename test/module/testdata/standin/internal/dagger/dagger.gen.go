@@ -11,6 +11,7 @@ type (
 	ID        = dagger.ID
 	Secret    = dagger.Secret
 	Service   = dagger.Service
+	Socket    = dagger.Socket
 
 	Loadable[T any] = dagger.Loadable[T]
 )

@@ -1,16 +1,17 @@
-package embedded
+// Package flight lets callers who want the same result at the same time share the work.
+package flight
 
 import (
 	"context"
 	"sync"
 )
 
-// flights lets callers who want the same thing at the same time share the work. The work goes on as long as one of them
-// waits, and is canceled when none does.
-type flights[T any] struct {
+// Group shares work among callers. The work for a key goes on as long as one caller waits, and is canceled when none does.
+// The zero value is ready to use.
+type Group[T any] struct {
 	mu    sync.Mutex
 	now   map[string]*flight[T]
-	known sync.Map // what once has found out
+	known sync.Map // results that Once found
 }
 
 type flight[T any] struct {
@@ -21,12 +22,12 @@ type flight[T any] struct {
 	err     error
 }
 
-// once is do for what does not change: a value that was found is not worked out again.
-func (s *flights[T]) once(ctx, base context.Context, key string, f func(context.Context) (T, error)) (T, error) {
+// Once is Do for results that do not change: one that was found is not worked out again.
+func (s *Group[T]) Once(ctx, base context.Context, key string, f func(context.Context) (T, error)) (T, error) {
 	if v, ok := s.known.Load(key); ok {
 		return v.(T), nil
 	}
-	return s.do(ctx, base, key, func(ctx context.Context) (T, error) {
+	return s.Do(ctx, base, key, func(ctx context.Context) (T, error) {
 		v, err := f(ctx)
 		if err == nil {
 			s.known.Store(key, v)
@@ -35,8 +36,8 @@ func (s *flights[T]) once(ctx, base context.Context, key string, f func(context.
 	})
 }
 
-// do returns what f does for key. Its context is canceled with base, and has the first caller's values.
-func (s *flights[T]) do(ctx, base context.Context, key string, f func(context.Context) (T, error)) (T, error) {
+// Do returns what f does for key. Its context is canceled with base, and has the first caller's values.
+func (s *Group[T]) Do(ctx, base context.Context, key string, f func(context.Context) (T, error)) (T, error) {
 	var zero T
 	if err := context.Cause(ctx); err != nil {
 		return zero, err

@@ -1,0 +1,25 @@
+package scrub
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestScrubber(t *testing.T) {
+	s := New([]string{"secret", "secrets are longer", "  padded\n", "", "-----BEGIN KEY-----\nabcdefghijkl\n}\n-----END KEY-----\n"})
+	for in, want := range map[string]string{
+		"a secret here":                 "a *** here",
+		"secrets are longer than most":  "*** than most",
+		"padded and   padded\n":         "*** and ***",
+		"line abcdefghijkl of a key":    "line *** of a key",
+		"func() { a short line stays }": "func() { a short line stays }",
+		"nothing":                       "nothing",
+	} {
+		got := s.Text(in)
+		assert.NotContains(t, got, "abcdefghijkl")
+		assert.Equal(t, strings.Join(strings.Fields(want), " "), strings.Join(strings.Fields(got), " "), in)
+	}
+	assert.Equal(t, "as it is", Scrubber{}.Text("as it is"))
+}
