@@ -36,7 +36,6 @@ var environmentCalls = []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "
 // the lock in kustomize guards the standard error of the process, which there is only one of.
 const exceptions = `
 function internal/engine/embedded.withExec
-package internal/core/manifest
 variable internal/kustomize.output
 `
 

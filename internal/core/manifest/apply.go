@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 
+	"github.com/aksflow/aksflow/internal/core/manifest/edit"
 	"github.com/aksflow/aksflow/internal/core/report"
 )
 
@@ -51,7 +51,7 @@ func (e *Edit) Warn(ctx context.Context) *Edit {
 		return nil
 	}
 	for _, r := range e.Remaining {
-		report.Warn(ctx, "%s: %s names the image and is left as it is: %s", r.where(), r.Key, r.Text)
+		report.Warn(ctx, "%s: %s names the image and is left as it is: %s", r.Where(), r.Key, r.Text)
 	}
 	for _, u := range e.Unverified {
 		report.Warn(ctx, "%s is not verified: %s", u.File, u.Reason)
@@ -61,12 +61,12 @@ func (e *Edit) Warn(ctx context.Context) *Edit {
 
 // apply edits one file as far as it is known what governs it.
 func (p *planner) apply(h held) error {
-	if isEnvironment(h.path) && !p.reached(h.path) {
-		p.results[h.path] = &Result{Content: h.content, Remaining: p.want.inSettings(p.shown(h.path), h.content)}
+	if edit.IsSettings(h.path) && !p.reached(h.path) {
+		p.results[h.path] = &Result{Content: h.content, Remaining: p.want.InSettings(p.shown(h.path), h.content)}
 		return nil
 	}
-	r, err := set(h.path, p.shown(h.path), h.content, p.want, setting{
-		governed: p.governed[h.path], pins: p.pins[h.path], keys: p.keys[h.path], below: p.layersOf(h.path),
+	r, err := edit.Apply(h.path, p.shown(h.path), h.content, p.want, edit.Setting{
+		Governed: p.governed[h.path], Pins: p.pins[h.path], Keys: p.keys[h.path], Below: p.layersOf(h.path),
 	})
 	if err != nil && p.broken(h) {
 		return nil
@@ -83,38 +83,10 @@ func (p *planner) reached(name string) bool {
 // broken reports whether a file is not valid YAML and does not hold the image either. Its name may be part of other words
 // in it.
 func (p *planner) broken(h held) bool {
-	if _, err := parse(h.path, h.content); err == nil {
+	if _, err := edit.Documents(h.path, h.content); err == nil {
 		return false
 	}
-	return !p.want.inText(h.content)
-}
-
-// inText reports whether the bytes of a file that cannot be parsed name the image.
-func (w wanted) inText(content []byte) bool {
-	text := string(content)
-	for _, name := range append(w.fullNames(), w.path) {
-		for from := 0; ; {
-			i := strings.Index(text[from:], name)
-			if i < 0 {
-				break
-			}
-			start := from + i
-			from = start + len(name)
-			end := from == len(text) || !isReferenceByte(text[from])
-			if strings.Contains(name, "/") {
-				if end && (start == 0 || text[start-1] == '/' || !isReferenceByte(text[start-1])) {
-					return true
-				}
-				continue
-			}
-			// A name without a path is a word like others: it needs a tag or a digest.
-			versioned := from+1 < len(text) && (text[from] == ':' || text[from] == '@') && text[from+1] > ' '
-			if versioned && (start == 0 || !isReferenceByte(text[start-1]) || text[start-1] == '/') {
-				return true
-			}
-		}
-	}
-	return false
+	return !p.want.InText(h.content)
 }
 
 // pin adds entries to a kustomization's images:, and edits it again.
@@ -177,7 +149,7 @@ func (p *planner) checkBroken(ctx context.Context) error {
 	}
 	var found []Unverified
 	err := p.each(ctx, neighbours, func(name string, content []byte) error {
-		if _, err := parse(p.shown(name), content); err != nil {
+		if _, err := edit.Documents(p.shown(name), content); err != nil {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			found = append(found, Unverified{p.shown(name), "beside an edited file: " + err.Error()})
@@ -196,23 +168,23 @@ func (p *planner) noMatch(ctx context.Context) error {
 		if err := p.read(to, &content); err != nil {
 			continue
 		}
-		if r, err := set(to, p.shown(to), content.Bytes(), p.want, setting{}); err == nil && r.Matched > 0 {
+		if r, err := edit.Apply(to, p.shown(to), content.Bytes(), p.want, edit.Setting{}); err == nil && r.Matched > 0 {
 			return fmt.Errorf("the image stands in %s, to which %s is a link: bump %s", p.shown(to), p.shown(name), p.shown(path.Dir(to)))
 		}
 	}
-	e := &NoMatchError{Path: p.shown(p.dir), Names: p.want.looked(), Remaining: p.edit.Remaining}
+	e := &NoMatchError{Path: p.shown(p.dir), Names: p.want.Looked(), Remaining: p.edit.Remaining}
 	err := p.each(ctx, p.own, func(name string, content []byte) error {
-		u, err := read(name, p.shown(name), content, reading{traces: p.traces})
+		u, err := edit.Read(name, p.shown(name), content, edit.Reading{Traces: p.traces})
 		if err != nil {
 			return nil // the image is not in it; that it does not parse is not what went wrong
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		u.each(func(u *unit, _ *finder, s site) {
-			if s.image().Repository != "" {
-				e.Seen = append(e.Seen, Seen{File: p.shown(name), Line: u.position(s.nodes()[0]), Image: s.image().String()})
+		for _, r := range u.References(p.want) {
+			if r.Image.Repository != "" {
+				e.Seen = append(e.Seen, Seen{File: p.shown(name), Line: r.Line, Image: r.Image.String()})
 			}
-		})
+		}
 		return nil
 	})
 	if err != nil {

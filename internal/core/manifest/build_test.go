@@ -6,10 +6,18 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
 
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/aksflow/aksflow/internal/core/manifest/edit"
+)
+
+var (
+	propertyImage  = "registry.example.com:5000/shop/vote:1.2.0@sha256:" + strings.Repeat("0123456789abcdef", 4)
+	propertyTarget = Target{Image: propertyImage, Replace: []string{"shop/vote"}}
 )
 
 // testBuild renders a kustomization with kustomize itself. (Package kustomize, which the command uses, depends on this one.)
@@ -24,7 +32,7 @@ func testBuild(_ context.Context, fsys fs.FS, dir string) ([]byte, error) {
 		if err != nil {
 			return err
 		}
-		remote = remote || isKustomization(name) && bytes.Contains(content, []byte("://"))
+		remote = remote || edit.IsKustomization(name) && bytes.Contains(content, []byte("://"))
 		return memory.WriteFile("/"+name, content)
 	})
 	if err != nil {

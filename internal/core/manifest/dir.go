@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/manifest/edit"
 )
 
 // Edit is what would change in a directory. Nothing has been written.
@@ -63,7 +64,7 @@ func (e *NoMatchError) Error() string {
 	fmt.Fprintf(&b, "no image named %s in %s", strings.Join(e.Names, " or "), e.Path)
 	if len(e.Remaining) > 0 {
 		b.WriteString(": it is named only where bump does not set it, in ")
-		b.WriteString(list(e.Remaining, func(r Remaining) string { return fmt.Sprintf("%s (%s: %s)", r.where(), r.Key, r.Text) }))
+		b.WriteString(list(e.Remaining, func(r Remaining) string { return fmt.Sprintf("%s (%s: %s)", r.Where(), r.Key, r.Text) }))
 		b.WriteString("; name the keys under gitops.images in aksflow.yaml")
 		return b.String()
 	}
@@ -134,22 +135,22 @@ func Find(ctx context.Context, fsys fs.FS, dir string, target Target) ([]Seen, e
 		if err != nil {
 			return nil, err
 		}
-		u.each(func(u *unit, f *finder, s site) {
-			if u.always[s] || f.meant(p.want)[s] {
-				out = append(out, Seen{p.shown(h.path), u.position(s.nodes()[0]), s.image().String(), true})
+		for _, r := range u.References(p.want) {
+			if r.Meant {
+				out = append(out, Seen{File: p.shown(h.path), Line: r.Line, Image: r.Image.String(), Matched: true})
 			}
-		})
+		}
 	}
 	return out, nil
 }
 
 // newPlanner reads the manifests under dir and keeps those that may hold the image.
 func newPlanner(ctx context.Context, fsys fs.FS, dir string, target Target, shown func(string) string) (*planner, error) {
-	w, err := target.wanted()
+	w, err := target.Wanted()
 	if err != nil {
 		return nil, fault.Usage(err)
 	}
-	p := &planner{fsys: fsys, shown: shown, want: w, traces: w.traces()}
+	p := &planner{fsys: fsys, shown: shown, want: w, traces: w.Traces()}
 	if p.dir, err = clean(dir); err != nil {
 		return nil, err
 	}
@@ -194,7 +195,7 @@ func (p *planner) hold(name string) error {
 // explicit finds the files of the references that the user named.
 func (p *planner) explicit() error {
 	p.keys = map[string][]Keys{}
-	for _, k := range p.want.keys {
+	for _, k := range p.want.Keys() {
 		base := p.dir
 		if slices.Equal(p.own, []string{p.dir}) {
 			base = path.Dir(p.dir)
@@ -213,20 +214,20 @@ func (p *planner) explicit() error {
 
 // requireHost looks whether an image with the target's own host stands anywhere.
 func (p *planner) requireHost() {
-	host := []byte(p.want.image.Host())
+	host := []byte(p.want.Image().Host())
 	for _, h := range p.held {
-		if p.want.hostRequired || len(host) == 0 || !bytes.Contains(h.content, host) {
+		if p.want.HostRequired || len(host) == 0 || !bytes.Contains(h.content, host) {
 			continue
 		}
 		if u, err := p.open(h); err == nil {
-			p.want.hostRequired = u.standsOwn(p.want)
+			p.want.HostRequired = u.StandsOwn(p.want)
 		}
 	}
 }
 
 // open reads a file that is held.
-func (p *planner) open(h held) (*unit, error) {
-	return read(h.path, p.shown(h.path), h.content, reading{traces: p.traces, below: p.layersOf(h.path), keys: p.keys[h.path]})
+func (p *planner) open(h held) (*edit.Unit, error) {
+	return edit.Read(h.path, p.shown(h.path), h.content, edit.Reading{Traces: p.traces, Below: p.layersOf(h.path), Keys: p.keys[h.path]})
 }
 
 // clean refuses a path that leaves the file system it is relative to.
@@ -256,7 +257,7 @@ type planner struct {
 	fsys   fs.FS
 	dir    string
 	shown  func(name string) string // a file's name for people
-	want   wanted
+	want   edit.Wanted
 	traces [][]byte
 	keys   map[string][]Keys // by file
 
@@ -272,7 +273,7 @@ type planner struct {
 	charts map[string]string // the directory of a chart, by the values file that is laid over its own
 	loose  []looseTag
 
-	values      map[string]*finder            // Helm values, by file
+	values      map[string]*edit.Values       // Helm values, by file
 	graph       map[string]*kustomizationFile // by file
 	directories map[string]*kustomizationFile // by path: nil where there is none
 	bases       map[string][]string           // the images that come out of a kustomization, or a file outside dir
@@ -295,7 +296,7 @@ func (p *planner) collect(ctx context.Context, isDir bool) error {
 	p.links = map[string]string{}
 	if !isDir {
 		p.own = []string{p.dir}
-		if isKustomization(p.dir) {
+		if edit.IsKustomization(p.dir) {
 			p.kustomizations = p.own
 		}
 		return nil
@@ -320,13 +321,13 @@ func (p *planner) collect(ctx context.Context, isDir bool) error {
 			return nil
 		case d.Type()&fs.ModeSymlink != 0:
 			return p.link(name)
-		case !d.Type().IsRegular() || !isManifest(name):
+		case !d.Type().IsRegular() || !edit.IsManifest(name):
 			return nil
 		case base == "Chart.yaml":
 			chartDirs[path.Dir(name)] = true // before templates in the order of the walk
 		}
 		p.own = append(p.own, name)
-		if isKustomization(name) {
+		if edit.IsKustomization(name) {
 			p.kustomizations = append(p.kustomizations, name)
 		}
 		return nil
@@ -335,14 +336,14 @@ func (p *planner) collect(ctx context.Context, isDir bool) error {
 
 // link looks at a symbolic link in dir. One that stays in dir needs nothing: what it leads to is walked.
 func (p *planner) link(name string) error {
-	if ext := path.Ext(name); ext != "" && !isManifest(name) {
+	if ext := path.Ext(name); ext != "" && !edit.IsManifest(name) {
 		return nil
 	}
 	to, err := p.resolve(name)
 	if err != nil {
 		return err
 	}
-	if !p.inside(to) && isManifest(name) {
+	if !p.inside(to) && edit.IsManifest(name) {
 		p.links[name] = to
 	}
 	return nil
@@ -386,7 +387,7 @@ func (p *planner) resolve(name string) (string, error) {
 // scan reads every own file once, in parallel, and keeps those that may hold the image.
 func (p *planner) scan(ctx context.Context) error {
 	return p.each(ctx, p.own, func(name string, content []byte) error {
-		holds := mayHold(content, p.traces)
+		holds := edit.MayHold(content, p.traces)
 		names := bytes.Contains(content, []byte("alueFiles")) || bytes.Contains(content, []byte("aluesFile"))
 		if !holds && !names && !mayHoldTag(content) {
 			return nil

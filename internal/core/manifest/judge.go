@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/aksflow/aksflow/internal/core/manifest/edit"
 )
 
 // judge asks kustomize what comes out of each environment that has to do with the edit. What is missing from one is
@@ -102,7 +102,7 @@ func (p *planner) concerned(env *root) bool {
 			continue
 		}
 		var content bytes.Buffer
-		if p.read(name, &content) == nil && mayHold(content.Bytes(), p.traces) {
+		if p.read(name, &content) == nil && edit.MayHold(content.Bytes(), p.traces) {
 			return true
 		}
 	}
@@ -163,7 +163,7 @@ func (p *planner) overruled(env *root, v *verdict) error {
 	root := p.load(env.name).root
 	var later []string
 	for _, key := range []string{"replacements", "vars", "transformers"} {
-		if at(root, key) != nil {
+		if edit.At(root, key) != nil {
 			later = append(later, key)
 		}
 	}
@@ -185,41 +185,25 @@ type verdict struct {
 
 // inspect searches a rendered environment for the image.
 func (p *planner) inspect(env *root, out []byte) (*verdict, error) {
-	u, err := read("rendered.yaml", p.shown(path.Dir(env.name)), out, reading{traces: p.traces})
+	u, err := edit.Read("rendered.yaml", p.shown(path.Dir(env.name)), out, edit.Reading{Traces: p.traces})
 	if err != nil {
 		return nil, fmt.Errorf("what kustomize renders cannot be read: %w", err)
 	}
 	v := &verdict{}
-	objects := map[*finder]string{}
-	for i, f := range u.finders {
-		if len(u.docs[i].Content) > 0 {
-			objects[f] = nameOf(u.docs[i].Content[0])
+	for _, r := range u.References(p.want) {
+		switch {
+		case !r.Meant:
+		case r.Right:
+			v.right++
+		case r.Embedded:
+		case !r.Container:
+			v.elsewhere = append(v.elsewhere, Remaining{File: p.shown(env.name), Key: "rendered: " + r.Object, Text: r.Image.String()})
+		case !slices.Contains(v.wrong, r.Image.Repository):
+			v.wrong = append(v.wrong, r.Image.Repository)
+			v.where = append(v.where, fmt.Sprintf("%s in %s", r.Image, r.Object))
 		}
 	}
-	u.each(func(u *unit, f *finder, s site) {
-		if !slices.ContainsFunc(s.names(), p.want.matches) {
-			return
-		}
-		w, isWhole := s.(*whole)
-		repository := s.image().Repository
-		switch {
-		case s.satisfied(p.want.image):
-			v.right++
-		case isWhole && w.container && u.parent == nil:
-			if !slices.Contains(v.wrong, repository) {
-				v.wrong = append(v.wrong, repository)
-				v.where = append(v.where, fmt.Sprintf("%s in %s", s.image(), objects[f]))
-			}
-		case u.parent == nil:
-			v.elsewhere = append(v.elsewhere, Remaining{File: p.shown(env.name), Key: "rendered: " + objects[f], Text: s.image().String()})
-		}
-	})
 	return v, nil
-}
-
-// nameOf is an object's kind and name, for messages.
-func nameOf(object *yaml.Node) string {
-	return text(at(object, "kind")) + "/" + text(at(object, "metadata", "name"))
 }
 
 // overlay is the file system with the edits made.

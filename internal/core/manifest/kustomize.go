@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/aksflow/aksflow/internal/core/manifest/edit"
 )
 
 // kustomizationFile is a kustomization that was read.
@@ -28,20 +30,12 @@ type root struct {
 }
 
 // component reports whether a kustomization can be used only by others.
-func (k *kustomizationFile) component() bool { return text(at(k.root, "kind")) == "Component" }
+func (k *kustomizationFile) component() bool {
+	return edit.Text(edit.At(k.root, "kind")) == "Component"
+}
 
 // entries returns the names in images: of the entries that the target means.
-func (k *kustomizationFile) entries(w wanted) []string {
-	var names []string
-	if list := deref(at(k.root, "images")); list != nil {
-		for _, item := range list.Content {
-			if e := (&entry{deref(item)}); !e.suffixOnly() && slices.ContainsFunc(e.names(), w.matches) {
-				names = append(names, e.field("name"))
-			}
-		}
-	}
-	return names
-}
+func (k *kustomizationFile) entries(w edit.Wanted) []string { return edit.EntryNames(k.root, w) }
 
 // mayUse reports whether a kustomization that cannot be parsed may be made from a file: it stands beside it, or names
 // the way to it.
@@ -127,7 +121,7 @@ func (p *planner) govern() {
 		}
 		p.governed[file] = map[string]bool{}
 		for name, count := range repositories {
-			p.governed[file][name] = count == len(environments) || name != p.want.image.Repository
+			p.governed[file][name] = count == len(environments) || name != p.want.Image().Repository
 		}
 	}
 }
@@ -179,7 +173,7 @@ func (p *planner) guess(env *root) error {
 	entries := p.load(env.name).entries(p.want)
 	var pins []string
 	for _, repository := range images {
-		if p.want.matches(repository) && !slices.Contains(entries, repository) && !slices.Contains(pins, repository) {
+		if p.want.Matches(repository) && !slices.Contains(entries, repository) && !slices.Contains(pins, repository) {
 			pins = append(pins, repository)
 		}
 	}
@@ -199,7 +193,7 @@ func (p *planner) images(name string, above []string) ([]string, error) {
 	if k.err != nil {
 		return nil, k.err
 	}
-	images := inlinePatches(k.root)
+	images := edit.LockedPatchImages(k.root)
 	for _, part := range p.parts(k) {
 		below, err := p.imagesIn(part, append(slices.Clip(above), name))
 		if err != nil {
@@ -213,7 +207,7 @@ func (p *planner) images(name string, above []string) ([]string, error) {
 	}
 	for _, component := range p.locals(k, "components") {
 		if inner := p.kustomizationIn(component); inner != nil {
-			images = renamed(inner.root, images)
+			images = edit.Renamed(inner.root, images)
 		}
 	}
 	if p.bases == nil {
@@ -242,7 +236,7 @@ func (p *planner) imagesIn(part string, above []string) ([]string, error) {
 		entries := inner.entries(p.want)
 		below = slices.DeleteFunc(slices.Clone(below), func(name string) bool { return slices.Contains(entries, name) })
 	}
-	return renamed(inner.root, below), nil
+	return edit.Renamed(inner.root, below), nil
 }
 
 // imagesOf returns the repositories in a file.
@@ -250,7 +244,7 @@ func (p *planner) imagesOf(name string) ([]string, error) {
 	if known, found := p.bases[name]; found {
 		return known, nil
 	}
-	if !isManifest(name) {
+	if !edit.IsManifest(name) {
 		return nil, nil // a script or settings, for a generator
 	}
 	var content bytes.Buffer
@@ -261,15 +255,15 @@ func (p *planner) imagesOf(name string) ([]string, error) {
 		return nil, err
 	}
 	var images []string
-	u, err := read(name, p.shown(name), content.Bytes(), reading{traces: p.traces})
+	u, err := edit.Read(name, p.shown(name), content.Bytes(), edit.Reading{Traces: p.traces})
 	if err != nil {
 		return nil, err
 	}
-	u.each(func(_ *unit, _ *finder, s site) {
-		if w, isWhole := s.(*whole); isWhole && w.container {
-			images = append(images, s.image().Repository)
+	for _, r := range u.References(p.want) {
+		if r.Container {
+			images = append(images, r.Image.Repository)
 		}
-	})
+	}
 	if p.bases == nil {
 		p.bases = map[string][]string{}
 	}
@@ -277,42 +271,22 @@ func (p *planner) imagesOf(name string) ([]string, error) {
 	return images, nil
 }
 
-// renamed applies the names of a kustomization's images: to what comes out of its resources.
-func renamed(root *yaml.Node, images []string) []string {
-	list := deref(at(root, "images"))
-	if list == nil {
-		return images
-	}
-	images = slices.Clone(images)
-	for _, item := range list.Content {
-		e := &entry{deref(item)}
-		if to := e.image().Repository; e.field("newName") != "" {
-			for i := range images {
-				if images[i] == e.field("name") {
-					images[i] = to
-				}
-			}
-		}
-	}
-	return images
-}
-
 // parts returns the local paths that a kustomization is made from, relative to the root of the file system.
 func (p *planner) parts(k *kustomizationFile) []string {
 	out := p.locals(k, "resources", "bases", "components", "patches", "patchesStrategicMerge", "patchesJson6902",
 		"transformers", "generators", "replacements", "configurations")
 	for _, key := range []string{"configMapGenerator", "secretGenerator"} {
-		list := deref(at(k.root, key))
+		list := edit.Deref(edit.At(k.root, key))
 		if list == nil {
 			continue
 		}
 		for _, generator := range list.Content {
 			for _, kind := range []string{"files", "envs"} {
-				if names := deref(at(generator, kind)); names != nil {
+				if names := edit.Deref(edit.At(generator, kind)); names != nil {
 					for _, name := range names.Content {
-						_, file, found := strings.Cut(text(name), "=")
+						_, file, found := strings.Cut(edit.Text(name), "=")
 						if !found {
-							file = text(name)
+							file = edit.Text(name)
 						}
 						out = appendLocal(out, k.name, file)
 					}
@@ -328,15 +302,15 @@ func (p *planner) parts(k *kustomizationFile) []string {
 func (p *planner) locals(k *kustomizationFile, keys ...string) []string {
 	var out []string
 	for _, key := range keys {
-		list := deref(at(k.root, key))
+		list := edit.Deref(edit.At(k.root, key))
 		if list == nil || list.Kind != yaml.SequenceNode {
 			continue
 		}
 		for _, item := range list.Content {
-			if s := text(item); s != "" && !strings.Contains(s, "\n") {
+			if s := edit.Text(item); s != "" && !strings.Contains(s, "\n") {
 				out = appendLocal(out, k.name, s)
 			}
-			out = appendLocal(out, k.name, text(at(item, "path")))
+			out = appendLocal(out, k.name, edit.Text(edit.At(item, "path")))
 		}
 	}
 	return out
@@ -353,39 +327,6 @@ func appendLocal(out []string, name, relative string) []string {
 	return out
 }
 
-// inlinePatches returns the repositories in the patches that stand in the kustomization as text, as far as they cannot
-// be edited there.
-func inlinePatches(root *yaml.Node) []string {
-	var images []string
-	for _, key := range []string{"patches", "patchesStrategicMerge", "patchesJson6902"} {
-		list := deref(at(root, key))
-		if list == nil {
-			continue
-		}
-		for _, item := range list.Content {
-			patch := at(item, "patch")
-			if item.Kind == yaml.ScalarNode {
-				patch = item
-			}
-			if patch = deref(patch); patch == nil || patch.Style&yaml.LiteralStyle != 0 {
-				continue
-			}
-			s, err := parse("patch.yaml", []byte(text(patch)))
-			if err != nil {
-				continue // kustomize will say so; no image is lost by it
-			}
-			for _, doc := range s.docs {
-				f := newFinder(nil)
-				f.findText(doc, false)
-				for _, site := range f.sites {
-					images = append(images, site.image().Repository)
-				}
-			}
-		}
-	}
-	return images
-}
-
 // kustomizationIn returns the kustomization of a directory; nil when there is none, and for a file.
 func (p *planner) kustomizationIn(dir string) *kustomizationFile {
 	if k, known := p.directories[dir]; known {
@@ -395,7 +336,7 @@ func (p *planner) kustomizationIn(dir string) *kustomizationFile {
 	if info, err := fs.Stat(p.fsys, dir); err != nil || !info.IsDir() {
 		return nil
 	}
-	for _, base := range kustomizationNames {
+	for _, base := range edit.KustomizationNames {
 		name := path.Join(dir, base)
 		info, err := fs.Stat(p.fsys, name)
 		if err == nil && info.Mode().IsRegular() {
@@ -418,9 +359,9 @@ func (p *planner) load(name string) *kustomizationFile {
 		return k
 	}
 	k.content = content.String()
-	s, err := parse(p.shown(name), content.Bytes())
-	if k.err = err; err == nil && len(s.docs) > 0 && len(s.docs[0].Content) > 0 {
-		k.root = s.docs[0].Content[0]
+	docs, err := edit.Documents(p.shown(name), content.Bytes())
+	if k.err = err; err == nil && len(docs) > 0 && len(docs[0].Content) > 0 {
+		k.root = docs[0].Content[0]
 	}
 	return k
 }

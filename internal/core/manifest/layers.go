@@ -8,10 +8,9 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-)
 
-// noChart is the chart of values in an object whose chart is not in the repository.
-const noChart = "\x00"
+	"github.com/aksflow/aksflow/internal/core/manifest/edit"
+)
 
 // tagEndings are the ends of the keys of tags and digests, in the ways of writing them.
 var tagEndings = [][]byte{[]byte("tag"), []byte("Tag"), []byte("TAG"), []byte("igest"), []byte("sha"), []byte("Sha")}
@@ -19,7 +18,7 @@ var tagEndings = [][]byte{[]byte("tag"), []byte("Tag"), []byte("TAG"), []byte("i
 // mayHoldTag reports, without parsing, whether content can be Helm values that hold a tag or a digest whose repository
 // stands in the chart's own values.
 func mayHoldTag(content []byte) bool {
-	if !mayHold(content, tagEndings) {
+	if !edit.MayHold(content, tagEndings) {
 		return false
 	}
 	isObject := bytes.HasPrefix(content, []byte("kind:")) || bytes.Contains(content, []byte("\nkind:"))
@@ -39,16 +38,11 @@ func (p *planner) layered() error {
 		if err != nil {
 			continue // the image is not in it
 		}
-		meant := false
-		u.each(func(u *unit, f *finder, s site) { meant = meant || f.meant(p.want)[s] })
-		if meant {
+		if slices.ContainsFunc(u.References(p.want), func(r edit.Reference) bool { return r.Meant }) {
 			p.held = append(p.held, h)
 		}
-		for _, f := range u.finders {
-			for _, k := range f.loose {
-				n := k.nodes()[0]
-				p.loose = append(p.loose, looseTag{name, u.position(n), strings.ReplaceAll(k.path, "\x00", ".") + "." + keyOf(k.mapping, n), k.path, k.prefix})
-			}
+		for _, l := range u.Loose() {
+			p.loose = append(p.loose, looseTag{name, l})
 		}
 	}
 	return nil
@@ -56,10 +50,8 @@ func (p *planner) layered() error {
 
 // looseTag is a tag or a digest in values of which it is not known what chart they are for.
 type looseTag struct {
-	file         string
-	line         int
-	key          string
-	path, prefix string
+	file string
+	edit.Loose
 }
 
 // checkLoose lists the loose tags that stand where an image that was set has its own: they may be laid over it.
@@ -67,13 +59,12 @@ func (p *planner) checkLoose() {
 	for _, l := range p.loose {
 		for _, h := range p.held {
 			r := p.results[h.path]
-			f := p.valuesIn(h.path)
-			if r == nil || r.Matched == 0 || f == nil {
+			if r == nil || r.Matched == 0 {
 				continue
 			}
-			if k := f.keysAt(l.path, l.prefix); k != nil && p.want.matches(k.composed()) {
-				p.edit.Unverified = append(p.edit.Unverified, Unverified{fmt.Sprintf("%s:%d", p.shown(l.file), l.line),
-					fmt.Sprintf("%s may be laid over that of %s, and is left as it is: name its keys under gitops.images in aksflow.yaml if so", strings.TrimPrefix(l.key, "."), p.shown(h.path))})
+			if k := p.valuesIn(h.path).At(l.Path, l.Prefix); k != nil && p.want.Matches(k.Repository()) {
+				p.edit.Unverified = append(p.edit.Unverified, Unverified{fmt.Sprintf("%s:%d", p.shown(l.file), l.Line),
+					fmt.Sprintf("%s may be laid over that of %s, and is left as it is: name its keys under gitops.images in aksflow.yaml if so", l.Key, p.shown(h.path))})
 				break
 			}
 		}
@@ -89,11 +80,11 @@ func (p *planner) findCharts() {
 		if p.read(name, &content) != nil {
 			continue
 		}
-		s, err := parse(name, content.Bytes())
+		docs, err := edit.Documents(name, content.Bytes())
 		if err != nil {
 			continue // what does not parse is judged later
 		}
-		for _, doc := range s.docs {
+		for _, doc := range docs {
 			for _, root := range doc.Content {
 				p.chartsIn(name, root)
 			}
@@ -107,12 +98,12 @@ func (p *planner) chartsIn(file string, n *yaml.Node) {
 		p.chartsIn(file, child)
 	}
 	note := func(base, chart string, list *yaml.Node) {
-		list = deref(list)
+		list = edit.Deref(list)
 		if chart == "" || list == nil {
 			return
 		}
 		for _, item := range append(slices.Clone(list.Content), list) {
-			values := text(item)
+			values := edit.Text(item)
 			if values == "" || strings.Contains(values, "://") {
 				continue
 			}
@@ -124,30 +115,30 @@ func (p *planner) chartsIn(file string, n *yaml.Node) {
 			p.charts[path.Join(base, values)] = chart
 		}
 	}
-	chart := chartPath(text(at(n, "path")))
-	note(chart, chart, at(n, "helm", "valueFiles"))
-	if spec := at(n, "chart", "spec"); spec != nil { // a HelmRelease: from the root of its source
-		note("", chartPath(text(at(spec, "chart"))), at(spec, "valuesFiles"))
+	chart := edit.ChartPath(edit.Text(edit.At(n, "path")))
+	note(chart, chart, edit.At(n, "helm", "valueFiles"))
+	if spec := edit.At(n, "chart", "spec"); spec != nil { // a HelmRelease: from the root of its source
+		note("", edit.ChartPath(edit.Text(edit.At(spec, "chart"))), edit.At(spec, "valuesFiles"))
 	}
-	if name := text(at(n, "name")); name != "" && at(n, "valuesFile") != nil { // helmCharts of a kustomization
+	if name := edit.Text(edit.At(n, "name")); name != "" && edit.At(n, "valuesFile") != nil { // helmCharts of a kustomization
 		dir := path.Dir(file)
 		chart := path.Join(dir, "charts", name)
-		note(dir, chart, at(n, "valuesFile"))
-		note(dir, chart, at(n, "additionalValuesFiles"))
+		note(dir, chart, edit.At(n, "valuesFile"))
+		note(dir, chart, edit.At(n, "additionalValuesFiles"))
 	}
 }
 
 // layersOf returns the values that those in a file lie over.
-func (p *planner) layersOf(file string) layers { return fileLayers{p, file} }
+func (p *planner) layersOf(file string) edit.Layers { return fileLayers{p, file} }
 
 type fileLayers struct {
 	*planner
 	file string
 }
 
-// keys implements layers. A chart's own values come first, then other files in the same directory, then those of the
+// Keys implements edit.Layers. A chart's own values come first, then other files in the same directory, then those of the
 // directories above.
-func (l fileLayers) keys(chart, at, prefix string) (*keys, bool) {
+func (l fileLayers) Keys(chart, at, prefix string) (*edit.Split, bool) {
 	for _, name := range l.candidates(chart) {
 		if k := l.find(name, at, prefix); k != nil {
 			return k, l.edits(name, k)
@@ -155,7 +146,7 @@ func (l fileLayers) keys(chart, at, prefix string) (*keys, bool) {
 	}
 	// The values of a chart that this chart has in it stand under its name.
 	sub, rest, found := strings.Cut(at, "\x00")
-	if sub == "" || chart == noChart {
+	if sub == "" || chart == edit.NoChart {
 		return nil, false
 	}
 	if !found {
@@ -172,31 +163,26 @@ func (l fileLayers) keys(chart, at, prefix string) (*keys, bool) {
 	return nil, false
 }
 
-// registry implements layers.
-func (l fileLayers) registry(chart string) string {
+// Registry implements edit.Layers.
+func (l fileLayers) Registry(chart string) string {
 	for _, name := range l.candidates(chart) {
-		if f := l.valuesIn(name); f != nil && f.global != "" {
-			return f.global
+		if registry := l.valuesIn(name).Registry(); registry != "" {
+			return registry
 		}
 	}
 	return ""
 }
 
-func (l fileLayers) find(name, at, prefix string) *keys {
-	if f := l.valuesIn(name); f != nil {
-		return f.keysAt(at, prefix)
-	}
-	return nil
-}
+func (l fileLayers) find(name, at, prefix string) *edit.Split { return l.valuesIn(name).At(at, prefix) }
 
 // edits reports whether the reference in a file is one that this run sets.
-func (l fileLayers) edits(name string, k *keys) bool {
-	return l.inside(name) && slices.Contains(l.own, name) && l.want.matches(k.composed())
+func (l fileLayers) edits(name string, k *edit.Split) bool {
+	return l.inside(name) && slices.Contains(l.own, name) && l.want.Matches(k.Repository())
 }
 
 // candidates returns the files that may hold values below those of the file.
 func (l fileLayers) candidates(chart string) []string {
-	if chart == noChart {
+	if chart == edit.NoChart {
 		return nil
 	}
 	if chart == "" {
@@ -208,7 +194,7 @@ func (l fileLayers) candidates(chart string) []string {
 	dir := path.Dir(l.file)
 	out := []string{path.Join(dir, "values.yaml"), path.Join(dir, "values.yml")}
 	for _, h := range l.held {
-		if path.Dir(h.path) == dir && !isKustomization(h.path) {
+		if path.Dir(h.path) == dir && !edit.IsKustomization(h.path) {
 			out = append(out, h.path)
 		}
 	}
@@ -223,25 +209,17 @@ func (l fileLayers) candidates(chart string) []string {
 }
 
 // valuesIn returns the references in a file of Helm values; nil when it is not one.
-func (p *planner) valuesIn(name string) *finder {
-	if f, known := p.values[name]; known {
-		return f
+func (p *planner) valuesIn(name string) *edit.Values {
+	if v, known := p.values[name]; known {
+		return v
 	}
 	if p.values == nil {
-		p.values = map[string]*finder{}
+		p.values = map[string]*edit.Values{}
 	}
 	p.values[name] = nil
 	var content bytes.Buffer
-	if p.read(name, &content) != nil {
-		return nil
+	if p.read(name, &content) == nil {
+		p.values[name] = edit.ReadValues(name, content.Bytes())
 	}
-	s, err := parse(name, content.Bytes())
-	if err != nil || len(s.docs) == 0 || len(s.docs[0].Content) == 0 || formOf(name, s.docs[0].Content[0]) != values {
-		return nil
-	}
-	f := newFinder(nil)
-	f.find(name, s.docs[0])
-	f.global = globalRegistry(s.docs[0].Content[0])
-	p.values[name] = f
-	return f
+	return p.values[name]
 }

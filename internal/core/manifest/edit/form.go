@@ -1,4 +1,4 @@
-package manifest
+package edit
 
 import (
 	"path"
@@ -21,18 +21,18 @@ const (
 	foreign                   // another tool's file: no manifest
 )
 
-// kustomizationNames are the names that kustomize looks for, in its order.
-var kustomizationNames = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
+// KustomizationNames are the names that kustomize looks for, in its order.
+var KustomizationNames = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
 
-func isKustomization(name string) bool { return slices.Contains(kustomizationNames, path.Base(name)) }
+func IsKustomization(name string) bool { return slices.Contains(KustomizationNames, path.Base(name)) }
 
 // formOf tells what a document is by its file's name, its own kind and its keys.
 func formOf(name string, root *yaml.Node) form {
 	group, kind := groupKind(root)
 	switch {
-	case isEnvironment(name):
+	case IsSettings(name):
 		return environment
-	case isKustomization(name) || group == "kustomize.config.k8s.io":
+	case IsKustomization(name) || group == "kustomize.config.k8s.io":
 		return kustomization
 	case kind != "" && isForeignKind(group, kind):
 		return foreign
@@ -116,18 +116,18 @@ func isGitLab(root *yaml.Node) bool {
 	return false
 }
 
-// isManifest reports whether a file's name is that of something with images in it.
-func isManifest(name string) bool {
+// IsManifest reports whether a file's name is that of something with images in it.
+func IsManifest(name string) bool {
 	base := path.Base(name)
 	switch strings.ToLower(path.Ext(base)) {
 	case ".yaml", ".yml", ".json":
 		return !strings.HasPrefix(base, ".") || strings.HasPrefix(base, ".argocd-source")
 	}
-	return base == "Kustomization" || isEnvironment(name)
+	return base == "Kustomization" || IsSettings(name)
 }
 
-// isEnvironment reports whether a file's name is that of settings from which kustomize generates ConfigMaps.
-func isEnvironment(name string) bool {
+// IsSettings reports whether a file's name is that of settings from which kustomize generates ConfigMaps.
+func IsSettings(name string) bool {
 	base := path.Base(name)
 	ext := path.Ext(base)
 	return (ext == ".env" || ext == ".properties") && ext != base

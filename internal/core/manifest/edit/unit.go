@@ -1,4 +1,4 @@
-package manifest
+package edit
 
 import (
 	"slices"
@@ -7,43 +7,43 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// unit is one YAML stream with its references: a file, or a text inside of one, such as the values of an Application.
-type unit struct {
+// Unit is one YAML stream with its references: a file, or a text inside of one, such as the values of an Application.
+type Unit struct {
 	*editor
 	finders []*finder // by document
 	always  map[site]bool
 
 	// Of a text inside of another unit:
-	parent   *unit
+	parent   *Unit
 	node     *yaml.Node    // the scalar that holds it
 	toParent func(int) int // an offset of the text as one of the parent's; nil when the text cannot be edited in place
 	indent   string        // of its lines in the parent
-	children []*unit
+	children []*Unit
 }
 
-// reading says how a file is read.
-type reading struct {
-	traces [][]byte // texts in the file that hold none of these are not parsed
-	below  layers
-	keys   []Keys // those that are for this file
+// Reading says how a file is read.
+type Reading struct {
+	Traces [][]byte // texts in the file that hold none of these are not parsed
+	Below  Layers
+	Keys   []Keys // those that are for this file
 }
 
 // maxDepth bounds texts in texts: an Application with values with a ConfigMap with a manifest.
 const maxDepth = 4
 
-// read parses a file and finds its references.
-func read(name, shown string, content []byte, how reading) (*unit, error) {
+// Read parses a file and finds its references.
+func Read(name, shown string, content []byte, how Reading) (*Unit, error) {
 	s, err := parse(shown, content)
 	if err != nil {
 		return nil, err
 	}
-	u := &unit{editor: newEditor(s), always: map[site]bool{}}
-	explicit, err := explicitSites(s, how.keys)
+	u := &Unit{editor: newEditor(s), always: map[site]bool{}}
+	explicit, err := explicitSites(s, how.Keys)
 	if err != nil {
 		return nil, err
 	}
 	for _, doc := range s.docs {
-		f := newFinder(how.below)
+		f := newFinder(how.Below)
 		for _, k := range explicit[doc] {
 			f.addExplicit(k)
 			u.always[k] = true
@@ -56,19 +56,19 @@ func read(name, shown string, content []byte, how reading) (*unit, error) {
 }
 
 // embed reads the texts of a document that are YAML and may hold the image.
-func (u *unit) embed(f *finder, how reading, depth int) {
+func (u *Unit) embed(f *finder, how Reading, depth int) {
 	if depth > maxDepth {
 		return
 	}
 	for _, t := range f.texts {
-		if !mayHold([]byte(t.node.Value), how.traces) {
+		if !MayHold([]byte(t.node.Value), how.Traces) {
 			continue
 		}
 		s, err := parse(u.name, []byte(t.node.Value))
 		if err != nil || !slices.ContainsFunc(s.docs, isCollection) {
 			continue // a template, a script, prose
 		}
-		child := &unit{editor: newEditor(s), always: map[site]bool{}, parent: u, node: t.node}
+		child := &Unit{editor: newEditor(s), always: map[site]bool{}, parent: u, node: t.node}
 		child.toParent, child.indent = u.placeOf(t.node)
 		for _, doc := range s.docs {
 			inner := newFinder(nil)
@@ -86,7 +86,7 @@ func isCollection(doc *yaml.Node) bool {
 
 // placeOf returns how offsets in a scalar's text become offsets in the bytes around it; nil where the text is escaped or
 // folded, so that the two differ in more than indentation.
-func (u *unit) placeOf(n *yaml.Node) (toParent func(int) int, indent string) {
+func (u *Unit) placeOf(n *yaml.Node) (toParent func(int) int, indent string) {
 	if n.Style&yaml.LiteralStyle == 0 {
 		sp, err := u.locate(n)
 		if err != nil || string(u.content[sp.start:sp.end]) != n.Value {
@@ -139,7 +139,7 @@ func (u *unit) placeOf(n *yaml.Node) (toParent func(int) int, indent string) {
 }
 
 // position returns the line of a node in the file, 1-based.
-func (u *unit) position(n *yaml.Node) int {
+func (u *Unit) position(n *yaml.Node) int {
 	at, ok := u.place(n)
 	top := u.top()
 	if !ok {
@@ -150,7 +150,7 @@ func (u *unit) position(n *yaml.Node) int {
 
 // place returns the offset of a node in the file. It is that of the text around it, and false, when the text cannot be
 // edited in place.
-func (u *unit) place(n *yaml.Node) (int, bool) {
+func (u *Unit) place(n *yaml.Node) (int, bool) {
 	n = located(n)
 	at, err := u.offset(n.Line, n.Column)
 	if err != nil {
@@ -166,7 +166,7 @@ func (u *unit) place(n *yaml.Node) (int, bool) {
 	return u.parent.absolute(u.toParent(at)), true
 }
 
-func (u *unit) absolute(at int) int {
+func (u *Unit) absolute(at int) int {
 	for u.parent != nil {
 		if u.toParent == nil {
 			at, _ := u.parent.place(u.node)
@@ -180,7 +180,7 @@ func (u *unit) absolute(at int) int {
 // located is a node itself, or what an alias stands for: where the value is written.
 func located(n *yaml.Node) *yaml.Node { return deref(n) }
 
-func (u *unit) top() *unit {
+func (u *Unit) top() *Unit {
 	for u.parent != nil {
 		u = u.parent
 	}
@@ -188,12 +188,12 @@ func (u *unit) top() *unit {
 }
 
 // editable reports whether the unit's text can be edited in place.
-func (u *unit) editable() bool {
+func (u *Unit) editable() bool {
 	return u.parent == nil || u.toParent != nil && u.parent.editable()
 }
 
 // each calls visit for every reference of the unit and of the texts in it, in the order in which they are found.
-func (u *unit) each(visit func(*unit, *finder, site)) {
+func (u *Unit) each(visit func(*Unit, *finder, site)) {
 	for _, f := range u.finders {
 		for _, s := range f.sites {
 			visit(u, f, s)
@@ -205,7 +205,7 @@ func (u *unit) each(visit func(*unit, *finder, site)) {
 }
 
 // finish makes the edits of all texts in the unit and then its own, and returns the new content.
-func (u *unit) finish() ([]byte, error) {
+func (u *Unit) finish() ([]byte, error) {
 	for _, child := range u.children {
 		content, err := child.finish()
 		if err != nil {

@@ -1,4 +1,4 @@
-package manifest
+package edit
 
 import (
 	"bytes"
@@ -38,7 +38,7 @@ var (
 // parse reads all documents of a stream.
 func parse(name string, content []byte) (s *source, err error) {
 	s = &source{name: name, content: content, lines: lineStarts(content)}
-	if isEnvironment(name) {
+	if IsSettings(name) {
 		s.docs = []*yaml.Node{s.settings()}
 		return s, nil
 	}

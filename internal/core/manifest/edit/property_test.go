@@ -1,4 +1,4 @@
-package manifest
+package edit
 
 import (
 	"bytes"
@@ -151,7 +151,7 @@ func assertSameBytesBut(t *testing.T, before, after []byte) {
 func corpus(t testing.TB) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
-	err := filepath.WalkDir("testdata", func(name string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir("../testdata", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.Contains(name, string(filepath.Separator)+"in"+string(filepath.Separator)) {
 			return err
 		}
@@ -209,14 +209,14 @@ func FuzzSet(f *testing.F) {
 // FuzzPin adds an image to a kustomization: whatever else stands there must be what it was.
 func FuzzPin(f *testing.F) {
 	for file, content := range corpus(f) {
-		if isKustomization(file) {
+		if IsKustomization(file) {
 			f.Add(content)
 		}
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		w, err := propertyTarget.wanted()
+		w, err := propertyTarget.Wanted()
 		require.NoError(t, err)
-		r, err := set("kustomization.yaml", "kustomization.yaml", content, w, setting{pins: []string{"pinned/vote", "pinned/other"}})
+		r, err := Apply("kustomization.yaml", "kustomization.yaml", content, w, Setting{Pins: []string{"pinned/vote", "pinned/other"}})
 		if err != nil {
 			return // refused: nothing was changed
 		}

@@ -1,4 +1,4 @@
-package manifest
+package edit
 
 import (
 	"bytes"
@@ -16,29 +16,30 @@ func parseTarget(s string) (ref.Ref, error) {
 	return r, err
 }
 
-// wanted is a Target made ready for matching.
-type wanted struct {
+// Wanted is a Target made ready for matching.
+type Wanted struct {
 	image      ref.Ref
 	host, path string          // of image, canonical
 	replace    []ref.Ref       // other repositories that stand for the image; those without a host match on any registry
 	policies   map[string]bool // Flux image policies, NAMESPACE:NAME
 	keys       []Keys
-	// hostRequired is set when an image with the target's own host stands in the files. One of the same path without a
+	// HostRequired is set when an image with the target's own host stands in the files. One of the same path without a
 	// host is then another registry's: redis:8 beside acme.azurecr.io/redis.
-	hostRequired bool
+	HostRequired bool
 }
 
-func (t Target) wanted() (wanted, error) {
+// Wanted makes a target ready for matching, and reports what is wrong with it.
+func (t Target) Wanted() (Wanted, error) {
 	image, err := parseTarget(t.Image)
 	if err != nil {
-		return wanted{}, err
+		return Wanted{}, err
 	}
-	w := wanted{image: image, policies: map[string]bool{}, keys: t.Keys}
+	w := Wanted{image: image, policies: map[string]bool{}, keys: t.Keys}
 	w.host, w.path = image.Canonical()
 	for _, name := range t.Replace {
 		r := ref.Read(name)
 		if r.Repository == "" {
-			return wanted{}, fmt.Errorf("replace %q: want the name of a repository", name)
+			return Wanted{}, fmt.Errorf("replace %q: want the name of a repository", name)
 		}
 		if r.Host() == "" && r.Tag != "" && r.Digest == "" {
 			w.policies[name] = true // flux-system:vote, by its form also the repository flux-system with the tag vote
@@ -47,21 +48,21 @@ func (t Target) wanted() (wanted, error) {
 	}
 	for _, k := range t.Keys {
 		if err := k.validate(); err != nil {
-			return wanted{}, err
+			return Wanted{}, err
 		}
 	}
 	return w, nil
 }
 
-// matches reports whether a repository, as it stands in a manifest, is one of those meant: the image's own, on its own
+// Matches reports whether a repository, as it stands in a manifest, is one of those meant: the image's own, on its own
 // host or without a host, or one of those to replace.
-func (w wanted) matches(repository string) bool {
+func (w Wanted) Matches(repository string) bool {
 	if repository == "" {
 		return false
 	}
 	r := ref.Ref{Repository: repository}
 	host, path := r.Canonical()
-	if path == w.path && (host == w.host || r.Host() == "" && !w.hostRequired) {
+	if path == w.path && (host == w.host || r.Host() == "" && !w.HostRequired) {
 		return true
 	}
 	for _, name := range w.replace {
@@ -74,14 +75,20 @@ func (w wanted) matches(repository string) bool {
 }
 
 // own reports whether a repository is the image's own, host included.
-func (w wanted) own(repository string) bool {
+func (w Wanted) own(repository string) bool {
 	r := ref.Ref{Repository: repository}
 	host, path := r.Canonical()
 	return r.Host() != "" && host == w.host && path == w.path
 }
 
-// looked returns what is looked for, for messages.
-func (w wanted) looked() []string {
+// Image returns the reference that is to be set.
+func (w Wanted) Image() ref.Ref { return w.image }
+
+// Keys returns the references that the user named.
+func (w Wanted) Keys() []Keys { return w.keys }
+
+// Looked returns what is looked for, for messages.
+func (w Wanted) Looked() []string {
 	names := []string{w.image.Repository}
 	for _, name := range w.replace {
 		names = append(names, name.Repository)
@@ -89,8 +96,8 @@ func (w wanted) looked() []string {
 	return names
 }
 
-// traces are byte strings of which a file that the target touches holds at least one.
-func (w wanted) traces() [][]byte {
+// Traces are byte strings of which a file that the target touches holds at least one.
+func (w Wanted) Traces() [][]byte {
 	out := [][]byte{[]byte(lastElement(w.path))}
 	for _, name := range w.replace {
 		_, path := name.Canonical()
@@ -104,9 +111,9 @@ func (w wanted) traces() [][]byte {
 
 func lastElement(path string) string { return ref.Ref{Repository: path}.Name() }
 
-// mayHold reports, without parsing, whether content can hold one of the traces.
-func mayHold(content []byte, traces [][]byte) bool {
-	for _, trace := range traces {
+// MayHold reports, without parsing, whether content can hold one of the Traces.
+func MayHold(content []byte, Traces [][]byte) bool {
+	for _, trace := range Traces {
 		if bytes.Contains(content, trace) {
 			return true
 		}

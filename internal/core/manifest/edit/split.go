@@ -1,4 +1,4 @@
-package manifest
+package edit
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
-// keys is a reference in several scalars side by side, as Helm charts and Flux's setters have it. Any may be nil.
-type keys struct {
+// Split is a reference in several scalars side by side, as Helm charts and Flux's setters have it. Any may be nil.
+type Split struct {
 	registry, repository, tag, digest *yaml.Node
 	// mapping is where the scalars stand; nil when they stand in several. inherited are those that came into it through
 	// a merge key, by node, with the key that each has.
@@ -21,14 +21,14 @@ type keys struct {
 	// path and prefix say where in the values it stands: image.tag is path "image" and prefix "".
 	path, prefix string
 	// below is the same reference in the values that these lie over: a chart's own. It completes what is not here.
-	below *keys
+	below *Split
 	// belowEdited reports whether below is edited in the same run.
 	belowEdited bool
 	// marked says that Flux's setters or the user named the scalars, so that those which are missing have another home.
 	marked bool
 }
 
-func (k *keys) image() ref.Ref {
+func (k *Split) image() ref.Ref {
 	r := ref.Ref{Repository: k.composed(), Tag: scalarText(k.tag), Digest: scalarText(k.digest)}
 	if k.hexDigest() && r.Digest != "" {
 		r.Digest = "sha256:" + r.Digest
@@ -41,7 +41,7 @@ func (k *keys) image() ref.Ref {
 }
 
 // composed is the repository as the chart puts it together.
-func (k *keys) composed() string {
+func (k *Split) composed() string {
 	repository := scalarText(k.repository)
 	host := scalarText(k.registry)
 	if k.repository == nil {
@@ -63,7 +63,7 @@ func (k *keys) composed() string {
 }
 
 // hexDigest reports whether the digest is written as charts do that add "sha256:" themselves: sha: df67ff…
-func (k *keys) hexDigest() bool {
+func (k *Split) hexDigest() bool {
 	value := scalarText(k.digest)
 	if value == "" {
 		return k.mapping != nil && strings.HasSuffix(normal(keyOf(k.mapping, k.digest)), "sha")
@@ -71,10 +71,10 @@ func (k *keys) hexDigest() bool {
 	return !strings.Contains(value, ":")
 }
 
-func (k *keys) names() []string     { return []string{k.composed()} }
-func (k *keys) nodes() []*yaml.Node { return present(k.digest, k.tag, k.repository, k.registry) }
+func (k *Split) names() []string     { return []string{k.composed()} }
+func (k *Split) nodes() []*yaml.Node { return present(k.digest, k.tag, k.repository, k.registry) }
 
-func (k *keys) satisfied(r ref.Ref) bool {
+func (k *Split) satisfied(r ref.Ref) bool {
 	is := k.image()
 	if k.repository != nil && !is.SameRepository(r) {
 		return false
@@ -89,12 +89,12 @@ func (k *keys) satisfied(r ref.Ref) bool {
 }
 
 // placeBelow reports whether tag and digest have their place somewhere else.
-func (k *keys) placeBelow() bool {
+func (k *Split) placeBelow() bool {
 	return k.marked || k.below != nil && k.belowEdited && (k.below.tag != nil || k.below.digest != nil)
 }
 
-func (k *keys) set(r ref.Ref) ([]op, error) {
-	e := &keysEdit{keys: k}
+func (k *Split) set(r ref.Ref) ([]op, error) {
+	e := &keysEdit{Split: k}
 	if err := e.repository(r); err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (k *keys) set(r ref.Ref) ([]op, error) {
 
 // keysEdit collects the ops that set a reference in several keys.
 type keysEdit struct {
-	*keys
+	*Split
 	ops []op
 }
 
@@ -120,7 +120,7 @@ func (e *keysEdit) put(n *yaml.Node, value string) {
 
 // repository sets registry and repository, unless they name the image already.
 func (e *keysEdit) repository(r ref.Ref) error {
-	if e.keys.repository == nil {
+	if e.Split.repository == nil {
 		if e.below != nil && !e.belowEdited && !e.below.image().SameRepository(r) {
 			return fmt.Errorf("the tag here is that of %s, which stands in another file that is not edited: include that file", e.below.composed())
 		}
@@ -136,13 +136,13 @@ func (e *keysEdit) repository(r ref.Ref) error {
 			return fmt.Errorf("the values put the registry %s before every image, and the image is on %s: set the registry by hand first",
 				e.globalRegistry, r.Host())
 		}
-		e.put(e.keys.repository, r.Path())
+		e.put(e.Split.repository, r.Path())
 	case old == "":
-		e.put(e.keys.repository, r.Repository)
+		e.put(e.Split.repository, r.Repository)
 	default:
-		registry, repository := splitLike(old, scalarText(e.keys.repository), r)
+		registry, repository := splitLike(old, scalarText(e.Split.repository), r)
 		e.put(e.registry, registry)
-		e.put(e.keys.repository, repository)
+		e.put(e.Split.repository, repository)
 	}
 	return nil
 }

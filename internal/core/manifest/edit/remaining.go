@@ -1,4 +1,4 @@
-package manifest
+package edit
 
 import (
 	"fmt"
@@ -12,8 +12,8 @@ import (
 // remaining returns the texts that name the image and were not set: in annotations, in arguments, in scripts, in shapes
 // that are not recognised.
 // Governed are repositories that a kustomization sets.
-func (u *unit) remaining(w wanted, governed map[string]bool) []Remaining {
-	r := &remains{wanted: w, unit: u, governed: governed, set: map[*yaml.Node]bool{}, inside: map[*yaml.Node]*unit{}}
+func (u *Unit) remaining(w Wanted, governed map[string]bool) []Remaining {
+	r := &remains{Wanted: w, unit: u, governed: governed, set: map[*yaml.Node]bool{}, inside: map[*yaml.Node]*Unit{}}
 	for _, f := range u.finders {
 		for s := range f.meant(w) {
 			r.claim(s)
@@ -35,11 +35,11 @@ func (u *unit) remaining(w wanted, governed map[string]bool) []Remaining {
 
 // remains collects what remains in one unit.
 type remains struct {
-	wanted
-	unit     *unit
+	Wanted
+	unit     *Unit
 	governed map[string]bool
 	set      map[*yaml.Node]bool  // scalars of references that are set
-	inside   map[*yaml.Node]*unit // scalars that are YAML themselves
+	inside   map[*yaml.Node]*Unit // scalars that are YAML themselves
 	found    []Remaining
 }
 
@@ -80,7 +80,7 @@ func (r *remains) scalar(n *yaml.Node, path string) {
 		return
 	}
 	if child := r.inside[n]; child != nil {
-		for _, found := range child.remaining(r.wanted, r.governed) {
+		for _, found := range child.remaining(r.Wanted, r.governed) {
 			found.Key = path + ": " + found.Key
 			r.found = append(r.found, found)
 		}
@@ -121,7 +121,7 @@ type mention struct {
 // mentions returns the references to the image in a text, except the target itself. A repository without tag and digest
 // counts only when it is the whole text: in prose and addresses it is no reference. So that web:8080 is none either, a
 // repository needs its host, or a path.
-func (w wanted) mentions(s string) []mention {
+func (w Wanted) mentions(s string) []mention {
 	whole := strings.TrimSpace(s)
 	var out []mention
 	for _, name := range w.fullNames() {
@@ -146,8 +146,36 @@ func (w wanted) mentions(s string) []mention {
 	return out
 }
 
-// inSettings returns the lines of a file of settings that name the image.
-func (w wanted) inSettings(name string, content []byte) []Remaining {
+// InText reports whether the bytes of a file that cannot be parsed name the image.
+func (w Wanted) InText(content []byte) bool {
+	text := string(content)
+	for _, name := range append(w.fullNames(), w.path) {
+		for from := 0; ; {
+			i := strings.Index(text[from:], name)
+			if i < 0 {
+				break
+			}
+			start := from + i
+			from = start + len(name)
+			end := from == len(text) || !isReferenceByte(text[from])
+			if strings.Contains(name, "/") {
+				if end && (start == 0 || text[start-1] == '/' || !isReferenceByte(text[start-1])) {
+					return true
+				}
+				continue
+			}
+			// A name without a path is a word like others: it needs a tag or a digest.
+			versioned := from+1 < len(text) && (text[from] == ':' || text[from] == '@') && text[from+1] > ' '
+			if versioned && (start == 0 || !isReferenceByte(text[start-1]) || text[start-1] == '/') {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// InSettings returns the lines of a file of settings that name the image.
+func (w Wanted) InSettings(name string, content []byte) []Remaining {
 	var out []Remaining
 	for i, line := range strings.Split(string(content), "\n") {
 		for _, m := range w.mentions(line) {
@@ -159,7 +187,7 @@ func (w wanted) inSettings(name string, content []byte) []Remaining {
 }
 
 // fullNames returns the repositories to look for in texts.
-func (w wanted) fullNames() []string {
+func (w Wanted) fullNames() []string {
 	var out []string
 	for _, r := range append([]ref.Ref{w.image}, w.replace...) {
 		if r.Host() != "" || strings.Contains(r.Repository, "/") {

@@ -1,4 +1,4 @@
-package manifest
+package edit
 
 import (
 	"fmt"
@@ -13,51 +13,51 @@ import (
 // Set sets every reference in content that target names. Name is the file's: its base tells a kustomization, Helm
 // values and .argocd-source files apart. Matching nothing is no error here.
 func Set(name string, content []byte, target Target) (*Result, error) {
-	w, err := target.wanted()
+	w, err := target.Wanted()
 	if err != nil {
 		return nil, fault.Usage(err)
 	}
 	w.keys = nil // they are for files by their path
-	u, err := read(name, name, content, reading{traces: w.traces()})
+	u, err := Read(name, name, content, Reading{Traces: w.Traces()})
 	if err != nil {
 		return nil, err
 	}
-	w.hostRequired = u.standsOwn(w)
-	return set(name, name, content, w, setting{})
+	w.HostRequired = u.StandsOwn(w)
+	return Apply(name, name, content, w, Setting{})
 }
 
-// standsOwn reports whether an image with the target's own host stands in a unit.
-func (u *unit) standsOwn(w wanted) bool {
+// StandsOwn reports whether an image with the target's own host stands in a unit.
+func (u *Unit) StandsOwn(w Wanted) bool {
 	found := false
-	u.each(func(_ *unit, _ *finder, s site) { found = found || slices.ContainsFunc(s.names(), w.own) })
+	u.each(func(_ *Unit, _ *finder, s site) { found = found || slices.ContainsFunc(s.names(), w.own) })
 	return found
 }
 
-// setting is what a directory knows about one of its files.
-type setting struct {
-	governed map[string]bool // repositories that kustomizations set in what they read from this file: they stay
-	pins     []string        // repositories to add to this kustomization's images:
-	keys     []Keys
-	below    layers
+// Setting is what a directory knows about one of its files.
+type Setting struct {
+	Governed map[string]bool // repositories that kustomizations set in what they read from this file: they stay
+	Pins     []string        // repositories to add to this kustomization's images:
+	Keys     []Keys
+	Below    Layers
 }
 
 // planned is a reference that is to be set.
 type planned struct {
-	unit *unit
+	unit *Unit
 	site site
 	ops  []op
 	from ref.Ref
 	at   int // its offset in the file
 }
 
-// set is Set for a target made ready, with another name for messages and changes.
-func set(name, shown string, content []byte, w wanted, how setting) (*Result, error) {
-	reading := reading{traces: w.traces(), below: how.below, keys: how.keys}
-	u, err := read(name, shown, content, reading)
+// Apply is Set for a target made ready, with another name for messages and changes.
+func Apply(name, shown string, content []byte, w Wanted, how Setting) (*Result, error) {
+	reading := Reading{Traces: w.Traces(), Below: how.Below, Keys: how.Keys}
+	u, err := Read(name, shown, content, reading)
 	if err != nil {
 		return nil, err
 	}
-	c := &change{wanted: w, setting: how, root: u, result: &Result{Content: content}}
+	c := &change{Wanted: w, Setting: how, root: u, result: &Result{Content: content}}
 	if err := c.plan(); err != nil {
 		return nil, err
 	}
@@ -66,22 +66,22 @@ func set(name, shown string, content []byte, w wanted, how setting) (*Result, er
 	}
 	after := u
 	if len(u.splices) > 0 {
-		if after, err = read(name, shown, c.result.Content, reading); err != nil {
+		if after, err = Read(name, shown, c.result.Content, reading); err != nil {
 			return nil, err
 		}
 		if err := c.verify(after); err != nil {
 			return nil, err
 		}
 	}
-	c.result.Remaining = after.remaining(w, how.governed)
+	c.result.Remaining = after.remaining(w, how.Governed)
 	return c.result, nil
 }
 
 // change is one run of set.
 type change struct {
-	wanted
-	setting
-	root    *unit
+	Wanted
+	Setting
+	root    *Unit
 	result  *Result
 	planned []planned
 	stands  []string // every reference as it stood, in order; "" for those that are to be set
@@ -91,9 +91,9 @@ type change struct {
 func (c *change) plan() error {
 	meant := map[*finder]map[site]bool{}
 	var failed error
-	c.root.each(func(u *unit, f *finder, s site) {
+	c.root.each(func(u *Unit, f *finder, s site) {
 		if meant[f] == nil {
-			meant[f] = f.meant(c.wanted)
+			meant[f] = f.meant(c.Wanted)
 		}
 		is := meant[f][s] || u.always[s]
 		line := u.position(s.nodes()[0])
@@ -104,7 +104,7 @@ func (c *change) plan() error {
 		}
 		c.result.Matched++
 		w, isWhole := s.(*whole)
-		if isWhole && w.container && c.governed[s.image().Repository] {
+		if isWhole && w.container && c.Governed[s.image().Repository] {
 			return
 		}
 		c.stands[len(c.stands)-1] = ""
@@ -124,14 +124,14 @@ func (c *change) plan() error {
 
 // edit makes the planned edits.
 func (c *change) edit() (err error) {
-	if c.root.pinner, err = c.root.pins(c.pins, c.image); err != nil {
+	if c.root.pinner, err = c.root.pins(c.Pins, c.image); err != nil {
 		return err
 	}
-	all := map[*unit][][]op{}
+	all := map[*Unit][][]op{}
 	for _, p := range c.planned {
 		all[p.unit] = append(all[p.unit], p.ops)
 	}
-	targets := map[*unit]*targets{}
+	targets := map[*Unit]*targets{}
 	var changed []planned
 	for _, p := range c.planned {
 		if targets[p.unit] == nil {
@@ -146,7 +146,7 @@ func (c *change) edit() (err error) {
 		}
 	}
 	c.planned = changed
-	c.result.Matched += len(c.pins)
+	c.result.Matched += len(c.Pins)
 	c.result.Content, err = c.root.finish()
 	if err != nil {
 		return err
@@ -162,11 +162,11 @@ func (c *change) edit() (err error) {
 
 // verify searches what was written again: each reference that was to be set must be the image, and each other must be
 // what it was.
-func (c *change) verify(after *unit) error {
+func (c *change) verify(after *Unit) error {
 	i := 0
 	var failed error
-	pinned := after.lastEntries(len(c.pins))
-	after.each(func(u *unit, _ *finder, s site) {
+	pinned := after.lastEntries(len(c.Pins))
+	after.each(func(u *Unit, _ *finder, s site) {
 		line := u.position(s.nodes()[0])
 		if e, isEntry := s.(*entry); isEntry && pinned[e.mapping] && s.satisfied(c.image) {
 			c.result.Changes = append(c.result.Changes, Change{File: after.name, Line: u.position(at(e.mapping, "name")), To: c.image.String()})
@@ -190,7 +190,7 @@ func (c *change) verify(after *unit) error {
 }
 
 // lastEntries returns the last n items of a kustomization's images:.
-func (u *unit) lastEntries(n int) map[*yaml.Node]bool {
+func (u *Unit) lastEntries(n int) map[*yaml.Node]bool {
 	last := map[*yaml.Node]bool{}
 	if n == 0 || len(u.docs) == 0 || len(u.docs[0].Content) == 0 {
 		return last
@@ -205,7 +205,7 @@ func (u *unit) lastEntries(n int) map[*yaml.Node]bool {
 
 // duplicates refuses a reference in a mapping that has one of its keys twice: which of them counts depends on who reads
 // it.
-func (u *unit) duplicates(s site) error {
+func (u *Unit) duplicates(s site) error {
 	above := map[*yaml.Node]*yaml.Node{}
 	for _, doc := range u.docs {
 		collectAbove(doc, above)

@@ -1,4 +1,4 @@
-package manifest
+package edit
 
 import (
 	"path"
@@ -48,7 +48,7 @@ func roleOf(key string) (r role, prefix, ending string) {
 
 // candidate is a reference in several keys of one mapping, as far as found.
 type candidate struct {
-	keys
+	Split
 	key    string // of the repository
 	ending string
 }
@@ -64,7 +64,7 @@ func (f *finder) shapes(n *yaml.Node, p place) {
 		}
 		c := found[prefix]
 		if c == nil {
-			c = &candidate{keys: keys{mapping: n, inherited: map[*yaml.Node]string{}, prefix: prefix}}
+			c = &candidate{Split: Split{mapping: n, inherited: map[*yaml.Node]string{}, prefix: prefix}}
 			found[prefix] = c
 			order = append(order, prefix)
 		}
@@ -169,9 +169,9 @@ func (f *finder) candidate(c *candidate, mapping *yaml.Node, p place) {
 	default:
 		return
 	}
-	k := &c.keys
+	k := &c.Split
 	if f.below != nil && !versioned && p.values {
-		k.below, k.belowEdited = f.below.keys(p.chart, c.path, c.prefix)
+		k.below, k.belowEdited = f.below.Keys(p.chart, c.path, c.prefix)
 	}
 	f.addKeys(k)
 }
@@ -206,15 +206,15 @@ func (f *finder) versionOnly(c *candidate, p place) {
 	if f.below == nil || !p.values || c.tag == nil && c.digest == nil {
 		return
 	}
-	if c.keys.below, c.keys.belowEdited = f.below.keys(p.chart, c.path, c.prefix); c.keys.below != nil {
-		f.addKeys(&c.keys)
+	if c.Split.below, c.Split.belowEdited = f.below.Keys(p.chart, c.path, c.prefix); c.Split.below != nil {
+		f.addKeys(&c.Split)
 	} else if p.chart == "" && c.mapping != nil {
-		f.loose = append(f.loose, &c.keys)
+		f.loose = append(f.loose, &c.Split)
 	}
 }
 
 // addKeys adds a reference in several scalars, unless one of its own belongs to another.
-func (f *finder) addKeys(k *keys) {
+func (f *finder) addKeys(k *Split) {
 	for _, n := range k.nodes() {
 		if _, inherited := k.inherited[n]; f.claimed[n] && !inherited {
 			return
@@ -233,7 +233,7 @@ func (f *finder) registry(chart string, root *yaml.Node) string {
 	if registry := globalRegistry(root); registry != "" || f.below == nil {
 		return registry
 	}
-	return f.below.registry(chart)
+	return f.below.Registry(chart)
 }
 
 // globalRegistry returns the registry that a chart puts before the repositories of all its images, by the keys that
@@ -283,8 +283,8 @@ func (f *finder) applicationSource(source *yaml.Node, p place) {
 			}
 		}
 	}
-	if p.chart = chartPath(text(at(source, "path"))); p.chart == "" {
-		p.chart = noChart
+	if p.chart = ChartPath(text(at(source, "path"))); p.chart == "" {
+		p.chart = NoChart
 	}
 	f.helmParameters(at(source, "helm", "parameters"), p)
 }
@@ -307,7 +307,7 @@ func (f *finder) helmParameters(list *yaml.Node, p place) {
 		parent := strings.Join(strings.Split(name[:max(dot, 0)], "."), "\x00")
 		id := parent + "\n" + prefix
 		if found[id] == nil {
-			found[id] = &candidate{keys: keys{prefix: prefix, path: parent}}
+			found[id] = &candidate{Split: Split{prefix: prefix, path: parent}}
 			order = append(order, id)
 		}
 		found[id].take(role, ending, pair{key: name, value: value})
@@ -323,9 +323,9 @@ func (f *finder) helmParameters(list *yaml.Node, p place) {
 			f.whole(c.repository)
 		default:
 			if c.tag == nil && c.digest == nil && f.below != nil {
-				c.keys.below, c.keys.belowEdited = f.below.keys(p.chart, c.path, c.prefix)
+				c.Split.below, c.Split.belowEdited = f.below.Keys(p.chart, c.path, c.prefix)
 			}
-			f.addKeys(&c.keys)
+			f.addKeys(&c.Split)
 		}
 	}
 }
@@ -334,16 +334,16 @@ func (f *finder) helmParameters(list *yaml.Node, p place) {
 func chartOf(parent *yaml.Node, p place) string {
 	chart := p.chart
 	if name := text(at(parent, "chart", "spec", "chart")); name != "" { // a HelmRelease
-		chart = chartPath(name)
+		chart = ChartPath(name)
 	}
 	if chart == "" {
-		return noChart
+		return NoChart
 	}
 	return chart
 }
 
-// chartPath cleans the path of a chart relative to the repository's root; "" for a chart's name.
-func chartPath(chart string) string {
+// ChartPath cleans the path of a chart relative to the repository's root; "" for a chart's name.
+func ChartPath(chart string) string {
 	if !strings.Contains(chart, "/") || strings.Contains(chart, "://") {
 		return ""
 	}
@@ -351,13 +351,13 @@ func chartPath(chart string) string {
 }
 
 // keysAt returns the reference that stands in several keys at a path of Helm values, under a prefix.
-func (f *finder) keysAt(path, prefix string) *keys {
+func (f *finder) keysAt(path, prefix string) *Split {
 	i := slices.IndexFunc(f.sites, func(s site) bool {
-		k, ok := s.(*keys)
+		k, ok := s.(*Split)
 		return ok && k.repository != nil && k.path == path && k.prefix == prefix
 	})
 	if i < 0 {
 		return nil
 	}
-	return f.sites[i].(*keys)
+	return f.sites[i].(*Split)
 }

@@ -1,4 +1,4 @@
-package manifest
+package edit
 
 import (
 	"errors"
@@ -157,7 +157,7 @@ func (k Keys) in(doc *yaml.Node) (found site, missing string) {
 		}
 		return &whole{scalar: n}, ""
 	}
-	parts := &keys{registry: get(k.Registry), repository: get(k.Repository), tag: get(k.Tag), digest: get(k.Digest), marked: true}
+	parts := &Split{registry: get(k.Registry), repository: get(k.Repository), tag: get(k.Tag), digest: get(k.Digest), marked: true}
 	if missing != "" || len(parts.nodes()) == 0 {
 		return nil, missing
 	}

@@ -1,4 +1,4 @@
-package manifest
+package edit
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
-// pinFields is the entry of a kustomization's images: that makes a base's image the one wanted.
+// pinFields is the entry of a kustomization's images: that makes a base's image the one Wanted.
 func pinFields(repository string, image ref.Ref) []pairText {
 	fields := []pairText{{"name", repository}}
 	if image.Repository != repository {
@@ -42,7 +42,7 @@ func (e *editor) pins(repositories []string, image ref.Ref) (*pinner, error) {
 		return nil, nil
 	}
 	if len(e.docs) == 0 || len(e.docs[0].Content) == 0 || e.docs[0].Content[0].Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("%s: a kustomization is wanted here", e.name)
+		return nil, fmt.Errorf("%s: a kustomization is Wanted here", e.name)
 	}
 	p := &pinner{editor: e, root: e.docs[0].Content[0]}
 	for _, repository := range repositories {

@@ -1,4 +1,4 @@
-package manifest
+package edit
 
 import (
 	"encoding/json"
@@ -16,23 +16,26 @@ type finder struct {
 	sites   []site
 	texts   []embedded          // scalars that are YAML themselves
 	claimed map[*yaml.Node]bool // scalars that belong to a site
-	setters map[string]*keys    // Flux setters for parts of a reference, by policy
+	setters map[string]*Split   // Flux setters for parts of a reference, by policy
 	order   []string            // the policies of setters, as met
 	policy  map[*yaml.Node]string
 	foreign bool
-	below   layers
-	global  string  // the registry that the values put before all images
-	loose   []*keys // tags and digests in values that have no repository, here or below
+	below   Layers
+	global  string   // the registry that the values put before all images
+	loose   []*Split // tags and digests in values that have no repository, here or below
 }
 
-// layers are the values that others lie over: a chart's own, below those of an environment. Chart is the chart's
+// NoChart is the chart of values in an object whose chart is not in the repository.
+const NoChart = "\x00"
+
+// Layers are the values that others lie over: a chart's own, below those of an environment. Chart is the chart's
 // directory, "" for that of the file which is searched.
-type layers interface {
-	// keys returns the reference that stands at a path, under a prefix of its keys, and whether this run sets it; nil when
+type Layers interface {
+	// Keys returns the reference that stands at a path, under a prefix of its keys, and whether this run sets it; nil when
 	// there is none.
-	keys(chart, path, prefix string) (found *keys, edited bool)
-	// registry returns the registry that any of the values put before all images, or "".
-	registry(chart string) string
+	Keys(chart, path, prefix string) (found *Split, edited bool)
+	// Registry returns the registry that any of the values put before all images, or "".
+	Registry(chart string) string
 }
 
 // embedded is a scalar that holds YAML or JSON.
@@ -59,8 +62,8 @@ func (p place) under(key string) place {
 	return p
 }
 
-func newFinder(below layers) *finder {
-	return &finder{claimed: map[*yaml.Node]bool{}, setters: map[string]*keys{}, policy: map[*yaml.Node]string{}, below: below}
+func newFinder(below Layers) *finder {
+	return &finder{claimed: map[*yaml.Node]bool{}, setters: map[string]*Split{}, policy: map[*yaml.Node]string{}, below: below}
 }
 
 // find finds the references of a document of a file.
@@ -131,7 +134,7 @@ func (f *finder) walk(n *yaml.Node, p place) {
 			}
 		}
 		if at(n, "repoURL") != nil { // a source of an Application
-			p.chart = chartPath(text(at(n, "path")))
+			p.chart = ChartPath(text(at(n, "path")))
 		}
 		if !p.notes {
 			f.shapes(n, p)
@@ -387,7 +390,7 @@ func (f *finder) markedScalars(n *yaml.Node) {
 	}
 	k := f.setters[policy]
 	if k == nil {
-		k = &keys{marked: true}
+		k = &Split{marked: true}
 		f.setters[policy] = k
 		f.order = append(f.order, policy)
 	}
@@ -403,14 +406,14 @@ func (f *finder) markedScalars(n *yaml.Node) {
 
 // meant returns the sites that are the target's: by the repository that they name, or by a Flux policy which they
 // share with one that is.
-func (f *finder) meant(w wanted) map[site]bool {
+func (f *finder) meant(w Wanted) map[site]bool {
 	policies := map[string]bool{}
 	for policy := range w.policies {
 		policies[policy] = true
 	}
 	out := map[site]bool{}
 	for _, s := range f.sites {
-		if !slices.ContainsFunc(s.names(), w.matches) {
+		if !slices.ContainsFunc(s.names(), w.Matches) {
 			continue
 		}
 		out[s] = true
