@@ -75,6 +75,8 @@ func Explain(ref string, err error) error {
 	}
 	answer := status.Status()
 	switch {
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("%s: the API server does not accept the credentials any more: they have expired or were revoked", ref)
 	case apierrors.IsForbidden(err):
 		if m := forbiddenPattern.FindStringSubmatch(answer.Message); m != nil {
 			return fmt.Errorf("%s: %w", ref, &PermissionError{User: m[1], Verb: m[2], Resource: m[3], Group: m[4], Namespace: m[5]})

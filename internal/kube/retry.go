@@ -111,7 +111,7 @@ func (c *Cluster) gone() error {
 // error. It is the only retry policy towards a cluster: a server that is out of reach gets [OutageLimit], one that
 // answers that it is busy half a minute.
 func (c *Cluster) Retry(ctx context.Context, do func(context.Context) error) error {
-	began := time.Now()
+	began, refused := time.Now(), false
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		once, cancel := context.WithTimeout(ctx, requestTimeout)
 		err := do(once)
@@ -129,7 +129,10 @@ func (c *Cluster) Retry(ctx context.Context, do func(context.Context) error) err
 			c.outage.end(ctx)
 			early := (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)) && c.outage.warmingUp()
 			transient := isTransient(err) && time.Since(began) < transientErrorLimit
-			if !transient && !early {
+			// client-go asks for new credentials after a refusal, and returns the refusal all the same.
+			renewed := apierrors.IsUnauthorized(err) && !refused
+			refused = true
+			if !transient && !early && !renewed {
 				return err
 			}
 		}

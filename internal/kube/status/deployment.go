@@ -40,7 +40,7 @@ func deployment(d *appsv1.Deployment, w *World) Status {
 		status.Message = "not looked at yet by the Deployment controller"
 		return status
 	}
-	want := replicas(d.Spec.Replicas)
+	want := w.wanted(d.UID, d.Spec.Replicas)
 	s := d.Status
 	switch {
 	case s.UpdatedReplicas < want && d.Spec.Paused:
@@ -144,7 +144,7 @@ func maxUnavailable(d *appsv1.Deployment) int32 {
 	if s, err := intstr.GetScaledValueFromIntOrPercent(surge, want, true); u == 0 && s == 0 && err == nil {
 		return 1
 	}
-	return int32(min(u, want)) //nolint:gosec // at most want, which is an int32
+	return int32(min(u, want)) // at most want
 }
 
 // notCreated returns what keeps the newest ReplicaSet from making pods. The Deployment's own condition may be of an older
@@ -228,7 +228,7 @@ func replicaSet(rs *appsv1.ReplicaSet, w *World) Status {
 	if rs.Status.ObservedGeneration < rs.Generation {
 		return Status{Message: "not looked at yet by the ReplicaSet controller"}
 	}
-	want := replicas(rs.Spec.Replicas)
+	want := w.wanted(rs.UID, rs.Spec.Replicas)
 	pods := w.podsOf(rs.UID)
 	status := Status{Message: fmt.Sprintf("%d of %d pods are available", rs.Status.AvailableReplicas, want), Progress: progressOf(pods)}
 	if rs.Status.AvailableReplicas >= want {

@@ -59,6 +59,9 @@ func pull(problem *Problem, pod *corev1.Pod, c corev1.ContainerStatus, events []
 	}
 }
 
+// oneTry is longer than a pull that is refused takes, and shorter than the kubelet's pause before the next one.
+const oneTry = 5 * time.Second
+
 var pullSecretEvent = regexp.MustCompile(`Unable to retrieve some image pull secrets \(([^)]*)\)`)
 
 // lateSecret lets a refusal heal while a pull secret that the pod names is on its way
@@ -67,12 +70,20 @@ var pullSecretEvent = regexp.MustCompile(`Unable to retrieve some image pull sec
 //	message: Unable to retrieve some image pull secrets (regcred); attempting to pull the image may not succeed.
 func lateSecret(problem *Problem, pod *corev1.Pod, events []*corev1.Event, w *World) {
 	without := map[string]bool{}
+	var missed, failed time.Time // the last of each
 	for _, event := range events {
+		if event.Reason == "Failed" && lastSeen(event).After(failed) {
+			failed = lastSeen(event)
+		}
 		if m := pullSecretEvent.FindStringSubmatch(event.Message); m != nil {
+			missed = lastSeen(event)
 			for _, name := range strings.Split(m[1], ",") {
 				without[strings.TrimSpace(name)] = true
 			}
 		}
+	}
+	if failed.Sub(missed) > oneTry {
+		return // the last try had the secret
 	}
 	for _, ref := range pod.Spec.ImagePullSecrets {
 		object, known := w.find(Secrets, pod.Namespace, ref.Name)

@@ -256,6 +256,21 @@ func TestCustomResources(t *testing.T) {
 	}, before(`{type: Ready, status: "False", reason: Bad, severity: Error}`))
 }
 
+// A Deployment that an autoscaler scales up during the wait is ready with the pods that it was applied with. One that is
+// scaled down has no more.
+func TestScaledDuringTheWait(t *testing.T) {
+	deployment := func(replicas, available string) *unstructured.Unstructured {
+		return object(t, "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, uid: d}\nspec: {replicas: "+replicas+"}\nstatus: {replicas: "+replicas+", updatedReplicas: "+replicas+", availableReplicas: "+available+"}")
+	}
+	w := world(t, "")
+	assert.False(t, status.Of(deployment("10", "2"), w).Ready)
+	w.Applied = map[types.UID]*unstructured.Unstructured{"d": deployment("2", "0")}
+	assert.True(t, status.Of(deployment("10", "2"), w).Ready)
+	assert.False(t, status.Of(deployment("10", "1"), w).Ready)
+	w.Applied = map[types.UID]*unstructured.Unstructured{"d": deployment("5", "0")}
+	assert.True(t, status.Of(deployment("2", "2"), w).Ready)
+}
+
 // No load and no lack of metrics fails a deploy of an app that runs.
 func TestAutoscalerAtItsMaximum(t *testing.T) {
 	checkKinds(t, map[string]one{

@@ -30,7 +30,7 @@ func statefulSet(s *appsv1.StatefulSet, w *World) Status {
 	if s.Status.ObservedGeneration < s.Generation {
 		return Status{Message: "not looked at yet by the StatefulSet controller"}
 	}
-	want := replicas(s.Spec.Replicas)
+	want := w.wanted(s.UID, s.Spec.Replicas)
 	updated := want
 	if rolling := s.Spec.UpdateStrategy.RollingUpdate; rolling != nil && rolling.Partition != nil {
 		updated = max(0, want-*rolling.Partition)
@@ -56,7 +56,7 @@ func statefulSet(s *appsv1.StatefulSet, w *World) Status {
 	switch {
 	case s.Status.UpdatedReplicas < updated && s.Status.UpdateRevision != s.Status.CurrentRevision:
 		status.Message = fmt.Sprintf("%d of %d pods are new", s.Status.UpdatedReplicas, updated)
-	case ready >= want && s.Status.Replicas <= want:
+	case ready >= want && s.Status.Replicas <= replicas(s.Spec.Replicas):
 		status.Ready = true
 		if updated == 0 && len(older) > 0 {
 			status.Message += ", and keep their revision (updateStrategy)"

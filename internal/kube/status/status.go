@@ -108,6 +108,8 @@ type World struct {
 	Before *Baseline
 	// Now is the time by the cluster's clock; zero when it is unknown.
 	Now time.Time
+	// Applied are the objects that are waited for, as the API server returned them when they were applied.
+	Applied map[types.UID]*unstructured.Unstructured
 	// Release are the objects of the release.
 	Release []*unstructured.Unstructured
 	// Published are the image references that the registry is known to have.
@@ -213,6 +215,20 @@ func typed[T any](read func(*T, *World) Status) reader {
 		}
 		return read(into, w)
 	}
+}
+
+// wanted is how many pods of a workload are waited for: those that it is to have, and not what an autoscaler, or
+// somebody, has added since it was applied.
+func (w *World) wanted(uid types.UID, spec *int32) int32 {
+	now := replicas(spec)
+	applied := w.Applied[uid]
+	if applied == nil {
+		return now
+	}
+	if then, found, _ := unstructured.NestedInt64(applied.Object, "spec", "replicas"); found {
+		return min(now, int32(then))
+	}
+	return now
 }
 
 // podsOf returns the pods of an owner that are not terminating.

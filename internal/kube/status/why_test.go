@@ -319,13 +319,15 @@ func TestPulls(t *testing.T) {
 		heals     status.Healing
 		grace     time.Duration
 	}{
-		"wrong platform":      {pods: waiting(`no match for platform in manifest: not found`), says: "the image r/x:1 exists, but has no variant for linux/amd64, the platform of node node-1"},
-		"not there":           {pods: waiting(`r/x:1: not found`), says: "does not exist in its registry"},
-		"published":           {pods: waiting(`r/x:1: not found`), published: true, says: "the registry has the image", heals: status.Perhaps, grace: 5 * time.Minute},
-		"refused":             {pods: waiting(`401 Unauthorized`), find: []string{secret}, says: "the registry refuses the image"},
-		"secret missing":      {pods: waiting(`401 Unauthorized`) + without, says: `Secret "regcred", which the pod names as a pull secret, is missing`, heals: status.Perhaps, grace: 3 * time.Second},
-		"secret on its way":   {pods: waiting(`401 Unauthorized`) + without, release: external, says: "ExternalSecret/registry should make it", heals: status.Perhaps, grace: 2 * time.Minute},
-		"secret came":         {pods: waiting(`401 Unauthorized`) + without, find: []string{secret}, says: "is there now", heals: status.Expected, grace: 5 * time.Minute},
+		"wrong platform":    {pods: waiting(`no match for platform in manifest: not found`), says: "the image r/x:1 exists, but has no variant for linux/amd64, the platform of node node-1"},
+		"not there":         {pods: waiting(`r/x:1: not found`), says: "does not exist in its registry"},
+		"published":         {pods: waiting(`r/x:1: not found`), published: true, says: "the registry has the image", heals: status.Perhaps, grace: 5 * time.Minute},
+		"refused":           {pods: waiting(`401 Unauthorized`), find: []string{secret}, says: "the registry refuses the image"},
+		"secret missing":    {pods: waiting(`401 Unauthorized`) + without, says: `Secret "regcred", which the pod names as a pull secret, is missing`, heals: status.Perhaps, grace: 3 * time.Second},
+		"secret on its way": {pods: waiting(`401 Unauthorized`) + without, release: external, says: "ExternalSecret/registry should make it", heals: status.Perhaps, grace: 2 * time.Minute},
+		"secret came":       {pods: waiting(`401 Unauthorized`) + without, find: []string{secret}, says: "is there now", heals: status.Expected, grace: 5 * time.Minute},
+		"secret came and is refused": {pods: waiting(`401 Unauthorized`) + strings.Replace(without, "kind: Event", "kind: Event\nlastTimestamp: \"2026-11-26T12:00:00Z\"", 1) +
+			strings.Replace(podEvent("Failed", "Error: ErrImagePull"), "kind: Event", "kind: Event\nlastTimestamp: \"2026-11-26T12:00:11Z\"", 1), find: []string{secret}, says: "the registry refuses the image"},
 		"host that is not":    {pods: waiting(`dial tcp: lookup registry.example on 10.0.0.10:53: no such host`), says: "the node does not know the registry", heals: status.Perhaps, grace: 5 * time.Second},
 		"nothing that serves": {pods: waiting(`dial tcp 10.1.2.3:443: connect: connection refused`), says: "nothing answers at the registry", heals: status.Perhaps, grace: 15 * time.Second},
 		"overloaded":          {pods: waiting(`unexpected status from HEAD request: 503 Service Unavailable`), says: "cannot be pulled right now", heals: status.Perhaps, grace: 30 * time.Second},

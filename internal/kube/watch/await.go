@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/report"
@@ -69,11 +70,12 @@ const settleDelay = 25 * time.Millisecond
 // Await returns when all objects, given as the server returned them, are ready, or with a [*RolloutError] as soon as one
 // of them cannot get ready.
 func Await(ctx context.Context, c *kube.Cluster, objects []*unstructured.Unstructured, o Options) error {
-	a := &await{cluster: c, namespace: o.Namespace, until: time.Now().Add(o.Keep), judge: status.NewJudge()}
+	a := &await{cluster: c, namespace: o.Namespace, until: time.Now().Add(o.Keep), judge: status.NewJudge(), applied: map[types.UID]*unstructured.Unstructured{}}
 	var follow []Object
 	for _, object := range objects {
 		if status.Watched(object) {
 			a.objects = append(a.objects, &awaited{Object: ObjectOf(object), generation: object.GetGeneration(), last: object})
+			a.applied[object.GetUID()] = object
 			follow = append(follow, ObjectOf(object))
 		}
 	}
@@ -94,6 +96,7 @@ type await struct {
 	namespace string
 	until     time.Time // before that, being ready is not enough
 	objects   []*awaited
+	applied   map[types.UID]*unstructured.Unstructured
 	watcher   *Watcher
 	judge     *status.Judge
 }
@@ -181,6 +184,7 @@ func (a *await) next() (wait time.Duration, ready bool) {
 // look reads and judges the status of every object.
 func (a *await) look(ctx context.Context, now time.Time) {
 	world := a.watcher.World()
+	world.Applied = a.applied
 	looks := make([]status.Look, 0, len(a.objects))
 	for _, o := range a.objects {
 		live := a.watcher.Object(o.Object)

@@ -120,3 +120,32 @@ func (c realCluster) applyDuring(ctx context.Context, t *testing.T, namespace, y
 		}
 	}))
 }
+
+// TestCredentialsThatAreRevoked has a token that ends while the deploy waits. Nothing can be put back then, and the error
+// says so at once. The next deploy, with good credentials, finishes.
+func TestCredentialsThatAreRevoked(t *testing.T) {
+	s := testServer(t)
+	const namespace = "revoked"
+	newNamespace(t, s, namespace)
+	deployer := asDeployer(t, s, namespace, "")
+	ctx, log := events(t)
+	_, err := deployer.Deploy(ctx, vote(t, namespace, "v1"))
+	require.NoError(t, err, log)
+
+	slow, cancel := context.WithTimeout(ctx, 14*time.Second) // the API server remembers a good token for 10 s
+	defer cancel()
+	slow = report.With(slow, report.SinkFunc(func(e report.Event) {
+		if e.Object == "Deployment/vote" && e.Message == cluster.Configured {
+			assert.NoError(t, s.Client.CoreV1().ServiceAccounts(namespace).Delete(ctx, "deployer", metav1.DeleteOptions{}))
+		}
+	}))
+	began := time.Now()
+	result, err := deployer.Deploy(slow, vote(t, namespace, "slow"))
+	require.ErrorContains(t, err, "not everything could be put back")
+	require.ErrorContains(t, err, "the API server does not accept the credentials any more")
+	assert.False(t, result.RolledBack)
+	assert.Less(t, time.Since(began), 30*time.Second)
+
+	_, err = connect(t).Deploy(ctx, vote(t, namespace, "v3"))
+	require.NoError(t, err, log)
+}
