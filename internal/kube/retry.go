@@ -131,7 +131,7 @@ func (c *Cluster) Retry(ctx context.Context, do func(context.Context) error) err
 			transient := isTransient(err) && time.Since(began) < transientErrorLimit
 			// client-go asks for new credentials after a refusal, and returns the refusal all the same.
 			renewed := apierrors.IsUnauthorized(err) && !refused
-			refused = true
+			refused = refused || renewed
 			if !transient && !early && !renewed {
 				return err
 			}
