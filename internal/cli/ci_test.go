@@ -52,7 +52,7 @@ func TestOutputs(t *testing.T) {
 }
 
 func TestDeliverMarkdown(t *testing.T) {
-	t.Run("delivered", func(t *testing.T) {
+	t.Run("proposed", func(t *testing.T) {
 		r := deliverResult{&flow.Result{
 			Environment: "production", Target: "pull", Image: "host/vote@sha256:abc", Commit: "1a2b",
 			PullRequest: "https://github.com/team/vote/pull/7",
@@ -61,7 +61,7 @@ func TestDeliverMarkdown(t *testing.T) {
 				{Name: "bump", Status: delivery.Unchanged, Seconds: 0.02},
 			},
 		}}
-		assert.Equal(t, "### ✔ Delivered to production (pull)\n"+`
+		assert.Equal(t, "### Proposed for production (pull)\n"+`
 Image `+"`host/vote@sha256:abc`"+`
 
 Commit `+"`1a2b`"+`

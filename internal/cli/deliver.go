@@ -42,13 +42,33 @@ func (r deliverResult) outputs() []report.Output {
 	}
 }
 
+// title is the headline of the summary.
+func (r deliverResult) title(err error) string {
+	to := fmt.Sprintf("%s (%s)", r.Environment, r.Target)
+	switch {
+	case r.Environment == "" && err == nil:
+		return "Built and tested, not delivered"
+	case r.Environment == "":
+		return "✘ Not built and tested"
+	case err != nil && r.RolledBack:
+		return fmt.Sprintf("✘ Not delivered to %s: revision %d is back", to, r.Revision)
+	case err != nil:
+		return "✘ Not delivered to " + to
+	case r.Held:
+		return fmt.Sprintf("Held in %s: revision %d waits for `aksflow resume` or `aksflow abort`", to, r.Revision)
+	case r.PullRequest != "":
+		return "Proposed for " + to
+	default:
+		return "✔ Delivered to " + to
+	}
+}
+
 func (r deliverResult) markdown(err error) string {
 	var b strings.Builder
-	title := "✔ Delivered to"
-	if err != nil {
-		title = "✘ Not delivered to"
+	fmt.Fprintf(&b, "### %s\n\n", r.title(err))
+	if r.Environment == "" {
+		fmt.Fprintf(&b, "%s\n\n", r.Reason)
 	}
-	fmt.Fprintf(&b, "### %s %s (%s)\n\n", title, r.Environment, r.Target)
 	for _, line := range [][2]string{{"Image", r.Image}, {"Commit", r.Commit}} {
 		if line[1] != "" {
 			fmt.Fprintf(&b, "%s `%s`\n\n", line[0], line[1])

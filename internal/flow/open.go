@@ -50,7 +50,7 @@ func open(ctx context.Context, r Request, known []namedTarget) (*Delivery, error
 	}
 	if r.Env == "" && r.Set.standAlone() {
 		d.config = &config.Config{App: r.Set.App}
-		return d, d.resolve(&config.Environment{Target: config.Push, GitOps: config.GitOps{Operator: config.ArgoCD}}, nil)
+		return d, d.resolve(&config.Environment{Target: known[0].name, GitOps: config.GitOps{Operator: config.ArgoCD}}, nil)
 	}
 	if d.config, err = config.Load(r.Config); err != nil {
 		return nil, err

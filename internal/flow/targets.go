@@ -13,8 +13,8 @@ type namedTarget struct {
 	target.Target
 }
 
-// targets returns the ways to an environment. A new one is a package below internal/target, its section in package
-// config, and a line here.
+// targets returns the ways to an environment; the first is that of flags without an aksflow.yaml. A new one is a package
+// below internal/target, its section in package config, and a line here.
 func targets() []namedTarget {
 	return []namedTarget{
 		{config.Push, cluster.Target{}},

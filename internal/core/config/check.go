@@ -200,9 +200,7 @@ func (e *Environment) check(k *checker, at []any) {
 			k.errorf(field("registry"), "%w", err)
 		}
 	}
-	if e.Target == Pull && e.GitOps.Repo == "" {
-		k.errorf(field("gitops", "repo"), "missing: target pull writes to a git repository")
-	}
+	e.checkTarget(k, field)
 }
 
 func (i ImageKeys) check(k *checker, at []any) {

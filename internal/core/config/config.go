@@ -23,6 +23,14 @@ const (
 // Targets returns the names of all targets.
 func Targets() []string { return []string{Push, Pull} }
 
+// checkTarget checks that the environment has what its target needs. It is not asked for the local platform, which
+// provides it.
+func (e *Environment) checkTarget(k *checker, field func(...any) []any) {
+	if e.Target == Pull && e.GitOps.Repo == "" {
+		k.errorf(field("gitops", "repo"), "missing: target pull writes to a git repository")
+	}
+}
+
 // The operators that follow a git repository.
 const (
 	ArgoCD = "argocd"

@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/flow"
+)
+
+// document reads the one JSON document that stdout has.
+func document(t *testing.T, stdout []byte) map[string]any {
+	t.Helper()
+	var document map[string]any
+	dec := json.NewDecoder(bytes.NewReader(stdout))
+	require.NoError(t, dec.Decode(&document), string(stdout))
+	_, err := dec.Token()
+	require.ErrorIs(t, err, io.EOF, "more than one document: %s", stdout)
+	return document
+}
+
+func TestAFailedRunSaysWhyInJSON(t *testing.T) {
+	var out bytes.Buffer
+	g := &globals{output: "json", stdout: &out}
+	crash := delivery.Reason{
+		Object: "Deployment/web", Reason: "CrashLoopBackOff", Message: "it crashed", Pod: "web-1", Container: "app", Logs: []string{"no such file"},
+	}
+	err := delivery.WithReasons(errors.New("Deployment/web: it crashed"), []delivery.Reason{crash})
+	require.NoError(t, g.print(deployResult{&delivery.Deployed{
+		Objects: []delivery.Object{{Ref: "Deployment/web", Status: "restored"}}, Revision: 1, RolledBack: true,
+	}}, err, 1))
+	assert.Equal(t, map[string]any{
+		"objects":  []any{map[string]any{"ref": "Deployment/web", "status": "restored"}},
+		"revision": 1.0, "rolledBack": true,
+		"exitCode": 1.0, "error": "Deployment/web: it crashed",
+		"reasons": []any{map[string]any{
+			"object": "Deployment/web", "reason": "CrashLoopBackOff", "message": "it crashed", "pod": "web-1", "container": "app",
+			"logs": []any{"no such file"},
+		}},
+	}, document(t, out.Bytes()))
+}
+
+func TestEachRunHasOneDocument(t *testing.T) {
+	for name, tt := range map[string]struct {
+		result result
+		err    error
+		want   map[string]any
+	}{
+		"no result": {nil, errors.New("no"), map[string]any{
+			"exitCode": 1.0, "error": "no", "reasons": []any{map[string]any{"message": "no"}},
+		}},
+		"a result that is not there": {deployResult{}, errors.New("no"), map[string]any{
+			"exitCode": 1.0, "error": "no", "reasons": []any{map[string]any{"message": "no"}},
+		}},
+		"an empty result": {downResult{}, nil, map[string]any{"exitCode": 0.0}},
+		"a list":          {historyResult{&delivery.History{Revisions: []delivery.Revision{}}}, nil, map[string]any{"revisions": []any{}, "exitCode": 0.0}},
+		"a difference": {diffResult{&delivery.Difference{Diff: "+ a < b", Changed: true}}, errDiffers, map[string]any{
+			"diff": "+ a < b", "changed": true, "exitCode": 1.0,
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			g := &globals{output: "json", stdout: &out}
+			code := 0
+			if tt.err != nil {
+				code = 1
+			}
+			require.NoError(t, g.print(tt.result, tt.err, code))
+			assert.Equal(t, tt.want, document(t, out.Bytes()))
+		})
+	}
+}
+
+// run executes a command line as main does, in a directory.
+func run(t *testing.T, dir string, args ...string) (code int, stdout []byte, stderr string) {
+	t.Helper()
+	t.Chdir(dir)
+	t.Setenv("GITHUB_ACTIONS", "")
+	for _, name := range []string{"GITHUB_REF", "CI_COMMIT_REF_NAME", "BUILD_SOURCEBRANCH", "BRANCH_NAME", "GIT_BRANCH"} {
+		t.Setenv(name, "")
+	}
+	log, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	require.NoError(t, err)
+	defer log.Close()
+	var out bytes.Buffer
+	g := &globals{version: "test", stdout: &out, stderr: log}
+	code = g.execute(context.Background(), args)
+	text, err := os.ReadFile(log.Name())
+	require.NoError(t, err)
+	return code, out.Bytes(), string(text)
+}
+
+// Also a run that never reaches its verb says in JSON what is wrong.
+func TestWrongUsageIsADocument(t *testing.T) {
+	for name, args := range map[string][]string{
+		"an unknown flag":       {"deploy", "--fast", "--output", "json"},
+		"an unknown verb":       {"delivr", "--output=json"},
+		"no configuration":      {"deploy", "--env", "dev", "--output", "json"},
+		"flags that do not mix": {"bump", "--output", "json", "--image", "a", "--manifests", "m", "--repo", "r"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, stdout, stderr := run(t, t.TempDir(), args...)
+			assert.Equal(t, 2, code)
+			doc := document(t, stdout)
+			assert.InDelta(t, 2, doc["exitCode"], 0)
+			assert.NotEmpty(t, doc["error"])
+			assert.Contains(t, stderr, "aksflow: ")
+		})
+	}
+}
+
+func TestPlanWithoutAnEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "aksflow.yaml"), []byte(
+		"app: vote\nenvironments:\n  dev: {branches: [develop], registry: registry.example, manifests: m}\n"), 0o600))
+	code, stdout, stderr := run(t, dir, "plan", "--ref", "refs/pull/7/merge", "--output", "json")
+	require.Zero(t, code, stderr)
+	doc := document(t, stdout)
+	assert.Equal(t, "", doc["environment"])
+	assert.Equal(t, []any{"build", "test"}, doc["steps"])
+
+	_, stdout, _ = run(t, dir, "plan", "--ref", "develp")
+	assert.Contains(t, string(stdout), "the nearest pattern is develop of dev")
+}
+
+func TestTheSummarySaysWhenNothingIsDelivered(t *testing.T) {
+	r := deliverResult{&flow.Result{Reason: "branch feature/x is built and tested only", Steps: []flow.StepResult{{Name: "build", Status: delivery.Done}}}}
+	text := r.markdown(nil)
+	assert.Contains(t, text, "### Built and tested, not delivered")
+	assert.Contains(t, text, "branch feature/x is built and tested only")
+
+	held := deliverResult{&flow.Result{Environment: "dev", Target: "push", Held: true, Revision: 7}}
+	assert.Contains(t, held.markdown(nil), "### Held in dev (push): revision 7 waits for `aksflow resume` or `aksflow abort`")
+}
+
+func TestGitRef(t *testing.T) {
+	for name, tt := range map[string]struct {
+		variables map[string]string
+		want      string
+	}{
+		"nowhere":               {nil, ""},
+		"GitHub, a branch":      {map[string]string{"GITHUB_REF": "refs/heads/main"}, "refs/heads/main"},
+		"GitHub, a tag":         {map[string]string{"GITHUB_REF": "refs/tags/v1.0.0"}, "refs/tags/v1.0.0"},
+		"GitHub, a request":     {map[string]string{"GITHUB_REF": "refs/pull/7/merge"}, "refs/pull/7/merge"},
+		"GitLab, a branch":      {map[string]string{"CI_COMMIT_REF_NAME": "release/1.0", "CI_COMMIT_BRANCH": "release/1.0"}, "refs/heads/release/1.0"},
+		"GitLab, a tag":         {map[string]string{"CI_COMMIT_REF_NAME": "v1.0.0", "CI_COMMIT_TAG": "v1.0.0"}, "refs/tags/v1.0.0"},
+		"GitLab, a request":     {map[string]string{"CI_COMMIT_REF_NAME": "develop", "CI_MERGE_REQUEST_IID": "7"}, "refs/merge-requests/7/head"},
+		"Azure, a branch":       {map[string]string{"BUILD_SOURCEBRANCH": "refs/heads/develop"}, "refs/heads/develop"},
+		"Azure, a tag":          {map[string]string{"BUILD_SOURCEBRANCH": "refs/tags/v1.0.0"}, "refs/tags/v1.0.0"},
+		"Jenkins, a branch":     {map[string]string{"BRANCH_NAME": "develop"}, "refs/heads/develop"},
+		"Jenkins, a tag":        {map[string]string{"BRANCH_NAME": "v1.0.0", "TAG_NAME": "v1.0.0"}, "refs/tags/v1.0.0"},
+		"Jenkins, a request":    {map[string]string{"BRANCH_NAME": "PR-7", "CHANGE_ID": "7"}, "refs/pull/7/head"},
+		"Jenkins, one pipeline": {map[string]string{"GIT_BRANCH": "origin/develop"}, "refs/heads/develop"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tt.want, gitRef(func(name string) string { return tt.variables[name] }))
+		})
+	}
+}
