@@ -58,7 +58,7 @@ func (r Remote) endpoint() (*transport.Endpoint, error) {
 		return nil, fault.Usagef("git remote %q is no URL: want https://HOST/PATH or ssh://HOST/PATH: %w", r.URL, err)
 	}
 	if endpoint.Password != "" {
-		return nil, fault.Usagef("the URL of the git remote on %s holds a password: remove it, and pass the password in a variable: --password-env or gitops.passwordEnv names it",
+		return nil, fault.Usagef("the URL of the git remote on %s holds a password: remove it, and pass the password in a variable that gitops.passwordEnv of aksflow.yaml names, or `aksflow bump --password-env`",
 			endpoint.Host)
 	}
 	return endpoint, nil

@@ -50,7 +50,7 @@ func For(ctx context.Context, remote git.Remote) (Forge, error) {
 		"Azure Repos": "https://dev.azure.com/", "GitLab": "https://gitlab.com/", "Bitbucket": "https://bitbucket.org/",
 	} {
 		if git.SameHost(remote.URL, same) {
-			return nil, fault.Usagef("%s is on %s, where aksflow cannot open pull requests yet: let this account push to the branch, without gitops.pullRequest and --pull-request",
+			return nil, fault.Usagef("%s is on %s, where aksflow cannot open pull requests yet: let this account push to the branch, without gitops.pullRequest in aksflow.yaml or `aksflow bump --pull-request`",
 				remote.URL, host)
 		}
 	}

@@ -41,7 +41,7 @@ func newGitHub(ctx context.Context, remote git.Remote) (*gitHub, error) {
 		return nil, err
 	}
 	if token == "" {
-		return nil, fault.Usagef("a pull request on %s needs a token or a GitHub App: name the token's variable with --password-env or gitops.passwordEnv", remote.URL)
+		return nil, fault.Usagef("a pull request on %s needs a token or a GitHub App: name the token's variable in gitops.passwordEnv of aksflow.yaml, or with `aksflow bump --password-env`", remote.URL)
 	}
 	g.client, err = github.NewClient(github.WithURLs(&api, &api), github.WithAuthToken(token))
 	if err != nil {
