@@ -2,6 +2,7 @@ package kube
 
 import (
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -11,6 +12,9 @@ import (
 type clock struct {
 	ahead atomic.Int64 // nanoseconds
 	known atomic.Bool
+
+	reached chan struct{} // closed when the first request is sent
+	once    sync.Once
 }
 
 // Now is the time by the API server's clock; zero before the server has answered.
@@ -29,6 +33,7 @@ type clockReader struct {
 
 // RoundTrip implements http.RoundTripper.
 func (r *clockReader) RoundTrip(request *http.Request) (*http.Response, error) {
+	r.clock.once.Do(func() { close(r.clock.reached) })
 	response, err := r.next.RoundTrip(request)
 	if err != nil {
 		return nil, err

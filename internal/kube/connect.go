@@ -9,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os/exec"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -79,9 +77,11 @@ func Connect(ctx context.Context, o Options) (*Cluster, error) {
 	config.WarningHandlerWithContext = &warnings{shown: map[string]bool{}}
 
 	c := &Cluster{host: config.Host, config: config}
+	// A credential plugin runs around this, so that what comes here has its credentials.
+	c.clock.reached = make(chan struct{})
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &clockReader{next, &c.clock} })
 	if err := c.makeClients(); err != nil {
-		return nil, fault.Usage(explainConfig(err))
+		return nil, fault.Usage(explainCredential(ctx, err, config.ExecProvider))
 	}
 	silenceKlog()
 	if err := c.firstAnswer(ctx); err != nil {
@@ -159,35 +159,13 @@ func restConfig(o Options) (*rest.Config, error) {
 	case clientcmd.IsContextNotFound(err), err != nil && o.Context != "" && strings.Contains(err.Error(), fmt.Sprintf("context %q does not exist", o.Context)):
 		return nil, fmt.Errorf("%s has no context %q: `kubectl config get-contexts` lists those it has", where, o.Context)
 	case err != nil:
-		return nil, explainConfig(fmt.Errorf("the kubeconfig %s: %w", where, err))
+		return nil, fmt.Errorf("the kubeconfig %s: %w", where, err)
 	}
 	return config, nil
 }
 
-// pluginPattern reads client-go's errors about credential plugins:
-//
-//	exec: executable kubelogin not found
-//	exec: executable kubelogin failed with exit code 1
-var pluginPattern = regexp.MustCompile(`exec: executable (\S+) (not found|failed with exit code \d+)`)
-
-// explainConfig adds a remedy to an error that happened before anything was sent. client-go's own message about a
-// credential plugin is a page long.
-func explainConfig(err error) error {
-	const aks = "AKS uses kubelogin, which `az aks install-cli` installs"
-	plugin := pluginPattern.FindStringSubmatch(err.Error())
-	var missing *exec.Error
-	switch {
-	case plugin != nil && plugin[2] == "not found":
-		return fmt.Errorf("the kubeconfig's credential plugin %s is not installed: put it on PATH; %s", plugin[1], aks)
-	case plugin != nil:
-		return fmt.Errorf("the kubeconfig's credential plugin %s %s: run it by itself to see why", plugin[1], plugin[2])
-	case errors.As(err, &missing), strings.Contains(err.Error(), "executable file not found"), strings.Contains(err.Error(), "getting credentials: exec"):
-		return fmt.Errorf("the kubeconfig's credential plugin does not work (%w): install it and put it on PATH; %s", rootCause(err), aks)
-	}
-	return err
-}
-
-// firstAnswerLimit is how long Connect waits for the first answer, if its context allows that.
+// firstAnswerLimit is how long Connect waits for the API server's first answer, if its context allows that. The time that a
+// credential plugin takes does not count: it has credentialLimit.
 const firstAnswerLimit = 10 * time.Second
 
 var errNoAnswer = errors.New("no answer from the API server")
@@ -198,21 +176,42 @@ func (c *Cluster) firstAnswer(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(deadline).Round(100*time.Millisecond))
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoAnswer)
-	defer cancel()
-	var version struct {
-		GitVersion string `json:"gitVersion"`
-	}
-	body, err := c.core.RESTClient().Get().AbsPath("/version").Do(ctx).Raw()
+	asking, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var body []byte
+	var failed error
+	ended := make(chan struct{})
+	// A credential plugin that hangs does not end with the context, so this does not wait for it.
+	go func() {
+		defer close(ended)
+		body, failed = c.core.RESTClient().Get().AbsPath("/version").Do(asking).Raw()
+	}()
+	err := c.awaitCredential(asking, ended)
 	if err == nil {
-		err = json.Unmarshal(body, &version)
+		timer := time.AfterFunc(limit, func() { cancel(errNoAnswer) })
+		defer timer.Stop()
+		select {
+		case <-ended:
+			var version struct {
+				GitVersion string `json:"gitVersion"`
+			}
+			if err = failed; err == nil {
+				err = json.Unmarshal(body, &version)
+			}
+			c.version = version.GitVersion
+		case <-asking.Done():
+			err = context.Cause(asking)
+		}
 	}
-	if err == nil {
-		c.version = version.GitVersion
-		return nil
-	}
+	return c.explainFirst(ctx, err, limit)
+}
+
+// explainFirst says what to do about an error of the first request.
+func (c *Cluster) explainFirst(ctx context.Context, err error, limit time.Duration) error {
 	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case err == nil:
+		return nil
+	case errors.Is(err, errNoAnswer), errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("the API server %s did not answer within %s: is the cluster running, and may this machine reach it (a private cluster, an authorized IP range, a proxy)?", c.host, limit)
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -221,7 +220,7 @@ func (c *Cluster) firstAnswer(ctx context.Context) error {
 	case isConnection(err):
 		return fmt.Errorf("the API server %s cannot be reached (%w): is the cluster running, and is this the right context?", c.host, rootCause(err))
 	}
-	if explained := explainConfig(err); explained != err {
+	if explained := explainCredential(ctx, err, c.config.ExecProvider); explained != err {
 		return fault.Usage(explained)
 	}
 	return fmt.Errorf("the API server %s: %w", c.host, err)

@@ -12,15 +12,14 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
-// maxAnswer bounds what is read of a Service's answer.
+// maxAnswer is how much of a Service's answer is read, in bytes.
 const maxAnswer = 4 << 20
 
-// ServiceProxy sends one HTTP request to a Service through the API server, so that the Service needs no address that
-// can be reached from here. port is a name or a number. A form that is not nil is sent as the body, as a browser
-// would. The answer's status is returned whatever it is; err says that there was no answer from the Service: 503
-// with no ready pod behind it is a status too.
+// ServiceProxy sends one HTTP request to a Service through the API server, so that the Service needs no address that is
+// reachable from here. port is a name or a number. A form that is not nil is sent as the body, as a browser would send it.
+// status is that of the answer, whatever it is: 503 may mean that no pod is ready. err means that there was no answer.
 //
-// It needs the right to get (or, for a POST, create) services/proxy.
+// It needs the right to get (or, for a POST, to create) services/proxy.
 func (c *Cluster) ServiceProxy(ctx context.Context, namespace, service, port, method, path string, form url.Values) (status int, body []byte, err error) {
 	client := *c.http
 	// A redirect would lead to the API server's own paths.
@@ -48,7 +47,7 @@ func (c *Cluster) ServiceProxy(ctx context.Context, namespace, service, port, me
 	}
 	answer, err := client.Do(request)
 	if err != nil {
-		return 0, nil, fmt.Errorf("asking Service/%s by way of the API server: %w", service, rootCause(err))
+		return 0, nil, fmt.Errorf("asking Service/%s through the API server: %w", service, rootCause(err))
 	}
 	defer answer.Body.Close()
 	body, err = io.ReadAll(io.LimitReader(answer.Body, maxAnswer))

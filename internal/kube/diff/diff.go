@@ -1,5 +1,5 @@
-// Package diff shows what a change to an object looks like to a person: a unified diff of YAML, without what only the
-// server is interested in and without the contents of Secrets.
+// Package diff shows the change of an object as a unified diff of YAML, without fields that only the server writes and
+// without the values of Secrets.
 package diff
 
 import (
@@ -12,11 +12,11 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Unified is the diff from live to merged, "" when nothing changes. Either may be nil: the object is created or
+// Unified returns the diff from live to merged, "" when nothing changes. Either may be nil: the object is created or
 // deleted. For an object that is created, merged is the manifest.
 //
-// applied is what the manifest says. A field of merged that stands neither in applied nor in live is a default of the
-// server, and not shown.
+// applied is the manifest. A field of merged that is neither in applied nor in live is a default of the server, and is not
+// shown.
 func Unified(title string, live, merged, applied *unstructured.Unstructured) string {
 	if live != nil && merged != nil {
 		merged = merged.DeepCopy()
@@ -27,12 +27,12 @@ func Unified(title string, live, merged, applied *unstructured.Unstructured) str
 	return udiff.Unified("live/"+title, "new/"+title, text(before), text(after))
 }
 
-// Equal says whether live and merged differ in nothing that a person would call a change.
+// Equal reports whether live and merged differ in nothing but fields that only the server writes.
 func Equal(live, merged *unstructured.Unstructured) bool {
 	return reflect.DeepEqual(clean(live), clean(merged))
 }
 
-// serverFields are written by the server alone.
+// serverFields are metadata that only the server writes.
 var serverFields = []string{"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink"}
 
 func clean(o *unstructured.Unstructured) map[string]any {
@@ -56,8 +56,8 @@ func clean(o *unstructured.Unstructured) map[string]any {
 	return object
 }
 
-// withoutDefaults drops from merged what stands in neither of the others. Items of lists are paired by name where they
-// have one, else by place.
+// withoutDefaults drops from merged the fields that are in neither of the others. Items of lists are paired by name where
+// they have one, else by position.
 func withoutDefaults(merged, live, applied any) any {
 	switch merged := merged.(type) {
 	case map[string]any:
@@ -102,7 +102,7 @@ func partner(item any, i int, list []any) any {
 	return nil
 }
 
-// mask hides the values of Secrets. A value that changes is masked in two ways, so that the diff still shows its key.
+// mask hides the values of Secrets. The two values of a key that changes get different masks, so that the diff shows the key.
 func mask(before, after map[string]any) {
 	for _, field := range []string{"data", "stringData"} {
 		was, is := secretData(before, field), secretData(after, field)
@@ -141,7 +141,7 @@ func text(object map[string]any) string {
 	return string(out)
 }
 
-// Colour paints a unified diff for a terminal.
+// Colour colours a unified diff for a terminal.
 func Colour(unified string) string {
 	const red, green, cyan, bold, reset = "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[1m", "\x1b[0m"
 	lines := strings.SplitAfter(unified, "\n")

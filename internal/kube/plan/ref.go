@@ -1,5 +1,5 @@
-// Package plan decides, without asking a cluster, what a deploy does in which order: which object is which, whether the
-// manifests make sense together, and whether a live object is what the manifests want already.
+// Package plan decides, without a network, what a deploy does and in which order: how objects are named, whether the
+// manifests fit together, whether a live object needs a change, and which fields to take over from other tools.
 package plan
 
 import (
@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Kinds that are treated in a way of their own.
+// Kinds that need special treatment.
 var (
 	NamespaceKind  = schema.GroupKind{Kind: "Namespace"}
 	DeploymentKind = schema.GroupKind{Group: "apps", Kind: "Deployment"}
@@ -18,16 +18,16 @@ var (
 	JobKind        = schema.GroupKind{Group: "batch", Kind: "Job"}
 )
 
-// Ref names an object for as long as its API version may change. It can be compared and is a map key.
+// Ref names an object without its API version, which may change. It is comparable.
 type Ref struct{ Group, Kind, Namespace, Name string }
 
-// RefOf is the object's Ref.
+// RefOf returns the Ref of an object.
 func RefOf(o *unstructured.Unstructured) Ref {
 	gvk := o.GroupVersionKind()
 	return Ref{Group: gvk.Group, Kind: gvk.Kind, Namespace: o.GetNamespace(), Name: o.GetName()}
 }
 
-// String is what people write: Deployment/vote.
+// String is KIND/NAME, as people write it: Deployment/vote.
 func (r Ref) String() string { return r.Kind + "/" + r.Name }
 
 // Long is String with the namespace: Deployment/vote-dev/vote.
@@ -38,7 +38,7 @@ func (r Ref) Long() string {
 	return r.Kind + "/" + r.Namespace + "/" + r.Name
 }
 
-// In is String for what is in namespace or in none, else Long.
+// In is String for an object in namespace or without one, else Long.
 func (r Ref) In(namespace string) string {
 	if r.Namespace == "" || r.Namespace == namespace {
 		return r.String()
@@ -46,7 +46,7 @@ func (r Ref) In(namespace string) string {
 	return r.Long()
 }
 
-// GroupKind is the Ref's kind, as a REST mapper wants it.
+// GroupKind is the Ref's kind in the type that a REST mapper takes.
 func (r Ref) GroupKind() schema.GroupKind { return schema.GroupKind{Group: r.Group, Kind: r.Kind} }
 
 // Compare sorts by kind, namespace and name.

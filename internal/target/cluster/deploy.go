@@ -35,9 +35,6 @@ func Connect(ctx context.Context, o kube.Options) (*Cluster, error) {
 	return New(c), nil
 }
 
-// Kube is the connection.
-func (c *Cluster) Kube() *kube.Cluster { return c.kube }
-
 // History returns an app's recorded revisions, the newest first.
 func (c *Cluster) History(ctx context.Context, app, namespace string) ([]kube.Revision, error) {
 	return c.kube.History(ctx, app, namespace)

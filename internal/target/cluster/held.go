@@ -35,6 +35,7 @@ func (c *Cluster) Resume(ctx context.Context, app App) (*Result, error) {
 			if failed := t.restore(ctx); failed != nil {
 				return fmt.Errorf("%w; and %w", err, failed)
 			}
+			t.result.Held, t.result.Revision = true, held.Number
 			return fmt.Errorf("not finished, and held as before: %w", err)
 		}
 		return t.succeed(ctx)

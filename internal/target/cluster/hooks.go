@@ -148,8 +148,8 @@ func (t *transaction) awaitPod(ctx context.Context, pod *unstructured.Unstructur
 func (t *transaction) deleteHooks(ctx context.Context, hooks []render.Hook) {
 	for _, h := range slices.Backward(hooks) {
 		ref := plan.RefOf(h.Object)
-		if keepsData(ref) {
-			report.Warn(ctx, "%s is not deleted although its hook-delete-policy says so: what is in it would be lost", ref.In(t.release.Namespace))
+		if guard := t.release.guard(h.Object); guard != nil {
+			report.Warn(ctx, "%s is not deleted although its hook-delete-policy says so, since %s", ref.In(t.release.Namespace), guard.why)
 			continue
 		}
 		live, err := t.cluster.kube.Get(ctx, h.Object.GroupVersionKind(), h.Object.GetNamespace(), h.Object.GetName())
@@ -160,13 +160,4 @@ func (t *transaction) deleteHooks(ctx context.Context, hooks []render.Hook) {
 			report.Warn(ctx, "the hook stays: %v", kube.Explain("deleting "+ref.In(t.release.Namespace), err))
 		}
 	}
-}
-
-// keepsData reports whether deleting an object deletes what is in it.
-func keepsData(ref plan.Ref) bool {
-	switch ref.Kind {
-	case "PersistentVolumeClaim", "Namespace", "CustomResourceDefinition":
-		return true
-	}
-	return false
 }

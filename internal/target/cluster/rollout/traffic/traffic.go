@@ -1,10 +1,10 @@
 // Package traffic makes the objects that split requests between two versions of an app: the second Deployment beside
-// the one in the manifests, the Services that select one of the two, the routes with weights. It knows no network.
+// the one in the manifests, the Services that select one of the two, the routes with weights. It reaches no network.
 //
-// The manifests' own Deployment stays the stable version until the end and then becomes the new one, so that its name,
-// its HorizontalPodAutoscaler and its PodDisruptionBudget are the same at rest whatever the strategy was. The pods of
-// the second Deployment carry all labels of the first one's, so that network policies and spread constraints hold for
-// them too, and one more. Where the two serve apart, budgets count them apart.
+// The manifests' own Deployment stays the stable version until the end and then becomes the new one, so that afterwards
+// its name, its HorizontalPodAutoscaler and its PodDisruptionBudget are the same for every strategy. The pods of the second
+// Deployment have all labels of the first one's pods, so that network policies and spread constraints apply to them too,
+// and one more label. Where the two versions get separate traffic, each has a budget of its own.
 package traffic
 
 import (
@@ -19,10 +19,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// Label tells the second version's pods from those of the first. Its value is a Track.
+// Label distinguishes the second version's pods from those of the first. Its value is a Track.
 const Label = "aksflow.dev/track"
 
-// hashLabel is what the Deployment's controller tells the pods of one template from those of another by.
+// hashLabel is the label by which the Deployment's controller distinguishes the pods of different templates.
 const hashLabel = "pod-template-hash"
 
 // Track names a second version, and is the ending of its objects' names.
@@ -34,7 +34,7 @@ const (
 	Next   Track = "next" // of a blue-green release
 )
 
-// Second is the Deployment of the new version that runs beside deployment, which is the one in the manifests.
+// Second returns the Deployment of the new version that runs beside deployment, the one in the manifests.
 func Second(deployment *unstructured.Unstructured, track Track, replicas int64) *unstructured.Unstructured {
 	second := deployment.DeepCopy()
 	second.SetName(Name(deployment.GetName(), track))
@@ -45,15 +45,15 @@ func Second(deployment *unstructured.Unstructured, track Track, replicas int64) 
 	return second
 }
 
-// Name is the name of a second object.
+// Name returns the name of a second object.
 func Name(first string, track Track) string { return first + "-" + string(track) }
 
 func addLabel(object map[string]any, track Track, path ...string) {
 	_ = unstructured.SetNestedField(object, string(track), append(path, Label)...)
 }
 
-// SecondService is a Service in front of the new version's pods alone. It takes no address from the cloud, and no port
-// of the nodes.
+// SecondService returns a Service that selects the new version's pods only. It uses no address of the cloud, and no port of
+// the nodes.
 func SecondService(service *unstructured.Unstructured, track Track) *unstructured.Unstructured {
 	second := service.DeepCopy()
 	second.SetName(Name(service.GetName(), track))
@@ -77,8 +77,8 @@ func SecondService(service *unstructured.Unstructured, track Track) *unstructure
 	return second
 }
 
-// ToHash is the Service or PodDisruptionBudget turned to the pods of one pod template of the first Deployment. The pods
-// carry that label already, so that no pod is replaced for it and no request notices.
+// ToHash returns the Service or PodDisruptionBudget with a selector for the pods of one template of the first Deployment.
+// The pods have that label already, so no pod is replaced and no request is affected.
 func ToHash(o *unstructured.Unstructured, hash string) *unstructured.Unstructured {
 	turned := o.DeepCopy()
 	selector := []string{"spec", "selector"}
@@ -89,14 +89,14 @@ func ToHash(o *unstructured.Unstructured, hash string) *unstructured.Unstructure
 	return turned
 }
 
-// ToTrack is the Service turned to the second Deployment's pods.
+// ToTrack returns the Service with a selector for the second Deployment's pods.
 func ToTrack(service *unstructured.Unstructured, track Track) *unstructured.Unstructured {
 	turned := service.DeepCopy()
 	addLabel(turned.Object, track, "spec", "selector")
 	return turned
 }
 
-// Selects says whether a Service sends requests to the pods of a Deployment.
+// Selects reports whether a Service sends requests to the pods of a Deployment.
 func Selects(service, deployment *unstructured.Unstructured) bool {
 	selector, found, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")
 	if !found || len(selector) == 0 || service.GetKind() != "Service" || service.GetNamespace() != deployment.GetNamespace() {
@@ -113,7 +113,7 @@ func Selects(service, deployment *unstructured.Unstructured) bool {
 
 func isBudget(o *unstructured.Unstructured) bool { return o.GetKind() == "PodDisruptionBudget" }
 
-// Guards says whether a PodDisruptionBudget counts the pods of a Deployment.
+// Guards reports whether a PodDisruptionBudget counts the pods of a Deployment.
 func Guards(budget, deployment *unstructured.Unstructured) bool {
 	if !isBudget(budget) || budget.GetNamespace() != deployment.GetNamespace() {
 		return false
@@ -131,9 +131,9 @@ func Guards(budget, deployment *unstructured.Unstructured) bool {
 	return err == nil && matches.Matches(labels.Set(template))
 }
 
-// SecondBudget is a PodDisruptionBudget of the new version's pods alone, of which there are replicas. One that counted
-// the pods of both versions would let every pod that serves be evicted while those of the other version stand by. It
-// lets at least one pod go, for a number that is meant for all pods would keep a node with one of few from being drained.
+// SecondBudget returns a PodDisruptionBudget for the new version's pods only, of which there are replicas. A budget for the
+// pods of both versions would allow to evict all pods that serve while those of the other version serve nothing. It allows
+// at least one eviction: a minimum that is meant for all pods would block the drain of a node with one of the few new ones.
 func SecondBudget(budget *unstructured.Unstructured, track Track, replicas int64) *unstructured.Unstructured {
 	second := budget.DeepCopy()
 	second.SetName(Name(budget.GetName(), track))
@@ -151,8 +151,8 @@ func SecondBudget(budget *unstructured.Unstructured, track Track, replicas int64
 	return second
 }
 
-// Replicas is how many pods of the new version make up percent of the requests beside stable pods of the old one, all
-// of which stay: at least one. Where a route has weights, they need to carry the requests only, not to make up a share.
+// Replicas returns how many pods of the new version get percent of the requests beside stable pods of the old one, which
+// all stay: at least one. Where a route has weights, there need only be enough pods to serve that part.
 func Replicas(stable int64, percent int, weighted bool) int64 {
 	share := float64(stable) * float64(percent) / float64(100-percent)
 	if weighted {
@@ -161,23 +161,23 @@ func Replicas(stable int64, percent int, weighted bool) int64 {
 	return max(1, int64(math.Round(share)))
 }
 
-// Share is the part of the requests, in percent, that second of all pods get.
+// Share returns the part of the requests, in percent, that second pods get beside stable ones.
 func Share(second, stable int64) int {
 	return int(math.Round(100 * float64(second) / float64(second+stable)))
 }
 
-// IsRoute says whether an object is a Gateway API route whose backends have weights.
+// IsRoute reports whether an object is a Gateway API route whose backends have weights.
 func IsRoute(o *unstructured.Unstructured) bool {
 	return o.GetKind() == "HTTPRoute" || o.GetKind() == "GRPCRoute"
 }
 
-// Routes says whether a Gateway API route sends requests to a Service.
+// Routes reports whether a Gateway API route sends requests to a Service.
 func Routes(route *unstructured.Unstructured, service string) bool {
 	_, n := weigh(route, service, "", 0)
 	return n > 0
 }
 
-// Weigh is the route with percent of the requests for service sent to second instead.
+// Weigh returns the route with percent of the requests for service sent to second instead.
 func Weigh(route *unstructured.Unstructured, service, second string, percent int) *unstructured.Unstructured {
 	weighed, _ := weigh(route, service, second, percent)
 	return weighed
@@ -208,7 +208,7 @@ func weigh(route *unstructured.Unstructured, service, second string, percent int
 			}
 			other := unstructured.Unstructured{Object: backend}
 			copied := other.DeepCopy().Object
-			// In hundredths of what the backend has now, so that its share beside others stays.
+			// In hundredths of the backend's present weight, so that its share beside other backends stays.
 			backend["weight"] = whole * int64(100-percent)
 			copied["weight"], copied["name"] = whole*int64(percent), second
 			out = append(out, backend, copied)
@@ -230,7 +230,7 @@ func weigh(route *unstructured.Unstructured, service, second string, percent int
 	return route, found
 }
 
-// Describe says in a few words where the requests go.
+// Describe returns in a few words where the requests go.
 func Describe(percent int, weighted bool, second, stable int64) string {
 	if weighted {
 		return fmt.Sprintf("%d%% of the requests, by the route's weights", percent)
