@@ -186,7 +186,7 @@ func (g *globals) sink() (report.Sink, func()) {
 }
 
 func (g *globals) printError(err error) {
-	message := strings.TrimRight(err.Error(), "\n")
+	message := report.Clean(strings.TrimRight(err.Error(), "\n"))
 	if errors.Is(err, context.Canceled) {
 		message = "interrupted: " + message
 	}

@@ -28,6 +28,7 @@ func NewPlain(out io.Writer, verbose bool) *Plain {
 
 // Event implements Sink.
 func (p *Plain) Event(e Event) {
+	e = cleaned(e)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if line, ok := p.line(e); ok {
@@ -104,6 +105,7 @@ func NewGitHub(out io.Writer, root string) *GitHub {
 
 // Event implements Sink.
 func (g *GitHub) Event(e Event) {
+	e = cleaned(e)
 	g.plain.mu.Lock()
 	defer g.plain.mu.Unlock()
 	switch e.Kind {
@@ -124,7 +126,7 @@ func (g *GitHub) Event(e Event) {
 	}
 	if e.Kind == StepFailed {
 		g.failed = true
-		fmt.Fprintf(g.plain.out, "::error%s::%s\n", g.properties(e, "aksflow "+e.Step), commandData(e.Err.Error()))
+		fmt.Fprintf(g.plain.out, "::error%s::%s\n", g.properties(e, "aksflow "+e.Step), commandData(Clean(e.Err.Error())))
 	}
 }
 
@@ -133,7 +135,7 @@ func (g *GitHub) Fail(err error) {
 	g.plain.mu.Lock()
 	defer g.plain.mu.Unlock()
 	if !g.failed {
-		fmt.Fprintf(g.plain.out, "::error title=aksflow::%s\n", commandData(err.Error()))
+		fmt.Fprintf(g.plain.out, "::error title=aksflow::%s\n", commandData(Clean(err.Error())))
 	}
 }
 
@@ -230,6 +232,7 @@ func (t *Terminal) Close() error {
 
 // Event implements Sink.
 func (t *Terminal) Event(e Event) {
+	e = cleaned(e)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch e.Kind {
