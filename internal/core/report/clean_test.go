@@ -18,7 +18,7 @@ func TestClean(t *testing.T) {
 		"\x1b]0;title\x07after":                  "after",
 		"\x1b]8;;http://x\x1b\\link\x1b]8;;\x07": "link",
 		"\x1bcreset":                             "reset",
-		"bell\x07 and \x1b alone\x7f":            "bell␇ and ␛ alone␡",
+		"bell\x07, DEL\x7f, escape\x1b":          "bell␇, DEL␡, escape␛",
 		"latin\xe9 \xff\xfe":                     "latin\ufffd \ufffd",
 		" 10%\r 20%\r\n done":                    " 20%\n done",
 		"c1 \u009b31m":                           "c1 \ufffd31m",
