@@ -212,6 +212,18 @@ func TestHooksRunAtTheirMoments(t *testing.T) {
 	assert.Empty(t, order, "the same chart runs no hook again")
 	assert.False(t, result.Changed())
 
+	diff := func(set string) string {
+		ctx, _ := events(t)
+		text, err := c.Diff(ctx, chartRelease(ctx, t, c, chart, "hooks", render.Options{Set: []string{set}}))
+		require.NoError(t, err)
+		return text
+	}
+	assert.Empty(t, diff("v=1,fail=none"))
+	onlyHook := diff("v=1,fail=seed")
+	assert.Contains(t, onlyHook, "Job/hooks/seed")
+	assert.Contains(t, onlyHook, "vote:v1-fail")
+	assert.NotContains(t, onlyHook, "Deployment")
+
 	order, result, err = deploy("v=2,fail=none")
 	require.NoError(t, err, order)
 	assert.Regexp(t, `^migrate created, migrate complete, web configured, seed configured, seed complete, check created, check succeeded$`, order)

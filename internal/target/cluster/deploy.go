@@ -122,6 +122,18 @@ func (c *Cluster) Diff(ctx context.Context, r Release) (string, error) {
 			}
 		}
 	}
+	if len(t.hookObjects) > 0 {
+		if t.revisions, err = c.kube.History(ctx, r.App, r.Namespace); err != nil {
+			return "", err
+		}
+	}
+	hooks, err := t.changedHooks(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, h := range hooks {
+		out.WriteString(diff.Unified(plan.RefOf(h.object).Long(), h.before, h.object, h.object))
+	}
 	return out.String(), nil
 }
 
@@ -140,7 +152,11 @@ func (t *transaction) deploy(ctx context.Context, objects []*unstructured.Unstru
 		return t.undo(ctx, err)
 	}
 	prune := t.toPrune(ctx, objects)
-	if len(prune) == 0 && t.isUpToDate(changes) {
+	hooks, err := t.changedHooks(ctx)
+	if err != nil {
+		return t.undo(ctx, err)
+	}
+	if len(prune)+len(hooks) == 0 && t.isUpToDate(changes) {
 		recordedSo, err := t.isRecorded(ctx, recorded)
 		if err != nil {
 			return err
@@ -158,12 +174,9 @@ func (t *transaction) deploy(ctx context.Context, objects []*unstructured.Unstru
 	return nil
 }
 
-// isUpToDate reports whether the cluster has the release already.
+// isUpToDate reports whether the cluster has the objects of the release already.
 func (t *transaction) isUpToDate(changes []plan.Change) bool {
 	changed := slices.ContainsFunc(changes, func(c plan.Change) bool { return c.Action != plan.Unchanged })
-	if now := kube.Latest(t.revisions, kube.RevisionDeployed); now != nil && len(t.hooks(always)) > 0 && now.Manifests != t.manifests {
-		changed = true // a hook that is deleted after it has run is not there to be compared
-	}
 	return !changed && t.result.Revision > 0 && len(t.journal) == 0
 }
 

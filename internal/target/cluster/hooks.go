@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -53,6 +54,36 @@ func (t *transaction) hooks(pick func(render.Hook) bool) []render.Hook {
 func before(h render.Hook) bool { return h.Before }
 func after(h render.Hook) bool  { return h.After }
 func always(render.Hook) bool   { return true }
+
+// changedHook is a hook that is not what the deployed revision has. before is nil when it is new.
+type changedHook struct{ object, before *unstructured.Unstructured }
+
+// changedHooks compares the hooks that run now with those of the deployed revision's record. The cluster does not say: a
+// hook may be deleted after it has run.
+func (t *transaction) changedHooks(ctx context.Context) ([]changedHook, error) {
+	hooks := t.hooks(always)
+	if len(hooks) == 0 {
+		return nil, nil
+	}
+	recorded := map[plan.Ref]*unstructured.Unstructured{}
+	if now := kube.Latest(t.revisions, kube.RevisionDeployed); now != nil {
+		objects, err := t.cluster.kube.ReadObjects(ctx, t.release.App, t.release.Namespace, now)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range objects {
+			recorded[plan.RefOf(o)] = o
+		}
+	}
+	var changed []changedHook
+	for _, h := range hooks {
+		before := recorded[plan.RefOf(h.Object)]
+		if before == nil || !reflect.DeepEqual(before.Object, h.Object.Object) {
+			changed = append(changed, changedHook{h.Object, before})
+		}
+	}
+	return changed, nil
+}
 
 // tryHooks asks the API server whether it would take the hooks, before anything is applied.
 func (t *transaction) tryHooks(ctx context.Context) error {
