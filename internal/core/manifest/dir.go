@@ -137,7 +137,7 @@ func Find(ctx context.Context, fsys fs.FS, dir string, target Target) ([]Seen, e
 		}
 		for _, r := range u.References(p.want) {
 			if r.Meant {
-				out = append(out, Seen{File: p.shown(h.path), Line: r.Line, Image: r.Image.String(), Matched: true})
+				out = append(out, Seen{File: p.shown(h.path), Line: r.Line, Image: r.Image.String(), Matched: true, Right: r.Right})
 			}
 		}
 	}

@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write testdata/NAME/want as the edits c
 
 // TestGolden edits testdata/NAME/in as testdata/NAME/case says and compares it with testdata/NAME/want, byte for byte.
 // The file case has one "image", perhaps some "replace" and a "path", one + for each of the "changes" (default: one), a
-// line for each text that is "remaining" and each thing that is "unverified", and an "error" when the edit must be
+// line for each text that is "remaining" and for the beginning of what is "unverified", and an "error" when the edit must be
 // refused; then nothing may change. Every edit is made twice: the second must find nothing to do.
 func TestGolden(t *testing.T) {
 	cases, err := filepath.Glob("testdata/*/case")
@@ -46,7 +46,11 @@ func TestGolden(t *testing.T) {
 				require.NoError(t, err)
 				assert.Len(t, edit.Changes, c.changes, "%v", edit.Changes)
 				assert.Equal(t, c.remaining, lines(edit.Remaining, func(r Remaining) string { return fmt.Sprintf("%s:%d %s %s", r.File, r.Line, r.Key, r.Text) }))
-				assert.Equal(t, c.unverified, lines(edit.Unverified, func(u Unverified) string { return u.File + " " + u.Reason }))
+				unverified := lines(edit.Unverified, func(u Unverified) string { return u.File + " " + u.Reason })
+				require.Len(t, unverified, len(c.unverified), "%q", unverified)
+				for i, u := range unverified {
+					assert.True(t, strings.HasPrefix(u, c.unverified[i]), u)
+				}
 			}
 			assertSameTree(t, want, root)
 			if c.err != "" {

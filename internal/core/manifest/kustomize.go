@@ -190,7 +190,7 @@ func (p *planner) images(name string, above []string) ([]string, error) {
 		return known, nil
 	}
 	k := p.load(name)
-	if k.err != nil {
+	if k.err != nil && p.want.InText([]byte(k.content)) {
 		return nil, k.err
 	}
 	images := edit.LockedPatchImages(k.root)
@@ -256,6 +256,9 @@ func (p *planner) imagesOf(name string) ([]string, error) {
 	}
 	var images []string
 	u, err := edit.Read(name, p.shown(name), content.Bytes(), edit.Reading{Traces: p.traces})
+	if err != nil && !p.want.InText(content.Bytes()) {
+		return nil, nil // a template: the image is not in it
+	}
 	if err != nil {
 		return nil, err
 	}

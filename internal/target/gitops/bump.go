@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"time"
 
@@ -70,7 +71,7 @@ func (o BumpOptions) bump(ctx context.Context, c *git.Clone, base *object.Commit
 	if err != nil || len(plan.Changes) == 0 {
 		return nil, plan, err
 	}
-	if err := o.respectRollback(c, base, plan); err != nil {
+	if err := o.respectRollback(ctx, c, base, plan); err != nil {
 		return nil, plan, err
 	}
 	text := o.Message
@@ -261,7 +262,7 @@ func (l *lander) sameChange(base *object.Commit, head plumbing.Hash, made git.Ma
 
 // respectRollback returns a [RolledBackError] if a commit took the image back after it had been delivered. A delivery of
 // another image in between is no rollback.
-func (o BumpOptions) respectRollback(c *git.Clone, base *object.Commit, plan *manifest.Edit) error {
+func (o BumpOptions) respectRollback(ctx context.Context, c *git.Clone, base *object.Commit, plan *manifest.Edit) error {
 	if o.Force {
 		return nil
 	}
@@ -269,13 +270,13 @@ func (o BumpOptions) respectRollback(c *git.Clone, base *object.Commit, plan *ma
 	if err != nil {
 		return err
 	}
-	present, err := o.stateAt(c, base, plan.Files)
+	present, err := o.stateAt(ctx, c, base, plan.Files)
 	if err != nil {
 		return err
 	}
 	had := 0 // index of the newest commit that has the image
 	for i, commit := range history {
-		state, err := o.stateAt(c, commit, plan.Files)
+		state, err := o.stateAt(ctx, c, commit, plan.Files)
 		if err != nil {
 			return err
 		}
@@ -311,28 +312,32 @@ type state struct {
 	right  bool   // they are the target's image
 }
 
-func (o BumpOptions) stateAt(c *git.Clone, commit *object.Commit, files []manifest.File) (state, error) {
+func (o BumpOptions) stateAt(ctx context.Context, c *git.Clone, commit *object.Commit, files []manifest.File) (state, error) {
+	tree, err := c.Tree(commit)
+	if err != nil {
+		return state{}, err
+	}
 	var images []string
 	right := true
 	for _, f := range files {
-		content, found, err := contentAt(c, commit, f.Path)
-		if err != nil {
-			return state{}, err
-		}
-		if !found {
-			images, right = append(images, f.Path), false
-			continue
-		}
-		r, err := manifest.Set(f.Path, content, o.Target)
-		if err != nil {
-			images, right = append(images, f.Path), false // the file was not valid then; it is now
-			continue
-		}
-		right = right && r.Matched > 0 && len(r.Changes) == 0
-		for _, seen := range r.Seen {
-			if seen.Matched {
-				images = append(images, seen.Image)
+		// The file alone: the references of an environment's values may be completed by the files beside it.
+		target := o.Target
+		target.Keys = nil
+		for _, k := range o.Target.Keys {
+			if path.Join(pathOrRoot(o.Path), k.File) == f.Path {
+				k.File = path.Base(k.File)
+				target.Keys = append(target.Keys, k)
 			}
+		}
+		found, err := manifest.Find(ctx, tree, f.Path, target)
+		if err != nil {
+			images, right = append(images, f.Path), false // the file was not there, or not valid, then
+			continue
+		}
+		right = right && len(found) > 0
+		for _, seen := range found {
+			right = right && seen.Right
+			images = append(images, seen.Image)
 		}
 	}
 	return state{images: strings.Join(images, "\n"), right: right}, nil

@@ -35,6 +35,7 @@ type Seen struct {
 	Line    int
 	Image   string
 	Matched bool // the target names it
+	Right   bool // it is the target
 }
 
 // Remaining is a text that names the image in a place that was not set.

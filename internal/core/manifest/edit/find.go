@@ -260,7 +260,7 @@ func (f *finder) environment(lines *yaml.Node) {
 	}
 }
 
-// looksLikeReference tells a reference from a sentence, an address or a template's expression.
+// looksLikeReference reports whether a text may be a reference: no sentence, no address, no template's expression.
 func looksLikeReference(s string) bool {
 	s = strings.TrimSpace(s)
 	return s != "" && !strings.ContainsAny(s, " \t\n\"'*") && !strings.Contains(s, "://") && !strings.HasPrefix(s, "{")
@@ -277,7 +277,7 @@ func isEmbedded(n *yaml.Node) bool {
 // The last element of a JSON pointer that leads to a container, or to its image.
 var containerImagePath = regexp.MustCompile(`/(?:containers|initContainers|ephemeralContainers)/[^/]+(/image)?$`)
 
-// isJSONPatch tells a JSON 6902 patch, a list of operations, from other lists.
+// isJSONPatch reports whether a list is a JSON 6902 patch: a list of operations.
 func isJSONPatch(n *yaml.Node) bool {
 	return len(n.Content) > 0 && scalarAt(n.Content[0], "op") != nil && scalarAt(n.Content[0], "path") != nil
 }

@@ -26,7 +26,7 @@ var KustomizationNames = []string{"kustomization.yaml", "kustomization.yml", "Ku
 
 func IsKustomization(name string) bool { return slices.Contains(KustomizationNames, path.Base(name)) }
 
-// formOf tells what a document is by its file's name, its own kind and its keys.
+// formOf returns what a document is, by its file's name, its own kind and its keys.
 func formOf(name string, root *yaml.Node) form {
 	group, kind := groupKind(root)
 	switch {
@@ -74,8 +74,8 @@ func isForeignKind(group, kind string) bool {
 var foreignNames = regexp.MustCompile(`(?i)^(azure-pipelines.*|.*[.-]azure-pipelines|bitbucket-pipelines|buildspec.*|cloudbuild.*|appveyor|codemagic|` +
 	`jenkinsfile.*|wercker|(docker-)?compose([.-].*)?|skaffold.*|devcontainer|renovate|package(-lock)?|aksflow)\.(ya?ml|json)5?$`)
 
-// isForeign tells the files of build servers and of docker compose by name and by keys, for pipelines have templates
-// that are called anything. The keys are such as Helm values do not have.
+// isForeign reports whether a file is for a build server or for docker compose, by its name and by its keys: templates
+// of pipelines have any name. The keys are such as Helm values do not have.
 func isForeign(name string, root *yaml.Node) bool {
 	if foreignNames.MatchString(path.Base(name)) {
 		return true

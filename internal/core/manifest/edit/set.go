@@ -97,7 +97,7 @@ func (c *change) plan() error {
 		}
 		is := meant[f][s] || u.always[s]
 		line := u.position(s.nodes()[0])
-		c.result.Seen = append(c.result.Seen, Seen{c.root.name, line, s.image().String(), is})
+		c.result.Seen = append(c.result.Seen, Seen{c.root.name, line, s.image().String(), is, s.satisfied(c.image)})
 		c.stands = append(c.stands, s.image().String())
 		if !is || failed != nil || !u.editable() {
 			return

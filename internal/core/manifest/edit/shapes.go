@@ -21,9 +21,9 @@ const (
 	digestRole
 )
 
-// endings are the ends of keys, normalised, that charts use for the parts of a reference. What stands before the end
-// tells references in one mapping apart: webImage and webImageTag, jobImage and jobImageTag. Of several keys for a
-// repository the first here counts.
+// endings are the ends of keys, normalised, that charts use for the parts of a reference. References in one mapping
+// differ in what stands before the end: webImage and webImageTag, jobImage and jobImageTag. Of several keys for a
+// repository the first in this list counts.
 var endings = []struct {
 	end  string
 	role role
