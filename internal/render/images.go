@@ -86,7 +86,8 @@ func matches(entry, target ref.Ref) bool {
 	if target.Host() != "" {
 		return entry.SameRepository(target)
 	}
+	// Without a host it may be Docker Hub's, where library/NAME is NAME, or the path on another registry, where it is not.
 	_, path := entry.Canonical()
 	_, want := target.Canonical()
-	return path == want
+	return path == want || path == target.Repository
 }

@@ -155,6 +155,16 @@ func TestRenderRefuses(t *testing.T) {
 	assert.Equal(t, fault.ExitUsage, fault.ExitCode(err))
 }
 
+// On a registry other than Docker Hub library/ is a part of the path like any other.
+func TestSetImagesBelowLibrary(t *testing.T) {
+	const image = "localhost:5000/library/debian@sha256:"
+	objects, err := render.Decode("a.yaml", []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: \"localhost:5000/library/debian:trixie-slim\"}]}"))
+	require.NoError(t, err)
+	changes, err := render.SetImages(objects, []render.Image{{Ref: image + strings.Repeat("a", 64)}})
+	require.NoError(t, err)
+	assert.Len(t, changes, 1)
+}
+
 func TestSetImages(t *testing.T) {
 	digest := "@sha256:" + strings.Repeat("a", 64)
 	for name, test := range map[string]struct {

@@ -53,7 +53,8 @@ func probing(problem *Problem, pod *corev1.Pod, spec *corev1.Container, c corev1
 		problem.Message = answer
 		return true
 	}
-	problem.Message = fmt.Sprintf("%s (it may take %s; a slow start needs a startupProbe with a larger failureThreshold)", answer, problem.Grace)
+	problem.Message = fmt.Sprintf("%s (not ready since %s; it may take %s, and a slow start needs a startupProbe with a larger failureThreshold)",
+		answer, clock(problem.Since), problem.Grace)
 	return true
 }
 

@@ -9,6 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -84,6 +89,24 @@ func TestOnClusterRollouts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOnClusterWrongPlatform deploys an image that exists, for arm64 only.
+func TestOnClusterWrongPlatform(t *testing.T) {
+	c := onCluster(t)
+	namespace := "wrong-platform"
+	c.makeNamespace(t, namespace)
+	source, err := name.ParseReference(c.image)
+	require.NoError(t, err)
+	image, err := remote.Image(source)
+	require.NoError(t, err)
+	index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}})
+	digest, err := index.Digest()
+	require.NoError(t, err)
+	arm := source.Context().Digest(digest.String())
+	require.NoError(t, remote.WriteIndex(arm, index))
+	_, err = c.Deploy(progress(t, time.Now()), c.release(t, namespace, "one", "IMAGE", arm.String()))
+	require.ErrorContains(t, err, "exists, but has no variant for linux/amd64, the platform of node")
 }
 
 func (c realCluster) makeNamespace(t *testing.T, namespace string) {
