@@ -238,9 +238,8 @@ func (s server) start(ctx context.Context, timeout time.Duration) *Case {
 	return &c
 }
 
-// log returns what a server that does not get ready writes in its first seconds. An engine tells that of one that ended;
-// the output of one that hangs has to be asked for, by running its command as a command. It is "" where the image has
-// no timeout(1).
+// log returns what a server that does not get ready writes in its first seconds. The error of a server that ended has its
+// output; one that hangs is run once more as a command. The log is "" if the image has no timeout(1).
 func (s server) log(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 2*startSlack)
 	defer cancel()

@@ -13,7 +13,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/fault"
 )
 
-// What a configuration says without saying it.
+// Defaults.
 const (
 	// DefaultReports is the directory in a suite's container in which the runner leaves its JUnit XML.
 	DefaultReports = "/reports"
@@ -142,7 +142,7 @@ func (t Tests) withDefaults() Tests {
 	return t
 }
 
-// validate says what is wrong with t, as a usage error. The defaults have to be filled in.
+// validate returns what is wrong with t, as a usage error. The defaults have to be filled in.
 func (t Tests) validate() error {
 	var errs []error
 	misuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }

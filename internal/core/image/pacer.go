@@ -128,7 +128,7 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
-// dropped tells that a connection broke while it was in use.
+// dropped reports whether a connection broke while it was in use.
 func dropped(err error) bool {
 	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed} {
 		if errors.Is(err, e) {

@@ -1,5 +1,5 @@
-// Package image moves OCI images between a tarball and a registry: it pushes what was built and tested, byte for byte, and
-// says under which digest it is there.
+// Package image moves OCI images between a tarball and a registry. It pushes what was built and tested, byte for byte, and
+// returns the digest under which the registry has it.
 package image
 
 import (
@@ -217,8 +217,9 @@ func (p *push) has(ctx context.Context, ref name.Digest) (bool, error) {
 	return digest != "", err
 }
 
-// digest asks what a reference points to; nothing is the empty string. Who may write need not be allowed to read, and some
-// registries refuse to speak of what does not exist, so a refusal counts as nothing: the write that follows has the word.
+// digest returns the digest that a reference points to, "" if there is none. Push credentials may lack pull rights, and some
+// registries answer 401 or 403 for what does not exist, so both mean "not found": the upload reports real permission
+// errors.
 func (p *push) digest(ctx context.Context, ref name.Reference) (string, error) {
 	d, err := p.puller.Head(ctx, ref)
 	var answer *transport.Error

@@ -209,7 +209,7 @@ var passingCodes = []int{
 	http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 }
 
-// passing tells errors that may be gone at the next attempt.
+// passing reports whether an error may be gone at the next attempt.
 func passing(err error) bool {
 	var (
 		answer  *transport.Error

@@ -117,10 +117,10 @@ func plaintexts(doc *ast.QueryDocument) []string {
 	return found
 }
 
-// unknown matches the validator's messages about fields and arguments that the schema has not.
+// unknown matches the validator's messages about fields and arguments that are not in the schema.
 var unknown = regexp.MustCompile(`^(Cannot query field "\w+" on type "\w+"|Unknown argument "\w+" on field "[\w.]+")`)
 
-// elsewhere adds to such a message where the field or the argument is to be had.
+// elsewhere adds to such a message that a Dagger engine may have the field or the argument.
 func elsewhere(message string) string {
 	what := unknown.FindString(message)
 	if what == "" {

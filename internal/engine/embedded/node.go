@@ -34,7 +34,7 @@ func (a args) list(name string) []string {
 	return all
 }
 
-// num is an integer argument; absent says whether it was neither given nor has a default.
+// num returns an integer argument; given is false if it was not given and has no default.
 func (a args) num(name string) (n int, given bool) {
 	switch v := a[name].(type) {
 	case int64:

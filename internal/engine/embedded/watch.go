@@ -49,7 +49,7 @@ func (w *watcher) known(d digest.Digest) *vertex {
 	return v
 }
 
-// internalPrefix marks steps that are BuildKit's or the engine's own affair.
+// internalPrefix marks steps that are not the user's but BuildKit's or the engine's own.
 const internalPrefix = "[internal] "
 
 // identifying is what BuildKit says when imageDigest asks for a digest.
