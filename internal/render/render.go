@@ -1,8 +1,8 @@
 // Package render turns manifests on disk into the objects that they describe: a kustomization, a Helm chart, a
 // directory of plain YAML or JSON files, or one such file.
 //
-// It reads local files and nothing else. A remote base, a chart that is not vendored and a plugin that would run a
-// program are refused by name, so that what is deployed is what was reviewed, and rendering needs no network.
+// It reads local files, and for a chart it asks the cluster that the caller gives it. A remote base, a chart that is not vendored and a plugin that would run a
+// program are refused by name, so that what is deployed is what was reviewed.
 package render
 
 import (
