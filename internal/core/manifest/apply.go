@@ -32,9 +32,11 @@ func (p *planner) finish(ctx context.Context) (*Edit, error) {
 	}
 	p.collectResults()
 	p.checkLoose()
+	slices.SortFunc(p.unread, func(a, b Unverified) int { return cmp.Compare(a.File, b.File) })
 	if p.edit.Matched == 0 {
 		return nil, p.noMatch(ctx)
 	}
+	p.edit.Unverified = append(p.edit.Unverified, p.unread...)
 	if err := p.checkBroken(ctx); err != nil {
 		return nil, err
 	}
@@ -172,7 +174,7 @@ func (p *planner) noMatch(ctx context.Context) error {
 			return fmt.Errorf("the image stands in %s, to which %s is a link: bump %s", p.shown(to), p.shown(name), p.shown(path.Dir(to)))
 		}
 	}
-	e := &NoMatchError{Path: p.shown(p.dir), Names: p.want.Looked(), Remaining: p.edit.Remaining}
+	e := &NoMatchError{Path: p.shown(p.dir), Names: p.want.Looked(), Remaining: p.edit.Remaining, Unread: p.unread}
 	err := p.each(ctx, p.own, func(name string, content []byte) error {
 		u, err := edit.Read(name, p.shown(name), content, edit.Reading{Traces: p.traces})
 		if err != nil {

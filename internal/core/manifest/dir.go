@@ -53,6 +53,7 @@ type NoMatchError struct {
 	Names     []string // what was looked for
 	Seen      []Seen   // what is there instead
 	Remaining []Remaining
+	Unread    []Unverified // what the image may be in, and cannot be read
 }
 
 // most is how many items of a kind an error lists.
@@ -62,6 +63,10 @@ const most = 12
 func (e *NoMatchError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "no image named %s in %s", strings.Join(e.Names, " or "), e.Path)
+	if len(e.Unread) > 0 {
+		b.WriteString(": " + list(e.Unread, func(u Unverified) string { return u.File + " " + u.Reason }))
+		return b.String()
+	}
 	if len(e.Remaining) > 0 {
 		b.WriteString(": it is named only where bump does not set it, in ")
 		b.WriteString(list(e.Remaining, func(r Remaining) string { return fmt.Sprintf("%s (%s: %s)", r.Where(), r.Key, r.Text) }))
@@ -266,9 +271,10 @@ type planner struct {
 	kustomizations []string          // those among own
 
 	mu     sync.Mutex
-	held   []held   // files that may hold the image
-	tagged []string // other files that may hold its tag
-	naming []string // files that name values files of charts
+	held   []held       // files that may hold the image
+	tagged []string     // other files that may hold its tag
+	naming []string     // files that name values files of charts
+	unread []Unverified // what may hold the image, and cannot be read
 
 	charts map[string]string // the directory of a chart, by the values file that is laid over its own
 	loose  []looseTag
@@ -353,40 +359,58 @@ func (p *planner) inside(name string) bool {
 	return p.dir == "." || name == p.dir || strings.HasPrefix(name, p.dir+"/")
 }
 
-// resolve follows links, and refuses those that leave the file system.
+// lfsPointer is how a file begins whose content Git LFS keeps elsewhere.
+// https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+var lfsPointer = []byte("version https://git-lfs.github.com/spec/")
+
+// linkLimit is how many symbolic links one path may lead through, as on Linux.
+const linkLimit = 40
+
+// resolve follows the symbolic links in all elements of a path, and refuses those that leave the file system.
 func (p *planner) resolve(name string) (string, error) {
 	links, ok := p.fsys.(fs.ReadLinkFS)
-	if !ok {
+	if !ok || name == "." {
 		return name, nil
 	}
-	at := name
-	for range 40 {
-		info, err := links.Lstat(at)
-		if errors.Is(err, fs.ErrNotExist) && at != name {
-			return at, nil // a dangling link is for who reads through it
+	at, todo := ".", strings.Split(name, "/")
+	for followed := 0; len(todo) > 0; {
+		next := path.Join(at, todo[0])
+		info, err := links.Lstat(next)
+		if errors.Is(err, fs.ErrNotExist) && followed > 0 {
+			return path.Join(next, path.Join(todo[1:]...)), nil // a dangling link is for who reads through it
 		}
 		if err != nil {
-			return "", fmt.Errorf("cannot read %s: %w", p.shown(at), pathReason(err))
+			return "", fmt.Errorf("cannot read %s: %w", p.shown(name), pathReason(err))
 		}
 		if info.Mode()&fs.ModeSymlink == 0 {
-			return at, nil
+			at, todo = next, todo[1:]
+			continue
 		}
-		target, err := links.ReadLink(at)
+		target, err := links.ReadLink(next)
 		if err != nil {
-			return "", fmt.Errorf("cannot read the link %s: %w", p.shown(at), pathReason(err))
+			return "", fmt.Errorf("cannot read the link %s: %w", p.shown(next), pathReason(err))
 		}
-		next := path.Join(path.Dir(at), target)
-		if path.IsAbs(target) || !fs.ValidPath(next) {
-			return "", fmt.Errorf("%s is a symbolic link that leaves the repository (to %s): remove it, or bump another path", p.shown(name), target)
+		to := path.Join(at, target)
+		if path.IsAbs(target) || !fs.ValidPath(to) {
+			return "", fmt.Errorf("%s is a symbolic link that leaves the repository (to %s): remove it, or bump another path", p.shown(next), target)
 		}
-		at = next
+		if followed++; followed > linkLimit {
+			return "", fmt.Errorf("%s is a symbolic link that leads in a circle: remove it", p.shown(next))
+		}
+		at, todo = ".", append(strings.Split(to, "/"), todo[1:]...)
 	}
-	return "", fmt.Errorf("%s is a symbolic link that leads in a circle: remove it", p.shown(name))
+	return at, nil
 }
 
 // scan reads every own file once, in parallel, and keeps those that may hold the image.
 func (p *planner) scan(ctx context.Context) error {
 	return p.each(ctx, p.own, func(name string, content []byte) error {
+		if bytes.HasPrefix(content, lfsPointer) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.unread = append(p.unread, Unverified{p.shown(name), "is a Git LFS pointer, so its content is not in git: keep manifests out of LFS (`git lfs untrack`)"})
+			return nil
+		}
 		holds := edit.MayHold(content, p.traces)
 		names := bytes.Contains(content, []byte("alueFiles")) || bytes.Contains(content, []byte("aluesFile"))
 		if !holds && !names && !mayHoldTag(content) {

@@ -336,7 +336,11 @@ func (p *planner) kustomizationIn(dir string) *kustomizationFile {
 		return k
 	}
 	p.directories[dir] = nil
-	if info, err := fs.Stat(p.fsys, dir); err != nil || !info.IsDir() {
+	info, err := fs.Stat(p.fsys, dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid) {
+		p.unread = append(p.unread, Unverified{p.shown(dir), "cannot be read: " + pathReason(err).Error()})
+	}
+	if err != nil || !info.IsDir() {
 		return nil
 	}
 	for _, base := range edit.KustomizationNames {
