@@ -175,7 +175,10 @@ func inventory(o *unstructured.Unstructured) (workloads, children []watch.Object
 		switch {
 		case runsPods(parts[2], parts[3]):
 			workloads = append(workloads, found)
-		case isOperator(parts[2], parts[3]) && found.Name != o.GetName():
+		case isOperator(parts[2], parts[3]):
+			if found.Kind.Kind == o.GetKind() && found.Name == o.GetName() && found.Namespace == o.GetNamespace() {
+				continue // the Kustomization flux-system applies itself
+			}
 			found.Kind.Version = ""
 			children = append(children, found)
 		}
