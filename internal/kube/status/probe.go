@@ -40,15 +40,16 @@ func probing(problem *Problem, pod *corev1.Pod, spec *corev1.Container, c corev1
 	if ready := podCondition(pod, corev1.ContainersReady); ready != nil && ready.LastTransitionTime.After(problem.Since) {
 		problem.Since = ready.LastTransitionTime.Time
 	}
-	answer := probeAnswer(c.Name, name, events)
+	recent := probeAnswer(c.Name, name, events)
+	answer := recent
 	if answer == "" {
-		answer = probeAnswer(c.Name, name, w.allEventsOf(pod.UID))
+		answer = probeAnswer(c.Name, name, w.allEventsOf(pod.UID)) // an event of before explains, and is not final
 	}
 	if answer == "" {
 		problem.Message = fmt.Sprintf("its %s probe (%s) has not succeeded since %s", name, describe(probe), clock(problem.Since))
 		return true
 	}
-	if strings.Contains(answer, "executable file not found") {
+	if strings.Contains(recent, "executable file not found") {
 		problem.Heals, problem.Depends, problem.Logs = Never, false, false
 		problem.Message = answer
 		return true

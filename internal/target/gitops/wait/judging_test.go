@@ -40,13 +40,14 @@ func (b *testbed) probed(name, image string) {
 func (b *testbed) set(name string, how func(*corev1.Pod)) {
 	pods := b.client.CoreV1().Pods(b.namespace)
 	assert.EventuallyWithT(b.t, func(c *assert.CollectT) {
-		pod, err := pods.Get(b.t.Context(), name, metav1.GetOptions{})
+		ctx := context.WithoutCancel(b.t.Context()) // the test may end while the answer is on its way
+		pod, err := pods.Get(ctx, name, metav1.GetOptions{})
 		if !assert.NoError(c, err) {
 			return
 		}
 		pod.Status = corev1.PodStatus{Phase: corev1.PodRunning}
 		how(pod)
-		_, err = pods.UpdateStatus(b.t.Context(), pod, metav1.UpdateOptions{})
+		_, err = pods.UpdateStatus(ctx, pod, metav1.UpdateOptions{})
 		assert.NoError(c, err)
 	}, 5*time.Second, 50*time.Millisecond)
 }
@@ -105,13 +106,13 @@ func TestEachPodIsJudgedByItsOwnClock(t *testing.T) {
 	b.set(pods[0], unready)
 	b.set(pods[1], creating)
 	b.answer("vote", b.synced(commitA, "vote"))
-	go func() {
+	b.background.Go(func() {
 		time.Sleep(2 * time.Second)
 		b.set(pods[0], running)
 		b.set(pods[1], unready)
 		time.Sleep(2 * time.Second)
 		b.set(pods[1], running)
-	}()
+	})
 	_, err := b.wait(b.options(), 30*time.Second)
 	require.NoError(t, err)
 }
@@ -129,7 +130,7 @@ func TestACrashMayWaitForAnotherWorkload(t *testing.T) {
 		b.set(pod, crashing)
 	}
 	b.answer("vote", b.synced(commitA, "vote", "redis"))
-	go func() {
+	b.background.Go(func() {
 		time.Sleep(3 * time.Second)
 		for _, pod := range b.podsOf("redis", 2) {
 			b.set(pod, running)
@@ -137,7 +138,7 @@ func TestACrashMayWaitForAnotherWorkload(t *testing.T) {
 		for _, pod := range b.podsOf("vote", 2) {
 			b.set(pod, running)
 		}
-	}()
+	})
 	o := b.options()
 	o.Grace = time.Second
 	_, err := b.wait(o, 30*time.Second)
@@ -275,7 +276,7 @@ func TestAnAPIServerThatIsAwayForAWhile(t *testing.T) {
 	b.set(pods[0], running)
 	b.set(pods[1], creating)
 	b.answer("vote", b.synced(commitA, "vote"))
-	go func() {
+	b.background.Go(func() {
 		time.Sleep(2 * time.Second)
 		server.set("gone")
 		time.Sleep(2 * time.Second)
@@ -283,7 +284,7 @@ func TestAnAPIServerThatIsAwayForAWhile(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		server.set("")
 		b.set(pods[1], running)
-	}()
+	})
 	var mu sync.Mutex
 	var warnings []string
 	ctx := report.With(t.Context(), report.SinkFunc(func(e report.Event) {

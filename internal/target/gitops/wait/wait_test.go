@@ -58,10 +58,12 @@ type testbed struct {
 	client     kubernetes.Interface
 	dynamic    dynamic.Interface
 	namespace  string
+	background sync.WaitGroup // what plays the cluster; the test waits for it
 }
 
 func newTestbed(t *testing.T) *testbed {
 	b := &testbed{t: t, kubeconfig: kubetest.Shared(t)}
+	t.Cleanup(b.background.Wait)
 	config, err := clientcmd.BuildConfigFromFlags("", b.kubeconfig)
 	require.NoError(t, err)
 	config.QPS = -1
@@ -130,7 +132,7 @@ func (b *testbed) application(name string, automated bool) {
 func (b *testbed) when(gvk schema.GroupVersionKind, name string, has func(*unstructured.Unstructured) bool, do func(*unstructured.Unstructured)) {
 	watcher, err := b.of(gvk).Watch(b.t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + name})
 	require.NoError(b.t, err)
-	go func() {
+	b.background.Go(func() {
 		defer watcher.Stop()
 		for e := range watcher.ResultChan() {
 			if o, ok := e.Object.(*unstructured.Unstructured); ok && has(o) {
@@ -138,7 +140,7 @@ func (b *testbed) when(gvk schema.GroupVersionKind, name string, has func(*unstr
 				return
 			}
 		}
-	}()
+	})
 }
 
 // patch merges a patch into an object.
@@ -201,7 +203,7 @@ func (b *testbed) deployWith(name, image string, change func(*appsv1.Deployment)
 func (b *testbed) kubelet(how func(*corev1.Pod)) {
 	watcher, err := b.client.CoreV1().Pods(b.namespace).Watch(b.t.Context(), metav1.ListOptions{})
 	require.NoError(b.t, err)
-	go func() {
+	b.background.Go(func() {
 		defer watcher.Stop()
 		for e := range watcher.ResultChan() {
 			pod, ok := e.Object.(*corev1.Pod)
@@ -211,7 +213,7 @@ func (b *testbed) kubelet(how func(*corev1.Pod)) {
 			how(pod)
 			_, _ = b.client.CoreV1().Pods(b.namespace).UpdateStatus(b.t.Context(), pod, metav1.UpdateOptions{})
 		}
-	}()
+	})
 }
 
 func running(pod *corev1.Pod) {
