@@ -29,7 +29,7 @@ const (
 	leaseRenewDeadline = OutageLimit + requestTimeout
 )
 
-// ErrLockLost is the cause of the context of [Cluster.Lock] after another process has taken the lock.
+// ErrLockLost is the cause of the context that [Cluster.Lock] returns, after another process has taken the lock.
 var ErrLockLost = errors.New("another deploy of this app took over while the API server was out of reach: look at its outcome")
 
 // errLockStale is returned by a write while it is not certain that the lock is still held. The write is tried again.
