@@ -36,15 +36,15 @@ func TestOutputs(t *testing.T) {
 		"deploy":             {deployResult{&delivery.Deployed{Revision: 7}}, "revision=7\nrolled-back=false\n"},
 		"deploy that failed": {deployResult{&delivery.Deployed{Revision: 6, RolledBack: true}}, "revision=6\nrolled-back=true\n"},
 		"deliver by push": {
-			deliverResult{&flow.Result{Image: "host/vote@sha256:abc", Environment: "dev", Target: "push", Revision: 7}},
-			"image=host/vote@sha256:abc\ndigest=sha256:abc\nenvironment=dev\ntarget=push\nrevision=7\n",
+			deliverResult{&flow.Result{Image: "host/vote@sha256:abc", Environment: "dev", Target: "push", Revision: 7, Delivered: true}},
+			"image=host/vote@sha256:abc\ndigest=sha256:abc\nenvironment=dev\ntarget=push\nrevision=7\ndelivered=true\nrolled-back=false\n",
 		},
 		"deliver by pull": {
 			deliverResult{&flow.Result{Image: "host/vote@sha256:abc", Environment: "production", Target: "pull", Commit: "1a2b"}},
-			"image=host/vote@sha256:abc\ndigest=sha256:abc\nenvironment=production\ntarget=pull\ncommit=1a2b\n",
+			"image=host/vote@sha256:abc\ndigest=sha256:abc\nenvironment=production\ntarget=pull\ncommit=1a2b\ndelivered=false\n",
 		},
 		"deliver that built no image": {
-			deliverResult{&flow.Result{Environment: "dev", Target: "push"}}, "environment=dev\ntarget=push\n",
+			deliverResult{&flow.Result{Environment: "dev", Target: "push"}}, "environment=dev\ntarget=push\ndelivered=false\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, report.FormatOutputs(tt.result.outputs())) })
@@ -111,7 +111,7 @@ func TestWriteCI(t *testing.T) {
 
 	data, err := os.ReadFile(output)
 	require.NoError(t, err)
-	assert.Equal(t, "before=1\nenvironment=dev\ntarget=push\n", string(data))
+	assert.Equal(t, "before=1\nenvironment=dev\ntarget=push\ndelivered=false\n", string(data))
 	assert.Contains(t, log.String(), "! writing to GITHUB_STEP_SUMMARY: ")
 
 	t.Setenv("GITHUB_OUTPUT", "")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -39,7 +40,16 @@ func (r deliverResult) outputs() []report.Output {
 		{Name: "image", Value: r.Image}, {Name: "digest", Value: ref.Read(r.Image).Digest},
 		{Name: "environment", Value: r.Environment}, {Name: "target", Value: r.Target},
 		{Name: "commit", Value: r.Commit}, {Name: "pull-request", Value: r.PullRequest}, {Name: "revision", Value: ordinal(r.Revision)},
+		{Name: "delivered", Value: strconv.FormatBool(r.Delivered)}, {Name: "rolled-back", Value: rolledBack(r.Result)},
 	}
+}
+
+// rolledBack is true or false for a deploy; "" where nothing was deployed.
+func rolledBack(r *flow.Result) string {
+	if r.Revision == 0 && !r.RolledBack {
+		return ""
+	}
+	return strconv.FormatBool(r.RolledBack)
 }
 
 // title is the headline of the summary.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/localplatform"
@@ -48,7 +49,7 @@ func upCommand(g *globals) *cobra.Command {
 		Use:   "up [PART...]",
 		Short: "Start the local platform: registry, git server, Kubernetes, Argo CD",
 		Long: `Starts the local platform, and prepares the environments of aksflow.yaml that are on it: their manifests are put into
-the git server, and the operator is told to follow them. A platform that runs already is used as it is.
+the git server; the first delivery tells the operator to follow them. A platform that runs already is used as it is.
 
 Parts: ` + strings.Join(parts, ", ") + ". Without any: registry, git, kubernetes and argocd.",
 		Example:   "  aksflow up\n  aksflow up registry\n  aksflow up argocd flux",
@@ -70,7 +71,7 @@ Parts: ` + strings.Join(parts, ", ") + ". Without any: registry, git, kubernetes
 				if err != nil {
 					return nil, "", err
 				}
-				return upResult{info}, "", g.prepare(ctx, info)
+				return upResult{info}, "", g.prepare(ctx)
 			})
 		}),
 	}
@@ -78,9 +79,8 @@ Parts: ` + strings.Join(parts, ", ") + ". Without any: registry, git, kubernetes
 	return cmd
 }
 
-// prepare sets up the environments of aksflow.yaml that are on the local platform, as far as what they need runs.
-// Without an aksflow.yaml there are none.
-func (g *globals) prepare(ctx context.Context, info *localplatform.Info) error {
+// prepare sets up the environments of aksflow.yaml that are on the local platform. Without an aksflow.yaml there are none.
+func (g *globals) prepare(ctx context.Context) error {
 	if _, err := os.Stat(g.config); err != nil {
 		return nil
 	}
@@ -90,7 +90,7 @@ func (g *globals) prepare(ctx context.Context, info *localplatform.Info) error {
 	}
 	for _, name := range cfg.Names() {
 		e := cfg.Environments[name]
-		if e.Platform != config.LocalPlatform || e.GitOps.Setup != "" && !info.Has(localplatform.Part(e.GitOps.Operator)) {
+		if e.Platform != config.LocalPlatform {
 			continue
 		}
 		r := &request{g: g}
@@ -107,8 +107,14 @@ func (g *globals) prepare(ctx context.Context, info *localplatform.Info) error {
 	return nil
 }
 
-// step runs what is no step of a delivery, and says how it ended.
+// step runs what is no step of a delivery, and says how it ended. It has the limit of one.
 func step(ctx context.Context, name string, do func(context.Context) (res result, summary string, err error)) (result, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, delivery.DefaultLimit,
+			fmt.Errorf("%s took more than %s: --timeout sets another limit: %w", name, minutes(delivery.DefaultLimit), context.DeadlineExceeded))
+		defer cancel()
+	}
 	ctx, end := report.Start(ctx, name)
 	res, summary, err := do(ctx)
 	end(summary, err)

@@ -192,6 +192,30 @@ func TestAnInterruptedRunSkipsTheRest(t *testing.T) {
 	assert.Equal(t, map[string]delivery.Status{"a": "done", "b": "skipped"}, statuses(r))
 }
 
+// The engine is connected to in one step and used in the next.
+func TestAConnectionOutlivesItsStep(t *testing.T) {
+	var connection context.Context
+	d := opened(t, fake{}, func(r *Request) {
+		r.Client = func(ctx context.Context) (*dagger.Client, error) {
+			connection = ctx
+			return nil, nil
+		}
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := d.run(ctx, "",
+		delivery.Step{Name: "build", Run: func(ctx context.Context, _ *delivery.State) (delivery.Outcome, error) {
+			_, err := d.Client(outliving(ctx))
+			return delivery.Outcome{}, err
+		}},
+		delivery.Step{Name: "test", Run: func(context.Context, *delivery.State) (delivery.Outcome, error) {
+			return delivery.Outcome{}, connection.Err()
+		}})
+	require.NoError(t, err)
+	cancel()
+	<-connection.Done()
+	assert.ErrorIs(t, context.Cause(connection), context.Canceled, "it ends with the run")
+}
+
 func TestEveryStepHasALimit(t *testing.T) {
 	d := opened(t, fake{}, nil)
 	endless := delivery.Step{Name: "wait", Limit: time.Millisecond, Run: func(ctx context.Context, _ *delivery.State) (delivery.Outcome, error) {

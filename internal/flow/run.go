@@ -168,7 +168,7 @@ func (d *Delivery) run(ctx context.Context, tarball string, steps ...delivery.St
 // step runs one step and records what became of it.
 func (d *Delivery) step(ctx context.Context, s delivery.Step, state *delivery.State, result *Result) (delivery.Outcome, error) {
 	began := time.Now()
-	ctx, end := report.Start(ctx, s.Name)
+	ctx, end := report.Start(context.WithValue(ctx, runKey{}, ctx), s.Name)
 	limited, cancel := d.limit(ctx, s)
 	out, err := s.Run(limited, state)
 	cancel()
@@ -187,6 +187,20 @@ func (d *Delivery) step(ctx context.Context, s delivery.Step, state *delivery.St
 	result.Changed = result.Changed || s.Changes && done.Status != delivery.Unchanged
 	result.add(out.Detail)
 	return out, err
+}
+
+type runKey struct{}
+
+// outliving returns the context of a step for what the steps after it use, too, such as the connection to the engine. It
+// has the values of the step's context, and ends with the run.
+func outliving(ctx context.Context) context.Context {
+	run, ok := ctx.Value(runKey{}).(context.Context)
+	if !ok {
+		return ctx
+	}
+	outliving, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	context.AfterFunc(run, func() { cancel(context.Cause(run)) })
+	return outliving
 }
 
 // limit bounds a step, unless the caller bounded the whole run.

@@ -87,7 +87,7 @@ func (d *Delivery) app(ctx context.Context, source delivery.Source) (build.App, 
 	if err != nil {
 		return build.App{}, err
 	}
-	client, err := d.Client(ctx)
+	client, err := d.Client(outliving(ctx))
 	if err != nil {
 		return build.App{}, err
 	}
@@ -139,7 +139,7 @@ func (d *Delivery) test(ctx context.Context, s *delivery.State) (delivery.Outcom
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
-	client, err := d.Client(ctx)
+	client, err := d.Client(outliving(ctx))
 	if err != nil {
 		return delivery.Outcome{}, err
 	}

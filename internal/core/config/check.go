@@ -21,7 +21,7 @@ var (
 	dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 )
 
-// checker collects what is wrong.
+// checker collects the mistakes of a file.
 type checker struct {
 	doc  *document
 	errs []error
@@ -37,7 +37,7 @@ func (c *checker) oneOf(path []any, value string, allowed ...string) {
 	}
 }
 
-// local refuses a path that leaves the directory of the file: what it names would not be in the repository.
+// local refuses a path that leaves the directory of the file, since what it names would not be in the repository.
 func (c *checker) local(path []any, value string) {
 	if value != "" && !filepath.IsLocal(value) {
 		c.errorf(path, "%q leaves the directory of %s: want a path below it", value, filepath.Base(c.doc.path))
@@ -51,7 +51,7 @@ func (c *checker) namespace(path []any, value string) {
 	}
 }
 
-// check validates what the types alone do not.
+// check finds the mistakes that the types do not exclude.
 func (c *Config) check() error {
 	k := &checker{doc: c.file}
 	if c.App == "" {

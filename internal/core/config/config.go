@@ -1,7 +1,8 @@
 // Package config reads aksflow.yaml: what is built, how it is tested, and which environments it is delivered to.
 //
-// A value may refer to variables as Compose files do, ${NAME}, ${NAME:-default} and ${NAME:?message}, where the type's
-// documentation says so. They come from the process's environment, then from the chosen environment's variables.
+// Where the comment of a field says that variables are expanded, its value may refer to them as in Compose files: ${NAME},
+// ${NAME:-default} and ${NAME:?message}. They come from the process's environment, then from the variables of the chosen
+// environment.
 package config
 
 import (
@@ -56,7 +57,7 @@ type Config struct {
 
 // Build says how the image is made.
 type Build struct {
-	// Context is the directory that is built, relative to aksflow.yaml. Empty: ".".
+	// Context is the directory with the sources of the image, relative to aksflow.yaml. Empty: ".".
 	Context string `yaml:"context"`
 	// Dockerfile is its path below Context. Empty: "Dockerfile".
 	Dockerfile string `yaml:"dockerfile"`
@@ -67,7 +68,7 @@ type Build struct {
 	// Args are the values of the Dockerfile's ARG instructions; variables are expanded. A Dockerfile that declares ARG
 	// REVISION or ARG SOURCE_DATE_EPOCH gets the commit's hash or time unless they stand here.
 	Args map[string]string `yaml:"args"`
-	// Secrets are what RUN --mount=type=secret,id=NAME sees.
+	// Secrets are mounted for RUN --mount=type=secret,id=NAME.
 	Secrets map[string]Secret `yaml:"secrets"`
 }
 
@@ -131,8 +132,8 @@ type Service struct {
 type Environment struct {
 	// Name is its key in the file.
 	Name string `yaml:"-"`
-	// Branches and Tags are patterns of the git refs that are delivered here: * stands for anything without a slash,
-	// ** for anything.
+	// Branches and Tags are patterns of the git refs that are delivered here: * matches anything without a slash, **
+	// anything. The tag of a pre-release, v1.2.0-rc.1, is matched by patterns that name the pre-release only, as v*-* does.
 	Branches []string `yaml:"branches"`
 	Tags     []string `yaml:"tags"`
 	// Platform is LocalPlatform, or empty.
@@ -185,7 +186,7 @@ type Rollout struct {
 	Smoke    []Smoke       `yaml:"smoke"`    // what each stage must answer
 }
 
-// Smoke is one HTTP request to a Service through the API server.
+// Smoke is an HTTP request to a Service through the API server.
 type Smoke struct {
 	Service string `yaml:"service"` // empty: the one in front of the app
 	Port    string `yaml:"port"`    // a name or number; empty: the Service's first

@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// document is the parsed file: it knows where each value stands.
+// document is the parsed file. It finds the line and column of each value.
 type document struct {
 	path string
 	root *yaml.Node // nil for a file without content
@@ -87,7 +87,7 @@ func (d *document) node(path ...any) *yaml.Node {
 	return n
 }
 
-// where is the place of the value at a path, FILE:LINE, or the file alone when the value is not there.
+// where returns the place of the value at a path, FILE:LINE, or the file alone when the value does not exist.
 func (d *document) where(path ...any) string {
 	if n := d.node(path...); n != nil {
 		return fmt.Sprintf("%s:%d", d.path, n.Line)
@@ -121,7 +121,7 @@ func (d *document) keys(path ...any) []string {
 	return keys
 }
 
-// errorf is an error about the value at path, or about the nearest one above it that is there.
+// errorf returns an error about the value at path, or about the nearest value above it that exists.
 func (d *document) errorf(path []any, format string, args ...any) error {
 	var node *yaml.Node
 	for n := len(path); n > 0 && node == nil; n-- {
@@ -130,7 +130,7 @@ func (d *document) errorf(path []any, format string, args ...any) error {
 	return d.errorAt(node, path, format, args...)
 }
 
-// errorAt is an error about the value at path, which stands at node; nil when its place is not known.
+// errorAt returns an error about the value at path. Its place is that of node, which is nil when it is not known.
 func (d *document) errorAt(node *yaml.Node, path []any, format string, args ...any) error {
 	where := d.path
 	if node != nil {

@@ -14,8 +14,8 @@ import (
 // Lookup finds a variable's value.
 type Lookup func(name string) (string, bool)
 
-// Expand returns c, with the variables of its values replaced, as it is for the environment of that name; "" stands for
-// none. The lookup is asked first, then the environment's Variables. c stays as it is.
+// Expand returns a copy of c with the variables of its values replaced, for the environment of that name; "" means none. A
+// variable is looked up with lookup first, then in the environment's Variables.
 func (c *Config) Expand(environment string, lookup Lookup) (*Config, error) {
 	out := *c
 	x := &expander{doc: c.file, lookup: lookup}

@@ -10,12 +10,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// shapes compares a document with the Go types that it is decoded into. The YAML library does so too, but its errors have
-// neither the column nor the path, and speak of Go's types.
+// shapes compares a document with the Go types that it is decoded into. The YAML library does that, too, but its errors
+// lack the column and the path, and name Go types.
 type shapes struct {
 	doc  *document
 	errs []error
-	// seen keeps aliases from being followed for ever, or as often as they multiply.
+	// seen ends the walk at aliases that were followed before: they may refer to themselves, or multiply.
 	seen map[shape]bool
 }
 
@@ -24,7 +24,7 @@ type shape struct {
 	t    reflect.Type
 }
 
-// checkShape finds keys that are unknown or there twice, and values of the wrong kind.
+// checkShape finds unknown keys, keys that occur twice, and values of the wrong kind.
 func (d *document) checkShape(t reflect.Type) error {
 	s := &shapes{doc: d, seen: map[shape]bool{}}
 	s.value(d.root, t, nil)
@@ -112,7 +112,7 @@ func (s *shapes) merged(n *yaml.Node, t reflect.Type, path []any) {
 	s.value(n, t, path)
 }
 
-// join is path and one step more. It never shares memory with another path.
+// join returns path with one step more. It shares no memory with other paths.
 func join(path []any, step any) []any { return append(slices.Clip(path), step) }
 
 var kinds = map[reflect.Kind]string{
@@ -120,7 +120,7 @@ var kinds = map[reflect.Kind]string{
 	reflect.Int64: "a time such as 90s", // time.Duration
 }
 
-// found says what stands there instead.
+// found describes the value that is there instead.
 func found(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -152,7 +152,7 @@ func names(fields map[string]reflect.Type) []string {
 	return out
 }
 
-// nearest is the known key that differs least from key, if it differs little.
+// nearest returns the known key that differs least from key; "" if all differ much.
 func nearest(key string, fields map[string]reflect.Type) string {
 	best, bestDistance := "", 1+len(key)/2
 	for _, name := range names(fields) {

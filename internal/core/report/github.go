@@ -10,11 +10,11 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 )
 
-// Output is a value that a step of a GitHub Actions workflow hands to the steps after it.
+// Output is a value that a step of a GitHub Actions workflow passes to later steps.
 type Output struct{ Name, Value string }
 
-// FormatOutputs writes outputs in the format of the file that GITHUB_OUTPUT names. Those without a value are left out: to
-// a workflow they are the empty string anyhow.
+// FormatOutputs formats outputs for the file that GITHUB_OUTPUT names. Outputs without a value are left out: a workflow
+// reads them as the empty string.
 // https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#setting-an-output-parameter
 func FormatOutputs(outputs []Output) string {
 	var b strings.Builder
@@ -42,7 +42,7 @@ func MarkdownTable(header []string, rows [][]string) string {
 	return w.RenderMarkdown() + "\n"
 }
 
-// MarkdownBlock shows text as it is, whatever it holds.
+// MarkdownBlock returns a code block that shows text unchanged.
 func MarkdownBlock(text string) string {
 	fence := "```"
 	for _, run := range backticks.FindAllString(text, -1) {
@@ -55,7 +55,7 @@ func MarkdownBlock(text string) string {
 
 var backticks = regexp.MustCompile("`+")
 
-// AppendFile adds text to the end of one of the files that a step of a workflow is given; others write there, too.
+// AppendFile appends text to one of the files that a workflow gives a step. Other programs append there, too.
 func AppendFile(path, text string) error {
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package report carries what a run has to say from the code that knows it to whoever reads it, as one stream of events.
+// Package report carries the events of a run to its readers, as one stream.
 //
-// Code that works calls [Start], [Info] or [Warn] with its context and never prints. The command puts a [Sink] into
-// the context with [With]; without one, events go nowhere, so packages stay silent under test and as libraries.
+// Packages call [Start], [Info] or [Warn] with their context, and never print. The command puts a [Sink] into the context
+// with [With]. Without one, events go nowhere, so packages are silent in tests and as libraries.
 package report
 
 import (
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Kind says what an Event is about.
+// Kind is what an Event is about.
 type Kind int
 
 const (
@@ -27,13 +27,13 @@ const (
 	Log
 	// Info is a sentence for the reader.
 	Information
-	// Warning is a sentence for the reader that wants an answer, now or later.
+	// Warning is a sentence about something that the reader should mend, now or later.
 	Warning
-	// Fault is one of the things that an error to come sums up, such as a test that failed: for sinks that can point at it.
+	// Fault is one of the causes of the error that follows, such as a failed test. Sinks can point at its file and line.
 	Fault
 )
 
-// Event is one thing that happened.
+// Event is something that happened.
 type Event struct {
 	Time    time.Time
 	Kind    Kind
@@ -61,7 +61,7 @@ type stepKey struct{}
 // With returns a context whose events go to s.
 func With(ctx context.Context, s Sink) context.Context { return context.WithValue(ctx, sinkKey{}, s) }
 
-// Emit sends e as it is, with the time and the context's step filled in where they are empty.
+// Emit sends e to the context's sink. It fills in the time and the step where they are empty.
 func Emit(ctx context.Context, e Event) {
 	s, ok := ctx.Value(sinkKey{}).(Sink)
 	if !ok {
@@ -76,7 +76,7 @@ func Emit(ctx context.Context, e Event) {
 	s.Event(e)
 }
 
-// Start opens a step. The returned function closes it: with a nil error as done, its summary beside it, else as failed.
+// Start opens a step. The returned function closes it: as done with its summary when err is nil, else as failed.
 func Start(ctx context.Context, step string) (context.Context, func(summary string, err error)) {
 	ctx = context.WithValue(ctx, stepKey{}, step)
 	began := time.Now()
@@ -90,22 +90,22 @@ func Start(ctx context.Context, step string) (context.Context, func(summary stri
 	}
 }
 
-// Info tells the reader something.
+// Info emits a sentence for the reader.
 func Info(ctx context.Context, format string, args ...any) {
 	Emit(ctx, Event{Kind: Information, Message: fmt.Sprintf(format, args...)})
 }
 
-// Warn tells the reader something that wants an answer.
+// Warn emits a sentence about something that the reader should mend.
 func Warn(ctx context.Context, format string, args ...any) {
 	Emit(ctx, Event{Kind: Warning, Message: fmt.Sprintf(format, args...)})
 }
 
-// Progressf says how far object has come.
+// Progressf emits how far object has come.
 func Progressf(ctx context.Context, object, format string, args ...any) {
 	Emit(ctx, Event{Kind: Progress, Object: object, Message: fmt.Sprintf(format, args...)})
 }
 
-// Logf passes on one line of output of object.
+// Logf emits one line of output of object.
 func Logf(ctx context.Context, object, format string, args ...any) {
 	Emit(ctx, Event{Kind: Log, Object: object, Message: fmt.Sprintf(format, args...)})
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
-// Plain writes one line an event, for logs that are read later: no cursor movement, no colour.
+// Plain writes one line for each event, without cursor movement and colour: for logs that are read later.
 type Plain struct {
 	// Verbose prints Log events too.
 	Verbose bool
@@ -50,7 +50,7 @@ func (p *Plain) line(e Event) (string, bool) {
 	case StepDone:
 		return said("✔ ", strings.TrimSpace(e.Message+" ("+Seconds(e.Elapsed)+")"))
 	case StepFailed:
-		// The error itself is the last that is said.
+		// The error itself is printed at the end of the run.
 		return said("✘ ", "failed after "+Seconds(e.Elapsed))
 	case Progress:
 		key := e.Step + "\x00" + e.Object
@@ -79,7 +79,7 @@ func about(e Event) string {
 	return e.Object + ": " + e.Message
 }
 
-// Seconds writes a duration as people read one: "0.4 s", "12.0 s", "2 m 05 s".
+// Seconds formats a duration for people: "0.4 s", "12.0 s", "2 m 05 s".
 func Seconds(d time.Duration) string {
 	if d < time.Minute {
 		return fmt.Sprintf("%.1f s", d.Seconds())
@@ -88,17 +88,17 @@ func Seconds(d time.Duration) string {
 	return fmt.Sprintf("%d m %02d s", d/time.Minute, d%time.Minute/time.Second)
 }
 
-// GitHub writes what Plain writes and, beside it, the workflow commands that fold a step's lines into a group and pin
-// warnings and errors to a file.
+// GitHub writes what Plain writes, and the workflow commands that fold the lines of a step into a group and attach warnings
+// and errors to a file.
 // https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
 type GitHub struct {
 	plain  *Plain
 	root   string // the repository's folder, "" when it is not known
-	failed bool   // a step said why
+	failed bool   // a step has annotated its error
 }
 
-// NewGitHub returns a sink for the log of a GitHub Actions step. Root is the folder of the repository, GITHUB_WORKSPACE: an
-// annotation names its file relative to that. Without one, files are named as the events name them.
+// NewGitHub returns a sink for the log of a GitHub Actions step. Root is the folder of the repository, GITHUB_WORKSPACE:
+// annotations name files relative to it. When it is empty, files keep the names that the events have.
 func NewGitHub(out io.Writer, root string) *GitHub {
 	return &GitHub{plain: NewPlain(out, true), root: root}
 }
@@ -130,7 +130,7 @@ func (g *GitHub) Event(e Event) {
 	}
 }
 
-// Fail annotates the run with the error that ended it, unless it is that of a step.
+// Fail annotates the run with the error that ended it, unless a step has annotated it.
 func (g *GitHub) Fail(err error) {
 	g.plain.mu.Lock()
 	defer g.plain.mu.Unlock()
@@ -150,7 +150,7 @@ func (g *GitHub) properties(e Event, title string) string {
 	return out
 }
 
-// inRepository is a file's path from the root of the repository; as it is where that cannot be told.
+// inRepository returns a file's path relative to the root of the repository, or the path itself for other files.
 func (g *GitHub) inRepository(file string) string {
 	if g.root == "" {
 		return file
@@ -174,7 +174,7 @@ func commandProperty(s string) string {
 	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C").Replace(s)
 }
 
-// Terminal keeps finished steps as lines and what is under way below them, redrawn in place.
+// Terminal prints finished steps as lines, and redraws what is in progress below them.
 type Terminal struct {
 	// Verbose prints Log events above the live lines.
 	Verbose bool
@@ -196,7 +196,7 @@ type liveObject struct{ name, message string }
 // maxLive bounds the live lines, so that a redraw never scrolls the screen.
 const maxLive = 10
 
-// NewTerminal returns a sink that draws on out, whose width in columns the function tells. Close ends the drawing.
+// NewTerminal returns a sink that draws on out. The function width returns its width in columns. Close ends the drawing.
 func NewTerminal(out io.Writer, verbose bool, width func() int) *Terminal {
 	t := &Terminal{Verbose: verbose, out: out, width: width, stop: make(chan struct{})}
 	t.stopped.Go(func() {
@@ -274,7 +274,7 @@ func (t *Terminal) progress(e Event) {
 	t.objects = append(t.objects, liveObject{e.Object, e.Message})
 }
 
-// redraw replaces the live lines, after printing above, a finished line, when it is not empty.
+// redraw replaces the live lines. It prints the line above before them, unless that is empty.
 func (t *Terminal) redraw(above string) {
 	var b strings.Builder
 	if t.drawn > 0 {
@@ -289,7 +289,7 @@ func (t *Terminal) redraw(above string) {
 	}
 	t.drawn = len(lines)
 	if b.Len() > 0 {
-		// A terminal that is gone is no reason to fail the run that it watched.
+		// A terminal that is gone does not fail the run.
 		_, _ = io.WriteString(t.out, b.String())
 	}
 }
@@ -314,7 +314,7 @@ func (t *Terminal) live() []string {
 	return lines
 }
 
-// Count is a number of things: "1 object", "3 objects".
+// Count formats a number of things: "1 object", "3 objects".
 func Count(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing

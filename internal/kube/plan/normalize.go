@@ -50,7 +50,7 @@ func Normalize(objects []*unstructured.Unstructured, namespaces []string, scope 
 		case object.GetNamespace() == "":
 			object.SetNamespace(namespaces[0])
 		case !slices.Contains(namespaces, object.GetNamespace()):
-			errs = append(errs, fmt.Errorf("%s/%s is for the namespace %s, and this deploys to %s: correct the manifest, or allow that namespace too",
+			errs = append(errs, fmt.Errorf("%s/%s is for the namespace %s, and this deploys to %s: correct the manifest, or list that namespace under namespaces: of the environment in aksflow.yaml",
 				gvk.Kind, object.GetName(), object.GetNamespace(), strings.Join(namespaces, ", ")))
 			continue
 		}

@@ -271,12 +271,16 @@ func (t Target) Current(ctx context.Context, env *delivery.Environment) (target.
 	return target.Running{}, nil
 }
 
-// Apply applies objects to the environment's cluster and waits until they are ready. It keeps no record of them.
+// Apply applies objects to the environment's cluster. It keeps no record of them, and does not wait until they are ready.
 func Apply(ctx context.Context, env *delivery.Environment, objects []*unstructured.Unstructured) error {
 	c, err := connect(ctx, env)
 	if err != nil {
 		return err
 	}
-	_, err = c.Apply(ctx, "", objects)
-	return err
+	for _, o := range objects {
+		if _, err := c.kube.Apply(ctx, o, kube.ApplyOptions{Force: true}); err != nil {
+			return kube.Explain(o.GetKind()+"/"+o.GetName(), err)
+		}
+	}
+	return nil
 }

@@ -107,7 +107,7 @@ func (t Target) wait(ctx context.Context, s *delivery.State, o target.Options) (
 		}, nil
 	}
 	env := s.Release.Env
-	if err := t.Prepare(ctx, env); err != nil {
+	if err := t.follow(ctx, env); err != nil {
 		return delivery.Outcome{}, err
 	}
 	remote := remoteOf(env)
@@ -193,9 +193,14 @@ func (t Target) Current(_ context.Context, env *delivery.Environment) (target.Ru
 	return target.Running{}, fault.Usagef("%s is delivered by pull: what it runs stands in %s of %s", env.Name, pathOrRoot(env.GitOps.Path), env.GitOps.Repo)
 }
 
-// Prepare implements target.Preparer. On the local platform it puts the manifests into the git server, unless the
-// branch exists, and applies the objects that make the operator follow it. Elsewhere the cluster's owner does that.
-func (t Target) Prepare(ctx context.Context, env *delivery.Environment) error {
+// Prepare implements target.Preparer. On the local platform it puts the manifests into the git server, unless the branch
+// exists. The operator is not told to follow them before the first delivery: they name an image that does not exist yet, and
+// Flux would wait for it until a timeout before it looks at the delivery.
+func (t Target) Prepare(ctx context.Context, env *delivery.Environment) error { return seed(ctx, env) }
+
+// follow makes the operator of the local platform follow the environment's repository. Elsewhere the cluster's owner does
+// that.
+func (t Target) follow(ctx context.Context, env *delivery.Environment) error {
 	if err := seed(ctx, env); err != nil || env.Local == nil || env.GitOps.Setup == "" {
 		return err
 	}
