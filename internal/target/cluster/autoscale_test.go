@@ -189,7 +189,7 @@ func TestAutoscalerOfSomeoneElse(t *testing.T) {
 	ctx, log := events(t)
 	_, err := c.Deploy(ctx, vote(t, "keda", "v1"))
 	require.NoError(t, err, log)
-	_, err = c.Apply(ctx, "keda", manifests(t, autoscaler("vote", 2), "keda"))
+	err = applyAndAwait(ctx, c, "keda", manifests(t, autoscaler("vote", 2), "keda"))
 	require.NoError(t, err, log)
 	scale(t, "keda", 5)
 	_, err = c.Deploy(ctx, vote(t, "keda", "v2"))

@@ -51,8 +51,9 @@ func (c *Cluster) Deploy(ctx context.Context, r Release) (*Result, error) {
 	return t.outcome(err), err
 }
 
-// Apply applies objects server-side in their order and returns when they are ready. It keeps no record, prunes nothing
-// and restores nothing: it is for what a platform needs once, and safe to repeat.
+// Apply applies objects server-side in their order. It waits for nothing, keeps no record, prunes nothing and restores
+// nothing: it is for what makes an operator follow a repository, and safe to repeat. Such an object is ready only when
+// the app is, which may not be delivered yet.
 func (c *Cluster) Apply(ctx context.Context, namespace string, objects []*unstructured.Unstructured) (*Result, error) {
 	t := c.begin(Release{App: "setup", Namespace: namespace, Objects: objects, Rules: Rules{ForceConflicts: true}})
 	// The objects decide which namespaces they are in.
@@ -65,7 +66,7 @@ func (c *Cluster) Apply(ctx context.Context, namespace string, objects []*unstru
 	return t.outcome(err), err
 }
 
-// applyAll applies the release's objects as they are and awaits them.
+// applyAll applies the release's objects as they are.
 func (t *transaction) applyAll(ctx context.Context) error {
 	normal, err := t.cluster.normalize(ctx, &t.release)
 	if err != nil {
@@ -79,7 +80,7 @@ func (t *transaction) applyAll(ctx context.Context) error {
 	for _, o := range normal {
 		changes = append(changes, plan.Change{Object: o, Action: plan.Configured})
 	}
-	return t.applyAndAwait(ctx, changes)
+	return t.Apply(ctx, changes)
 }
 
 // Diff returns what Deploy would change, as unified diffs in the order of the objects, with the values of Secrets masked.

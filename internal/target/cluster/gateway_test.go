@@ -146,9 +146,9 @@ func withGateway(t *testing.T) behindGateway {
 		require.NoError(t, err)
 		objects = append(objects, decoded...)
 	}
-	_, err = c.Apply(progress(t, time.Now()), "default", objects)
+	err = applyAndAwait(progress(t, time.Now()), c.Cluster, "default", objects)
 	require.NoError(t, err)
-	_, err = c.Apply(progress(t, time.Now()), "gateway", manifests(t, strings.ReplaceAll(traefikManifests, "IMAGE", traefikImage(t, program)), "gateway"))
+	err = applyAndAwait(progress(t, time.Now()), c.Cluster, "gateway", manifests(t, strings.ReplaceAll(traefikManifests, "IMAGE", traefikImage(t, program)), "gateway"))
 	require.NoError(t, err)
 	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
 	require.NoError(t, err)
@@ -367,7 +367,7 @@ func TestOnClusterGatewayRefuses(t *testing.T) {
 func TestRouteThatNoGatewayTakes(t *testing.T) {
 	c := connect(t)
 	ctx, log := events(t)
-	_, err := c.Apply(ctx, "default", manifests(t, gateway, "default"))
+	err := applyAndAwait(ctx, c, "default", manifests(t, gateway, "default"))
 	require.NoError(t, err)
 	r := vote(t, "no-gateway", "v1")
 	r.Objects = append(r.Objects, manifests(t, routeManifest, "no-gateway")...)

@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
+	"github.com/aksflow/aksflow/internal/kube/watch"
 	"github.com/aksflow/aksflow/internal/render"
 	"github.com/aksflow/aksflow/internal/target/cluster"
 	"github.com/aksflow/aksflow/internal/testing/kubetest"
@@ -157,3 +159,19 @@ const (
 	waitFor = 20 * time.Second
 	tick    = 50 * time.Millisecond
 )
+
+// applyAndAwait applies what a test needs around its app, and waits until it is ready.
+func applyAndAwait(ctx context.Context, c *cluster.Cluster, namespace string, objects []*unstructured.Unstructured) error {
+	if _, err := c.Apply(ctx, namespace, objects); err != nil {
+		return err
+	}
+	var live []*unstructured.Unstructured
+	for _, o := range objects {
+		now, err := c.Kube().Get(ctx, o.GroupVersionKind(), cmp.Or(o.GetNamespace(), namespace), o.GetName())
+		if err != nil {
+			return err
+		}
+		live = append(live, now)
+	}
+	return watch.Await(ctx, c.Kube(), live, watch.Options{Namespace: namespace})
+}

@@ -368,7 +368,7 @@ func asDeployer(t *testing.T, s testCluster, namespace, without string) *cluster
 	for _, o := range objects {
 		o.SetNamespace(namespace)
 	}
-	_, err = admin.Apply(ctx, namespace, objects)
+	err = applyAndAwait(ctx, admin, namespace, objects)
 	require.NoError(t, err)
 	if without != "" {
 		role, err := s.Client.RbacV1().Roles(namespace).Get(ctx, "deployer", metav1.GetOptions{})

@@ -202,7 +202,7 @@ spec:
 func TestCanaryByWeight(t *testing.T) {
 	c := connect(t)
 	ctx, log := events(t)
-	_, err := c.Apply(ctx, "default", manifests(t, gateway, "default"))
+	err := applyAndAwait(ctx, c, "default", manifests(t, gateway, "default"))
 	require.NoError(t, err)
 	routed := func(tag string) cluster.Release {
 		r := vote(t, "weights", tag)
