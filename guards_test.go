@@ -32,10 +32,9 @@ var environment = map[string]string{
 // environmentCalls are the functions of package os that read or change the process's environment.
 var environmentCalls = []string{"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Setenv", "Unsetenv", "Clearenv"}
 
-// exceptions lists what the guards below let pass, as they name it. Remove an entry when it is no longer needed. One stays:
-// the lock in kustomize guards the standard error of the process, which there is only one of.
+// exceptions lists what the guards below let pass, as they name it: the lock in kustomize guards the standard error of
+// the process, of which there is one.
 const exceptions = `
-function internal/engine/embedded.withExec
 variable internal/kustomize.output
 `
 

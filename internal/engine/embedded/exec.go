@@ -29,17 +29,9 @@ func withExec(ctx context.Context, b *build, c *container, a args) error {
 	if len(cmd) == 0 {
 		return errNoCommand
 	}
-
-	shim := []string{contract.Shim, "exec", "-out", contract.Out, "-expect", a.str("expect")}
-	key, err := b.hiddenKey(ctx, c)
+	shim, err := b.shimCommand(ctx, c, a.str("expect"))
 	if err != nil {
 		return err
-	}
-	if key != "" {
-		shim = append(shim, "-key", key)
-	}
-	if len(c.bindings) > 0 {
-		shim = append(shim, "-services")
 	}
 	opts := []llb.RunOption{
 		llb.Args(slices.Concat(shim, []string{"--"}, cmd)),
@@ -48,6 +40,34 @@ func withExec(ctx context.Context, b *build, c *container, a args) error {
 		llb.AddMount(contract.Shim, shimState(b.engine), llb.SourcePath(shimName), llb.Readonly),
 		llb.Dir(c.abs(".")),
 	}
+	opts = append(opts, c.environmentOptions()...)
+	for _, h := range b.hosts(c.bindings) {
+		opts = append(opts, llb.AddExtraHost(h.name, h.ip))
+	}
+	opts = append(opts, c.volumeOptions()...)
+	c.replaceBy(bare(c.root.state).Run(opts...))
+	return nil
+}
+
+// shimCommand returns the start of the command line: the shim, and what it has to know.
+func (b *build) shimCommand(ctx context.Context, c *container, expect string) ([]string, error) {
+	shim := []string{contract.Shim, "exec", "-out", contract.Out, "-expect", expect}
+	key, err := b.hiddenKey(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if key != "" {
+		shim = append(shim, "-key", key)
+	}
+	if len(c.bindings) > 0 {
+		shim = append(shim, "-services")
+	}
+	return shim, nil
+}
+
+// environmentOptions set the user and the variables of a command.
+func (c *container) environmentOptions() []llb.RunOption {
+	var opts []llb.RunOption
 	if c.config.Config.User != "" {
 		opts = append(opts, llb.User(c.config.Config.User))
 	}
@@ -58,13 +78,12 @@ func withExec(ctx context.Context, b *build, c *container, a args) error {
 	for _, s := range c.secretEnv {
 		opts = append(opts, llb.AddSecret(s.name, llb.SecretID(s.secret), llb.SecretAsEnv(true)))
 	}
-	this := &step{before: c.steps()}
-	for _, bound := range c.bindings {
-		this.services = append(this.services, bound.service)
-	}
-	for _, h := range b.hosts(c.bindings) {
-		opts = append(opts, llb.AddExtraHost(h.name, h.ip))
-	}
+	return opts
+}
+
+// volumeOptions mount the secrets and the cache volumes, which no command's result contains.
+func (c *container) volumeOptions() []llb.RunOption {
+	var opts []llb.RunOption
 	for _, m := range c.mounts {
 		switch {
 		case m.secret != "":
@@ -77,7 +96,15 @@ func withExec(ctx context.Context, b *build, c *container, a args) error {
 			opts = append(opts, llb.AddMount(m.path, state, volume...))
 		}
 	}
-	run := bare(c.root.state).Run(opts...)
+	return opts
+}
+
+// replaceBy makes what a command leaves behind the container's file system, mounts and output.
+func (c *container) replaceBy(run llb.ExecState) {
+	this := &step{before: c.steps()}
+	for _, bound := range c.bindings {
+		this.services = append(this.services, bound.service)
+	}
 	leaves := func(s llb.State) tree {
 		s = bare(s)
 		this.outputs = append(this.outputs, s)
@@ -100,7 +127,6 @@ func withExec(ctx context.Context, b *build, c *container, a args) error {
 	output := leaves(run.AddMount(contract.Out, outState, llb.SourcePath(outDir)))
 	c.output = &output
 	c.root = leaves(run.Root())
-	return nil
 }
 
 // env are the variables that commands see, but for the secret ones, which go before.
