@@ -167,7 +167,8 @@ BENCHTIME ?= 1x
 bench: setup $(BIN)/yq ## the figures that the README quotes
 	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
 	$(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) $(MODULE) $(MODULE)/internal/...; \
-	$(ON_CLUSTER) go test -count=1 ./internal/target/cluster -run OnClusterTimeToRed -v | sed -n '/what is wrong/,/^ *$$/p'
+	$(ON_CLUSTER) go test -count=1 ./internal/target/cluster -run 'OnCluster(TimeToRed|Rollouts)' -v | \
+	  sed -n -e '/what is wrong/,/^ *$$/p' -e 's/^ *rollouts_test.go:[0-9]*: //p'
 
 .PHONY: clean
 clean: ## stop the platform and remove what was built; caches of Go and of images stay

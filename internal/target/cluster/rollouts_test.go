@@ -74,7 +74,7 @@ func TestOnClusterRollouts(t *testing.T) {
 			began := time.Now()
 			_, err := c.Deploy(ctx, release("after.yaml"))
 			took := time.Since(began)
-			t.Logf("after %.1f s: %v", took.Seconds(), err)
+			t.Logf("%s, %s after %.1f s: %v", name, verdict, took.Seconds(), err)
 			switch verdict {
 			case "green":
 				require.NoError(t, err)
