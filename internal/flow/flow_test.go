@@ -356,3 +356,25 @@ func TestSettingsWin(t *testing.T) {
 	assert.Equal(t, []string{"more.yaml"}, env.MoreValues)
 	assert.Equal(t, "registry.example/vote", env.Repository)
 }
+
+func TestTheLocalPlatformIsTheRegistryUnderAnyPort(t *testing.T) {
+	d := opened(t, fake{}, func(r *Request) {
+		text := configuration + "  local: {platform: local, target: pull, manifests: manifests, gitops: {repo: \"http://localhost:3000/vote.git\"}}\n"
+		require.NoError(t, os.WriteFile(r.Config, []byte(text), 0o600))
+		r.Env = "local"
+		r.Local = func() (*LocalPlatform, error) {
+			return &LocalPlatform{
+				Registry: "localhost:34353", Kubeconfig: "/platform/kubeconfig", GitUser: "u", GitPassword: "p",
+				GitURL: func(app string) string { return "http://localhost:1/" + app + ".git" },
+			}, nil
+		}
+	})
+	env, err := d.Environment()
+	require.NoError(t, err)
+	assert.Equal(t, "localhost:34353/vote", env.Repository)
+	assert.Equal(t, []string{"vote"}, env.GitOps.Replace)
+	assert.Equal(t, "/platform/kubeconfig", env.Cluster.Kubeconfig)
+	assert.Equal(t, "http://localhost:1/vote.git", env.GitOps.Repo)
+	assert.Equal(t, "http://localhost:3000/vote.git", env.Local.Repo, "what setup objects name")
+	assert.Equal(t, delivery.Login{Username: "u", Password: "p"}, env.Git.Login)
+}

@@ -189,6 +189,8 @@ func (d *Delivery) resolve(from *config.Environment, local *LocalPlatform) error
 func onLocalPlatform(env *delivery.Environment, c *config.Config, local *LocalPlatform) {
 	env.Registry, env.Cluster.Kubeconfig = local.Registry, local.Kubeconfig
 	env.Local = &delivery.Local{Repo: env.GitOps.Repo, Dir: c.Dir()}
+	// The port of the registry may be another one than the manifests name: the image's name on any host is meant.
+	env.GitOps.Replace = append(slices.Clone(env.GitOps.Replace), c.Image)
 	if local.GitURL == nil {
 		return
 	}
