@@ -138,7 +138,7 @@ func (r *request) open(ctx context.Context) (*flow.Delivery, func(), error) {
 		r.Ref = gitRef(os.Getenv)
 	}
 	r.Config, r.Variables, r.Local = r.g.config, os.LookupEnv, r.g.local
-	connect, closeSession := r.g.session(ctx)
+	connect, closeSession := r.g.session()
 	r.Client = connect
 	d, err := flow.Open(ctx, r.Request)
 	if err != nil {
@@ -184,18 +184,15 @@ func localPlatform(info *localplatform.Info) (*flow.LocalPlatform, error) {
 }
 
 // session returns a function that connects to an engine when it is called first, and one that closes the connection.
-// The connection ends with run, the context of the whole command: the step that opens it has a shorter one.
-func (g *globals) session(run context.Context) (func(context.Context) (*dagger.Client, error), func()) {
+func (g *globals) session() (func(context.Context) (*dagger.Client, error), func()) {
 	var mu sync.Mutex
 	var s *engine.Session
 	connect := func(ctx context.Context) (*dagger.Client, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if s == nil {
-			lasting, end := context.WithCancelCause(context.WithoutCancel(ctx))
-			context.AfterFunc(run, func() { end(context.Cause(run)) })
 			var err error
-			if s, err = engine.Connect(lasting, engine.Options{Engine: g.engine, State: g.state, Env: os.Environ(), Setenv: os.Setenv}); err != nil {
+			if s, err = engine.Connect(ctx, engine.Options{Engine: g.engine, State: g.state, Env: os.Environ(), Setenv: os.Setenv}); err != nil {
 				return nil, err
 			}
 		}

@@ -17,13 +17,9 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
-// Decode reads the objects of one YAML or JSON stream as `kubectl apply -f` does, with the libraries that kubectl uses.
-// Lists are taken apart. Errors begin with name and, where it is known, the line.
-func Decode(name string, data []byte) ([]*unstructured.Unstructured, error) {
-	return decode(name, data, func(string, ...any) {})
-}
-
-// decode is Decode that passes to warn what kubectl accepts without a word although it loses something.
+// decode reads the objects of one YAML or JSON stream as `kubectl apply -f` does, with the libraries that kubectl uses.
+// Lists are taken apart. Errors begin with name and, where it is known, the line. What kubectl accepts without a word
+// although it loses something goes to warn.
 func decode(name string, data []byte, warn func(format string, args ...any)) ([]*unstructured.Unstructured, error) {
 	documents, err := split(name, data)
 	if err != nil {

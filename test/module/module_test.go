@@ -15,6 +15,7 @@ import (
 	goversion "go/version"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -127,6 +128,30 @@ func TestModule(t *testing.T) {
 			Function: "build", Source: source, SecretName: "token", SecretValue: "s3cr3t",
 			Output: filepath.Join(t.TempDir(), "image.tar"),
 		})
+	})
+
+	t.Run("TestSecretAndSSHAgent", func(t *testing.T) {
+		dir := t.TempDir()
+		socket := filepath.Join(dir, "agent.sock")
+		listener, err := net.Listen("unix", socket)
+		require.NoError(t, err)
+		defer listener.Close()
+		for name, text := range map[string]string{
+			"Dockerfile": "ARG BASE\nFROM $BASE AS test\nRUN --mount=type=ssh test -S \"$SSH_AUTH_SOCK\"\n" +
+				`CMD ["sh", "-c", "test \"$TOKEN\" = s3cr3t && echo '<testsuite name=\"s\"><testcase name=\"n\"/></testsuite>' > /reports/r.xml"]` + "\n",
+			"aksflow.yaml": "app: vote\nbuild: {context: ., args: {BASE: \"${BASE}\"}}\n" +
+				"test: {unit: {target: test, secrets: {TOKEN: {env: TOKEN}}}}\n",
+		} {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+		}
+		given := call{Function: "test", Source: dir, Config: filepath.Join(dir, "aksflow.yaml"), SSHAgent: socket, TestSecret: "s3cr3t"}
+		assert.Equal(t, "1 passed", m.call(t, given))
+		given.TestSecret = "another"
+		_, err = m.try(given)
+		assert.Error(t, err)
+		given.SSHAgent = ""
+		_, err = m.try(given)
+		assert.Error(t, err)
 	})
 
 	t.Run("Misuse", func(t *testing.T) {
@@ -291,6 +316,7 @@ type call struct {
 	Commit                  string
 	Image, Repository       string
 	SecretName, SecretValue string
+	TestSecret, SSHAgent    string
 	Output                  string
 }
 

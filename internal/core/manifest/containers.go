@@ -33,14 +33,3 @@ func Containers(object any, visit func(field string, container map[string]any)) 
 		}
 	}
 }
-
-// ContainerImages returns the images of all containers in object, as they stand there.
-func ContainerImages(object any) []string {
-	var images []string
-	Containers(object, func(_ string, container map[string]any) {
-		if image, ok := container["image"].(string); ok && image != "" {
-			images = append(images, image)
-		}
-	})
-	return images
-}

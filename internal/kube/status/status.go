@@ -6,7 +6,6 @@
 package status
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -57,17 +56,6 @@ type Problem struct {
 	Since time.Time
 	// Logs reports whether the container's output tells more.
 	Logs bool
-}
-
-// String is the message with the pod and container that it is about.
-func (p Problem) String() string {
-	switch {
-	case p.Container != "":
-		return fmt.Sprintf("container %s of pod %s: %s", p.Container, p.Pod, p.Message)
-	case p.Pod != "":
-		return "pod " + p.Pod + ": " + p.Message
-	}
-	return p.Message
 }
 
 // Healing says whether a Problem may go away by itself.

@@ -140,9 +140,7 @@ func withGateway(t *testing.T) behindGateway {
 	require.NoError(t, err)
 	var objects []*unstructured.Unstructured
 	for _, file := range definitions {
-		data, err := os.ReadFile(file)
-		require.NoError(t, err)
-		decoded, err := render.Decode(file, data)
+		decoded, err := render.Render(t.Context(), file, render.Options{})
 		require.NoError(t, err)
 		objects = append(objects, decoded...)
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -136,7 +138,9 @@ spec:
 
 func manifests(t testing.TB, yaml, namespace string) []*unstructured.Unstructured {
 	t.Helper()
-	objects, err := render.Decode("test.yaml", []byte(strings.ReplaceAll(yaml, "NAMESPACE", namespace)))
+	file := filepath.Join(t.TempDir(), "test.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(yaml, "NAMESPACE", namespace)), 0o600))
+	objects, err := render.Render(t.Context(), file, render.Options{})
 	require.NoError(t, err)
 	return objects
 }

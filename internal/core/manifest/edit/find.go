@@ -21,7 +21,6 @@ type finder struct {
 	policy  map[*yaml.Node]string
 	foreign bool
 	below   Layers
-	global  string   // the registry that the values put before all images
 	loose   []*Split // tags and digests in values that have no repository, here or below
 }
 

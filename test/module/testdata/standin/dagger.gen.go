@@ -22,6 +22,7 @@ type call struct {
 	Commit                  string
 	Image, Repository       string
 	SecretName, SecretValue string
+	TestSecret, SSHAgent    string // the value of TOKEN for the tests; the socket of an SSH agent
 	Output                  string // where a file or directory that the function returns is exported to
 }
 
@@ -49,6 +50,12 @@ func (c call) make(ctx context.Context) (err error) {
 		if m, err = m.WithBuildSecret(ctx, c.SecretName, dag.SetSecret("given", c.SecretValue)); err != nil {
 			return err
 		}
+	}
+	if c.TestSecret != "" {
+		m = m.WithTestSecret("TOKEN", dag.SetSecret("test", c.TestSecret))
+	}
+	if c.SSHAgent != "" {
+		m = m.WithSshAgent(dag.Host().UnixSocket(c.SSHAgent))
 	}
 	var image *dagger.File
 	if c.Image != "" {
