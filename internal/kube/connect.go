@@ -83,7 +83,6 @@ func Connect(ctx context.Context, o Options) (*Cluster, error) {
 	if err := c.makeClients(); err != nil {
 		return nil, fault.Usage(explainCredential(ctx, err, config.ExecProvider))
 	}
-	silenceKlog()
 	if err := c.firstAnswer(ctx); err != nil {
 		return nil, err
 	}
@@ -226,11 +225,11 @@ func (c *Cluster) explainFirst(ctx context.Context, err error, limit time.Durati
 	return fmt.Errorf("the API server %s: %w", c.host, err)
 }
 
-// silenceKlog stops client-go from writing to stderr, where a table may be on display. Its messages come back as errors
-// too, which are reported. klog is global to the process, so this is done once.
-var silenceKlog = sync.OnceFunc(func() {
+// client-go must not write to stderr, where a table may be on display. Its messages come back as errors too, which are
+// reported. klog is global to the process and reads its logger without a lock, so it is set before anything runs.
+func init() {
 	klog.SetLogger(logr.Discard())
-})
+}
 
 // rootCause strips the request's URL from a transport error, since the message around it names the server already.
 func rootCause(err error) error {
