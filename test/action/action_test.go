@@ -105,9 +105,10 @@ func repository(t *testing.T, workflow string, change func(service string)) (dir
   ci:
     branches: [main]
     registry: ${REGISTRY}
-    manifests: app
+    manifests: manifests
     namespace: vote
 `)
+	write(t, filepath.Join(service, "manifests/config.yaml"), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: vote}\n")
 	write(t, filepath.Join(dir, ".github/workflows/vote.yml"), workflow)
 	if change != nil {
 		change(service)

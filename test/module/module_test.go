@@ -137,7 +137,7 @@ func TestModule(t *testing.T) {
 		require.NoError(t, err)
 		defer listener.Close()
 		for name, text := range map[string]string{
-			"Dockerfile": "ARG BASE\nFROM $BASE AS test\nRUN --mount=type=ssh test -S \"$SSH_AUTH_SOCK\"\n" +
+			"Dockerfile": "ARG BASE\nFROM $BASE AS test\nRUN --mount=type=ssh test -S \"$SSH_AUTH_SOCK\" && mkdir /reports\n" +
 				`CMD ["sh", "-c", "test \"$TOKEN\" = s3cr3t && echo '<testsuite name=\"s\"><testcase name=\"n\"/></testsuite>' > /reports/r.xml"]` + "\n",
 			"aksflow.yaml": "app: vote\nbuild: {context: ., args: {BASE: \"${BASE}\"}}\n" +
 				"test: {unit: {target: test, secrets: {TOKEN: {env: TOKEN}}}}\n",
