@@ -39,7 +39,7 @@ type Problem struct {
 	Reason string
 	// Message says what is wrong and what to do.
 	Message string
-	// Heals says whether waiting may help.
+	// Heals reports whether waiting may help.
 	Heals Healing
 	// Grace is how long to wait: from the first look that showed the problem for Perhaps and Forgiven, from the object's
 	// last progress for Expected, where 0 stands for the object's Limit. It is not used for Never.
@@ -58,7 +58,7 @@ type Problem struct {
 	Logs bool
 }
 
-// Healing says whether a Problem may go away by itself.
+// Healing reports whether a Problem may go away by itself.
 type Healing int
 
 const (
@@ -75,7 +75,7 @@ const (
 // Key identifies a problem of a pod from one look to the next, though its message changes.
 func (p Problem) Key() string { return p.Container + "\x00" + p.Reason }
 
-// Autoscaler says whether something adds nodes.
+// Autoscaler reports whether something adds nodes.
 type Autoscaler int
 
 // What may be known about it.
