@@ -331,7 +331,7 @@ func (i *tarball) entries(t testing.TB, visit func(name string, content io.Reade
 	}
 }
 
-// has says whether a layer holds that file.
+// has reports whether a layer holds that file.
 func (i *tarball) has(t testing.TB, name string) bool {
 	t.Helper()
 	found := false

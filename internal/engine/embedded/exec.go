@@ -185,7 +185,7 @@ type hostEntry struct {
 	ip   net.IP
 }
 
-// hosts are the entries for a container's services, and for the shim the mark that says whether all of them run.
+// hosts are the entries for a container's services, and the mark by which the shim knows that all of them run.
 func (b *build) hosts(bindings []binding) []hostEntry {
 	if len(bindings) == 0 {
 		return nil

@@ -44,7 +44,7 @@ func many(n, changed int) string {
 // BenchmarkManyObjects applies 500 objects for the first time and again without a change, and shows diffs, each beside
 // kubectl in the same run: two programs against one API server, on this machine and 10 ms away.
 //
-//	AKSFLOW_BIN=$PWD/bin go test ./internal/deploy -run XXX -bench ManyObjects -benchtime 1x
+//	AKSFLOW_BIN=$PWD/bin go test ./internal/target/cluster -run XXX -bench ManyObjects -benchtime 1x
 func BenchmarkManyObjects(b *testing.B) {
 	s := testServer(b)
 	bin := os.Getenv("AKSFLOW_BIN")

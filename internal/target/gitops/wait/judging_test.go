@@ -52,7 +52,7 @@ func (b *testbed) set(name string, how func(*corev1.Pod)) {
 	}, 5*time.Second, 50*time.Millisecond)
 }
 
-// podsOf returns the names of an app's pods once there are so many.
+// podsOf waits until an app has count pods, and returns their names.
 func (b *testbed) podsOf(app string, count int) []string {
 	var names []string
 	require.Eventually(b.t, func() bool {
