@@ -147,7 +147,7 @@ test: setup $(BIN)/gateway-crds $(BIN)/act $(BIN)/gotestsum lint ## every test t
 	printf '\033[36m==>\033[0m tests under the race detector\n'; \
 	$(TEST_ENV) CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --hide-summary skipped -- -race $(RACE); \
 	printf '\033[36m==>\033[0m rollouts that fail, strategies under load, a network that is cut: on a cluster\n'; \
-	$(ON_CLUSTER) $(BIN)/gotestsum --format testname -- -count=1 -p 1 -timeout 20m ./internal/kube/... ./internal/target/... -run OnCluster; \
+	$(ON_CLUSTER) $(BIN)/gotestsum --format testname -- -count=1 -p 1 -parallel 6 -timeout 20m ./internal/kube/... ./internal/target/... -run OnCluster; \
 	printf '\033[36m==>\033[0m tests with containers and a cluster\n'; \
 	$(TEST_ENV) $(BIN)/gotestsum --format testname --hide-summary skipped -- -p 1 -timeout 40m $$(go list $(MODULE)/... | grep -vxF -f <(go list $(RACE)))
 
@@ -167,7 +167,7 @@ BENCHTIME ?= 1x
 bench: setup $(BIN)/yq ## the figures that the README quotes
 	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
 	$(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) $(MODULE) $(MODULE)/internal/...; \
-	$(ON_CLUSTER) go test -count=1 ./internal/target/cluster -run 'OnCluster(TimeToRed|Rollouts)' -v | \
+	$(ON_CLUSTER) go test -count=1 -parallel 1 ./internal/target/cluster -run 'OnCluster(TimeToRed|Rollouts)' -v | \
 	  sed -n -e '/what is wrong/,/^ *$$/p' -e 's/^ *rollouts_test.go:[0-9]*: //p'
 
 .PHONY: clean

@@ -208,9 +208,11 @@ func TestAutoscalerOfSomeoneElse(t *testing.T) {
 
 // The cluster has no metrics, so that its autoscaler keeps the number of pods between the two ends, and no more.
 func TestOnClusterAutoscalerAndBudget(t *testing.T) {
+	t.Parallel()
 	c := onCluster(t)
 	for _, kind := range []cluster.Kind{cluster.Canary, cluster.BlueGreen} {
 		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
 			namespace := "scaled-" + string(kind)
 			c.drop(t, namespace)
 			r := func(version string, least int) cluster.Release {

@@ -283,7 +283,9 @@ func progress(t *testing.T, began time.Time) context.Context {
 	}))
 }
 
+// The table that it prints means something only when nothing else runs: with -parallel 1.
 func TestOnClusterTimeToRed(t *testing.T) {
+	t.Parallel()
 	c := onCluster(t)
 	kubectl := ""
 	if bin := os.Getenv("AKSFLOW_BIN"); bin != "" {
@@ -302,11 +304,13 @@ func TestOnClusterTimeToRed(t *testing.T) {
 		{"quota", "quota allows no further pod", nil},
 		{"registry-refuses", "the registry refuses the image", nil},
 	}
-	var table strings.Builder
-	defer func() { t.Log("\n" + table.String()) }()
-	fmt.Fprintf(&table, "%-24s %12s   %s\n", "what is wrong", "time to red", "kubectl rollout status")
-	for _, s := range scenarios {
+	rows := make([]string, len(scenarios))
+	t.Cleanup(func() {
+		t.Logf("\n%-24s %12s   %s\n%s", "what is wrong", "time to red", "kubectl rollout status", strings.Join(rows, ""))
+	})
+	for i, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			namespace := "red-" + s.name
 			c.drop(t, namespace)
 			first := c.release(t, namespace, "one")
@@ -335,7 +339,7 @@ func TestOnClusterTimeToRed(t *testing.T) {
 			assert.Empty(t, failed, "requests failed, of %d", answers)
 			assert.Greater(t, answers, int64(10))
 			assert.Eventually(t, func() bool { return assert.ObjectsAreEqual(before, c.objects(t, namespace)) }, waitFor, tick)
-			fmt.Fprintf(&table, "%-24s %10.1f s   %s\n", s.name, took.Seconds(), status(bad, c))
+			rows[i] = fmt.Sprintf("%-24s %10.1f s   %s\n", s.name, took.Seconds(), status(bad, c))
 		})
 	}
 }
@@ -396,6 +400,7 @@ func (c realCluster) refusingRegistry(t *testing.T, namespace string) string {
 }
 
 func TestOnClusterNetworkCut(t *testing.T) {
+	t.Parallel()
 	c := onCluster(t)
 	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
 	require.NoError(t, err)
@@ -406,6 +411,7 @@ func TestOnClusterNetworkCut(t *testing.T) {
 		"restores": {"- perl\n", "- sh\n        - -c\n        - exit 3\n        - perl\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			namespace := "cut-" + name
 			c.drop(t, namespace)
 			_, err := c.Deploy(progress(t, time.Now()), c.release(t, namespace, "one"))
@@ -434,7 +440,8 @@ func TestOnClusterNetworkCut(t *testing.T) {
 	}
 }
 
-// The API server is killed in mid-deploy, and whoever keeps the control plane starts it again.
+// The API server is killed in mid-deploy, and whoever keeps the control plane starts it again. It serves the other tests
+// too, so this one is not parallel.
 func TestOnClusterAPIServerKilled(t *testing.T) {
 	c := onCluster(t)
 	for name, changes := range map[string][]string{
@@ -478,6 +485,7 @@ func TestOnClusterAPIServerKilled(t *testing.T) {
 }
 
 func TestOnClusterNoRequestFails(t *testing.T) {
+	t.Parallel()
 	c := onCluster(t)
 	for _, s := range []cluster.Strategy{
 		{Kind: cluster.Rolling},
@@ -485,6 +493,7 @@ func TestOnClusterNoRequestFails(t *testing.T) {
 		{Kind: cluster.BlueGreen, Pause: time.Second, Smoke: []cluster.Smoke{{Body: "two"}}},
 	} {
 		t.Run(string(s.Kind), func(t *testing.T) {
+			t.Parallel()
 			namespace := "load-" + string(s.Kind)
 			c.drop(t, namespace)
 			newNamespace(t, testCluster{c.kubeconfig, c.client}, namespace)

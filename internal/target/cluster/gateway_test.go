@@ -252,10 +252,14 @@ func (v *votes) take(version string) (all int, percent float64) {
 	return all, percent
 }
 
+// share is the percentage of the requests that one version answered. One request more or less is within delta.
+type share struct{ percent, delta float64 }
+
 // lag is how long after its status the Gateway's proxy may follow: Traefik's providersThrottleDuration, and some more.
 const lag = 3 * time.Second
 
 func TestOnClusterGateway(t *testing.T) {
+	t.Parallel()
 	c := withGateway(t)
 	c.busy(t)
 	// A pod that ends at once fails the requests that a Gateway still sends to it.
@@ -279,6 +283,7 @@ func TestOnClusterGateway(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			namespace := "gateway-" + test.name
 			c.drop(t, namespace)
 			newNamespace(t, testCluster{c.kubeconfig, c.client}, namespace)
@@ -297,14 +302,14 @@ func TestOnClusterGateway(t *testing.T) {
 			began := time.Now()
 			ctx := progress(t, began)
 			// What counts are the answers from some time after a stage began until its pause is over.
-			shares := make(chan float64, 2)
+			shares := make(chan share, 2)
 			measure := func() {
 				time.AfterFunc(lag, func() { seen.take("") })
 				time.AfterFunc(2*lag-tick, func() {
 					all, percent := seen.take("two")
 					t.Logf("%6.2f %.1f%% of %d requests", time.Since(began).Seconds(), percent, all)
-					assert.Greater(t, all, 100)
-					shares <- percent
+					assert.Greater(t, all, 20)
+					shares <- share{percent, 2 + 100/float64(max(1, all))}
 				})
 			}
 			r := c.release(t, namespace, "two", test.changes...)
@@ -337,8 +342,9 @@ func TestOnClusterGateway(t *testing.T) {
 			t.Logf("%s: %.1f s, %d requests, %d failed", test.name, took.Seconds(), all, len(failed))
 			assert.Empty(t, failed)
 			require.Len(t, shares, len(test.shares))
-			for _, share := range test.shares {
-				assert.InDelta(t, share, <-shares, 2)
+			for _, want := range test.shares {
+				seen := <-shares
+				assert.InDelta(t, want, seen.percent, seen.delta)
 			}
 			assert.Equal(t, before, c.route(t, namespace))
 			assert.Equal(t, test.serves+"<nil>", ask())

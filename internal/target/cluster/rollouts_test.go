@@ -28,9 +28,12 @@ import (
 // from somebody else two seconds after the first object of the app. The file want holds one of
 //
 //	green
-//	red SECONDS TEXT        the deploy fails within so many seconds, and the error contains the text
+//	red SECONDS TEXT        the deploy fails within busy times so many seconds, and the error contains the text
 //	timeout SECONDS TEXT    it is not ready after so many seconds, and the error says what it waits for
 func TestOnClusterRollouts(t *testing.T) {
+	// The seconds are enough on a machine that does nothing else. Other tests run beside this one.
+	const busy = 3
+	t.Parallel()
 	c := onCluster(t)
 	// The first pull of the image is not what is timed.
 	c.makeNamespace(t, "rollout-first")
@@ -82,7 +85,7 @@ func TestOnClusterRollouts(t *testing.T) {
 				require.ErrorContains(t, err, text)
 				assert.NotContains(t, err.Error(), "is not ready again")
 				assert.NotContains(t, err.Error(), "not ready in time")
-				assert.Less(t, took, time.Duration(seconds)*time.Second)
+				assert.Less(t, took, busy*time.Duration(seconds)*time.Second)
 			default:
 				require.ErrorContains(t, err, "not ready in time")
 				require.ErrorContains(t, err, text)
@@ -93,6 +96,7 @@ func TestOnClusterRollouts(t *testing.T) {
 
 // TestOnClusterWrongPlatform deploys an image that exists, for arm64 only.
 func TestOnClusterWrongPlatform(t *testing.T) {
+	t.Parallel()
 	c := onCluster(t)
 	namespace := "wrong-platform"
 	c.makeNamespace(t, namespace)
