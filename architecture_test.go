@@ -21,6 +21,7 @@ const module = "github.com/aksflow/aksflow/"
 // All may import the leaves. Tests may import what their room may, internal/testing, and what testArrows adds.
 const arrows = `
 internal/core/fault:
+internal/core/dial:
 internal/core/report:
 internal/core/image/ref:
 internal/core/config:
@@ -57,7 +58,7 @@ tools:
 `
 
 // leaves lists the packages that all others may import.
-var leaves = []string{"internal/core/fault", "internal/core/report", "internal/core/image/ref", "internal/core/delivery"}
+var leaves = []string{"internal/core/fault", "internal/core/report", "internal/core/dial", "internal/core/image/ref", "internal/core/delivery"}
 
 // testArrows lists what the tests of a room import beyond its arrows.
 const testArrows = `

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/image"
 	"github.com/aksflow/aksflow/internal/core/report"
 )
@@ -96,8 +96,8 @@ func registryOptions(
 		if err != nil {
 			return options, fmt.Errorf("the registry: %w", err)
 		}
-		options.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, endpoint)
+		if options.Network, err = dial.To(endpoint); err != nil {
+			return options, fmt.Errorf("the registry: %w", err)
 		}
 	}
 	return options, nil

@@ -91,7 +91,7 @@ func bumpCommand(g *globals) *cobra.Command {
 	f.StringVar(&author, "author", "", "the commit's author, NAME <EMAIL> (default: GIT_AUTHOR_NAME and GIT_AUTHOR_EMAIL)")
 	f.StringArrayVar(&o.Labels, "label", nil, "with --pull-request: a label (may be repeated)")
 	f.StringVar(&o.AutoMerge, "auto-merge", "", "with --pull-request: merge, squash or rebase it when the branch's rules are met")
-	f.StringVar(&r.RunURL, "run-url", "", "the page of the CI run, for the commit (default: what the CI system says)")
+	f.StringVar(&r.RunURL, "run-url", "", "the page of the CI run, for the commit (default: $AKSFLOW_RUN_URL, else what the CI system says)")
 	cmd.MarkFlagsMutuallyExclusive("manifests", "repo", "env")
 	return cmd
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/engine"
 	"github.com/aksflow/aksflow/internal/flow"
@@ -65,8 +67,8 @@ func (r *request) graceFlag(f *pflag.FlagSet) {
 
 // recordFlags say what records and commits name as the origin.
 func (r *request) recordFlags(f *pflag.FlagSet) {
-	f.StringVar(&r.User, "user", "", "who delivers, for the record (default: USER@HOST)")
-	f.StringVar(&r.RunURL, "run-url", "", "the page of the CI run, for the record (default: what the CI system says)")
+	f.StringVar(&r.User, "user", "", "who delivers, for the record (default: $AKSFLOW_USER, else USER@HOST)")
+	f.StringVar(&r.RunURL, "run-url", "", "the page of the CI run, for the record (default: $AKSFLOW_RUN_URL, else what the CI system says)")
 }
 
 // applyFlags decide what may happen to objects that exist.
@@ -116,6 +118,21 @@ func (s *strategyFlag) Set(value string) error {
 	return fault.Usagef("want rolling, canary or blue-green")
 }
 
+// connectToFlag is a flag value that adds a rule to a network each time.
+type connectToFlag struct{ network *dial.Network }
+
+func (c connectToFlag) String() string { return "" }
+
+func (c connectToFlag) Type() string { return "HOST:PORT:ENDPOINT" }
+
+func (c connectToFlag) Set(value string) error {
+	rule, err := dial.ParseRule(value)
+	if err == nil {
+		c.network.Rules = append(c.network.Rules, rule)
+	}
+	return err
+}
+
 // open completes the request with what comes from outside, and opens it. The function that is returned ends what was
 // connected to.
 func (r *request) open(ctx context.Context) (*flow.Delivery, func(), error) {
@@ -128,12 +145,9 @@ func (r *request) open(ctx context.Context) (*flow.Delivery, func(), error) {
 			return nil, nil, err
 		}
 	}
-	if r.User == "" {
-		r.User = userAtHost()
-	}
-	if r.RunURL == "" {
-		r.RunURL = runURL(os.Getenv)
-	}
+	r.User = cmp.Or(r.User, os.Getenv("AKSFLOW_USER"), userAtHost())
+	r.RunURL = cmp.Or(r.RunURL, os.Getenv("AKSFLOW_RUN_URL"), runURL(os.Getenv))
+	r.Network = r.g.network
 	if r.Ref == "" {
 		r.Ref = gitRef(os.Getenv)
 	}

@@ -166,3 +166,16 @@ func TestGitRef(t *testing.T) {
 		})
 	}
 }
+
+func TestConnectTo(t *testing.T) {
+	for value, want := range map[string]string{
+		"registry.example:443":          "want HOST:PORT:ENDPOINT, such as registry.example.com:443:127.0.0.1:5000",
+		"registry.example:443:a:b":      `"b" is no port`,
+		"registry.example:443:h/path:1": `"h/path" is no host`,
+	} {
+		code, _, stderr := run(t, t.TempDir(), "publish", "--connect-to", value)
+		assert.Equal(t, 2, code)
+		assert.Contains(t, stderr, `aksflow: invalid argument "`+value+`" for "--connect-to" flag: `)
+		assert.Contains(t, stderr, want)
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
 )
@@ -32,6 +33,7 @@ type globals struct {
 	output  string
 	verbose bool
 	timeout time.Duration
+	network dial.Network
 
 	version string
 	stdout  io.Writer
@@ -111,6 +113,8 @@ manifests (push) or by writing the digest to git for Argo CD or Flux (pull).`,
 	f.BoolVarP(&g.verbose, "verbose", "v", false, "show the output of what runs in containers")
 	f.DurationVar(&g.timeout, "timeout", 0,
 		fmt.Sprintf("end the run after this long, such as 90s or 10m (default: each step ends after %s, a canary's pauses not counted)", minutes(delivery.DefaultLimit)))
+	f.Var(connectToFlag{&g.network}, "connect-to",
+		"reach the registry, git host, API server or Argo CD at HOST:PORT by connecting to ENDPOINT, another HOST:PORT; names and TLS checks stay (may be repeated)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fault.Usagef("%w\nSee %s --help", err, cmd.CommandPath())
 	})

@@ -149,7 +149,7 @@ func (d *Delivery) variables() (config.Lookup, *LocalPlatform, error) {
 // resolve puts the environment together from the configuration, the local platform, the flags and the credentials.
 func (d *Delivery) resolve(from *config.Environment, local *LocalPlatform) error {
 	c := d.config
-	env := &delivery.Environment{Environment: *from, App: c.App}
+	env := &delivery.Environment{Environment: *from, App: c.App, Network: d.Network}
 	if env.Manifests != "" {
 		env.Manifests = c.Abs(env.Manifests)
 	}

@@ -7,6 +7,7 @@ import (
 	"dagger.io/dagger"
 
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/target"
 )
 
@@ -49,6 +50,9 @@ type Request struct {
 	Commit string
 	// Options are for the target.
 	Options target.Options
+
+	// Network is the way to all servers; the engine that builds has its own.
+	Network dial.Network
 
 	// RunURL is the page of the CI run, and User is who delivers: USER@HOST. Both are for records; both may be empty.
 	RunURL, User string

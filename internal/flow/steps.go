@@ -218,7 +218,7 @@ func (d *Delivery) checkRegistry(ctx context.Context) error {
 }
 
 func (d *Delivery) registry(ctx context.Context) (image.Registry, error) {
-	var r image.Registry
+	r := image.Registry{Network: d.env.Network}
 	if d.env.RegistryLogin == nil {
 		return r, nil
 	}

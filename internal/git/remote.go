@@ -21,6 +21,7 @@ import (
 	"github.com/skeema/knownhosts"
 
 	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
 )
 
@@ -30,6 +31,8 @@ type Remote struct {
 	URL string
 	// Access is how to log in. Over HTTPS, Login is used, else App. Over SSH, SSHKey is used, else the user's agent.
 	Access delivery.GitAccess
+	// Network is the way to the server, and to the API of its host.
+	Network dial.Network
 }
 
 // defaultUser goes with a token that has no user name. GitHub, Azure Repos and GitLab accept any name.
@@ -45,6 +48,7 @@ type Clone struct {
 	endpoint  *transport.Endpoint
 	transport transport.Transport
 	auth      transport.AuthMethod
+	http      *http.Client // of an HTTP transport
 	azure     bool
 	dir       string
 	store     *filesystem.Storage
@@ -76,6 +80,7 @@ func (r Remote) Open(ctx context.Context) (*Clone, error) {
 	case "http", "https":
 		err = c.useHTTP(ctx, r)
 	case "ssh":
+		endpoint.Proxy.URL = sshProxy(r.Network)
 		err = c.useSSH(r.Access)
 	default:
 		err = fault.Usagef("git remote %q: only https, http and ssh are supported", r.URL)
@@ -94,11 +99,15 @@ func (r Remote) Open(ctx context.Context) (*Clone, error) {
 
 // Close removes the copy.
 func (c *Clone) Close() error {
+	if c.http != nil {
+		c.http.CloseIdleConnections()
+	}
 	return errors.Join(c.store.Close(), os.RemoveAll(c.dir))
 }
 
 func (c *Clone) useHTTP(ctx context.Context, r Remote) error {
-	c.transport = githttp.NewClient(&http.Client{})
+	c.http = r.Network.Client()
+	c.transport = githttp.NewClient(c.http)
 	username, token, err := r.Token(ctx)
 	if token != "" {
 		c.auth = &githttp.BasicAuth{Username: cmp.Or(username, defaultUser), Password: token}
@@ -124,7 +133,7 @@ func (r Remote) appToken(ctx context.Context, app delivery.GitHubApp) (string, e
 	if err != nil {
 		return "", err
 	}
-	installation, err := ghinstallation.New(http.DefaultTransport, app.AppID, app.InstallationID, app.PrivateKey)
+	installation, err := ghinstallation.New(r.Network.Transport(http.DefaultTransport.(*http.Transport)), app.AppID, app.InstallationID, app.PrivateKey)
 	if err != nil {
 		return "", fault.Usagef("GitHub App %d: its private key cannot be read: want PEM: %w", app.AppID, err)
 	}

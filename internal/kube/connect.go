@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -26,6 +25,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
 )
@@ -37,9 +37,8 @@ type Options struct {
 	Kubeconfig string
 	// Context is a context of the kubeconfig; empty means its current one.
 	Context string
-	// Dial replaces the way to the API server. The server's name and certificate stay those of the kubeconfig. A proxy of
-	// the environment is not used then.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Network is the way to the API server.
+	Network dial.Network
 }
 
 // Cluster is a Kubernetes cluster whose API server answered. It is safe for concurrent use.
@@ -68,9 +67,12 @@ func Connect(ctx context.Context, o Options) (*Cluster, error) {
 		return nil, fault.Usage(err)
 	}
 	config.UserAgent = Manager
-	if o.Dial != nil {
-		config.Dial = o.Dial
-		config.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
+	if !o.Network.Usual() {
+		proxy := config.Proxy // of the kubeconfig
+		if proxy == nil {
+			proxy = http.ProxyFromEnvironment
+		}
+		config.Dial, config.Proxy = o.Network.Dial, o.Network.Proxy(proxy)
 	}
 	// The API server's own priority and fairness protect it. The client's limit would only slow 500 objects down.
 	config.QPS = -1

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
@@ -54,6 +55,8 @@ type Environment struct {
 	Git GitAccess
 	// ArgoCD is the API of Argo CD, where the wait goes through it and not through the cluster.
 	ArgoCD ArgoCDAccess
+	// Network is the way to the environment's servers: registry, git host, API server, Argo CD.
+	Network dial.Network
 	// Local is the local platform that the environment is on, or nil.
 	Local *Local
 }

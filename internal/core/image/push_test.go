@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
 )
 
@@ -171,7 +171,7 @@ func TestPushPlainHTTPElsewhere(t *testing.T) {
 	host := serve(t)
 	o := Options{
 		Tarball: tarball(t, newImage(t, emptyImage(), 10, 1)), Repository: "registry.test:5000/vote",
-		Registry: Registry{Dial: dialer(host)},
+		Registry: Registry{Network: through(t, host)},
 	}
 	_, err := Push(t.Context(), o)
 	require.ErrorContains(t, err, "plain HTTP")
@@ -182,11 +182,22 @@ func TestPushPlainHTTPElsewhere(t *testing.T) {
 	require.True(t, strings.HasPrefix(got.Image, "registry.test:5000/vote@"))
 }
 
-// dialer reaches host whatever address is asked for.
-func dialer(host string) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, host)
-	}
+// through reaches host whatever address is asked for.
+func through(t *testing.T, host string) dial.Network {
+	t.Helper()
+	n, err := dial.To(host)
+	require.NoError(t, err)
+	return n
+}
+
+func TestPushWhereConnectToLeadsNowhere(t *testing.T) {
+	noConfig(t)
+	host := unused(t)
+	o := Options{Tarball: tarball(t, newImage(t, emptyImage(), 10, 1)), Repository: "registry.test:5000/vote", Registry: quick}
+	o.Registry.Network = through(t, host)
+	_, err := Push(t.Context(), o)
+	require.ErrorContains(t, err, "connect to registry registry.test:5000: --connect-to ::"+host+", for registry.test:5000: ")
+	require.ErrorContains(t, err, "connection refused; check where --connect-to leads")
 }
 
 // TLS sees the name that the user wrote, and not the address that was dialled.
@@ -198,7 +209,7 @@ func TestPushDialKeepsTLS(t *testing.T) {
 	defer s.Close()
 	_, err := Push(t.Context(), Options{
 		Tarball: tarball(t, newImage(t, emptyImage(), 10, 1)), Repository: "example.com/vote",
-		Registry: Registry{Dial: dialer(s.Listener.Addr().String()), firstPause: 1},
+		Registry: Registry{Network: through(t, s.Listener.Addr().String()), firstPause: 1},
 	})
 	require.ErrorContains(t, err, "certificate")
 	require.ErrorContains(t, err, "make this machine trust")

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
@@ -29,9 +30,8 @@ type Registry struct {
 	// Insecure allows plain HTTP to a host that is neither this machine nor a private address.
 	Insecure bool
 
-	// Dial connects in place of the network, for a registry that only the caller can reach. The address is the host and
-	// port of the image's name; names and TLS stay as they are. Nil dials as usual, honouring HTTP_PROXY and its kin.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Network is the way to the registry, and to the servers that it sends to for tokens and blobs.
+	Network dial.Network
 
 	firstPause time.Duration // before the first retry; tests shorten it
 }
@@ -55,10 +55,7 @@ func (r Registry) connect(ctx context.Context, repo name.Repository, scope strin
 	if err != nil {
 		return nil, err
 	}
-	base := remote.DefaultTransport.(*http.Transport).Clone()
-	if r.Dial != nil {
-		base.DialContext, base.Proxy = r.Dial, nil
-	}
+	base := r.Network.Transport(remote.DefaultTransport.(*http.Transport))
 	pause := r.firstPause
 	if pause == 0 {
 		pause = 500 * time.Millisecond
@@ -145,7 +142,10 @@ func (c *client) explain(ctx context.Context, doing string, err error) error {
 	}
 	remedy := c.remedy(err)
 	var answer *transport.Error
+	var led *dial.Error
 	switch {
+	case errors.As(err, &led):
+		err = led
 	case errors.Is(err, syscall.ECONNREFUSED):
 		err = syscall.ECONNREFUSED // once, and not for each scheme that was tried
 	case errors.As(err, &answer) && refused(answer.StatusCode):
@@ -177,6 +177,7 @@ func (c *client) remedy(err error) string {
 	host := c.repo.RegistryStr()
 	var (
 		answer *transport.Error
+		led    *dial.Error
 		dns    *net.DNSError
 		cert   x509.UnknownAuthorityError
 	)
@@ -192,6 +193,8 @@ func (c *client) remedy(err error) string {
 		case code == http.StatusTooManyRequests || code >= 500:
 			return fmt.Sprintf("; the registry answered so %d times: try again later", attempts)
 		}
+	case errors.As(err, &led):
+		return "; check where --connect-to leads, and that the registry is reached there"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Sprintf("; nothing listens at %s: check the address, and that the registry runs (`aksflow up` starts a local one)", host)
 	case errors.As(err, &dns):

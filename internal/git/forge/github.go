@@ -43,7 +43,7 @@ func newGitHub(ctx context.Context, remote git.Remote) (*gitHub, error) {
 	if token == "" {
 		return nil, fault.Usagef("a pull request on %s needs a token or a GitHub App: name the token's variable in gitops.passwordEnv of aksflow.yaml, or with `aksflow bump --password-env`", remote.URL)
 	}
-	g.client, err = github.NewClient(github.WithURLs(&api, &api), github.WithAuthToken(token))
+	g.client, err = github.NewClient(github.WithHTTPClient(remote.Network.Client()), github.WithURLs(&api, &api), github.WithAuthToken(token))
 	if err != nil {
 		return nil, fault.Usagef("the GitHub API's URL %q is not valid: %w", api, err)
 	}

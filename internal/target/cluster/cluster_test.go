@@ -33,6 +33,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/target/cluster"
@@ -417,7 +418,7 @@ func TestOnClusterNetworkCut(t *testing.T) {
 			_, err := c.Deploy(progress(t, time.Now()), c.release(t, namespace, "one"))
 			require.NoError(t, err)
 			network := &cuttable{target: u.Host, open: map[net.Conn]bool{}}
-			through, err := cluster.Connect(context.Background(), kube.Options{Kubeconfig: c.kubeconfig, Dial: network.dial})
+			through, err := cluster.Connect(context.Background(), kube.Options{Kubeconfig: c.kubeconfig, Network: dial.Network{Dialer: network.dial}})
 			require.NoError(t, err)
 			stop := c.load(t, namespace)
 			time.AfterFunc(500*time.Millisecond, func() { network.set(true) })

@@ -24,6 +24,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
@@ -510,7 +511,7 @@ func TestNetworkCutInMidDeploy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, log := events(t)
 			network := &cuttable{target: u.Host, open: map[net.Conn]bool{}}
-			c, err := cluster.Connect(ctx, kube.Options{Kubeconfig: s.Kubeconfig, Dial: network.dial})
+			c, err := cluster.Connect(ctx, kube.Options{Kubeconfig: s.Kubeconfig, Network: dial.Network{Dialer: network.dial}})
 			require.NoError(t, err)
 			_, err = c.Deploy(ctx, vote(t, "cut-"+name, "v1"))
 			require.NoError(t, err, log)

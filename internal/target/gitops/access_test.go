@@ -29,6 +29,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/git"
 	"github.com/aksflow/aksflow/internal/git/forge"
 	"github.com/aksflow/aksflow/internal/testing/gittest"
@@ -363,6 +364,50 @@ func TestGitHubAppForGitAndPullRequests(t *testing.T) {
 	o.Remote.Access.App.PrivateKey = []byte("x")
 	_, err = Bump(t.Context(), o)
 	require.ErrorContains(t, err, "GitHub App 7: its private key cannot be read")
+}
+
+// All of a pull target's servers are reached where the network leads: git and the host's API, over HTTP and SSH.
+func TestBumpThroughAnotherNetwork(t *testing.T) {
+	to := func(address string) dial.Network {
+		n, err := dial.To(address)
+		require.NoError(t, err)
+		return n
+	}
+	t.Run("http", func(t *testing.T) {
+		r := voteRepo(t)
+		h := newHub(t, r)
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		require.NoError(t, err)
+		o := options(r, "shop/vote:2")
+		o.Remote.URL, o.Remote.Network = "http://git.invalid/shop/config.git", to(h.Listener.Addr().String())
+		o.Remote.Access = delivery.GitAccess{App: &delivery.GitHubApp{
+			AppID: 7, InstallationID: 42,
+			PrivateKey: pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}),
+		}}
+		o.PullRequest = &PullRequest{}
+		result, err := Bump(t.Context(), o)
+		require.NoError(t, err)
+		assert.NotEmpty(t, result.PullRequest)
+	})
+	t.Run("ssh", func(t *testing.T) {
+		r := voteRepo(t)
+		key, public := gittest.SSHKey(t, "")
+		address, known := gittest.SSHServer(t, filepath.Dir(r.Bare), public)
+		_, hostKey, _ := strings.Cut(known, " ")
+		o := options(r, "shop/vote:2")
+		o.Remote = git.Remote{
+			URL: "git@git.invalid:config.git", Network: to(address),
+			Access: delivery.GitAccess{SSHKey: key, KnownHosts: []byte("git.invalid " + hostKey + "\n")},
+		}
+		result, err := Bump(t.Context(), o)
+		require.NoError(t, err)
+		assert.Equal(t, r.Run(r.Bare, "rev-parse", "main"), result.Commit)
+
+		o.Target.Image = "shop/vote:3"
+		o.Remote.Access.KnownHosts = []byte(known + "\n") // the key of the address, and not of the name
+		_, err = Bump(t.Context(), o)
+		require.ErrorContains(t, err, "the host's key is not among the known hosts")
+	})
 }
 
 func TestPullRequestOnAnotherHost(t *testing.T) {

@@ -113,7 +113,7 @@ func (t Target) wait(ctx context.Context, s *delivery.State, o target.Options) (
 	remote := remoteOf(env)
 	g := env.GitOps
 	result, err := wait.Until(ctx, wait.Options{
-		Kubeconfig: env.Cluster.Kubeconfig, Context: env.Cluster.Context,
+		Kubeconfig: env.Cluster.Kubeconfig, Context: env.Cluster.Context, Network: env.Network,
 		ArgoCDServer: env.ArgoCD.Server, ArgoCDToken: env.ArgoCD.Token,
 		Operator: g.Operator, Namespace: g.Namespace, Name: g.Application,
 		RepoURL: g.Repo, Branch: g.Branch, Path: g.Path,
@@ -163,7 +163,7 @@ func keysOf(g config.GitOps) []manifest.Keys {
 
 // remoteOf is the environment's repository with its credentials.
 func remoteOf(env *delivery.Environment) git.Remote {
-	return git.Remote{URL: env.GitOps.Repo, Access: env.Git}
+	return git.Remote{URL: env.GitOps.Repo, Access: env.Git, Network: env.Network}
 }
 
 // Rollback implements target.Target: it takes the image in git back to what it was, by a new commit.

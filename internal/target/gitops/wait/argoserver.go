@@ -33,6 +33,7 @@ import (
 type argoServer struct {
 	Options
 	base   string // https://HOST[/ROOT]
+	http   *http.Client
 	signal chan struct{}
 	ctx    context.Context // of the streams
 	stop   context.CancelFunc
@@ -60,7 +61,7 @@ func openArgoServer(ctx context.Context, o Options) (operator, view, error) {
 	if !strings.Contains(base, "://") {
 		base = "https://" + base
 	}
-	s := &argoServer{Options: o, base: base, signal: make(chan struct{}, 1), apps: map[watch.Object]*argoApp{}}
+	s := &argoServer{Options: o, base: base, http: o.Network.Client(), signal: make(chan struct{}, 1), apps: map[watch.Object]*argoApp{}}
 	found, err := s.find(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -175,7 +176,7 @@ func (s *argoServer) send(ctx context.Context, method, path string, body any) (*
 	}
 	request.Header.Set("Authorization", "Bearer "+s.ArgoCDToken)
 	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
+	response, err := s.http.Do(request)
 	if err != nil {
 		var urlErr *url.Error
 		if errors.As(err, &urlErr) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/kube/status"
 )
 
@@ -28,6 +29,8 @@ type Options struct {
 	// Kubeconfig and Context choose the cluster. Empty means what kubectl would take, or the account of the pod.
 	Kubeconfig string
 	Context    string
+	// Network is the way to the API server, or to Argo CD.
+	Network dial.Network
 	// ArgoCDServer, with ArgoCDToken, goes through Argo CD's own API instead: https://HOST[/ROOT]. It needs no access to
 	// the cluster.
 	ArgoCDServer string

@@ -27,6 +27,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/testing/gittest"
 	"github.com/aksflow/aksflow/internal/testing/kubetest"
 )
@@ -578,7 +579,9 @@ func TestWaitThroughArgoCDsAPI(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []Object{{"Deployment/" + b.namespace + "/vote", true, "2 of 2 pods run " + gittest.Digest(1)}}, result.Objects)
 
-	o.Name = "vote"
+	o.Name, o.ArgoCDServer = "vote", "http://argocd.invalid/argo"
+	o.Network, err = dial.To(s.Listener.Addr().String())
+	require.NoError(t, err)
 	_, err = b.wait(o, 30*time.Second)
 	require.NoError(t, err)
 	o.Name = "other"
