@@ -54,6 +54,7 @@ test/action:
 test/build:
 test/e2e:
 test/module:
+test/run:
 tools:
 `
 
@@ -69,6 +70,7 @@ test/action: internal/engine internal/localplatform/baseimage
 test/build: internal/core/build internal/engine internal/localplatform/baseimage
 test/e2e: internal/localplatform
 test/module: internal/core/image internal/engine internal/localplatform/baseimage
+test/run: internal/localplatform/baseimage
 `
 
 // owners lists the libraries that only some rooms may import, because of their weight or their power.

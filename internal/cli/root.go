@@ -64,7 +64,8 @@ func (g *globals) execute(ctx context.Context, args []string) int {
 	if err != nil && !g.started {
 		err = fault.Usage(err) // cobra's own: an unknown verb, flags that exclude each other
 	}
-	if err != nil && !errors.Is(err, errDiffers) {
+	var program programEnded
+	if err != nil && !errors.Is(err, errDiffers) && !errors.As(err, &program) {
 		g.printError(err)
 	}
 	code := exitCode(ctx, err)
@@ -74,8 +75,12 @@ func (g *globals) execute(ctx context.Context, args []string) int {
 	return code
 }
 
-// exitCode is fault.ExitCode's, with 130 when a signal ended the run.
+// exitCode is that of the program which run started, else fault.ExitCode's, with 130 when a signal ended the run.
 func exitCode(ctx context.Context, err error) int {
+	var program programEnded
+	if errors.As(err, &program) {
+		return program.code
+	}
 	if err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return fault.ExitInterrupted
 	}

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"dagger.io/dagger"
 	"dagger.io/dagger/engineconn"
 
 	"github.com/aksflow/aksflow/internal/core/report"
@@ -20,9 +19,8 @@ import (
 
 // The environment variables by which Dagger's own programs say where an engine is.
 const (
-	envSessionPort = "DAGGER_SESSION_PORT"
-	envRunnerHost  = "_EXPERIMENTAL_DAGGER_RUNNER_HOST"
-	envCLI         = "_EXPERIMENTAL_DAGGER_CLI_BIN"
+	envRunnerHost = "_EXPERIMENTAL_DAGGER_RUNNER_HOST"
+	envCLI        = "_EXPERIMENTAL_DAGGER_CLI_BIN"
 )
 
 // found is a Dagger engine that can be used.
@@ -113,11 +111,11 @@ func connectDagger(ctx context.Context, f found, o Options) (*Session, error) {
 			return nil, err
 		}
 	}
-	client, err := dagger.Connect(ctx, dagger.WithLogOutput(&engineLog{ctx: ctx}))
+	conn, err := engineconn.Get(ctx, &engineconn.Config{LogOutput: &engineLog{ctx: ctx}})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the Dagger engine: %w", errors.Join(err, context.Cause(ctx)))
 	}
-	return &Session{client: client}, nil
+	return newSession(ctx, conn)
 }
 
 // engineLog passes Dagger's progress on as log lines.

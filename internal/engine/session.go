@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dagger.io/dagger"
+	"dagger.io/dagger/engineconn"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
@@ -43,7 +44,10 @@ type Options struct {
 }
 
 // Session is a connection to an engine. Services that were started through it stop when it closes.
-type Session struct{ client *dagger.Client }
+type Session struct {
+	client *dagger.Client
+	conn   engineconn.EngineConn
+}
 
 // Client is the connection; it is valid until Close.
 func (s *Session) Client() *dagger.Client { return s.client }
@@ -88,11 +92,16 @@ func connectEmbedded(ctx context.Context, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newSession(ctx, conn)
+}
+
+// newSession makes a session of a connection, which is closed if that fails.
+func newSession(ctx context.Context, conn engineconn.EngineConn) (*Session, error) {
 	client, err := dagger.Connect(ctx, dagger.WithConn(conn))
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &Session{client: client}, nil
+	return &Session{client: client, conn: conn}, nil
 }
 
 // engineDir is the embedded engine's part of a state directory.

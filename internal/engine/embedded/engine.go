@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"path/filepath"
 	"sync"
 	"time"
@@ -81,7 +82,10 @@ type Engine struct {
 var _ engineconn.EngineConn = (*Engine)(nil)
 
 // quiet keeps BuildKit's libraries from writing to standard error: what matters comes back as an error or as progress.
-var quiet = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })
+var quiet = sync.OnceFunc(func() {
+	logrus.SetOutput(io.Discard)
+	log.SetOutput(io.Discard) // HTTP/2, of a session that ends as soon as it began
+})
 
 // Open opens a session, and starts the daemon if none runs. The end of ctx ends what runs in the session; Close is still
 // to be called.
