@@ -25,9 +25,9 @@ func runCommand(g *globals) *cobra.Command {
 engine: the embedded one needs neither Docker nor an engine image. The program has this terminal, its exit code is
 aksflow's, and signals reach it. The engine's progress goes to stderr; --verbose adds what its containers print.
 
-Flags of aksflow stand before COMMAND.`,
+What follows COMMAND is its own.`,
 		Example: `  aksflow run go run ./ci
-  aksflow run --verbose python pipeline.py --publish`,
+  aksflow run --verbose python pipeline.py`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return fault.Usagef("run: name the command to run\nSee %s --help", cmd.CommandPath())
