@@ -21,6 +21,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
 
@@ -30,12 +31,12 @@ type build struct {
 	gateway gateway.Client
 
 	mu    sync.Mutex
-	needs []*node // the services of the steps that it asked for
+	needs []*api.Node // the services of the steps that it asked for
 	// clients are the host names of the services that steps talk to, by the steps' digests.
 	clients map[digest.Digest][]string
 }
 
-func (b *build) need(services []*node) {
+func (b *build) need(services []*api.Node) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.needs = append(b.needs, services...)
@@ -110,7 +111,7 @@ const attempts = 3
 // it solves: the services have addresses then.
 func (e *Engine) run(ctx context.Context, exports []bkclient.ExportEntry, f func(context.Context, *build) (*result, error)) (map[string]string, error) {
 	for try := 1; ; try++ {
-		var needs []*node
+		var needs []*api.Node
 		response, err := e.job(ctx, exports, func(ctx context.Context, b *build) (*result, error) {
 			r, err := f(ctx, b)
 			needs = b.needs
@@ -202,7 +203,7 @@ func (b *build) platform() ocispecs.Platform {
 }
 
 // host is the address of a service as a step's hosts file gets it, whether or not it runs.
-func (b *build) host(service *node) (ip net.IP, runs bool) {
+func (b *build) host(service *api.Node) (ip net.IP, runs bool) {
 	if ip := b.engine.services.address(service); ip != nil {
 		return ip, true
 	}

@@ -19,6 +19,8 @@ import (
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 )
 
 // container is what a Container stands for: a file system and how commands run in it.
@@ -58,7 +60,7 @@ type secretEnv struct{ name, secret string }
 
 type binding struct {
 	alias   string
-	service *node
+	service *api.Node
 }
 
 type port struct {
@@ -97,9 +99,9 @@ type memo struct {
 	values map[string]any
 }
 
-func memoized[T any](b *build, n *node, f func() (T, error)) (T, error) {
+func memoized[T any](b *build, n *api.Node, f func() (T, error)) (T, error) {
 	m := &b.engine.memo
-	key := fmt.Sprintf("%d %s", b.engine.services.epoch.Load(), n.id)
+	key := fmt.Sprintf("%d %s", b.engine.services.epoch.Load(), n.ID)
 	m.mu.Lock()
 	v, ok := m.values[key]
 	m.mu.Unlock()
@@ -120,35 +122,35 @@ func memoized[T any](b *build, n *node, f func() (T, error)) (T, error) {
 }
 
 // container works out a Container.
-func (b *build) container(ctx context.Context, n *node) (*container, error) {
+func (b *build) container(ctx context.Context, n *api.Node) (*container, error) {
 	return memoized(b, n, func() (*container, error) {
-		switch n.field {
+		switch n.Field {
 		case "container":
 			return b.emptyContainer(n)
 		case "dockerBuild":
 			return b.dockerBuild(ctx, n)
 		}
-		parent, err := b.container(ctx, n.parent)
+		parent, err := b.container(ctx, n.Parent)
 		if err != nil {
 			return nil, err
 		}
-		change := containerChanges[n.field]
+		change := containerChanges[n.Field]
 		if change == nil {
-			return nil, fmt.Errorf("field Container.%s stands in the schema and is not implemented", n.field)
+			return nil, fmt.Errorf("field Container.%s stands in the schema and is not implemented", n.Field)
 		}
 		c := parent.clone()
-		if err := change(ctx, b, c, n.args); err != nil {
+		if err := change(ctx, b, c, n.Args); err != nil {
 			return nil, err
 		}
-		if !keepsImage[n.field] {
+		if !keepsImage[n.Field] {
 			c.stored = nil
 		}
 		return c, nil
 	})
 }
 
-func (b *build) emptyContainer(n *node) (*container, error) {
-	p, err := b.platformArg(n.args)
+func (b *build) emptyContainer(n *api.Node) (*container, error) {
+	p, err := b.platformArg(n.Args)
 	if err != nil {
 		return nil, err
 	}
@@ -157,8 +159,8 @@ func (b *build) emptyContainer(n *node) (*container, error) {
 	return c, nil
 }
 
-func (b *build) platformArg(a args) (ocispecs.Platform, error) {
-	if s := a.str("platform"); s != "" {
+func (b *build) platformArg(a api.Args) (ocispecs.Platform, error) {
+	if s := a.Str("platform"); s != "" {
 		p, err := platforms.Parse(s)
 		return platforms.Normalize(p), err
 	}
@@ -172,10 +174,10 @@ var keepsImage = map[string]bool{
 }
 
 // containerChanges are the fields that make a container from another.
-var containerChanges map[string]func(context.Context, *build, *container, args) error
+var containerChanges map[string]func(context.Context, *build, *container, api.Args) error
 
 func init() { // not an initializer: it would refer to itself
-	containerChanges = map[string]func(context.Context, *build, *container, args) error{
+	containerChanges = map[string]func(context.Context, *build, *container, api.Args) error{
 		"from":                 from,
 		"import":               importImage,
 		"withExec":             withExec,
@@ -188,32 +190,32 @@ func init() { // not an initializer: it would refer to itself
 		"withSecretVariable":   withSecretVariable,
 		"withServiceBinding":   withServiceBinding,
 		"withExposedPort":      withExposedPort,
-		"withEnvVariable":      setting(func(c *container, a args) { c.setEnv(a.str("name"), a.str("value")) }),
-		"withoutEnvVariable":   setting(func(c *container, a args) { c.unsetEnv(a.str("name")) }),
-		"withUser":             setting(func(c *container, a args) { c.config.Config.User = a.str("name") }),
-		"withWorkdir":          setting(func(c *container, a args) { c.config.Config.WorkingDir = c.abs(a.str("path")) }),
-		"withLabel": setting(func(c *container, a args) {
+		"withEnvVariable":      setting(func(c *container, a api.Args) { c.setEnv(a.Str("name"), a.Str("value")) }),
+		"withoutEnvVariable":   setting(func(c *container, a api.Args) { c.unsetEnv(a.Str("name")) }),
+		"withUser":             setting(func(c *container, a api.Args) { c.config.Config.User = a.Str("name") }),
+		"withWorkdir":          setting(func(c *container, a api.Args) { c.config.Config.WorkingDir = c.abs(a.Str("path")) }),
+		"withLabel": setting(func(c *container, a api.Args) {
 			if c.config.Config.Labels == nil {
 				c.config.Config.Labels = map[string]string{}
 			}
-			c.config.Config.Labels[a.str("name")] = a.str("value")
+			c.config.Config.Labels[a.Str("name")] = a.Str("value")
 		}),
-		"withEntrypoint": setting(func(c *container, a args) {
-			c.config.Config.Entrypoint = a.list("args")
-			if !a.flag("keepDefaultArgs") {
+		"withEntrypoint": setting(func(c *container, a api.Args) {
+			c.config.Config.Entrypoint = a.List("args")
+			if !a.Flag("keepDefaultArgs") {
 				c.config.Config.Cmd = nil
 			}
 		}),
-		"withDefaultArgs": setting(func(c *container, a args) {
-			c.config.Config.Cmd = a.list("args")
+		"withDefaultArgs": setting(func(c *container, a api.Args) {
+			c.config.Config.Cmd = a.List("args")
 			c.defaultArgs = true
 		}),
 	}
 }
 
 // setting is a change of the configuration alone.
-func setting(set func(*container, args)) func(context.Context, *build, *container, args) error {
-	return func(_ context.Context, _ *build, c *container, a args) error {
+func setting(set func(*container, api.Args)) func(context.Context, *build, *container, api.Args) error {
+	return func(_ context.Context, _ *build, c *container, a api.Args) error {
 		set(c, a)
 		return nil
 	}
@@ -242,8 +244,8 @@ func (c *container) abs(p string) string {
 }
 
 // from takes an image from a registry. A tag is looked up once a session.
-func from(ctx context.Context, b *build, c *container, a args) error {
-	address := a.str("address")
+func from(ctx context.Context, b *build, c *container, a api.Args) error {
+	address := a.Str("address")
 	named, err := reference.ParseNormalizedNamed(address)
 	if err != nil {
 		return fmt.Errorf("image %q: %w", address, err)
@@ -302,8 +304,8 @@ func (b *build) resolve(ctx context.Context, ref string, p ocispecs.Platform) (d
 }
 
 // importImage takes an image from an OCI image layout in a tar archive.
-func importImage(ctx context.Context, b *build, c *container, a args) error {
-	source := b.engine.must(a.str("source"))
+func importImage(ctx context.Context, b *build, c *container, a api.Args) error {
+	source := b.engine.api.Must(a.Str("source"))
 	desc, err := b.engine.imported(ctx, source)
 	if err != nil {
 		return err
@@ -369,19 +371,19 @@ func (c *container) change(p string, f func(t tree, inside string) tree) error {
 	return nil
 }
 
-func withDirectory(ctx context.Context, b *build, c *container, a args) error {
-	source, err := b.directory(ctx, b.engine.must(a.str("source")))
+func withDirectory(ctx context.Context, b *build, c *container, a api.Args) error {
+	source, err := b.directory(ctx, b.engine.api.Must(a.Str("source")))
 	if err != nil {
 		return err
 	}
 	if a, err = b.numericOwner(ctx, c, a); err != nil {
 		return err
 	}
-	return c.change(a.str("path"), func(t tree, inside string) tree { return t.withDirectory(inside, source, a) })
+	return c.change(a.Str("path"), func(t tree, inside string) tree { return t.withDirectory(inside, source, a) })
 }
 
-func withFile(ctx context.Context, b *build, c *container, a args) error {
-	source, err := b.file(ctx, b.engine.must(a.str("source")))
+func withFile(ctx context.Context, b *build, c *container, a api.Args) error {
+	source, err := b.file(ctx, b.engine.api.Must(a.Str("source")))
 	if err != nil {
 		return err
 	}
@@ -391,29 +393,29 @@ func withFile(ctx context.Context, b *build, c *container, a args) error {
 	if a, err = b.numericOwner(ctx, c, a); err != nil {
 		return err
 	}
-	return c.change(a.str("path"), func(t tree, inside string) tree { return t.withFile(inside, source, a) })
+	return c.change(a.Str("path"), func(t tree, inside string) tree { return t.withFile(inside, source, a) })
 }
 
-func withNewFile(ctx context.Context, b *build, c *container, a args) error {
+func withNewFile(ctx context.Context, b *build, c *container, a api.Args) error {
 	a, err := b.numericOwner(ctx, c, a)
 	if err != nil {
 		return err
 	}
-	return c.change(a.str("path"), func(t tree, inside string) tree { return t.withNewFile(inside, a) })
+	return c.change(a.Str("path"), func(t tree, inside string) tree { return t.withNewFile(inside, a) })
 }
 
-func withServiceBinding(_ context.Context, b *build, c *container, a args) error {
-	alias := a.str("alias")
+func withServiceBinding(_ context.Context, b *build, c *container, a api.Args) error {
+	alias := a.Str("alias")
 	c.bindings = slices.DeleteFunc(c.bindings, func(b binding) bool { return b.alias == alias })
-	service := b.engine.must(a.str("service"))
+	service := b.engine.api.Must(a.Str("service"))
 	b.engine.services.name(service, alias)
 	c.bindings = append(c.bindings, binding{alias, service})
 	return nil
 }
 
-func withExposedPort(_ context.Context, _ *build, c *container, a args) error {
-	number, _ := a.num("port")
-	p := port{number: number, udp: a.str("protocol") == "UDP", skip: a.flag("experimentalSkipHealthcheck")}
+func withExposedPort(_ context.Context, _ *build, c *container, a api.Args) error {
+	number, _ := a.Num("port")
+	p := port{number: number, udp: a.Str("protocol") == "UDP", skip: a.Flag("experimentalSkipHealthcheck")}
 	c.ports = append(slices.DeleteFunc(c.ports, func(o port) bool { return o.number == p.number && o.udp == p.udp }), p)
 	if c.config.Config.ExposedPorts == nil {
 		c.config.Config.ExposedPorts = map[string]struct{}{}

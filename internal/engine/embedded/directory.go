@@ -12,6 +12,8 @@ import (
 	"slices"
 
 	"github.com/moby/buildkit/client/llb"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 )
 
 // directory is what a Directory stands for.
@@ -21,55 +23,55 @@ type directory struct {
 }
 
 // directory works out a Directory.
-func (b *build) directory(ctx context.Context, n *node) (*directory, error) {
+func (b *build) directory(ctx context.Context, n *api.Node) (*directory, error) {
 	return memoized(b, n, func() (*directory, error) {
-		switch n.parent.typ {
+		switch n.Parent.Type {
 		case "Query":
 			return &directory{tree: tree{state: llb.Scratch()}, path: "/"}, nil
 		case "Host":
 			return b.hostDirectory(n)
 		case "Container":
-			c, err := b.container(ctx, n.parent)
+			c, err := b.container(ctx, n.Parent)
 			if err != nil {
 				return nil, err
 			}
-			t, inside, err := c.place(n.args.str("path"))
+			t, inside, err := c.place(n.Args.Str("path"))
 			if err != nil {
 				return nil, err
 			}
 			return &directory{tree: *t, path: inside}, nil
 		}
-		parent, err := b.directory(ctx, n.parent)
+		parent, err := b.directory(ctx, n.Parent)
 		if err != nil {
 			return nil, err
 		}
-		if owner := n.args.str("owner"); owner != "" && !numeric.MatchString(owner) {
+		if owner := n.Args.Str("owner"); owner != "" && !numeric.MatchString(owner) {
 			return nil, fmt.Errorf("owner %q: a directory knows no names: say it in numbers, as 1000:1000", owner)
 		}
 		d := *parent
-		inside := path.Join(d.path, path.Join("/", n.args.str("path")))
-		switch n.field {
+		inside := path.Join(d.path, path.Join("/", n.Args.Str("path")))
+		switch n.Field {
 		case "directory":
 			d.path = inside
 		case "withNewFile":
-			d.tree = d.tree.withNewFile(inside, n.args)
+			d.tree = d.tree.withNewFile(inside, n.Args)
 		case "withDirectory":
-			source, err := b.directory(ctx, b.engine.must(n.args.str("source")))
+			source, err := b.directory(ctx, b.engine.api.Must(n.Args.Str("source")))
 			if err != nil {
 				return nil, err
 			}
-			d.tree = d.tree.withDirectory(inside, source, n.args)
+			d.tree = d.tree.withDirectory(inside, source, n.Args)
 		case "withFile":
-			source, err := b.file(ctx, b.engine.must(n.args.str("source")))
+			source, err := b.file(ctx, b.engine.api.Must(n.Args.Str("source")))
 			if err != nil {
 				return nil, err
 			}
 			if source.tree == nil {
 				return nil, errors.New("withFile: the embedded engine cannot put an image tarball into a directory")
 			}
-			d.tree = d.tree.withFile(inside, source, n.args)
+			d.tree = d.tree.withFile(inside, source, n.Args)
 		default:
-			return nil, fmt.Errorf("field Directory.%s stands in the schema and is not implemented", n.field)
+			return nil, fmt.Errorf("field Directory.%s stands in the schema and is not implemented", n.Field)
 		}
 		return &d, nil
 	})
@@ -79,42 +81,42 @@ func (b *build) directory(ctx context.Context, n *node) (*directory, error) {
 var numeric = regexp.MustCompile(`^[0-9]+(:[0-9]+)?$`)
 
 // withNewFile adds a file with the arguments contents, permissions and owner.
-func (t tree) withNewFile(p string, a args) tree {
-	mode, _ := a.num("permissions")
+func (t tree) withNewFile(p string, a api.Args) tree {
+	mode, _ := a.Num("permissions")
 	opts := []llb.MkfileOption{}
-	if owner := a.str("owner"); owner != "" {
+	if owner := a.Str("owner"); owner != "" {
 		opts = append(opts, llb.WithUser(owner))
 	}
-	file := llb.Mkfile(p, fs.FileMode(mode), []byte(a.str("contents")), opts...)
+	file := llb.Mkfile(p, fs.FileMode(mode), []byte(a.Str("contents")), opts...)
 	if dir := path.Dir(p); dir != "/" {
-		file = llb.Mkdir(dir, 0o755, llb.WithParents(true)).Mkfile(p, fs.FileMode(mode), []byte(a.str("contents")), opts...)
+		file = llb.Mkdir(dir, 0o755, llb.WithParents(true)).Mkfile(p, fs.FileMode(mode), []byte(a.Str("contents")), opts...)
 	}
 	return tree{state: t.state.File(file, llb.WithCustomName("write "+p)), steps: t.steps}
 }
 
 // withDirectory copies a directory's content with the arguments include, exclude and owner.
-func (t tree) withDirectory(p string, source *directory, a args) tree {
+func (t tree) withDirectory(p string, source *directory, a api.Args) tree {
 	info := &llb.CopyInfo{
 		CopyDirContentsOnly: true,
 		CreateDestPath:      true,
-		IncludePatterns:     a.list("include"),
-		ExcludePatterns:     a.list("exclude"),
+		IncludePatterns:     a.List("include"),
+		ExcludePatterns:     a.List("exclude"),
 	}
 	return t.copyFrom(source.tree, source.path, p, info, a)
 }
 
 // withFile copies a file with the arguments permissions and owner.
-func (t tree) withFile(p string, source *file, a args) tree {
+func (t tree) withFile(p string, source *file, a api.Args) tree {
 	info := &llb.CopyInfo{CreateDestPath: true}
-	if mode, ok := a.num("permissions"); ok {
+	if mode, ok := a.Num("permissions"); ok {
 		info.Mode = &llb.ChmodOpt{Mode: fs.FileMode(mode)}
 	}
 	return t.copyFrom(*source.tree, source.path, p, info, a)
 }
 
-func (t tree) copyFrom(source tree, from, to string, info *llb.CopyInfo, a args) tree {
+func (t tree) copyFrom(source tree, from, to string, info *llb.CopyInfo, a api.Args) tree {
 	opts := []llb.CopyOption{info}
-	if owner := a.str("owner"); owner != "" {
+	if owner := a.Str("owner"); owner != "" {
 		opts = append(opts, llb.WithUser(owner).(llb.CopyOption))
 	}
 	if source.state.Output() == nil { // nothing to copy; the directory is still there afterwards
@@ -137,8 +139,8 @@ type hostSource struct {
 	name             string // under which BuildKit asks for it
 }
 
-func (e *Engine) hostSource(n *node) (hostSource, error) {
-	p, err := filepath.Abs(n.args.str("path"))
+func (e *Engine) hostSource(n *api.Node) (hostSource, error) {
+	p, err := filepath.Abs(n.Args.Str("path"))
 	if err != nil {
 		return hostSource{}, err
 	}
@@ -149,10 +151,10 @@ func (e *Engine) hostSource(n *node) (hostSource, error) {
 	if !info.IsDir() {
 		return hostSource{}, fmt.Errorf("host directory: %s is not a directory", p)
 	}
-	s := hostSource{path: p, include: n.args.list("include"), exclude: n.args.list("exclude")}
+	s := hostSource{path: p, include: n.Args.List("include"), exclude: n.Args.List("exclude")}
 	once := ""
-	if n.args.flag("noCache") {
-		once = n.id
+	if n.Args.Flag("noCache") {
+		once = n.ID
 	}
 	s.name = e.hosts.add(p, once)
 	return s, nil
@@ -172,13 +174,13 @@ func (s hostSource) state(e *Engine, label string, excludeToo []string, opts ...
 		opts = append(opts, llb.ExcludePatterns(exclude))
 	}
 	// Directories that differ in what is left out share no copy at the daemon: each would undo the other's.
-	opts = append(opts, llb.SharedKeyHint(hash([]any{s.path, label, s.include, exclude})))
+	opts = append(opts, llb.SharedKeyHint(api.Hash([]any{s.path, label, s.include, exclude})))
 	return llb.Local(s.name, opts...)
 }
 
 // hostDirectory copies the directory once more, at the daemon: what is fetched is known by its session, the copy by its
 // content.
-func (b *build) hostDirectory(n *node) (*directory, error) {
+func (b *build) hostDirectory(n *api.Node) (*directory, error) {
 	s, err := b.engine.hostSource(n)
 	if err != nil {
 		return nil, err

@@ -24,17 +24,19 @@ import (
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/patternmatcher/ignorefile"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 )
 
 // dockerBuild builds a Dockerfile with the daemon's own frontend. A "# syntax=" line would fetch another one from the
 // internet, and is ignored.
-func (b *build) dockerBuild(ctx context.Context, n *node) (*container, error) {
-	p, err := b.platformArg(n.args)
+func (b *build) dockerBuild(ctx context.Context, n *api.Node) (*container, error) {
+	p, err := b.platformArg(n.Args)
 	if err != nil {
 		return nil, err
 	}
-	dockerfile := path.Clean(n.args.str("dockerfile"))
-	source, err := b.buildContext(ctx, n.parent, dockerfile)
+	dockerfile := path.Clean(n.Args.Str("dockerfile"))
+	source, err := b.buildContext(ctx, n.Parent, dockerfile)
 	if err != nil {
 		return nil, err
 	}
@@ -43,17 +45,17 @@ func (b *build) dockerBuild(ctx context.Context, n *node) (*container, error) {
 		"platform": platforms.Format(p),
 		"cmdline":  "dockerfile.v0", // says that the syntax line was dealt with
 	}
-	if target := n.args.str("target"); target != "" {
+	if target := n.Args.Str("target"); target != "" {
 		opt["target"] = target
 	}
-	epoch := buildArgs(n.args, source.dockerfile, opt)
-	for _, id := range n.args.list("secrets") {
-		if err := b.engine.buildSecret(b.engine.must(id)); err != nil {
+	epoch := buildArgs(n.Args, source.dockerfile, opt)
+	for _, id := range n.Args.List("secrets") {
+		if err := b.engine.buildSecret(b.engine.api.Must(id)); err != nil {
 			return nil, err
 		}
 	}
-	if id := n.args.str("ssh"); id != "" {
-		if err := b.engine.agent.Use(b.engine.must(id).args.str("path")); err != nil {
+	if id := n.Args.Str("ssh"); id != "" {
+		if err := b.engine.agent.Use(b.engine.api.Must(id).Args.Str("path")); err != nil {
 			return nil, err
 		}
 	}
@@ -125,11 +127,11 @@ const epochArg = "SOURCE_DATE_EPOCH"
 //
 // The frontend makes the epoch a part of the cache key of every WORKDIR. So it gets the epoch only if the Dockerfile
 // declares the argument; otherwise only the exporter applies it, and an epoch that changes runs nothing again.
-func buildArgs(a args, dockerfile []byte, opt map[string]string) (epoch []byte) {
+func buildArgs(a api.Args, dockerfile []byte, opt map[string]string) (epoch []byte) {
 	list, _ := a["buildArgs"].([]any)
 	for _, arg := range list {
-		a := args(arg.(map[string]any))
-		name, value := a.str("name"), a.str("value")
+		a := api.Args(arg.(map[string]any))
+		name, value := a.Str("name"), a.Str("value")
 		if _, err := strconv.ParseInt(value, 10, 64); name == epochArg && err == nil && !declares(dockerfile, epochArg) {
 			epoch = []byte(value)
 			continue
@@ -183,8 +185,8 @@ type buildSource struct {
 }
 
 // buildContext returns a build context, without what .dockerignore names, and the Dockerfile.
-func (b *build) buildContext(ctx context.Context, dir *node, dockerfile string) (*buildSource, error) {
-	if dir.parent.typ == "Host" {
+func (b *build) buildContext(ctx context.Context, dir *api.Node, dockerfile string) (*buildSource, error) {
+	if dir.Parent.Type == "Host" {
 		return b.hostContext(dir, dockerfile)
 	}
 	d, err := b.directory(ctx, dir)
@@ -219,7 +221,7 @@ func (b *build) buildContext(ctx context.Context, dir *node, dockerfile string) 
 }
 
 // hostContext is buildContext for a directory of the host. Ignored files are not even read.
-func (b *build) hostContext(dir *node, dockerfile string) (*buildSource, error) {
+func (b *build) hostContext(dir *api.Node, dockerfile string) (*buildSource, error) {
 	s, err := b.engine.hostSource(dir)
 	if err != nil {
 		return nil, err

@@ -1,7 +1,7 @@
 // Package embedded is the embedded engine: the part of Dagger's API that aksflow's pipeline uses, answered by BuildKit.
 // The SDK connects to it with dagger.WithConn.
 //
-// A query (graphql.go, schema.graphql) is a chain of fields. Objects (node.go) are what the chain says and nothing more.
+// A query (package api) is a chain of fields. Objects are what the chain says and nothing more.
 // The fields that ask for something (leaves.go) work out what BuildKit is to do (container.go, exec.go, mount.go,
 // directory.go, file.go, secret.go) and have it done (build.go). Services (services.go) run beside that, and images come
 // in and go out by way of a store (store.go). BuildKit pulls, caches, runs and exports.
@@ -9,11 +9,11 @@ package embedded
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log"
+	"net/http"
 	"path/filepath"
 	"sync"
 	"time"
@@ -31,6 +31,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
 	"github.com/aksflow/aksflow/internal/engine/embedded/flight"
 	"github.com/aksflow/aksflow/internal/engine/embedded/sshagent"
@@ -62,24 +63,24 @@ type Engine struct {
 	hosts       *hostDirs
 	secrets     *secretStore
 	agent       *sshagent.Agent
-	key         []byte // of mac
 
 	base   context.Context // ends with the session
 	cancel context.CancelCauseFunc
 	work   sync.WaitGroup
 
-	root     *node
-	nodes    sync.Map // ID -> *node
+	api      *api.Server
 	memo     memo
-	resolved sync.Map // reference and platform -> what a registry said
-	reads    flight.Group[any]
+	resolved sync.Map                          // reference and platform -> what a registry said
 	images   flight.Group[ocispecs.Descriptor] // in the store: of containers that were exported, of tarballs that were read
 	services services
 	warned   sync.Map // messages that the user has seen
 	told     sync.Map // digests of steps whose end the user has seen
 }
 
-var _ engineconn.EngineConn = (*Engine)(nil)
+var (
+	_ engineconn.EngineConn = (*Engine)(nil)
+	_ api.Backend           = (*Engine)(nil)
+)
 
 // quiet keeps BuildKit's libraries from writing to standard error: what matters comes back as an error or as progress.
 var quiet = sync.OnceFunc(func() {
@@ -97,13 +98,12 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	e := &Engine{
 		daemon:  daemon,
-		root:    &node{id: "query", typ: "Query"},
 		secrets: &secretStore{env: o.Env, values: map[string][]byte{}},
 		agent:   &sshagent.Agent{},
-		key:     []byte(rand.Text()),
 	}
 	e.services.engine = e
 	e.base, e.cancel = context.WithCancelCause(ctx)
+	e.api = api.New(e.base, e)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.Close())
@@ -143,6 +143,9 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	})
 	return e, nil
 }
+
+// Do implements [engineconn.EngineConn]: it answers a GraphQL request.
+func (e *Engine) Do(r *http.Request) (*http.Response, error) { return e.api.Do(r) }
 
 // Host implements [engineconn.EngineConn]. It stands in URLs that nobody dials.
 func (e *Engine) Host() string { return "embedded" }

@@ -2,9 +2,6 @@ package embedded
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"net"
 	"slices"
@@ -12,24 +9,25 @@ import (
 
 	"github.com/moby/buildkit/client/llb"
 
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
 
 var errNoCommand = errors.New("no command has been set")
 
 // withExec runs a command under the shim.
-func withExec(ctx context.Context, b *build, c *container, a args) error {
-	cmd := a.list("args")
+func withExec(ctx context.Context, b *build, c *container, a api.Args) error {
+	cmd := a.List("args")
 	if len(cmd) == 0 {
 		cmd = c.config.Config.Cmd
 	}
-	if a.flag("useEntrypoint") {
+	if a.Flag("useEntrypoint") {
 		cmd = slices.Concat(c.config.Config.Entrypoint, cmd)
 	}
 	if len(cmd) == 0 {
 		return errNoCommand
 	}
-	shim, err := b.shimCommand(ctx, c, a.str("expect"))
+	shim, err := b.shimCommand(ctx, c, a.Str("expect"))
 	if err != nil {
 		return err
 	}
@@ -167,17 +165,7 @@ func (b *build) hiddenKey(ctx context.Context, c *container) (string, error) {
 	if parts == nil {
 		return "", nil
 	}
-	return hash(parts), nil
-}
-
-// hash is a short name for a value.
-func hash(v any) string {
-	data, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // strings and numbers always marshal
-	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:16])
+	return api.Hash(parts), nil
 }
 
 type hostEntry struct {

@@ -16,6 +16,8 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	fstypes "github.com/tonistiigi/fsutil/types"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 )
 
 // file is what a File stands for: a path in a tree, or an image as a tarball.
@@ -24,45 +26,45 @@ type file struct {
 	path string
 	host string // where it is on the host, if that is where it comes from
 	// tarball is the container whose image this is, if tree is nil.
-	tarball *node
+	tarball *api.Node
 }
 
 // file works out a File.
-func (b *build) file(ctx context.Context, n *node) (*file, error) {
+func (b *build) file(ctx context.Context, n *api.Node) (*file, error) {
 	return memoized(b, n, func() (*file, error) {
 		switch {
-		case n.field == "asTarball":
-			return &file{tarball: n.parent}, nil
-		case n.parent.typ == "Host":
+		case n.Field == "asTarball":
+			return &file{tarball: n.Parent}, nil
+		case n.Parent.Type == "Host":
 			return b.hostFile(n)
-		case n.parent.typ == "Container":
-			c, err := b.container(ctx, n.parent)
+		case n.Parent.Type == "Container":
+			c, err := b.container(ctx, n.Parent)
 			if err != nil {
 				return nil, err
 			}
-			t, inside, err := c.place(n.args.str("path"))
+			t, inside, err := c.place(n.Args.Str("path"))
 			if err != nil {
 				return nil, err
 			}
 			return &file{tree: t, path: inside}, nil
 		default:
-			d, err := b.directory(ctx, n.parent)
+			d, err := b.directory(ctx, n.Parent)
 			if err != nil {
 				return nil, err
 			}
-			return &file{tree: &d.tree, path: path.Join(d.path, path.Join("/", n.args.str("path")))}, nil
+			return &file{tree: &d.tree, path: path.Join(d.path, path.Join("/", n.Args.Str("path")))}, nil
 		}
 	})
 }
 
-func (b *build) hostFile(n *node) (*file, error) {
+func (b *build) hostFile(n *api.Node) (*file, error) {
 	p, err := hostFilePath(n)
 	if err != nil {
 		return nil, err
 	}
 	once := ""
-	if n.args.flag("noCache") {
-		once = n.id
+	if n.Args.Flag("noCache") {
+		once = n.ID
 	}
 	dir, name := filepath.Split(p)
 	source := hostSource{path: filepath.Clean(dir), name: b.engine.hosts.add(filepath.Clean(dir), once)}
@@ -71,8 +73,8 @@ func (b *build) hostFile(n *node) (*file, error) {
 	return &file{tree: &tree{state: state}, path: "/" + name, host: p}, nil
 }
 
-func hostFilePath(n *node) (string, error) {
-	p, err := filepath.Abs(n.args.str("path"))
+func hostFilePath(n *api.Node) (string, error) {
+	p, err := filepath.Abs(n.Args.Str("path"))
 	if err != nil {
 		return "", err
 	}
@@ -187,14 +189,14 @@ func (b *build) entries(ctx context.Context, t tree, p ocispecs.Platform, name s
 }
 
 // exportTarget is where File.export puts a file called name.
-func exportTarget(a args, name string) (string, error) {
-	dest, err := filepath.Abs(a.str("path"))
+func exportTarget(a api.Args, name string) (string, error) {
+	dest, err := filepath.Abs(a.Str("path"))
 	if err != nil {
 		return "", err
 	}
 	info, err := os.Stat(dest)
-	isDir := strings.HasSuffix(a.str("path"), "/") || err == nil && info.IsDir()
-	if isDir && !a.flag("allowParentDirPath") {
+	isDir := strings.HasSuffix(a.Str("path"), "/") || err == nil && info.IsDir()
+	if isDir && !a.Flag("allowParentDirPath") {
 		return "", fmt.Errorf("export to %s: it is a directory: name the file in it", dest)
 	}
 	if isDir {

@@ -13,6 +13,8 @@ import (
 	"github.com/moby/buildkit/session/filesync"
 	"github.com/tonistiigi/fsutil"
 	fstypes "github.com/tonistiigi/fsutil/types"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 )
 
 // hostDirs are the host's directories that BuildKit may ask for, by name.
@@ -33,7 +35,7 @@ func newHostDirs(shim string) *hostDirs {
 
 // add makes a directory known. A session reads it once for each value of once.
 func (h *hostDirs) add(path, once string) (name string) {
-	name = "host-" + hash([]string{path, once})
+	name = "host-" + api.Hash([]string{path, once})
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.paths[name] = path

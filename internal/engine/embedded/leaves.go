@@ -19,16 +19,17 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 	"github.com/aksflow/aksflow/internal/engine/embedded/hostfile"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
 
 // leaves are the fields whose answer is not an object: what makes the engine work.
-var leaves map[string]func(context.Context, *Engine, *node, args) (any, error)
+var leaves map[string]leaf
 
 func init() { // not an initializer: the leaves lead back to it
-	leaves = map[string]func(context.Context, *Engine, *node, args) (any, error){
-		"Query.version": func(context.Context, *Engine, *node, args) (any, error) { return APIVersion, nil },
+	leaves = map[string]leaf{
+		"Query.version": func(context.Context, *Engine, *api.Node, api.Args) (any, error) { return APIVersion, nil },
 
 		"Directory.sync":    syncing((*build).syncDirectory),
 		"Directory.entries": reading(entriesLeaf),
@@ -40,21 +41,21 @@ func init() { // not an initializer: the leaves lead back to it
 		"File.contents": reading(fileContents),
 		"File.export":   exportFile,
 
-		"Service.hostname": func(_ context.Context, _ *Engine, n *node, _ args) (any, error) { return hostname(n), nil },
+		"Service.hostname": func(_ context.Context, _ *Engine, n *api.Node, _ api.Args) (any, error) { return hostname(n), nil },
 		"Service.endpoint": reading(endpoint),
-		"Service.start": func(ctx context.Context, e *Engine, n *node, _ args) (any, error) {
+		"Service.start": func(ctx context.Context, e *Engine, n *api.Node, _ api.Args) (any, error) {
 			_, err := e.services.start(ctx, n)
-			return n.id, err
+			return n.ID, err
 		},
-		"Service.stop": func(ctx context.Context, e *Engine, n *node, a args) (any, error) {
-			return n.id, e.services.stop(ctx, n, a.flag("kill"))
+		"Service.stop": func(ctx context.Context, e *Engine, n *api.Node, a api.Args) (any, error) {
+			return n.ID, e.services.stop(ctx, n, a.Flag("kill"))
 		},
 
-		"Secret.name": func(_ context.Context, e *Engine, n *node, _ args) (any, error) {
+		"Secret.name": func(_ context.Context, e *Engine, n *api.Node, _ api.Args) (any, error) {
 			name, _, err := e.secrets.plaintext(n)
 			return name, err
 		},
-		"Secret.plaintext": func(_ context.Context, e *Engine, n *node, _ args) (any, error) {
+		"Secret.plaintext": func(_ context.Context, e *Engine, n *api.Node, _ api.Args) (any, error) {
 			_, value, err := e.secrets.plaintext(n)
 			return value, err
 		},
@@ -67,15 +68,15 @@ func init() { // those of containers
 		"Container.stdout":   reading(output(contract.Stdout)),
 		"Container.stderr":   reading(output(contract.Stderr)),
 		"Container.exitCode": reading(exitCode),
-		"Container.platform": configured(func(c *container, _ args) any { return platforms.Format(c.platform) }),
-		"Container.user":     configured(func(c *container, _ args) any { return c.config.Config.User }),
-		"Container.workdir":  configured(func(c *container, _ args) any { return c.config.Config.WorkingDir }),
-		"Container.entrypoint": configured(func(c *container, _ args) any {
+		"Container.platform": configured(func(c *container, _ api.Args) any { return platforms.Format(c.platform) }),
+		"Container.user":     configured(func(c *container, _ api.Args) any { return c.config.Config.User }),
+		"Container.workdir":  configured(func(c *container, _ api.Args) any { return c.config.Config.WorkingDir }),
+		"Container.entrypoint": configured(func(c *container, _ api.Args) any {
 			return slices.Concat([]string{}, c.config.Config.Entrypoint)
 		}),
-		"Container.defaultArgs": configured(func(c *container, _ args) any { return slices.Concat([]string{}, c.config.Config.Cmd) }),
-		"Container.label": configured(func(c *container, a args) any {
-			if v, ok := c.config.Config.Labels[a.str("name")]; ok {
+		"Container.defaultArgs": configured(func(c *container, _ api.Args) any { return slices.Concat([]string{}, c.config.Config.Cmd) }),
+		"Container.label": configured(func(c *container, a api.Args) any {
+			if v, ok := c.config.Config.Labels[a.Str("name")]; ok {
 				return v
 			}
 			return nil
@@ -96,9 +97,9 @@ func init() { // those of containers
 			_, value, _ := strings.Cut(c.env()[i], "=")
 			return value
 		}),
-		"Container.envVariable": configured(func(c *container, a args) any {
+		"Container.envVariable": configured(func(c *container, a api.Args) any {
 			for _, v := range c.config.Config.Env {
-				if value, ok := strings.CutPrefix(v, a.str("name")+"="); ok {
+				if value, ok := strings.CutPrefix(v, a.Str("name")+"="); ok {
 					return value
 				}
 			}
@@ -112,25 +113,25 @@ var counts map[string]leaf
 
 func init() { // as for leaves
 	counts = map[string]leaf{
-		"Container.exposedPorts": configured(func(c *container, _ args) any { return len(c.allPorts()) }),
-		"Container.envVariables": configured(func(c *container, _ args) any { return len(c.env()) }),
+		"Container.exposedPorts": configured(func(c *container, _ api.Args) any { return len(c.allPorts()) }),
+		"Container.envVariables": configured(func(c *container, _ api.Args) any { return len(c.env()) }),
 	}
 }
 
 // item makes a leaf of a question about one of a container's ports or variables, which its node names by the index.
 func item(f func(c *container, index int) any) leaf {
-	return func(ctx context.Context, e *Engine, n *node, _ args) (any, error) {
-		index, _ := n.args.num("index")
-		return configured(func(c *container, _ args) any { return f(c, index) })(ctx, e, n.parent, nil)
+	return func(ctx context.Context, e *Engine, n *api.Node, _ api.Args) (any, error) {
+		index, _ := n.Args.Num("index")
+		return configured(func(c *container, _ api.Args) any { return f(c, index) })(ctx, e, n.Parent, nil)
 	}
 }
 
-func exists(ctx context.Context, b *build, n *node, a args) (any, error) {
+func exists(ctx context.Context, b *build, n *api.Node, a api.Args) (any, error) {
 	c, err := b.container(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	t, inside, err := c.place(a.str("path"))
+	t, inside, err := c.place(a.Str("path"))
 	if err != nil {
 		return nil, err
 	}
@@ -141,14 +142,46 @@ func exists(ctx context.Context, b *build, n *node, a args) (any, error) {
 	return err == nil, err
 }
 
-type leaf = func(context.Context, *Engine, *node, args) (any, error)
+// leaf answers a field whose value is no object.
+type leaf = func(context.Context, *Engine, *api.Node, api.Args) (any, error)
+
+// Leaf implements [api.Backend].
+func (e *Engine) Leaf(field string) api.Leaf { return e.bound(leaves[field]) }
+
+// Count implements [api.Backend].
+func (e *Engine) Count(field string) api.Leaf { return e.bound(counts[field]) }
+
+func (e *Engine) bound(l leaf) api.Leaf {
+	if l == nil {
+		return nil
+	}
+	return func(ctx context.Context, n *api.Node, a api.Args) (any, error) { return l(ctx, e, n, a) }
+}
+
+// Hide implements [api.Backend].
+func (e *Engine) Hide(text string) string { return e.secrets.hide(text) }
+
+// Extensions implements [api.Backend]: the SDKs make their ExecError of what it returns.
+func (e *Engine) Extensions(err error) map[string]any {
+	var exec *ExecError
+	if !errors.As(err, &exec) {
+		return nil
+	}
+	return map[string]any{
+		"_type":    "EXEC_ERROR",
+		"cmd":      exec.Cmd,
+		"exitCode": exec.ExitCode,
+		"stdout":   strings.TrimSpace(e.secrets.hide(exec.Stdout)),
+		"stderr":   strings.TrimSpace(e.secrets.hide(exec.Stderr)),
+	}
+}
 
 // read is a leaf's question.
-type read func(ctx context.Context, b *build, n *node, a args) (answer any, err error)
+type read func(ctx context.Context, b *build, n *api.Node, a api.Args) (answer any, err error)
 
 // reading makes a leaf of a question.
 func reading(f read) leaf {
-	return func(ctx context.Context, e *Engine, n *node, a args) (answer any, err error) {
+	return func(ctx context.Context, e *Engine, n *api.Node, a api.Args) (answer any, err error) {
 		_, err = e.run(ctx, nil, func(ctx context.Context, b *build) (_ *result, err error) {
 			answer, err = f(ctx, b, n, a)
 			return nil, err
@@ -158,13 +191,13 @@ func reading(f read) leaf {
 }
 
 // syncing makes a leaf that has its object made, and answers its ID.
-func syncing(f func(*build, context.Context, *node) error) leaf {
-	return reading(func(ctx context.Context, b *build, n *node, _ args) (any, error) { return n.id, f(b, ctx, n) })
+func syncing(f func(*build, context.Context, *api.Node) error) leaf {
+	return reading(func(ctx context.Context, b *build, n *api.Node, _ api.Args) (any, error) { return n.ID, f(b, ctx, n) })
 }
 
 // configured makes a leaf of a question about a container's configuration.
-func configured(f func(*container, args) any) leaf {
-	return reading(func(ctx context.Context, b *build, n *node, a args) (any, error) {
+func configured(f func(*container, api.Args) any) leaf {
+	return reading(func(ctx context.Context, b *build, n *api.Node, a api.Args) (any, error) {
 		c, err := b.container(ctx, n)
 		if err != nil {
 			return nil, err
@@ -173,7 +206,7 @@ func configured(f func(*container, args) any) leaf {
 	})
 }
 
-func (b *build) syncContainer(ctx context.Context, n *node) error {
+func (b *build) syncContainer(ctx context.Context, n *api.Node) error {
 	c, err := b.container(ctx, n)
 	if err != nil {
 		return err
@@ -182,7 +215,7 @@ func (b *build) syncContainer(ctx context.Context, n *node) error {
 	return err
 }
 
-func (b *build) syncDirectory(ctx context.Context, n *node) error {
+func (b *build) syncDirectory(ctx context.Context, n *api.Node) error {
 	d, err := b.directory(ctx, n)
 	if err != nil {
 		return err
@@ -195,7 +228,7 @@ func (b *build) syncDirectory(ctx context.Context, n *node) error {
 	return err
 }
 
-func (b *build) syncFile(ctx context.Context, n *node) error {
+func (b *build) syncFile(ctx context.Context, n *api.Node) error {
 	f, err := b.file(ctx, n)
 	if err != nil {
 		return err
@@ -208,16 +241,16 @@ func (b *build) syncFile(ctx context.Context, n *node) error {
 	return err
 }
 
-func entriesLeaf(ctx context.Context, b *build, n *node, a args) (any, error) {
+func entriesLeaf(ctx context.Context, b *build, n *api.Node, a api.Args) (any, error) {
 	d, err := b.directory(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	names, err := b.entries(ctx, d.tree, b.platform(), path.Join(d.path, path.Join("/", a.str("path"))))
+	names, err := b.entries(ctx, d.tree, b.platform(), path.Join(d.path, path.Join("/", a.Str("path"))))
 	return names, err
 }
 
-func fileName(ctx context.Context, b *build, n *node, _ args) (any, error) {
+func fileName(ctx context.Context, b *build, n *api.Node, _ api.Args) (any, error) {
 	f, err := b.file(ctx, n)
 	if err != nil {
 		return nil, err
@@ -231,7 +264,7 @@ func fileName(ctx context.Context, b *build, n *node, _ args) (any, error) {
 // tarballName is what an image's tarball is called where it needs a name.
 const tarballName = "container.tar"
 
-func fileSize(ctx context.Context, b *build, n *node, _ args) (any, error) {
+func fileSize(ctx context.Context, b *build, n *api.Node, _ api.Args) (any, error) {
 	f, err := b.file(ctx, n)
 	if err != nil {
 		return nil, err
@@ -243,7 +276,7 @@ func fileSize(ctx context.Context, b *build, n *node, _ args) (any, error) {
 	return stat.GetSize(), err
 }
 
-func fileContents(ctx context.Context, b *build, n *node, _ args) (any, error) {
+func fileContents(ctx context.Context, b *build, n *api.Node, _ api.Args) (any, error) {
 	f, err := b.file(ctx, n)
 	if err != nil {
 		return nil, err
@@ -257,7 +290,7 @@ func fileContents(ctx context.Context, b *build, n *node, _ args) (any, error) {
 
 // output is what the last command wrote, or its exit code, without secrets.
 func output(name string) read {
-	return func(ctx context.Context, b *build, n *node, _ args) (any, error) {
+	return func(ctx context.Context, b *build, n *api.Node, _ api.Args) (any, error) {
 		c, err := b.container(ctx, n)
 		if err != nil {
 			return nil, err
@@ -270,7 +303,7 @@ func output(name string) read {
 	}
 }
 
-func exitCode(ctx context.Context, b *build, n *node, a args) (any, error) {
+func exitCode(ctx context.Context, b *build, n *api.Node, a api.Args) (any, error) {
 	text, err := output(contract.ExitCode)(ctx, b, n, a)
 	if err != nil {
 		return nil, err
@@ -279,10 +312,10 @@ func exitCode(ctx context.Context, b *build, n *node, a args) (any, error) {
 	return code, err
 }
 
-func endpoint(ctx context.Context, b *build, n *node, a args) (any, error) {
-	number, ok := a.num("port")
+func endpoint(ctx context.Context, b *build, n *api.Node, a api.Args) (any, error) {
+	number, ok := a.Num("port")
 	if !ok {
-		c, err := b.container(ctx, n.parent)
+		c, err := b.container(ctx, n.Parent)
 		if err != nil {
 			return nil, err
 		}
@@ -293,14 +326,14 @@ func endpoint(ctx context.Context, b *build, n *node, a args) (any, error) {
 		number = ports[0].number
 	}
 	address := fmt.Sprintf("%s:%d", hostname(n), number)
-	if scheme := a.str("scheme"); scheme != "" {
+	if scheme := a.Str("scheme"); scheme != "" {
 		address = scheme + "://" + address
 	}
 	return address, nil
 }
 
 // exportFile writes a file to the host and answers where it is.
-func exportFile(ctx context.Context, e *Engine, n *node, a args) (any, error) {
+func exportFile(ctx context.Context, e *Engine, n *api.Node, a api.Args) (any, error) {
 	var dest string
 	_, err := e.run(ctx, nil, func(ctx context.Context, b *build) (*result, error) {
 		f, err := b.file(ctx, n)
@@ -330,8 +363,8 @@ func exportFile(ctx context.Context, e *Engine, n *node, a args) (any, error) {
 }
 
 // exportDirectory writes a directory to the host, next to where it belongs, and moves it there when it is whole.
-func exportDirectory(ctx context.Context, e *Engine, n *node, a args) (any, error) {
-	dest, err := filepath.Abs(a.str("path"))
+func exportDirectory(ctx context.Context, e *Engine, n *api.Node, a api.Args) (any, error) {
+	dest, err := filepath.Abs(a.Str("path"))
 	if err != nil {
 		return nil, err
 	}
@@ -362,7 +395,7 @@ func exportDirectory(ctx context.Context, e *Engine, n *node, a args) (any, erro
 	if err := os.Chmod(temp, 0o755); err != nil {
 		return nil, fmt.Errorf("export: %w", err)
 	}
-	if a.flag("wipe") {
+	if a.Flag("wipe") {
 		if err := os.RemoveAll(dest); err != nil {
 			return nil, fmt.Errorf("export: %w", err)
 		}
@@ -374,16 +407,16 @@ func exportDirectory(ctx context.Context, e *Engine, n *node, a args) (any, erro
 }
 
 // imported brings an image tarball into the engine's store, once a session.
-func (e *Engine) imported(ctx context.Context, source *node) (ocispecs.Descriptor, error) {
-	if source.field == "asTarball" {
-		return e.tarball(ctx, source.parent)
+func (e *Engine) imported(ctx context.Context, source *api.Node) (ocispecs.Descriptor, error) {
+	if source.Field == "asTarball" {
+		return e.tarball(ctx, source.Parent)
 	}
-	return e.images.Once(ctx, e.base, source.id, func(ctx context.Context) (ocispecs.Descriptor, error) { return e.readImage(ctx, source) })
+	return e.images.Once(ctx, e.base, source.ID, func(ctx context.Context) (ocispecs.Descriptor, error) { return e.readImage(ctx, source) })
 }
 
-func (e *Engine) readImage(ctx context.Context, source *node) (ocispecs.Descriptor, error) {
+func (e *Engine) readImage(ctx context.Context, source *api.Node) (ocispecs.Descriptor, error) {
 	name := ""
-	if source.parent.typ == "Host" {
+	if source.Parent.Type == "Host" {
 		p, err := hostFilePath(source)
 		if err != nil {
 			return ocispecs.Descriptor{}, err
@@ -396,7 +429,7 @@ func (e *Engine) readImage(ctx context.Context, source *node) (ocispecs.Descript
 		}
 		defer os.RemoveAll(temp)
 		name = filepath.Join(temp, tarballName)
-		if _, err := exportFile(ctx, e, source, args{"path": name}); err != nil {
+		if _, err := exportFile(ctx, e, source, api.Args{"path": name}); err != nil {
 			return ocispecs.Descriptor{}, err
 		}
 	}

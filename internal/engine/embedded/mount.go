@@ -9,24 +9,26 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/client/llb"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 )
 
-func withMountedDirectory(ctx context.Context, b *build, c *container, a args) error {
-	d, err := b.directory(ctx, b.engine.must(a.str("source")))
+func withMountedDirectory(ctx context.Context, b *build, c *container, a api.Args) error {
+	d, err := b.directory(ctx, b.engine.api.Must(a.Str("source")))
 	if err != nil {
 		return err
 	}
-	if a.str("owner") != "" {
+	if a.Str("owner") != "" {
 		if a, err = b.numericOwner(ctx, c, a); err != nil {
 			return err
 		}
 		// In a directory of its own, because that is the owner's too.
 		const inside = "/owned"
-		mkdir := llb.Mkdir(inside, 0o755, llb.WithUser(a.str("owner")))
+		mkdir := llb.Mkdir(inside, 0o755, llb.WithUser(a.Str("owner")))
 		empty := tree{state: llb.Scratch().File(mkdir, llb.WithCustomName(internalPrefix+"make "+inside))}
-		d = &directory{tree: empty.withDirectory(inside, d, args{"owner": a.str("owner")}), path: inside}
+		d = &directory{tree: empty.withDirectory(inside, d, api.Args{"owner": a.Str("owner")}), path: inside}
 	}
-	c.addMount(mount{path: c.abs(a.str("path")), source: &d.tree, dir: d.path, readOnly: a.flag("readOnly")})
+	c.addMount(mount{path: c.abs(a.Str("path")), source: &d.tree, dir: d.path, readOnly: a.Flag("readOnly")})
 	return nil
 }
 
@@ -36,13 +38,13 @@ func (c *container) addMount(m mount) {
 	c.mounts = append(c.mounts, m)
 }
 
-func withMountedCache(ctx context.Context, b *build, c *container, a args) error {
+func withMountedCache(ctx context.Context, b *build, c *container, a api.Args) error {
 	sharing := map[string]llb.CacheMountSharingMode{
 		"SHARED": llb.CacheMountShared, "PRIVATE": llb.CacheMountPrivate, "LOCKED": llb.CacheMountLocked,
 	}
-	volume := b.engine.must(a.str("cache"))
-	m := mount{path: c.abs(a.str("path")), cache: volume.args.str("key"), sharing: sharing[a.str("sharing")]}
-	if owner := a.str("owner"); owner != "" {
+	volume := b.engine.api.Must(a.Str("cache"))
+	m := mount{path: c.abs(a.Str("path")), cache: volume.Args.Str("key"), sharing: sharing[a.Str("sharing")]}
+	if owner := a.Str("owner"); owner != "" {
 		var err error
 		if m.uid, m.gid, err = b.owner(ctx, c, owner); err != nil {
 			return err
@@ -61,14 +63,14 @@ func (m mount) cacheState() llb.State {
 	return llb.Scratch().File(mkdir, llb.WithCustomName(internalPrefix+"volume"))
 }
 
-func withMountedSecret(ctx context.Context, b *build, c *container, a args) error {
-	secret, err := b.engine.secret(b.engine.must(a.str("source")))
+func withMountedSecret(ctx context.Context, b *build, c *container, a api.Args) error {
+	secret, err := b.engine.secret(b.engine.api.Must(a.Str("source")))
 	if err != nil {
 		return err
 	}
-	mode, _ := a.num("mode")
-	m := mount{path: c.abs(a.str("path")), secret: secret, mode: mode}
-	if owner := a.str("owner"); owner != "" {
+	mode, _ := a.Num("mode")
+	m := mount{path: c.abs(a.Str("path")), secret: secret, mode: mode}
+	if owner := a.Str("owner"); owner != "" {
 		if m.uid, m.gid, err = b.owner(ctx, c, owner); err != nil {
 			return err
 		}
@@ -78,8 +80,8 @@ func withMountedSecret(ctx context.Context, b *build, c *container, a args) erro
 }
 
 // numericOwner returns the arguments with the owner in numbers: what is copied to may have no names.
-func (b *build) numericOwner(ctx context.Context, c *container, a args) (args, error) {
-	owner := a.str("owner")
+func (b *build) numericOwner(ctx context.Context, c *container, a api.Args) (api.Args, error) {
+	owner := a.Str("owner")
 	if owner == "" {
 		return a, nil
 	}
@@ -137,12 +139,12 @@ func (b *build) lookup(ctx context.Context, c *container, file, name string) ([]
 	return nil, fmt.Errorf("owner %s: %s does not have it", name, file)
 }
 
-func withSecretVariable(_ context.Context, b *build, c *container, a args) error {
-	secret, err := b.engine.secret(b.engine.must(a.str("secret")))
+func withSecretVariable(_ context.Context, b *build, c *container, a api.Args) error {
+	secret, err := b.engine.secret(b.engine.api.Must(a.Str("secret")))
 	if err != nil {
 		return err
 	}
-	name := a.str("name")
+	name := a.Str("name")
 	c.secretEnv = slices.DeleteFunc(c.secretEnv, func(s secretEnv) bool { return s.name == name })
 	c.secretEnv = append(c.secretEnv, secretEnv{name, secret})
 	return nil

@@ -12,12 +12,14 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 )
 
 func TestSecretNames(t *testing.T) {
 	e := offline(t)
-	set := func(name, value string) *node {
-		return e.child(e.root, "Secret", "setSecret", map[string]any{"name": name, "plaintext": value})
+	set := func(name, value string) *api.Node {
+		return e.api.Child(&api.Node{ID: "query", Type: "Query"}, "Secret", "setSecret", map[string]any{"name": name, "plaintext": value})
 	}
 	one, err := e.secret(set("token", "1"))
 	require.NoError(t, err)
@@ -36,7 +38,7 @@ func TestSecretNames(t *testing.T) {
 	assert.ErrorContains(t, e.buildSecret(set("token", "2")), "token")
 	_, err = e.secrets.GetSecret(t.Context(), "other")
 	assert.Error(t, err)
-	_, err = e.secret(e.child(e.root, "Secret", "secret", map[string]any{"uri": "vault://x"}))
+	_, err = e.secret(e.api.Child(&api.Node{ID: "query", Type: "Query"}, "Secret", "secret", map[string]any{"uri": "vault://x"}))
 	assert.ErrorContains(t, err, "--engine dagger")
 }
 
@@ -44,16 +46,16 @@ func TestServiceCommand(t *testing.T) {
 	for _, test := range []struct {
 		entrypoint, cmd []string
 		defaultArgs     bool
-		args            args
+		args            api.Args
 		want            string
 	}{
 		{cmd: []string{"c"}, want: "c"},
 		{entrypoint: []string{"e"}, cmd: []string{"c"}, want: "e c"},
 		{entrypoint: []string{"e"}, want: "e"},
 		{entrypoint: []string{"e"}, cmd: []string{"c"}, defaultArgs: true, want: "c"},
-		{entrypoint: []string{"e"}, cmd: []string{"c"}, args: args{"args": []any{"a"}}, want: "a"},
-		{entrypoint: []string{"e"}, cmd: []string{"c"}, args: args{"args": []any{"a"}, "useEntrypoint": true}, want: "e a"},
-		{args: args{"args": []any{"a"}}, want: "a"},
+		{entrypoint: []string{"e"}, cmd: []string{"c"}, args: api.Args{"args": []any{"a"}}, want: "a"},
+		{entrypoint: []string{"e"}, cmd: []string{"c"}, args: api.Args{"args": []any{"a"}, "useEntrypoint": true}, want: "e a"},
+		{args: api.Args{"args": []any{"a"}}, want: "a"},
 	} {
 		c := &container{defaultArgs: test.defaultArgs}
 		c.config.Config.Entrypoint, c.config.Config.Cmd = test.entrypoint, test.cmd
@@ -167,12 +169,12 @@ func TestIgnorePatterns(t *testing.T) {
 
 func TestExportTarget(t *testing.T) {
 	dir := t.TempDir()
-	got, err := exportTarget(args{"path": filepath.Join(dir, "f")}, "name")
+	got, err := exportTarget(api.Args{"path": filepath.Join(dir, "f")}, "name")
 	require.NoError(t, err)
 	assert.Equal(t, filepath.Join(dir, "f"), got)
-	_, err = exportTarget(args{"path": dir}, "name")
+	_, err = exportTarget(api.Args{"path": dir}, "name")
 	assert.ErrorContains(t, err, "directory")
-	got, err = exportTarget(args{"path": dir, "allowParentDirPath": true}, "name")
+	got, err = exportTarget(api.Args{"path": dir, "allowParentDirPath": true}, "name")
 	require.NoError(t, err)
 	assert.Equal(t, filepath.Join(dir, "name"), got)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/buildkit/session/secrets"
 
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 	"github.com/aksflow/aksflow/internal/engine/embedded/scrub"
 )
 
@@ -57,28 +58,28 @@ func (s *secretStore) hide(text string) string {
 
 // secret works out a Secret: the ID under which BuildKit finds its value. BuildKit knows steps by the ID, so it does not
 // follow the value, as with Dagger: a token that is issued anew for each run must not run everything anew.
-func (e *Engine) secret(n *node) (id string, err error) {
+func (e *Engine) secret(n *api.Node) (id string, err error) {
 	name, value, err := e.secrets.plaintext(n)
 	if err != nil {
 		return "", err
 	}
-	id = n.field + "/" + cmp.Or(n.args.str("cacheKey"), n.args.str("uri"), name)
+	id = n.Field + "/" + cmp.Or(n.Args.Str("cacheKey"), n.Args.Str("uri"), name)
 	if e.secrets.add(id, value) {
 		return id, nil
 	}
-	id += "/" + e.mac(value) // a second value under one name
+	id += "/" + e.api.Mac(value) // a second value under one name
 	e.secrets.add(id, value)
 	return id, nil
 }
 
 // buildSecret makes a Secret known under the name by which Dockerfiles mount it: its own or, for one with a URI, its
 // cache key.
-func (e *Engine) buildSecret(n *node) error {
+func (e *Engine) buildSecret(n *api.Node) error {
 	name, value, err := e.secrets.plaintext(n)
 	if err != nil {
 		return err
 	}
-	name = cmp.Or(n.args.str("cacheKey"), name)
+	name = cmp.Or(n.Args.Str("cacheKey"), name)
 	if !e.secrets.add(name, value) {
 		return fmt.Errorf("two secrets for Dockerfiles are named %q in one session: give each its own name", name)
 	}
@@ -86,11 +87,11 @@ func (e *Engine) buildSecret(n *node) error {
 }
 
 // plaintext reads a secret from where it is.
-func (s *secretStore) plaintext(n *node) (name, value string, err error) {
-	if n.field == "setSecret" {
-		return n.args.str("name"), n.args.str("plaintext"), nil
+func (s *secretStore) plaintext(n *api.Node) (name, value string, err error) {
+	if n.Field == "setSecret" {
+		return n.Args.Str("name"), n.Args.Str("plaintext"), nil
 	}
-	scheme, rest, _ := strings.Cut(n.args.str("uri"), "://")
+	scheme, rest, _ := strings.Cut(n.Args.Str("uri"), "://")
 	switch scheme {
 	case "env":
 		for _, v := range slices.Backward(s.env) { // the last one counts

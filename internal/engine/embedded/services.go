@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 	"github.com/aksflow/aksflow/internal/engine/embedded/flight"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
@@ -79,7 +80,7 @@ func (s *services) watch(b *build, w *watcher, cancel context.CancelCauseFunc) f
 }
 
 // cancelClients cancels the builds with a running step that talks to a service. The caller holds the lock.
-func (s *services) cancelClients(n *node, why error) {
+func (s *services) cancelClients(n *api.Node, why error) {
 	for b, j := range s.jobs {
 		b.mu.Lock()
 		for _, step := range j.watch.runs() {
@@ -101,36 +102,36 @@ const (
 )
 
 // hostname is the name by which containers that are bound to a service reach it, beside their alias for it.
-func hostname(n *node) string { return "svc-" + n.id[:12] }
+func hostname(n *api.Node) string { return "svc-" + n.ID[:12] }
 
 // address is where a service runs; nil if it does not.
-func (s *services) address(n *node) net.IP {
+func (s *services) address(n *api.Node) net.IP {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.running[n.id]; r != nil {
+	if r := s.running[n.ID]; r != nil {
 		return r.ip
 	}
 	return nil
 }
 
 // name notes what a service is called where it is bound.
-func (s *services) name(n *node, alias string) {
+func (s *services) name(n *api.Node, alias string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.names == nil {
 		s.names = map[string]string{}
 	}
-	if s.names[n.id] == "" {
-		s.names[n.id] = alias
+	if s.names[n.ID] == "" {
+		s.names[n.ID] = alias
 	}
 }
 
 // called is what a service is called in progress, and in errors: by its alias, which errors have in the words of a Dagger
 // engine; by its program if it was never bound.
-func (s *services) called(n *node, cmd []string) (name, place string) {
+func (s *services) called(n *api.Node, cmd []string) (name, place string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if alias := s.names[n.id]; alias != "" {
+	if alias := s.names[n.ID]; alias != "" {
 		return "service " + alias, "service " + alias + " (aliased as " + alias + ")"
 	}
 	name = "service " + path.Base(cmd[0])
@@ -138,9 +139,9 @@ func (s *services) called(n *node, cmd []string) (name, place string) {
 }
 
 // startAll starts services at the same time.
-func (s *services) startAll(ctx context.Context, nodes []*node) error {
+func (s *services) startAll(ctx context.Context, nodes []*api.Node) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, n := range slices.Compact(slices.SortedFunc(slices.Values(nodes), func(a, b *node) int { return cmp.Compare(a.id, b.id) })) {
+	for _, n := range slices.Compact(slices.SortedFunc(slices.Values(nodes), func(a, b *api.Node) int { return cmp.Compare(a.ID, b.ID) })) {
 		group.Go(func() error {
 			_, err := s.start(ctx, n)
 			return err
@@ -151,10 +152,10 @@ func (s *services) startAll(ctx context.Context, nodes []*node) error {
 
 // start returns the running instance of a service, started if need be, when it is ready. Giving up on the start ends it,
 // if nobody else waits for it.
-func (s *services) start(ctx context.Context, n *node) (*service, error) {
-	return s.starts.Do(ctx, s.engine.base, n.id, func(ctx context.Context) (*service, error) {
+func (s *services) start(ctx context.Context, n *api.Node) (*service, error) {
+	return s.starts.Do(ctx, s.engine.base, n.ID, func(ctx context.Context) (*service, error) {
 		s.mu.Lock()
-		r := s.running[n.id]
+		r := s.running[n.ID]
 		s.mu.Unlock()
 		if r != nil {
 			return r, nil
@@ -165,14 +166,14 @@ func (s *services) start(ctx context.Context, n *node) (*service, error) {
 
 // command is what a service runs: as Dagger has it, the given arguments or the container's own, after the entrypoint if
 // that is asked for or nothing else is said.
-func (c *container) serviceCommand(a args) ([]string, error) {
-	given, config := a.list("args"), c.config.Config
+func (c *container) serviceCommand(a api.Args) ([]string, error) {
+	given, config := a.List("args"), c.config.Config
 	if len(given) == 0 && len(config.Cmd) == 0 && len(config.Entrypoint) == 0 {
 		return nil, errors.New("no service command has been set")
 	}
-	cmd, useEntrypoint := config.Cmd, a.flag("useEntrypoint") || len(config.Entrypoint) > 0 && !c.defaultArgs
+	cmd, useEntrypoint := config.Cmd, a.Flag("useEntrypoint") || len(config.Entrypoint) > 0 && !c.defaultArgs
 	if len(given) > 0 {
-		cmd, useEntrypoint = given, a.flag("useEntrypoint")
+		cmd, useEntrypoint = given, a.Flag("useEntrypoint")
 	}
 	if useEntrypoint {
 		cmd = slices.Concat(config.Entrypoint, cmd)
@@ -181,7 +182,7 @@ func (c *container) serviceCommand(a args) ([]string, error) {
 }
 
 // launch starts an instance and waits until it is ready.
-func (s *services) launch(ctx context.Context, n *node) (*service, error) {
+func (s *services) launch(ctx context.Context, n *api.Node) (*service, error) {
 	c, cmd, err := s.prepare(ctx, n)
 	if err != nil {
 		return nil, err
@@ -219,8 +220,8 @@ func (s *services) launch(ctx context.Context, n *node) (*service, error) {
 	if s.running == nil {
 		s.running = map[string]*service{}
 	}
-	s.running[n.id] = r
-	delete(s.failed, n.id)
+	s.running[n.ID] = r
+	delete(s.failed, n.ID)
 	s.epoch.Add(1)
 	report.Progressf(ctx, r.name, "ready")
 	return r, nil
@@ -228,13 +229,13 @@ func (s *services) launch(ctx context.Context, n *node) (*service, error) {
 
 // prepare makes what a service consists of, and starts the services that it is bound to. It returns the service's
 // container and command.
-func (s *services) prepare(ctx context.Context, n *node) (c *container, cmd []string, err error) {
+func (s *services) prepare(ctx context.Context, n *api.Node) (c *container, cmd []string, err error) {
 	// What it consists of is made first: a failure there is not the service's.
 	if _, err := s.engine.run(ctx, nil, func(ctx context.Context, b *build) (_ *result, err error) {
-		if c, err = b.container(ctx, n.parent); err != nil {
+		if c, err = b.container(ctx, n.Parent); err != nil {
 			return nil, err
 		}
-		if cmd, err = c.serviceCommand(n.args); err != nil {
+		if cmd, err = c.serviceCommand(n.Args); err != nil {
 			return nil, err
 		}
 		_, err = b.refs(ctx, c)
@@ -242,7 +243,7 @@ func (s *services) prepare(ctx context.Context, n *node) (c *container, cmd []st
 	}); err != nil {
 		return nil, nil, err
 	}
-	var bound []*node
+	var bound []*api.Node
 	for _, b := range c.bindings {
 		bound = append(bound, b.service)
 	}
@@ -250,7 +251,7 @@ func (s *services) prepare(ctx context.Context, n *node) (c *container, cmd []st
 }
 
 // run runs a service in the background until it ends or the session does.
-func (s *services) run(ctx context.Context, n *node, r *service, cmd []string) *serviceLog {
+func (s *services) run(ctx context.Context, n *api.Node, r *service, cmd []string) *serviceLog {
 	e := s.engine
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	r.end = end
@@ -290,8 +291,8 @@ func (b *build) refs(ctx context.Context, c *container) ([]gateway.Reference, er
 }
 
 // serve runs a service until it ends.
-func (b *build) serve(ctx context.Context, n *node, r *service, cmd []string, log *serviceLog) error {
-	c, err := b.container(ctx, n.parent) // once more: the services that it is bound to have addresses now
+func (b *build) serve(ctx context.Context, n *api.Node, r *service, cmd []string, log *serviceLog) error {
+	c, err := b.container(ctx, n.Parent) // once more: the services that it is bound to have addresses now
 	if err != nil {
 		return err
 	}
@@ -411,7 +412,7 @@ func (r *service) ready(ctx context.Context, c *container) error {
 }
 
 // ended notes how a service ended, and returns it as an error.
-func (s *services) ended(n *node, r *service, cmd []string, log *serviceLog, err, cause error) error {
+func (s *services) ended(n *api.Node, r *service, cmd []string, log *serviceLog, err, cause error) error {
 	if cause == nil { // nobody wanted it to end
 		var exit *gatewaypb.ExitError
 		var exec *ExecError
@@ -428,14 +429,14 @@ func (s *services) ended(n *node, r *service, cmd []string, log *serviceLog, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.running[n.id] == r {
-		delete(s.running, n.id)
+	if s.running[n.ID] == r {
+		delete(s.running, n.ID)
 		s.epoch.Add(1)
 		if cause == nil {
 			if s.failed == nil {
 				s.failed = map[string]error{}
 			}
-			s.failed[n.id] = err
+			s.failed[n.ID] = err
 			s.cancelClients(n, err)
 		}
 	}
@@ -443,14 +444,14 @@ func (s *services) ended(n *node, r *service, cmd []string, log *serviceLog, err
 }
 
 // blame adds to an error which services ended meanwhile that they depend on.
-func (s *services) blame(err error, needs []*node) error {
+func (s *services) blame(err error, needs []*api.Node) error {
 	if err == nil {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range needs {
-		if why := s.failed[n.id]; why != nil {
+		if why := s.failed[n.ID]; why != nil {
 			err = fmt.Errorf("%w\nits %w", err, why)
 		}
 	}
@@ -458,10 +459,10 @@ func (s *services) blame(err error, needs []*node) error {
 }
 
 // stop ends a service if it runs.
-func (s *services) stop(ctx context.Context, n *node, kill bool) error {
+func (s *services) stop(ctx context.Context, n *api.Node, kill bool) error {
 	s.mu.Lock()
-	r := s.running[n.id]
-	delete(s.running, n.id)
+	r := s.running[n.ID]
+	delete(s.running, n.ID)
 	if r != nil {
 		s.epoch.Add(1)
 	}
@@ -483,21 +484,21 @@ func (s *services) stop(ctx context.Context, n *node, kill bool) error {
 }
 
 // content is what a service's clients depend on: its image or files, and how it runs. It is known without running it.
-func (s *services) content(ctx context.Context, n *node) (string, error) {
-	return s.keys.Once(ctx, s.engine.base, n.id, func(ctx context.Context) (string, error) { return s.contentOf(ctx, n) })
+func (s *services) content(ctx context.Context, n *api.Node) (string, error) {
+	return s.keys.Once(ctx, s.engine.base, n.ID, func(ctx context.Context) (string, error) { return s.contentOf(ctx, n) })
 }
 
-func (s *services) contentOf(ctx context.Context, n *node) (string, error) {
+func (s *services) contentOf(ctx context.Context, n *api.Node) (string, error) {
 	e := s.engine
 	var c *container
 	digest, err := e.imageDigest(ctx, n, func(ctx context.Context, b *build) (_ *container, err error) {
-		c, err = b.container(ctx, n.parent)
+		c, err = b.container(ctx, n.Parent)
 		return c, err
 	})
 	if err != nil {
 		return "", err
 	}
-	cmd, err := c.serviceCommand(n.args)
+	cmd, err := c.serviceCommand(n.Args)
 	if err != nil {
 		return "", err
 	}
@@ -507,7 +508,7 @@ func (s *services) contentOf(ctx context.Context, n *node) (string, error) {
 		mounted := ""
 		if m.source != nil {
 			mounted, err = e.imageDigest(ctx, n, func(ctx context.Context, b *build) (*container, error) {
-				c, err := b.container(ctx, n.parent)
+				c, err := b.container(ctx, n.Parent)
 				if err != nil {
 					return nil, err
 				}
@@ -531,11 +532,11 @@ func (s *services) contentOf(ctx context.Context, n *node) (string, error) {
 		}
 		parts = append(parts, bound.alias, key)
 	}
-	return hash(parts), nil
+	return api.Hash(parts), nil
 }
 
 // imageDigest is the digest of a container's file system as an image.
-func (e *Engine) imageDigest(ctx context.Context, n *node, find func(context.Context, *build) (*container, error)) (string, error) {
+func (e *Engine) imageDigest(ctx context.Context, n *api.Node, find func(context.Context, *build) (*container, error)) (string, error) {
 	identity := ""
 	exports := []bkclient.ExportEntry{{Type: bkclient.ExporterImage}}
 	response, err := e.run(ctx, exports, func(ctx context.Context, b *build) (*result, error) {

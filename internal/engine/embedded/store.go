@@ -10,14 +10,16 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	commonexptypes "github.com/moby/buildkit/exporter/exptypes"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 )
 
 // storeID is the name under which BuildKit reads the store.
 const storeID = "aksflow"
 
 // tarball brings a container's image into the store, once a session, and returns its manifest.
-func (e *Engine) tarball(ctx context.Context, n *node) (ocispecs.Descriptor, error) {
-	return e.images.Once(ctx, e.base, n.id, func(ctx context.Context) (ocispecs.Descriptor, error) {
+func (e *Engine) tarball(ctx context.Context, n *api.Node) (ocispecs.Descriptor, error) {
+	return e.images.Once(ctx, e.base, n.ID, func(ctx context.Context) (ocispecs.Descriptor, error) {
 		var none ocispecs.Descriptor
 		var stored *ocispecs.Descriptor
 		var response map[string]string

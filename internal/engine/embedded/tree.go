@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 
 	"github.com/moby/buildkit/client/llb"
+
+	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 )
 
 // tree is a file system that BuildKit makes on demand.
@@ -23,7 +25,7 @@ type step struct {
 	// solved says that they were, in this session.
 	solved atomic.Bool
 	// services are those that it talks to.
-	services []*node
+	services []*api.Node
 	// before are the steps that its inputs come from.
 	before []*step
 }
@@ -45,7 +47,7 @@ func (t tree) walk(visit func(*step)) {
 }
 
 // needs are the services that the steps talk to which make a tree.
-func (t tree) needs() (services []*node) {
+func (t tree) needs() (services []*api.Node) {
 	t.walk(func(s *step) { services = append(services, s.services...) })
 	return services
 }

@@ -1,8 +1,11 @@
-package embedded
+// Package api answers GraphQL queries: it has the schema of the embedded engine, reads queries and checks them, and keeps
+// the objects that they name. What a field means is its caller's affair.
+package api
 
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -10,7 +13,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"strings"
+	"sync"
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -19,18 +22,49 @@ import (
 	"github.com/vektah/gqlparser/v2/validator"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
+	"github.com/aksflow/aksflow/internal/engine/embedded/flight"
 	"github.com/aksflow/aksflow/internal/engine/embedded/scrub"
 )
 
 //go:embed schema.graphql
 var schemaText string
 
-// schema is what the engine serves, and all that it serves.
-var schema = gqlparser.MustLoadSchema(&ast.Source{Name: "schema.graphql", Input: schemaText})
+// Schema is what the engine serves, and all that it serves.
+var Schema = gqlparser.MustLoadSchema(&ast.Source{Name: "schema.graphql", Input: schemaText})
+
+// Leaf answers a field whose value is no object.
+type Leaf func(ctx context.Context, n *Node, a Args) (any, error)
+
+// Backend says what the fields mean. The names of fields have the form Type.field.
+type Backend interface {
+	// Leaf returns what answers a field; nil if nothing does.
+	Leaf(field string) Leaf
+	// Count returns what answers how many objects a field is a list of; nil if nothing does.
+	Count(field string) Leaf
+	// Hide returns a text without secrets.
+	Hide(text string) string
+	// Extensions returns what an error tells programs beside its text; nil for nothing.
+	Extensions(err error) map[string]any
+}
+
+// Server answers queries. It is safe for concurrent use.
+type Server struct {
+	backend Backend
+	base    context.Context
+	root    *Node
+	nodes   sync.Map // ID -> *Node
+	key     []byte   // of Mac
+	reads   flight.Group[any]
+}
+
+// New returns a server whose answers are a backend's. What several callers wait for ends with ctx.
+func New(ctx context.Context, backend Backend) *Server {
+	return &Server{backend: backend, base: ctx, root: &Node{ID: "query", Type: "Query"}, key: []byte(rand.Text())}
+}
 
 // Do answers one GraphQL request. It implements [graphql.Doer], the SDK's idea of an HTTP client; nothing goes over a
 // network. Like an HTTP client it fails, instead of answering, when the request's context ends.
-func (e *Engine) Do(r *http.Request) (*http.Response, error) {
+func (s *Server) Do(r *http.Request) (*http.Response, error) {
 	var request struct {
 		Query     string         `json:"query"`
 		Variables map[string]any `json:"variables"`
@@ -46,7 +80,7 @@ func (e *Engine) Do(r *http.Request) (*http.Response, error) {
 		Data   any           `json:"data"`
 		Errors gqlerror.List `json:"errors,omitempty"`
 	}
-	response.Data, response.Errors = e.query(r.Context(), request.Query, request.Variables, request.Name)
+	response.Data, response.Errors = s.query(r.Context(), request.Query, request.Variables, request.Name)
 	if err := r.Context().Err(); err != nil && response.Errors != nil {
 		return nil, err
 	}
@@ -65,14 +99,14 @@ func (e *Engine) Do(r *http.Request) (*http.Response, error) {
 }
 
 // query answers one GraphQL query.
-func (e *Engine) query(ctx context.Context, text string, variables map[string]any, name string) (any, gqlerror.List) {
+func (s *Server) query(ctx context.Context, text string, variables map[string]any, name string) (any, gqlerror.List) {
 	doc, err := parser.ParseQuery(&ast.Source{Input: text})
 	if err != nil {
 		// The parser's message quotes the query, which may hold a secret.
 		return nil, gqlerror.List{gqlerror.Errorf("the query is not GraphQL")}
 	}
 	hide := scrub.New(plaintexts(doc))
-	if errs := validator.ValidateWithRules(schema, doc, rules.NewDefaultRules()); len(errs) > 0 {
+	if errs := validator.ValidateWithRules(Schema, doc, rules.NewDefaultRules()); len(errs) > 0 {
 		for _, err := range errs {
 			err.Message = hide.Text(elsewhere(err.Message))
 		}
@@ -82,14 +116,14 @@ func (e *Engine) query(ctx context.Context, text string, variables map[string]an
 	if op == nil || op.Operation != ast.Query {
 		return nil, gqlerror.List{gqlerror.Errorf("no query %q in the request", name)}
 	}
-	values, err := validator.VariableValues(schema, op, variables)
+	values, err := validator.VariableValues(Schema, op, variables)
 	if err != nil {
 		return nil, gqlerror.List{gqlerror.Errorf("the query's variables do not fit it")}
 	}
-	q := &query{engine: e, variables: values}
-	data, err := q.object(ctx, e.root, op.SelectionSet)
+	q := &query{server: s, variables: values}
+	data, err := q.object(ctx, s.root, op.SelectionSet)
 	if err != nil {
-		return nil, gqlerror.List{e.graphqlError(err)}
+		return nil, gqlerror.List{s.graphqlError(err)}
 	}
 	return data, nil
 }
@@ -130,29 +164,20 @@ func elsewhere(message string) string {
 }
 
 // graphqlError makes of an error what goes over the wire.
-func (e *Engine) graphqlError(err error) *gqlerror.Error {
-	g := gqlerror.Errorf("%s", e.secrets.hide(err.Error()))
-	var exec *ExecError
-	if errors.As(err, &exec) {
-		g.Extensions = map[string]any{
-			"_type":    "EXEC_ERROR",
-			"cmd":      exec.Cmd,
-			"exitCode": exec.ExitCode,
-			"stdout":   strings.TrimSpace(e.secrets.hide(exec.Stdout)),
-			"stderr":   strings.TrimSpace(e.secrets.hide(exec.Stderr)),
-		}
-	}
+func (s *Server) graphqlError(err error) *gqlerror.Error {
+	g := gqlerror.Errorf("%s", s.backend.Hide(err.Error()))
+	g.Extensions = s.backend.Extensions(err)
 	return g
 }
 
 // query is one query as it is answered.
 type query struct {
-	engine    *Engine
+	server    *Server
 	variables map[string]any
 }
 
 // object answers a selection set on an object.
-func (q *query) object(ctx context.Context, n *node, set ast.SelectionSet) (map[string]any, error) {
+func (q *query) object(ctx context.Context, n *Node, set ast.SelectionSet) (map[string]any, error) {
 	answer := map[string]any{}
 	for _, selection := range set {
 		switch s := selection.(type) {
@@ -163,7 +188,7 @@ func (q *query) object(ctx context.Context, n *node, set ast.SelectionSet) (map[
 			}
 			answer[s.Alias] = value
 		case *ast.InlineFragment:
-			if s.TypeCondition != "" && s.TypeCondition != n.typ && s.TypeCondition != "Node" {
+			if s.TypeCondition != "" && s.TypeCondition != n.Type && s.TypeCondition != "Node" {
 				continue
 			}
 			more, err := q.object(ctx, n, s.SelectionSet)
@@ -180,53 +205,53 @@ func (q *query) object(ctx context.Context, n *node, set ast.SelectionSet) (map[
 	return answer, nil
 }
 
-func (q *query) field(ctx context.Context, n *node, f *ast.Field) (any, error) {
+func (q *query) field(ctx context.Context, n *Node, f *ast.Field) (any, error) {
 	if f.Name == "__typename" {
-		return n.typ, nil
+		return n.Type, nil
 	}
 	args := f.ArgumentMap(q.variables)
-	if err := q.engine.checkIDs(f, args); err != nil {
+	if err := q.server.checkIDs(f, args); err != nil {
 		return nil, err
 	}
-	if n.typ == "Query" && f.Name == "node" {
-		found, err := q.engine.node(fmt.Sprint(args["id"])) // GraphQL lets an ID be a number
+	if n.Type == "Query" && f.Name == "node" {
+		found, err := q.server.Node(fmt.Sprint(args["id"])) // GraphQL lets an ID be a number
 		if err != nil {
 			return nil, err
 		}
 		return q.object(ctx, found, f.SelectionSet)
 	}
-	if isObject := schema.Types[f.Definition.Type.Name()].Kind == ast.Object; isObject && f.Definition.Type.Elem != nil {
+	if isObject := Schema.Types[f.Definition.Type.Name()].Kind == ast.Object; isObject && f.Definition.Type.Elem != nil {
 		return q.list(ctx, n, f, args)
 	} else if isObject {
-		return q.object(ctx, q.engine.child(n, f.Definition.Type.Name(), f.Name, args), f.SelectionSet)
+		return q.object(ctx, q.server.Child(n, f.Definition.Type.Name(), f.Name, args), f.SelectionSet)
 	}
 	if f.Name == "id" {
-		return n.id, nil
+		return n.ID, nil
 	}
-	leaf := leaves[n.typ+"."+f.Name]
+	leaf := q.server.backend.Leaf(n.Type + "." + f.Name)
 	if leaf == nil {
-		return nil, fmt.Errorf("field %s.%s stands in the schema and is not implemented", n.typ, f.Name)
+		return nil, fmt.Errorf("field %s.%s stands in the schema and is not implemented", n.Type, f.Name)
 	}
 	// Those who ask for the same at the same time share the work.
-	key := n.id + " " + f.Name + " " + hash(args)
-	return q.engine.reads.Do(ctx, q.engine.base, key, func(ctx context.Context) (any, error) {
-		return leaf(ctx, q.engine, n, args)
+	key := n.ID + " " + f.Name + " " + Hash(args)
+	return q.server.reads.Do(ctx, q.server.base, key, func(ctx context.Context) (any, error) {
+		return leaf(ctx, n, args)
 	})
 }
 
 // list answers a selection set on each object of a list. What the objects are made of is asked for once.
-func (q *query) list(ctx context.Context, n *node, f *ast.Field, args args) (any, error) {
-	count := counts[n.typ+"."+f.Name]
+func (q *query) list(ctx context.Context, n *Node, f *ast.Field, args Args) (any, error) {
+	count := q.server.backend.Count(n.Type + "." + f.Name)
 	if count == nil {
-		return nil, fmt.Errorf("field %s.%s stands in the schema and is not implemented", n.typ, f.Name)
+		return nil, fmt.Errorf("field %s.%s stands in the schema and is not implemented", n.Type, f.Name)
 	}
-	length, err := count(ctx, q.engine, n, args)
+	length, err := count(ctx, n, args)
 	if err != nil {
 		return nil, err
 	}
 	answers := []any{}
 	for i := range length.(int) {
-		item := q.engine.child(n, f.Definition.Type.Name(), f.Name, map[string]any{"index": i})
+		item := q.server.Child(n, f.Definition.Type.Name(), f.Name, map[string]any{"index": i})
 		answer, err := q.object(ctx, item, f.SelectionSet)
 		if err != nil {
 			return nil, err
@@ -237,7 +262,7 @@ func (q *query) list(ctx context.Context, n *node, f *ast.Field, args args) (any
 }
 
 // checkIDs checks that the arguments which are IDs name objects of the types that the field wants.
-func (e *Engine) checkIDs(f *ast.Field, args map[string]any) error {
+func (s *Server) checkIDs(f *ast.Field, args map[string]any) error {
 	for _, def := range f.Definition.Arguments {
 		expected := def.Directives.ForName("expectedType")
 		if expected == nil {
@@ -245,12 +270,12 @@ func (e *Engine) checkIDs(f *ast.Field, args map[string]any) error {
 		}
 		want := expected.Arguments.ForName("name").Value.Raw
 		for _, id := range ids(args[def.Name]) {
-			n, err := e.node(id)
+			n, err := s.Node(id)
 			if err != nil {
 				return fmt.Errorf("%s: %w", f.Name, err)
 			}
-			if n.typ != want {
-				return fmt.Errorf("%s: argument %s wants a %s; this is the ID of a %s", f.Name, def.Name, want, n.typ)
+			if n.Type != want {
+				return fmt.Errorf("%s: argument %s wants a %s; this is the ID of a %s", f.Name, def.Name, want, n.Type)
 			}
 		}
 	}
