@@ -45,7 +45,7 @@ internal/localplatform: internal/tool
 internal/localplatform/server: internal/localplatform internal/tool
 internal/testing: internal/core/image internal/localplatform internal/tool
 internal/flow: internal/core internal/git internal/kustomize internal/target
-internal/cli: internal/core internal/engine internal/flow internal/kube/diff internal/localplatform
+internal/cli: internal/core internal/engine internal/flow internal/kube internal/localplatform
 .: internal/cli
 cmd/aksflow-platform: internal/localplatform
 ci: internal/core

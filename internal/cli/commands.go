@@ -14,5 +14,5 @@ func pipelineCommands(g *globals) []*cobra.Command {
 
 // machineCommands are about the machine that the command runs on.
 func machineCommands(g *globals) []*cobra.Command {
-	return []*cobra.Command{runCommand(g), upCommand(g), downCommand(g)}
+	return []*cobra.Command{runCommand(g), upCommand(g), downCommand(g), kubeconfigCommand(g)}
 }

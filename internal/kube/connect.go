@@ -144,13 +144,18 @@ func (w *warnings) HandleWarningHeaderWithContext(ctx context.Context, code int,
 	}
 }
 
+// Files returns the files that a kubeconfig is read from: the one of [Options], or those that kubectl would take.
+func Files(kubeconfig string) []string {
+	if kubeconfig != "" {
+		return []string{kubeconfig}
+	}
+	return clientcmd.NewDefaultClientConfigLoadingRules().GetLoadingPrecedence()
+}
+
 func restConfig(o Options) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
-	where := o.Kubeconfig
-	if where == "" {
-		where = strings.Join(rules.GetLoadingPrecedence(), ", ")
-	}
+	where := strings.Join(Files(o.Kubeconfig), ", ")
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context}).ClientConfig()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

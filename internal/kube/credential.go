@@ -71,11 +71,11 @@ func explainCredential(ctx context.Context, err error, plugin *clientcmdapi.Exec
 	var missing *exec.Error
 	switch {
 	case failure != nil && failure[2] == "not found", errors.As(err, &missing), strings.Contains(text, "executable file not found"):
-		return fmt.Errorf("%s is not installed: put it on PATH; %s", name, aks)
+		return fmt.Errorf("%s is not installed: put it on PATH (%s), or take a kubeconfig that needs none, which `aksflow kubeconfig --output-file FILE` makes on a machine that has it", name, aks)
 	case failure != nil:
 		return fmt.Errorf("%s %s: run it by itself to see why", name, failure[2])
 	case strings.Contains(text, "cannot support interactive mode"):
-		return fmt.Errorf("%s needs a terminal, and there is none: sign in first, or use a way of login that needs none, for AKS with `kubelogin convert-kubeconfig -l azurecli` or `-l workloadidentity`", name)
+		return fmt.Errorf("%s needs a terminal, and there is none: sign in first, or use a way of login that needs none, for AKS with `kubelogin convert-kubeconfig -l azurecli` or `-l workloadidentity`, or with `aksflow kubeconfig --output-file FILE` in a terminal", name)
 	case strings.Contains(text, "decoding stdout"):
 		return fmt.Errorf("%s printed something that is no credential%s: run it by itself to see all of it", name, firstLine(ctx, plugin))
 	case strings.Contains(text, "getting credentials: exec"):

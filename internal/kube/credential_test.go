@@ -66,6 +66,17 @@ func TestCredentialPlugins(t *testing.T) {
 			}
 			require.NoError(t, err)
 			assert.NotEmpty(t, c.Version())
+			if name == "works" {
+				made, err := kube.MakeStatic(ctx, kube.StaticOptions{Options: kube.Options{Kubeconfig: path}})
+				require.NoError(t, err)
+				assert.Equal(t, []string{token.Status.Token}, made.Secrets)
+				assert.WithinDuration(t, token.Status.ExpirationTimestamp.Time, made.Expires, time.Second)
+				require.NoError(t, os.Remove(plugin))
+				static := filepath.Join(dir, "static")
+				require.NoError(t, os.WriteFile(static, made.Content, 0o600))
+				_, err = kube.Connect(ctx, kube.Options{Kubeconfig: static})
+				require.NoError(t, err)
+			}
 			if name == "slow" {
 				assert.Contains(t, strings.Join(said(), "\n"), "waiting for the kubeconfig's credential plugin")
 			}
