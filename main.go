@@ -4,6 +4,9 @@ package main
 import (
 	"os"
 
+	// The certificates of Mozilla's program, for a container that has none of its own.
+	_ "golang.org/x/crypto/x509roots/fallback"
+
 	"github.com/aksflow/aksflow/internal/cli"
 )
 

@@ -103,7 +103,8 @@ func deliverCommand(g *globals) *cobra.Command {
 		Long: `Builds, tests and publishes the image, and brings it to the environment that the git ref maps to. A git ref that maps to
 none is built and tested, and that is all.`,
 		Example: `  aksflow deliver --env local --target pull
-  aksflow deliver                    # the environment that the current branch or tag maps to`,
+  aksflow deliver                    # the environment that the current branch or tag maps to
+  aksflow deliver --image vote.tar   # what another job built and tested`,
 		Args: exactly(0),
 		RunE: g.run(func(ctx context.Context, _ *cobra.Command, _ []string) (result, error) {
 			d, done, err := r.open(ctx)
@@ -123,6 +124,7 @@ none is built and tested, and that is all.`,
 	r.renderFlags(f)
 	f.StringVar(&r.Ref, "ref", "", "the git ref that decides the environment (default: that of the CI run, else of the work tree)")
 	f.StringVar(&r.Set.Target, "target", "", strings.Join(config.Targets(), " or ")+" (default: that of the environment)")
+	f.StringVar(&r.Tarball, "image", "", "deliver the image in this `FILE`, an OCI tarball that was tested: nothing is built and no test runs")
 	f.StringVar(&r.Reports, "report", "", "write the tests' JUnit XML into this `DIR`")
 	f.BoolVar(&r.NoCache, "no-cache", false, "run tests again whose content did not change")
 	f.BoolVar(&r.Options.Pull.Force, "force", false, "pull: set the image also when a later commit rolled it back")
@@ -131,5 +133,8 @@ none is built and tested, and that is all.`,
 	r.rolloutFlags(f)
 	r.graceFlag(f)
 	r.recordFlags(f)
+	cmd.MarkFlagsMutuallyExclusive("image", "build-arg")
+	cmd.MarkFlagsMutuallyExclusive("image", "report")
+	cmd.MarkFlagsMutuallyExclusive("image", "no-cache")
 	return cmd
 }

@@ -54,7 +54,7 @@ func planCommand(g *globals) *cobra.Command {
 				return nil, err
 			}
 			defer done()
-			p, err := d.Plan()
+			p, err := d.Plan(ctx)
 			return planResult{p}, err
 		}),
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"reflect"
 
 	"github.com/aksflow/aksflow/internal/core/delivery"
@@ -36,43 +37,61 @@ type failure struct {
 }
 
 // print writes the result to stdout. As text there is nothing to write without one; the JSON document is there for each
-// run.
+// run. It is also written into the file of --result.
 func (g *globals) print(res result, err error, code int) error {
-	if g.output == "json" {
-		return g.printJSON(res, err, code)
+	g.printed = true
+	var writing error
+	if g.result != "" || g.output == "json" {
+		writing = g.printJSON(res, err, code)
 	}
-	if !isNil(res) {
+	if g.output != "json" && !isNil(res) {
 		res.Text(g.stdout)
 	}
-	return nil
+	return writing
 }
 
+// printJSON writes the document to stdout if that is to get JSON, and into the file of --result.
 func (g *globals) printJSON(res result, err error, code int) error {
-	g.printed = true
+	text, err := document(res, err, code)
+	if err != nil {
+		return err
+	}
+	if g.result != "" {
+		if err := os.WriteFile(g.result, text, 0o600); err != nil {
+			return fmt.Errorf("--result: %w", err)
+		}
+	}
+	if g.output == "json" {
+		_, err = g.stdout.Write(text)
+	}
+	return err
+}
+
+// document is the JSON of a run.
+func document(res result, err error, code int) ([]byte, error) {
 	outcome := failure{ExitCode: code}
 	if err != nil && !errors.Is(err, errDiffers) {
 		outcome.Error, outcome.Reasons = err.Error(), delivery.Reasons(err)
 	}
-	document, err := encode(outcome)
+	text, err := encode(outcome)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !isNil(res) {
 		found, err := encode(res)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if document, err = merge(found, document); err != nil {
-			return err
+		if text, err = merge(found, text); err != nil {
+			return nil, err
 		}
 	}
 	var out bytes.Buffer
-	if err := json.Indent(&out, document, "", "  "); err != nil {
-		return err
+	if err := json.Indent(&out, text, "", "  "); err != nil {
+		return nil, err
 	}
 	out.WriteByte('\n')
-	_, err = out.WriteTo(g.stdout)
-	return err
+	return out.Bytes(), nil
 }
 
 func encode(value any) ([]byte, error) {

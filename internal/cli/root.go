@@ -31,6 +31,7 @@ type globals struct {
 	state   string
 	engine  string
 	output  string
+	result  string // a file for the JSON document
 	verbose bool
 	timeout time.Duration
 	network dial.Network
@@ -40,7 +41,7 @@ type globals struct {
 	stderr  *os.File
 	github  *report.GitHub // the log of a GitHub Actions step; nil elsewhere
 	started bool           // a verb's own code was reached
-	printed bool           // stdout has its JSON document
+	printed bool           // the result was written
 }
 
 // Execute runs the command line and returns the exit code: fault.ExitCode's, with 130 when a signal ended the run.
@@ -69,8 +70,13 @@ func (g *globals) execute(ctx context.Context, args []string) int {
 		g.printError(err)
 	}
 	code := exitCode(ctx, err)
-	if err != nil && !g.printed && wantsJSON(args) {
-		_ = g.printJSON(nil, err, code)
+	if err != nil && !g.printed {
+		if wantsJSON(args) {
+			g.output = "json"
+		}
+		if printErr := g.print(nil, err, code); printErr != nil {
+			g.printError(printErr)
+		}
 	}
 	return code
 }
@@ -115,6 +121,7 @@ manifests (push) or by writing the digest to git for Argo CD or Flux (pull).`,
 	f.StringVar(&g.state, "state", "", "folder for the engine's cache and the local platform (default $AKSFLOW_STATE, else ~/.local/state/aksflow)")
 	f.StringVar(&g.engine, "engine", "", "what runs the containers: auto, dagger or embedded (default $AKSFLOW_ENGINE, else auto)")
 	f.StringVar(&g.output, "output", "text", "what stdout gets: text, or json (one document)")
+	f.StringVar(&g.result, "result", "", "also write the JSON document into this `FILE`, beside the text on stdout")
 	f.BoolVarP(&g.verbose, "verbose", "v", false, "show the output of what runs in containers")
 	f.DurationVar(&g.timeout, "timeout", 0,
 		fmt.Sprintf("end the run after this long, such as 90s or 10m (default: each step ends after %s, a canary's pauses not counted)", minutes(delivery.DefaultLimit)))

@@ -12,6 +12,8 @@ import (
 
 // The variables that hold credentials, or name the file of one.
 const (
+	varGitUsername       = "AKSFLOW_GIT_USERNAME"       // goes with the token; any name will do for most hosts
+	varGitToken          = "AKSFLOW_GIT_TOKEN"          // password or token for a git server over HTTPS
 	varSSHKey            = "AKSFLOW_GIT_SSH_KEY"        // file of a private key
 	varSSHPassphrase     = "AKSFLOW_GIT_SSH_PASSPHRASE" // what it is encrypted with
 	varKnownHosts        = "AKSFLOW_GIT_KNOWN_HOSTS"    // file in the form of ssh_known_hosts
@@ -41,6 +43,8 @@ func (d *Delivery) access(env *delivery.Environment) error {
 		env.Git.Login = d.login("--password-env", s.GitUsername, s.GitPasswordEnv)
 	case env.GitOps.PasswordEnv != "":
 		env.Git.Login = d.login("gitops.passwordEnv", env.GitOps.Username, env.GitOps.PasswordEnv)
+	case d.variable(varGitToken) != "":
+		env.Git.Login = d.login(varGitToken, d.variable(varGitUsername), varGitToken)
 	}
 	env.ArgoCD = delivery.ArgoCDAccess{Server: d.variable(varArgoCDServer), Token: d.variable(varArgoCDToken)}
 	git := &env.Git

@@ -272,13 +272,13 @@ func TestEventsSayWhatTheResultSays(t *testing.T) {
 func TestPlanNamesTheStepsThatDeliverRuns(t *testing.T) {
 	push := fake{steps: []delivery.Step{{Name: "deploy", About: "manifests"}}}
 	d := opened(t, push, nil)
-	p, err := d.Plan()
+	p, err := d.Plan(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []string{"build", "test", "publish", "deploy manifests"}, p.Steps)
 	assert.Equal(t, "--env names it", p.Reason)
 
 	d = opened(t, push, func(r *Request) { r.Env, r.ByRef, r.Ref = "", true, "refs/heads/feature/x" })
-	p, err = d.Plan()
+	p, err = d.Plan(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []string{"build", "test"}, p.Steps)
 	assert.Empty(t, p.Environment)

@@ -1,31 +1,46 @@
 package flow
 
-import "strings"
+import (
+	"context"
+	"strings"
+
+	"github.com/aksflow/aksflow/internal/core/delivery"
+)
 
 // Plan is what deliver would do, and why. It is the JSON of plan.
 type Plan struct {
-	Environment string   `json:"environment"` // "" when the image is built and tested only
-	Target      string   `json:"target,omitempty"`
-	Registry    string   `json:"registry,omitempty"`
-	Image       string   `json:"image"`
-	Version     string   `json:"version"`
-	Tags        []string `json:"tags"`
-	Steps       []string `json:"steps"`
-	Reason      string   `json:"reason"`
+	Environment string `json:"environment"` // "" when the image is built and tested only
+	Target      string `json:"target,omitempty"`
+	Registry    string `json:"registry,omitempty"`
+	// Repository is where the image is pushed to, HOST/PATH, and GitRepository the URL that a bump is pushed to.
+	Repository    string   `json:"repository,omitempty"`
+	GitRepository string   `json:"gitRepository,omitempty"`
+	Image         string   `json:"image"`
+	Version       string   `json:"version"`
+	Tags          []string `json:"tags"`
+	Steps         []string `json:"steps"`
+	Reason        string   `json:"reason"`
+	// Source is what the image is built from.
+	Source delivery.Source `json:"source"`
 }
 
 // Plan says what Deliver would do.
-func (d *Delivery) Plan() (*Plan, error) {
+func (d *Delivery) Plan(ctx context.Context) (*Plan, error) {
+	source, err := d.source(ctx)
+	if err != nil {
+		return nil, err
+	}
 	steps, err := d.Steps()
 	if err != nil {
 		return nil, err
 	}
 	p := &Plan{
 		Image: d.config.Image, Version: d.Decision.Version, Tags: append([]string{}, d.Decision.Tags...),
-		Steps: []string{}, Reason: d.Decision.Reason,
+		Steps: []string{}, Reason: d.Decision.Reason, Source: source,
 	}
 	if d.env != nil {
 		p.Environment, p.Target, p.Registry = d.env.Name, d.env.Target, d.env.Registry
+		p.Repository, p.GitRepository = d.env.Repository, d.env.GitOps.Repo
 	}
 	for _, s := range steps {
 		p.Steps = append(p.Steps, strings.TrimSpace(s.Name+" "+s.About))

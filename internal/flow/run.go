@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ type Result struct {
 
 	Steps []StepResult `json:"steps"`
 	// Changed reports whether a step changed something outside of this machine.
-	Changed bool `json:"-"`
+	Changed bool `json:"changed"`
 }
 
 // StepResult is what became of one step.
@@ -54,9 +55,13 @@ type StepResult struct {
 	Detail  any               `json:"detail,omitempty"`
 }
 
-// Steps returns all steps of the delivery in their order. Without an environment the image is built and tested.
+// Steps returns all steps of the delivery in their order. Without an environment the image is built and tested. An image
+// that was given is neither built nor tested.
 func (d *Delivery) Steps() ([]delivery.Step, error) {
 	steps := d.imageSteps()
+	if d.Tarball != "" {
+		steps = slices.DeleteFunc(steps, func(s delivery.Step) bool { return s.Name != "publish" })
+	}
 	if d.env == nil {
 		return steps, nil
 	}
@@ -80,7 +85,7 @@ func (d *Delivery) Deliver(ctx context.Context) (*Result, error) {
 	} else {
 		report.Info(ctx, "environment %s: %s", d.env.Name, d.Decision.Reason)
 	}
-	r, err := d.run(ctx, filepath.Join(scratch, "image.tar"), steps...)
+	r, err := d.run(ctx, cmp.Or(d.Tarball, filepath.Join(scratch, "image.tar")), steps...)
 	if r != nil && r.Delivered && !r.Changed {
 		report.Info(ctx, "nothing new: %s runs this source already", d.env.Name)
 	}

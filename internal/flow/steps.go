@@ -31,7 +31,7 @@ func (d *Delivery) imageSteps() []delivery.Step {
 	}
 	if d.env != nil {
 		steps = append(steps, delivery.Step{
-			Name: "publish", Needs: []string{"build", "test"}, Changes: true, Check: d.checkRegistry, Run: d.publish,
+			Name: "publish", Needs: []string{"build", "test"}, Changes: true, Check: d.checkPublish, Run: d.publish,
 		})
 	}
 	return steps
@@ -212,7 +212,12 @@ func (d *Delivery) sourceFile(name string) string {
 	return path
 }
 
-func (d *Delivery) checkRegistry(ctx context.Context) error {
+func (d *Delivery) checkPublish(ctx context.Context) error {
+	if d.Tarball != "" {
+		if _, err := os.Stat(d.Tarball); err != nil {
+			return fault.Usage(fmt.Errorf("the image to push: %w; `aksflow build -o FILE` makes one", err))
+		}
+	}
 	_, err := d.registry(ctx)
 	return err
 }

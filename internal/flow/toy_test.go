@@ -61,7 +61,7 @@ func TestANewTargetWorksInEveryVerb(t *testing.T) {
 	d, err := open(t.Context(), r, []namedTarget{{"push", fake{}}, {"ship", ship{&log}}})
 	require.NoError(t, err)
 
-	p, err := d.Plan()
+	p, err := d.Plan(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []string{"build", "test", "publish", "load registry.example/vote"}, p.Steps)
 	assert.Equal(t, "ship", p.Target)
