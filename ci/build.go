@@ -2,17 +2,117 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"path"
+
+	sdk "dagger.io/dagger"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
+	"github.com/aksflow/aksflow/internal/core/build"
+	"github.com/aksflow/aksflow/internal/core/config"
 )
 
-// Build the image from the application's Dockerfile
+// Build the image from the application's Dockerfile: an OCI tarball, which test, publish and deliver take
 //
-// `as-tarball export --path=image.tar` after it writes an OCI tarball, which test and publish take.
-func (m *AksFlow) Build(ctx context.Context) (*dagger.Container, error) {
-	_, app, _, err := m.definition(ctx)
+// +cache="session"
+func (m *AksFlow) Build(
+	ctx context.Context,
+
+	// The environment whose variables the build arguments may use
+	// +optional
+	env string,
+) (*dagger.File, error) {
+	d, err := m.define(ctx, env)
 	if err != nil {
 		return nil, err
 	}
-	return fromSDK[*dagger.Container](ctx, app.Build())
+	return fromSDK[*dagger.File](ctx, d.app.Tarball())
+}
+
+// Build the image as a container, to look into: dagger call container terminal
+//
+// +cache="session"
+func (m *AksFlow) Container(
+	ctx context.Context,
+
+	// The environment whose variables the build arguments may use
+	// +optional
+	env string,
+) (*dagger.Container, error) {
+	d, err := m.define(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	return fromSDK[*dagger.Container](ctx, d.app.Build())
+}
+
+// definition is the application and its tests, as the configuration describes them.
+type definition struct {
+	client *sdk.Client
+	config *config.Config
+	app    build.App
+	tests  build.Tests
+}
+
+// define reads the configuration for an environment; "" stands for none.
+func (m *AksFlow) define(ctx context.Context, env string) (d definition, err error) {
+	if d.config, err = m.config(ctx, env); err != nil {
+		return d, err
+	}
+	if d.client, err = sdk.Connect(ctx); err != nil {
+		return d, err
+	}
+	in, err := m.inputs(ctx, d.client, d.config)
+	if err != nil {
+		return d, err
+	}
+	secrets := map[string]*sdk.Secret{}
+	for i, name := range m.TestSecretNames {
+		if secrets[name], err = toSDK[*sdk.Secret](ctx, d.client, m.TestSecrets[i]); err != nil {
+			return d, err
+		}
+	}
+	d.app, d.tests = build.New(d.config, in), build.NewTests(d.config.Test, secrets)
+	return d, nil
+}
+
+// inputs returns what the application is built from.
+func (m *AksFlow) inputs(ctx context.Context, client *sdk.Client, cfg *config.Config) (in build.Inputs, err error) {
+	in.Client = client
+	if in.Args, err = pairs("build-args", m.BuildArgs); err != nil {
+		return in, err
+	}
+	dir := path.Join("/", cfg.Abs(cfg.Build.Context))
+	source := m.Workspace.Directory(dir)
+	dockerfile, err := source.File(cfg.Build.Dockerfile).Contents(ctx)
+	if err != nil {
+		return in, fmt.Errorf("there is no Dockerfile at %s: set build.context and build.dockerfile in %s: %w",
+			path.Join(dir, cfg.Build.Dockerfile), cfg.Path(), err)
+	}
+	in.Dockerfile = []byte(dockerfile)
+	if build.NeedsCommit(in.Dockerfile) {
+		c, err := m.prepare(ctx)
+		if err != nil {
+			return in, err
+		}
+		p, err := c.plan(ctx, nil)
+		if err != nil {
+			return in, err
+		}
+		in.Source = p.Source
+	}
+	if in.Dir, err = toSDK[*sdk.Directory](ctx, client, source); err != nil {
+		return in, err
+	}
+	for _, s := range m.BuildSecrets {
+		secret, err := toSDK[*sdk.Secret](ctx, client, s)
+		if err != nil {
+			return in, err
+		}
+		in.Secrets = append(in.Secrets, secret)
+	}
+	if m.SSHAgent != nil {
+		in.SSH, err = toSDK[*sdk.Socket](ctx, client, m.SSHAgent)
+	}
+	return in, err
 }

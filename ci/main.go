@@ -1,40 +1,42 @@
-// Deliver an application to Azure Kubernetes Service: build its image, test it against what it needs, publish what was
-// tested.
+// Deliver an application to Azure Kubernetes Service: build its image, test it, publish what was tested, and roll it out,
+// by applying the manifests (push) or by writing the digest to git for Argo CD or Flux (pull).
 //
-// The application's aksflow.yaml says what is built and how it is tested. The aksflow command reads the same file and
-// runs the same code; it also works without a Dagger engine.
+// The aksflow.yaml of the repository that you call from says what is built, how it is tested and where it goes. The aksflow
+// command reads the same file and does the same; it also works without a Dagger engine. Build and test are containers of
+// your engine. What talks to a cluster or to a git host is the aksflow program in a container.
+//
+//	dagger call -m github.com/aksflow/aksflow test
+//	dagger call -m github.com/aksflow/aksflow with-cluster --kubeconfig=file:$HOME/.kube/config deploy --env=dev
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strings"
-	"time"
-
-	sdk "dagger.io/dagger"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
-	"github.com/aksflow/aksflow/internal/core/build"
-	"github.com/aksflow/aksflow/internal/core/config"
 )
-
-// configFile is what errors call the configuration, wherever it came from.
-const configFile = "aksflow.yaml"
 
 // Deliver an application to Azure Kubernetes Service
 type AksFlow struct {
 	// +private
-	Source *dagger.Directory
+	Workspace *dagger.Workspace
 	// +private
-	Config *dagger.File
+	Config string
+	// +private
+	Ref string
 	// +private
 	Variables []string
 	// +private
 	BuildArgs []string
 	// +private
-	Commit string
+	Program *dagger.File
 	// +private
-	CommitTime string
+	ProgramImage string
+	// +private
+	ProgramSource *dagger.Directory
+	// +private
+	GoImage string
 	// +private
 	BuildSecrets []*dagger.Secret
 	// +private
@@ -43,17 +45,43 @@ type AksFlow struct {
 	TestSecrets []*dagger.Secret
 	// +private
 	SSHAgent *dagger.Socket
+	// +private
+	RegistryUsername string
+	// +private
+	RegistryPassword *dagger.Secret
+	// +private
+	RegistryServer *dagger.Service
+	// +private
+	GitUsername string
+	// +private
+	GitToken *dagger.Secret
+	// +private
+	GitSSHAgent *dagger.Socket
+	// +private
+	GitKnownHosts *dagger.File
+	// +private
+	GitServer *dagger.Service
+	// +private
+	Kubeconfig *dagger.Secret
+	// +private
+	ClusterServer *dagger.Service
+	// +private
+	By string
+	// +private
+	RunURL string
 }
 
 func New(
-	// The directory with the Dockerfile, without what its .dockerignore names
-	// +defaultPath="/app"
-	// +ignore=["**/.git", "**/__pycache__", "**/.pytest_cache", "**/.venv", "**/node_modules"]
-	source *dagger.Directory,
+	// The repository that you call from. Nobody has to set it
+	ws *dagger.Workspace,
 
-	// What is built and how it is tested
-	// +defaultPath="/aksflow.yaml"
-	config *dagger.File,
+	// Where aksflow.yaml is, from the current directory. Without it: here, or in the next directory above that has one
+	// +optional
+	config string,
+
+	// The git ref that decides the environment: a branch, or in full as refs/tags/v1.2.0. Without it: what is checked out
+	// +optional
+	ref string,
 
 	// Values of variables in aksflow.yaml: NAME=VALUE
 	// +optional
@@ -63,16 +91,26 @@ func New(
 	// +optional
 	buildArgs []string,
 
-	// What a Dockerfile that declares ARG REVISION gets: $(git log -1 --format=%H -- app)
+	// The aksflow program for Linux, which talks to clusters and git hosts. Without it and aksflow-image, it is built
 	// +optional
-	commit string,
+	aksflow *dagger.File,
 
-	// What a Dockerfile that declares ARG SOURCE_DATE_EPOCH gets: $(git log -1 --format=%cI -- app)
+	// An image to run the program in, such as registry.example/aksflow:v1. It has the program, unless aksflow gives it
 	// +optional
-	commitTime string,
+	aksflowImage string,
+
+	// The source that the program is built from. Nobody has to set it
+	// +defaultPath="/"
+	// +ignore=["*", "!go.mod", "!go.sum", "!main.go", "!internal", "**/*_test.go", "**/testdata"]
+	aksflowSource *dagger.Directory,
+
+	// An image with Go to build the program in
+	// +default="golang:1.26"
+	goImage string,
 ) *AksFlow {
 	return &AksFlow{
-		Source: source, Config: config, Variables: variables, BuildArgs: buildArgs, Commit: commit, CommitTime: commitTime,
+		Workspace: ws, Config: config, Ref: ref, Variables: variables, BuildArgs: buildArgs,
+		Program: aksflow, ProgramImage: aksflowImage, ProgramSource: aksflowSource, GoImage: goImage,
 	}
 }
 
@@ -116,90 +154,73 @@ func (m *AksFlow) WithSshAgent(
 	return &with
 }
 
-// definition returns the application and its tests, as the configuration describes them.
-func (m *AksFlow) definition(ctx context.Context) (client *sdk.Client, app build.App, tests build.Tests, err error) {
-	cfg, err := m.config(ctx)
-	if err != nil {
-		return nil, app, tests, err
+// Log in to the registry, and reach one that only you can reach
+func (m *AksFlow) WithRegistry(
+	// The user. For a token of Microsoft Entra: 00000000-0000-0000-0000-000000000000
+	// +optional
+	username string,
+	// The password or token: env:NAME, file:PATH, cmd:"az acr login …"
+	// +optional
+	password *dagger.Secret,
+	// The registry, if only you can reach it: tcp://localhost:5000. Images keep their names
+	// +optional
+	server *dagger.Service,
+) (*AksFlow, error) {
+	if (username == "") != (password == nil) {
+		return nil, errors.New("with-registry: --username and --password go together")
 	}
-	if client, err = sdk.Connect(ctx); err != nil {
-		return nil, app, tests, err
-	}
-	in, err := m.inputs(ctx, client, cfg)
-	if err != nil {
-		return nil, app, tests, err
-	}
-	secrets := map[string]*sdk.Secret{}
-	for i, name := range m.TestSecretNames {
-		if secrets[name], err = toSDK[*sdk.Secret](ctx, client, m.TestSecrets[i]); err != nil {
-			return nil, app, tests, err
-		}
-	}
-	return client, build.New(cfg, in), build.NewTests(cfg.Test, secrets), nil
+	with := *m
+	with.RegistryUsername, with.RegistryPassword, with.RegistryServer = username, password, server
+	return &with, nil
 }
 
-// inputs returns what the application is built from.
-func (m *AksFlow) inputs(ctx context.Context, client *sdk.Client, cfg *config.Config) (in build.Inputs, err error) {
-	in.Client = client
-	if in.Args, err = pairs("build-args", m.BuildArgs); err != nil {
-		return in, err
-	}
-	in.Source.Commit = m.Commit
-	if m.CommitTime != "" {
-		if in.Source.Time, err = time.Parse(time.RFC3339, m.CommitTime); err != nil {
-			return in, fmt.Errorf("--commit-time %q: want a time such as 2026-01-31T12:00:00Z", m.CommitTime)
-		}
-	}
-	dockerfile, err := m.Source.File(cfg.Build.Dockerfile).Contents(ctx)
-	if err != nil {
-		return in, fmt.Errorf("reading the Dockerfile: %w", err)
-	}
-	in.Dockerfile = []byte(dockerfile)
-	if in.Dir, err = toSDK[*sdk.Directory](ctx, client, m.Source); err != nil {
-		return in, err
-	}
-	for _, s := range m.BuildSecrets {
-		secret, err := toSDK[*sdk.Secret](ctx, client, s)
-		if err != nil {
-			return in, err
-		}
-		in.Secrets = append(in.Secrets, secret)
-	}
-	if m.SSHAgent != nil {
-		in.SSH, err = toSDK[*sdk.Socket](ctx, client, m.SSHAgent)
-	}
-	return in, err
+// Log in to the git server that a bump is pushed to, and reach one that only you can reach
+func (m *AksFlow) WithGit(
+	// A token or password for HTTPS: env:GITHUB_TOKEN
+	// +optional
+	token *dagger.Secret,
+	// The user that goes with the token. GitHub, Azure Repos and GitLab take any
+	// +optional
+	username string,
+	// For a URL with ssh: the agent's socket, $SSH_AUTH_SOCK
+	// +optional
+	sshAgent *dagger.Socket,
+	// For a URL with ssh: the server's key in the form of ssh_known_hosts, ~/.ssh/known_hosts
+	// +optional
+	knownHosts *dagger.File,
+	// The git server, if only you can reach it: tcp://localhost:3000. The repository keeps its URL
+	// +optional
+	server *dagger.Service,
+) *AksFlow {
+	with := *m
+	with.GitUsername, with.GitToken, with.GitServer = username, token, server
+	with.GitSSHAgent, with.GitKnownHosts = sshAgent, knownHosts
+	return &with
 }
 
-// config reads aksflow.yaml.
-func (m *AksFlow) config(ctx context.Context) (*config.Config, error) {
-	text, err := m.Config.Contents(ctx)
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := config.Parse(configFile, []byte(text))
-	if err != nil {
-		return nil, err
-	}
-	variables, err := pairs("variables", m.Variables)
-	if err != nil {
-		return nil, err
-	}
-	return cfg.Expand("", func(name string) (string, bool) {
-		value, ok := variables[name]
-		return value, ok
-	})
+// Log in to the cluster, and reach one that only you can reach
+func (m *AksFlow) WithCluster(
+	// A kubeconfig that needs no program to log in: file:PATH, or cmd:"aksflow kubeconfig"
+	kubeconfig *dagger.Secret,
+	// The API server, if only you can reach it: tcp://127.0.0.1:6443. Its name and certificate stay those of the kubeconfig
+	// +optional
+	server *dagger.Service,
+) *AksFlow {
+	with := *m
+	with.Kubeconfig, with.ClusterServer = kubeconfig, server
+	return &with
 }
 
-// pairs splits NAME=VALUE.
-func pairs(flag string, list []string) (map[string]string, error) {
-	values := map[string]string{}
-	for _, pair := range list {
-		name, value, ok := strings.Cut(pair, "=")
-		if !ok || name == "" {
-			return nil, fmt.Errorf("--%s %q: want NAME=VALUE", flag, pair)
-		}
-		values[name] = value
-	}
-	return values, nil
+// Say who delivers, for the records in the cluster and in git
+func (m *AksFlow) WithRun(
+	// Who: $USER, or the actor of a workflow
+	// +optional
+	by string,
+	// The page of the CI run
+	// +optional
+	url string,
+) *AksFlow {
+	with := *m
+	with.By, with.RunURL = by, url
+	return &with
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/image"
 	"github.com/aksflow/aksflow/internal/core/report"
@@ -21,7 +22,12 @@ import (
 func (m *AksFlow) Publish(
 	ctx context.Context,
 
-	// Where to: HOST/REPOSITORY, as in myregistry.azurecr.io/vote
+	// The environment of aksflow.yaml whose registry it goes to. It is tagged with the commit then
+	// +optional
+	env string,
+
+	// Where to instead: HOST/REPOSITORY, as in myregistry.azurecr.io/vote
+	// +optional
 	repository string,
 
 	// What to call it there, beside its digest
@@ -31,80 +37,87 @@ func (m *AksFlow) Publish(
 	// The image that was tested, an OCI tarball. Without it, one is built and tested first
 	// +optional
 	image *dagger.File,
-
-	// The registry's user. For a token of Microsoft Entra: 00000000-0000-0000-0000-000000000000
-	// +optional
-	username string,
-
-	// The registry's password or token
-	// +optional
-	password *dagger.Secret,
-
-	// The registry, if only the caller can reach it: tcp://localhost:5000. The repository keeps its name
-	// +optional
-	registry *dagger.Service,
 ) (string, error) {
-	options, err := registryOptions(ctx, username, password, registry)
-	if err != nil {
-		return "", err
+	if env != "" {
+		c, err := m.prepare(ctx)
+		if err != nil {
+			return "", err
+		}
+		p, err := c.plan(ctx, flags("--env", env))
+		if err != nil {
+			return "", err
+		}
+		if repository == "" {
+			repository = p.Repository
+		}
+		tags = append(commitTag(p.Source), tags...)
+	}
+	if repository == "" {
+		return "", errors.New("where to? Name an environment with --env, or a repository with --repository=HOST/REPOSITORY")
 	}
 	if image == nil {
-		if image, err = m.tested(ctx); err != nil {
+		var err error
+		if image, err = m.tested(ctx, env); err != nil {
 			return "", err
 		}
 	}
-	return push(ctx, image, repository, tags, options)
+	return m.push(ctx, image, repository, tags)
+}
+
+// commitTag returns the tag that names an image by its commit, none for changes that are not committed.
+func commitTag(source delivery.Source) []string {
+	if source.Commit == "" || source.Dirty {
+		return nil
+	}
+	return []string{source.Commit[:12]}
 }
 
 // tested builds the image as a tarball, and returns it if its tests say so.
-func (m *AksFlow) tested(ctx context.Context) (*dagger.File, error) {
-	_, app, _, err := m.definition(ctx)
+func (m *AksFlow) tested(ctx context.Context, env string) (*dagger.File, error) {
+	d, err := m.define(ctx, env)
 	if err != nil {
 		return nil, err
 	}
-	tarball, err := fromSDK[*dagger.File](ctx, app.Tarball())
-	if err != nil {
-		return nil, err
-	}
-	if _, err := m.test(ctx, tarball, false); err != nil {
+	tarball := d.app.Tarball()
+	if _, err := d.test(ctx, tarball, false); err != nil {
 		return nil, fmt.Errorf("nothing was pushed: %w", err)
 	}
-	return tarball, nil
+	return fromSDK[*dagger.File](ctx, tarball)
 }
 
-// registryOptions says how to reach the registry, and as whom.
-func registryOptions(
-	ctx context.Context, username string, password *dagger.Secret, registry *dagger.Service,
-) (image.Registry, error) {
-	options := image.Registry{Username: username}
-	if (username == "") != (password == nil) {
-		return options, errors.New("--username and --password go together")
-	}
-	if password != nil {
-		plain, err := password.Plaintext(ctx)
+// registry says how to reach the registry, and as whom.
+func (m *AksFlow) registry(ctx context.Context) (image.Registry, error) {
+	options := image.Registry{Username: m.RegistryUsername}
+	if m.RegistryPassword != nil {
+		plain, err := m.RegistryPassword.Plaintext(ctx)
 		if err != nil {
 			return options, fmt.Errorf("the registry's password: %w", err)
 		}
 		options.Password = plain
 	}
-	if registry != nil {
-		started, err := registry.Start(ctx)
-		if err != nil {
-			return options, fmt.Errorf("the registry: %w", err)
-		}
-		endpoint, err := started.Endpoint(ctx)
-		if err != nil {
-			return options, fmt.Errorf("the registry: %w", err)
-		}
-		if options.Network, err = dial.To(endpoint); err != nil {
-			return options, fmt.Errorf("the registry: %w", err)
-		}
+	if m.RegistryServer == nil {
+		return options, nil
+	}
+	started, err := m.RegistryServer.Start(ctx)
+	if err != nil {
+		return options, fmt.Errorf("the registry: %w", err)
+	}
+	endpoint, err := started.Endpoint(ctx)
+	if err != nil {
+		return options, fmt.Errorf("the registry: %w", err)
+	}
+	if options.Network, err = dial.To(endpoint); err != nil {
+		return options, fmt.Errorf("the registry: %w", err)
 	}
 	return options, nil
 }
 
 // push sends the tarball, by way of a file: its blobs are read in the order that the registry asks for.
-func push(ctx context.Context, tarball *dagger.File, repository string, tags []string, registry image.Registry) (string, error) {
+func (m *AksFlow) push(ctx context.Context, tarball *dagger.File, repository string, tags []string) (string, error) {
+	registry, err := m.registry(ctx)
+	if err != nil {
+		return "", err
+	}
 	dir, err := os.MkdirTemp("", "image")
 	if err != nil {
 		return "", err

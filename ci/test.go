@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	sdk "dagger.io/dagger"
@@ -25,11 +26,15 @@ func (m *AksFlow) Test(
 	// +optional
 	image *dagger.File,
 
+	// The environment whose variables the build arguments and the tests may use
+	// +optional
+	env string,
+
 	// Run tests again whose content did not change
 	// +optional
 	noCache bool,
 ) (string, error) {
-	results, err := m.test(ctx, image, noCache)
+	results, err := m.test(ctx, image, env, noCache)
 	if err != nil {
 		return "", err
 	}
@@ -46,11 +51,15 @@ func (m *AksFlow) TestReports(
 	// +optional
 	image *dagger.File,
 
+	// The environment whose variables the build arguments and the tests may use
+	// +optional
+	env string,
+
 	// Run tests again whose content did not change
 	// +optional
 	noCache bool,
 ) (*dagger.Directory, error) {
-	results, err := m.test(ctx, image, noCache)
+	results, err := m.test(ctx, image, env, noCache)
 	var failed *build.TestFailure
 	if err != nil && !errors.As(err, &failed) {
 		return nil, err
@@ -65,17 +74,25 @@ func (m *AksFlow) TestReports(
 }
 
 // test runs the tests on an image, or on the one that is built if it is nil.
-func (m *AksFlow) test(ctx context.Context, image *dagger.File, noCache bool) (*build.Results, error) {
-	client, app, tests, err := m.definition(ctx)
+func (m *AksFlow) test(ctx context.Context, image *dagger.File, env string, noCache bool) (*build.Results, error) {
+	d, err := m.define(ctx, env)
 	if err != nil {
 		return nil, err
 	}
+	if d.config.Test.Unit == nil && d.config.Test.Integration == nil {
+		return nil, fmt.Errorf("%s has no tests: name the Dockerfile's stages under test.unit and test.integration", d.config.Path())
+	}
 	var tarball *sdk.File
 	if image != nil {
-		if tarball, err = toSDK[*sdk.File](ctx, client, image); err != nil {
+		if tarball, err = toSDK[*sdk.File](ctx, d.client, image); err != nil {
 			return nil, err
 		}
 	}
-	tests.NoCache = noCache
-	return build.Test(report.With(ctx, report.NewPlain(os.Stderr, true)), client, app, tarball, tests)
+	return d.test(ctx, tarball, noCache)
+}
+
+// test runs the tests on an image, or on the one that is built if it is nil.
+func (d definition) test(ctx context.Context, image *sdk.File, noCache bool) (*build.Results, error) {
+	d.tests.NoCache = noCache
+	return build.Test(report.With(ctx, report.NewPlain(os.Stderr, true)), d.client, d.app, image, d.tests)
 }

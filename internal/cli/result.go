@@ -52,7 +52,7 @@ func (g *globals) print(res result, err error, code int) error {
 
 // printJSON writes the document to stdout if that is to get JSON, and into the file of --result.
 func (g *globals) printJSON(res result, err error, code int) error {
-	text, err := document(res, err, code)
+	text, err := resultJSON(res, err, code)
 	if err != nil {
 		return err
 	}
@@ -67,8 +67,8 @@ func (g *globals) printJSON(res result, err error, code int) error {
 	return err
 }
 
-// document is the JSON of a run.
-func document(res result, err error, code int) ([]byte, error) {
+// resultJSON is the JSON document of a run.
+func resultJSON(res result, err error, code int) ([]byte, error) {
 	outcome := failure{ExitCode: code}
 	if err != nil && !errors.Is(err, errDiffers) {
 		outcome.Error, outcome.Reasons = err.Error(), delivery.Reasons(err)

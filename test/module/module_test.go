@@ -64,11 +64,7 @@ func TestModule(t *testing.T) {
 	m := &module{
 		binary:  compile(t, s.Client()),
 		session: serve(t, s.Client(), queries),
-		given: call{
-			Source:    filepath.Join(root, "app"),
-			Config:    filepath.Join(root, "aksflow.yaml"),
-			Variables: []string{"BASE=" + host + "/" + baseimage.Debian},
-		},
+		given:   call{Root: sample(t), Aksflow: program(t), Variables: []string{"BASE=" + host + "/" + baseimage.Debian}},
 	}
 	tarball := filepath.Join(t.TempDir(), "image.tar")
 	digest := ""
@@ -79,6 +75,12 @@ func TestModule(t *testing.T) {
 	})
 
 	t.Run("SameGraphAsTheCommand", func(t *testing.T) { m.sameGraph(t, queries) })
+
+	t.Run("Container", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "image.tar")
+		m.call(t, call{Function: "container", Output: file})
+		assert.NotEmpty(t, digestOf(t, file))
+	})
 
 	t.Run("Test", func(t *testing.T) {
 		assert.Regexp(t, `^\d+ passed$`, m.call(t, call{Function: "test", Image: tarball}))
@@ -91,14 +93,12 @@ func TestModule(t *testing.T) {
 	})
 
 	t.Run("FailingTest", func(t *testing.T) {
-		broken := filepath.Join(t.TempDir(), "app")
-		require.NoError(t, os.CopyFS(broken, os.DirFS(m.given.Source)))
-		require.NoError(t, os.WriteFile(filepath.Join(broken, "tests", "unit", "test_broken.py"),
-			[]byte("def test_that_fails():\n    assert 1 == 2\n"), 0o644))
-		_, err := m.try(call{Function: "test", Source: broken, Image: tarball})
+		root := sample(t)
+		write(t, root, map[string]string{"app/tests/unit/test_broken.py": "def test_that_fails():\n    assert 1 == 2\n"})
+		_, err := m.try(call{Function: "test", Root: root, Image: tarball})
 		assert.ErrorContains(t, err, "test_that_fails")
 		dir := t.TempDir()
-		m.call(t, call{Function: "test-reports", Source: broken, Image: tarball, Output: dir})
+		m.call(t, call{Function: "test-reports", Root: root, Image: tarball, Output: dir})
 		assert.Equal(t, []string{"integration.xml", "unit.xml"}, list(t, dir))
 	})
 
@@ -106,47 +106,47 @@ func TestModule(t *testing.T) {
 		server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 		defer server.Close()
 		repository := strings.TrimPrefix(server.URL, "http://") + "/vote"
-		assert.Equal(t, repository+"@"+digest, m.call(t, call{Function: "publish", Image: tarball, Repository: repository}))
+		assert.Equal(t, repository+"@"+digest,
+			m.call(t, call{Function: "publish", Image: tarball, Repository: repository, Tags: []string{"v1"}}))
 		pushed, err := crane.Digest(repository + ":v1")
 		require.NoError(t, err)
 		assert.Equal(t, digest, pushed)
 	})
 
 	t.Run("PublishTestsFirst", func(t *testing.T) {
-		broken := filepath.Join(t.TempDir(), "app")
-		require.NoError(t, os.CopyFS(broken, os.DirFS(m.given.Source)))
-		require.NoError(t, os.WriteFile(filepath.Join(broken, "vote", "wsgi.py"), []byte("raise SystemExit('no')\n"), 0o644))
-		_, err := m.try(call{Function: "publish", Source: broken, Repository: "127.0.0.1:9/vote"})
+		root := sample(t)
+		write(t, root, map[string]string{"app/vote/wsgi.py": "raise SystemExit('no')\n"})
+		_, err := m.try(call{Function: "publish", Root: root, Repository: "127.0.0.1:9/vote"})
 		assert.ErrorContains(t, err, "nothing was pushed")
 	})
 
 	t.Run("BuildSecret", func(t *testing.T) {
-		source := t.TempDir()
-		require.NoError(t, os.WriteFile(filepath.Join(source, "Dockerfile"),
-			[]byte("ARG BASE\nFROM $BASE\nRUN --mount=type=secret,id=token grep -qx s3cr3t /run/secrets/token\n"), 0o600))
+		root := t.TempDir()
+		write(t, root, map[string]string{
+			"aksflow.yaml": "app: vote\nbuild: {args: {BASE: \"${BASE}\"}}\n",
+			"Dockerfile":   "ARG BASE\nFROM $BASE\nRUN --mount=type=secret,id=token grep -qx s3cr3t /run/secrets/token\n",
+		})
 		m.call(t, call{
-			Function: "build", Source: source, SecretName: "token", SecretValue: "s3cr3t",
+			Function: "build", Root: root, BuildSecrets: map[string]string{"token": "s3cr3t"},
 			Output: filepath.Join(t.TempDir(), "image.tar"),
 		})
 	})
 
 	t.Run("TestSecretAndSSHAgent", func(t *testing.T) {
-		dir := t.TempDir()
-		socket := filepath.Join(dir, "agent.sock")
+		root := t.TempDir()
+		socket := filepath.Join(root, "agent.sock")
 		listener, err := net.Listen("unix", socket)
 		require.NoError(t, err)
 		defer listener.Close()
-		for name, text := range map[string]string{
+		write(t, root, map[string]string{
 			"Dockerfile": "ARG BASE\nFROM $BASE AS test\nRUN --mount=type=ssh test -S \"$SSH_AUTH_SOCK\" && mkdir /reports\n" +
 				`CMD ["sh", "-c", "test \"$TOKEN\" = s3cr3t && echo '<testsuite name=\"s\"><testcase name=\"n\"/></testsuite>' > /reports/r.xml"]` + "\n",
 			"aksflow.yaml": "app: vote\nbuild: {context: ., args: {BASE: \"${BASE}\"}}\n" +
 				"test: {unit: {target: test, secrets: {TOKEN: {env: TOKEN}}}}\n",
-		} {
-			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
-		}
-		given := call{Function: "test", Source: dir, Config: filepath.Join(dir, "aksflow.yaml"), SSHAgent: socket, TestSecret: "s3cr3t"}
+		})
+		given := call{Function: "test", Root: root, SSHAgent: socket, TestSecrets: map[string]string{"TOKEN": "s3cr3t"}}
 		assert.Equal(t, "1 passed", m.call(t, given))
-		given.TestSecret = "another"
+		given.TestSecrets["TOKEN"] = "another"
 		_, err = m.try(given)
 		assert.Error(t, err)
 		given.SSHAgent = ""
@@ -154,31 +154,129 @@ func TestModule(t *testing.T) {
 		assert.Error(t, err)
 	})
 
-	t.Run("Misuse", func(t *testing.T) {
-		_, err := m.try(call{Function: "build", BuildArgs: []string{"nonsense"}})
-		assert.ErrorContains(t, err, `--build-args "nonsense": want NAME=VALUE`)
+	t.Run("Plan", m.plan)
+	t.Run("Misuse", m.misuse)
+}
+
+// plan asks in a repository, below it, at a tag, and without git.
+func (m *module) plan(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, map[string]string{
+		"aksflow.yaml": "app: vote\nbuild: {context: app}\nenvironments:\n" +
+			"  dev: {branches: [develop], registry: registry.example, manifests: manifests}\n" +
+			"  production: {tags: [\"v*\"], registry: \"${REGISTRY}\", target: pull, manifests: manifests, gitops: {repo: \"https://git.example/vote.git\"}}\n",
+		"app/Dockerfile":     "FROM scratch\n",
+		"manifests/all.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
 	})
+	variables := []string{"REGISTRY=registry.example"}
+	_, err := m.try(call{Function: "plan", Root: root, Variables: variables, Env: "dev"})
+	require.NoError(t, err, "without git, an environment has to be named")
+
+	git := gitIn(t, root)
+	git("init", "-q", "-b", "develop")
+	git("add", ".")
+	git("commit", "-q", "-m", "one")
+	commit := git("rev-parse", "HEAD")
+	for _, below := range []string{".", "app"} {
+		out := m.call(t, call{Function: "plan", Root: root, Below: below, Variables: variables, Format: "json"})
+		var plan struct {
+			Environment, Target, Repository string
+			Source                          struct {
+				Commit string
+				Dirty  bool
+			}
+		}
+		require.NoError(t, json.Unmarshal([]byte(out), &plan), out)
+		assert.Equal(t, "dev", plan.Environment)
+		assert.Equal(t, "push", plan.Target)
+		assert.Equal(t, "registry.example/vote", plan.Repository)
+		assert.Equal(t, commit, plan.Source.Commit)
+		assert.False(t, plan.Source.Dirty)
+	}
+	git("tag", "v1.2.0")
+	git("checkout", "-q", "v1.2.0")
+	tagged := t.TempDir() // an engine reads a directory once in a session
+	require.NoError(t, os.CopyFS(tagged, os.DirFS(root)))
+	out := m.call(t, call{Function: "plan", Root: tagged, Variables: variables})
+	assert.Contains(t, out, "production")
+	assert.Contains(t, out, "publish → bump")
+	assert.Contains(t, m.call(t, call{Function: "plan", Root: root, Variables: variables, Ref: "refs/heads/develop", Target: "pull", Env: "production"}), "production")
+}
+
+func (m *module) misuse(t *testing.T) {
+	for name, c := range map[string]struct {
+		call call
+		want string
+	}{
+		"a build argument": {call{Function: "build", BuildArgs: []string{"nonsense"}}, `--build-args "nonsense": want NAME=VALUE`},
+		"no aksflow.yaml":  {call{Function: "build", Root: t.TempDir()}, "there is no aksflow.yaml in this directory or above it"},
+		"no repository":    {call{Function: "publish"}, "where to? Name an environment with --env"},
+		"no such env":      {call{Function: "plan", Env: "nowhere"}, "--env nowhere: aksflow.yaml has local, "},
+		"half a login":     {call{Function: "plan", RegistryUsername: "ann"}, "--username and --password go together"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := m.try(c.call)
+			assert.ErrorContains(t, err, c.want)
+			assert.Less(t, strings.Count(err.Error(), "\n"), 3, "one error is no page:\n%s", err)
+		})
+	}
+}
+
+// sample returns a copy of the sample and of what belongs to it, which is no git repository.
+func sample(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"app", "manifests"} {
+		require.NoError(t, os.CopyFS(filepath.Join(dir, name), os.DirFS(filepath.Join(root, name))))
+	}
+	text, err := os.ReadFile(filepath.Join(root, "aksflow.yaml"))
+	require.NoError(t, err)
+	write(t, dir, map[string]string{"aksflow.yaml": string(text)})
+	return dir
+}
+
+// write writes files below a directory.
+func write(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		file := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+	}
+}
+
+// gitIn returns git in a directory.
+func gitIn(t *testing.T, dir string) func(args ...string) string {
+	return func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=test", "-c", "user.email=test@example.com"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return strings.TrimSpace(string(out))
+	}
+}
+
+// program builds the command.
+func program(t *testing.T) string {
+	t.Helper()
+	aksflow := filepath.Join(t.TempDir(), "aksflow")
+	cmd := exec.Command("go", "build", "-o", aksflow, root)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // it runs in a container without a C library
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return aksflow
 }
 
 // sameGraph builds one application by the module and by the command: both must send the same build, and get the same
 // image.
 func (m *module) sameGraph(t *testing.T, queries *recorder) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{
+	write(t, dir, map[string]string{
 		"app/Dockerfile": "ARG BASE\nFROM $BASE\nARG REVISION\nARG EMPTY=full\n" +
 			"RUN --mount=type=secret,id=token grep -qx s3cr3t /run/secrets/token && echo \"$REVISION,$EMPTY\" > /seen\n",
 		"aksflow.yaml": "app: vote\nbuild: {context: app, args: {BASE: \"${BASE}\", EMPTY: \"\"}, secrets: {token: {env: TOKEN}}}\n",
-	} {
-		file := filepath.Join(dir, name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
-		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
-	}
-	git := func(args ...string) string {
-		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=test", "-c", "user.email=test@example.com"}, args...)...)
-		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		return strings.TrimSpace(string(out))
-	}
+	})
+	git := gitIn(t, dir)
 	git("init", "-q")
 	git("add", ".")
 	git("commit", "-q", "-m", "one")
@@ -186,19 +284,13 @@ func (m *module) sameGraph(t *testing.T, queries *recorder) {
 
 	queries.take()
 	byModule := filepath.Join(tarballs, "module.tar")
-	m.call(t, call{
-		Function: "build", Source: filepath.Join(dir, "app"), Config: config, Commit: git("rev-parse", "HEAD"),
-		SecretName: "token", SecretValue: "s3cr3t", Output: byModule,
-	})
+	m.call(t, call{Function: "build", Root: dir, BuildSecrets: map[string]string{"token": "s3cr3t"}, Output: byModule})
 	sent := builds(t, queries.take())
 
-	aksflow := filepath.Join(t.TempDir(), "aksflow")
-	out, err := exec.Command("go", "build", "-o", aksflow, root).CombinedOutput()
-	require.NoError(t, err, "%s", out)
 	byCommand := filepath.Join(tarballs, "command.tar")
-	cmd := exec.Command(aksflow, "build", "--engine", "dagger", "-c", config, "-o", byCommand)
+	cmd := exec.Command(m.given.Aksflow, "build", "--engine", "dagger", "-c", config, "-o", byCommand)
 	cmd.Env = append(append(os.Environ(), m.session...), "TOKEN=s3cr3t", m.given.Variables[0])
-	out, err = cmd.CombinedOutput()
+	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 
 	require.NotEmpty(t, sent)
@@ -310,14 +402,40 @@ type module struct {
 
 // call is a function of the module and its arguments: see the type of this name in testdata/standin.
 type call struct {
-	Function                string
-	Source, Config          string
-	Variables, BuildArgs    []string
-	Commit                  string
-	Image, Repository       string
-	SecretName, SecretValue string
-	TestSecret, SSHAgent    string
-	Output                  string
+	Root, Below  string // the repository and, from there, the current directory
+	Config, Ref  string
+	Variables    []string
+	BuildArgs    []string
+	Aksflow      string
+	AksflowImage string
+	Source       string
+	GoImage      string
+
+	BuildSecrets, TestSecrets          map[string]string
+	SSHAgent                           string
+	RegistryUsername, RegistryPassword string
+	RegistryServer                     string
+	GitUsername, GitToken, GitServer   string
+	GitSSHAgent, GitKnownHosts         string
+	Kubeconfig, ClusterServer          string
+	By, RunURL                         string
+
+	Function         string
+	Env, Image       string // Image is a tarball's path, or a reference
+	Repository       string
+	Tags             []string
+	Manifests        string
+	Replace          []string
+	Strict           bool
+	Commit, To       string
+	Target, Strategy string
+	Percent          []int
+	Hold             bool
+	NoRollback       bool
+	NoCache          bool
+	Flag             []string
+	Format           string
+	Output           string // where a file, directory or change that the function returns is exported to
 }
 
 // call makes a call and returns what it prints.
@@ -329,7 +447,7 @@ func (m *module) call(t *testing.T, c call) string {
 }
 
 func (m *module) try(c call) (string, error) {
-	c.Source, c.Config = cmp.Or(c.Source, m.given.Source), cmp.Or(c.Config, m.given.Config)
+	c.Root, c.Aksflow = cmp.Or(c.Root, m.given.Root), cmp.Or(c.Aksflow, m.given.Aksflow)
 	c.Variables = append(c.Variables, m.given.Variables...)
 	text, err := json.Marshal(c)
 	if err != nil {

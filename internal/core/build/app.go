@@ -110,6 +110,12 @@ func commitArgs(declared map[string]bool, source delivery.Source) map[string]str
 	return args
 }
 
+// NeedsCommit reports whether a Dockerfile declares an argument that is set from the commit.
+func NeedsCommit(dockerfile []byte) bool {
+	declared := declaredArgs(dockerfile)
+	return declared[argRevision] || declared[argEpoch]
+}
+
 // FileSecret returns the secret called name whose value is the content of a file on the host. The API carries texts
 // only, so an engine reads a file that is not UTF-8 itself. Only the embedded engine does so for Dockerfiles: it mounts
 // the secret under its cache key.

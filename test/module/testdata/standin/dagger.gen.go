@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
+	"strconv"
 
 	sdk "dagger.io/dagger"
 
@@ -14,16 +16,43 @@ import (
 // dag is the session that the environment names. Dagger generates it too.
 var dag *dagger.Client
 
-// call is what `dagger call` would have on its command line: a function, its arguments and the constructor's.
+// call is what `dagger call` would have on its command line: a function, its arguments, and those of what is called before
+// it. Files, directories and sockets are paths on this machine; services are HOST:PORT on it.
 type call struct {
-	Function                string
-	Source, Config          string // on this machine
-	Variables, BuildArgs    []string
-	Commit                  string
-	Image, Repository       string
-	SecretName, SecretValue string
-	TestSecret, SSHAgent    string // the value of TOKEN for the tests; the socket of an SSH agent
-	Output                  string // where a file or directory that the function returns is exported to
+	Root, Below  string // the repository and, from there, the current directory
+	Config, Ref  string
+	Variables    []string
+	BuildArgs    []string
+	Aksflow      string
+	AksflowImage string
+	Source       string
+	GoImage      string
+
+	BuildSecrets, TestSecrets          map[string]string
+	SSHAgent                           string
+	RegistryUsername, RegistryPassword string
+	RegistryServer                     string
+	GitUsername, GitToken, GitServer   string
+	GitSSHAgent, GitKnownHosts         string
+	Kubeconfig, ClusterServer          string
+	By, RunURL                         string
+
+	Function         string
+	Env, Image       string // Image is a tarball's path, or a reference
+	Repository       string
+	Tags             []string
+	Manifests        string
+	Replace          []string
+	Strict           bool
+	Commit, To       string
+	Target, Strategy string
+	Percent          []int
+	Hold             bool
+	NoRollback       bool
+	NoCache          bool
+	Flag             []string
+	Format           string
+	Output           string // where a file, directory or change that the function returns is exported to
 }
 
 // main stands in for what Dagger generates to serve calls: it reads one from standard input, makes it and prints what it
@@ -45,43 +74,145 @@ func (c call) make(ctx context.Context) (err error) {
 		return err
 	}
 	defer dag.Close()
-	m := New(dag.Host().Directory(c.Source), dag.Host().File(c.Config), c.Variables, c.BuildArgs, c.Commit, "")
-	if c.SecretName != "" {
-		if m, err = m.WithBuildSecret(ctx, c.SecretName, dag.SetSecret("given", c.SecretValue)); err != nil {
-			return err
-		}
+	m, err := c.module(ctx)
+	if err != nil {
+		return err
 	}
-	if c.TestSecret != "" {
-		m = m.WithTestSecret("TOKEN", dag.SetSecret("test", c.TestSecret))
-	}
-	if c.SSHAgent != "" {
-		m = m.WithSshAgent(dag.Host().UnixSocket(c.SSHAgent))
-	}
-	var image *dagger.File
-	if c.Image != "" {
-		image = dag.Host().File(c.Image)
-	}
-	var text string
-	switch c.Function {
-	case "build":
-		var built *dagger.Container
-		if built, err = m.Build(ctx); err == nil {
-			text, err = built.AsTarball().Export(ctx, c.Output)
-		}
-	case "test":
-		text, err = m.Test(ctx, image, false)
-	case "test-reports":
-		var reports *dagger.Directory
-		if reports, err = m.TestReports(ctx, image, false); err == nil {
-			text, err = reports.Export(ctx, c.Output)
-		}
-	case "publish":
-		text, err = m.Publish(ctx, c.Repository, []string{"v1"}, image, "", nil, nil)
-	default:
-		err = fmt.Errorf("no function %q", c.Function)
-	}
+	text, err := c.run(ctx, m)
 	if err == nil {
 		fmt.Println(text)
 	}
 	return err
+}
+
+// module is the constructor, and the functions that say who calls and how servers are reached.
+func (c call) module(ctx context.Context) (m *AksFlow, err error) {
+	m = New(&dagger.Workspace{Client: dag, Root: c.Root, Below: c.Below}, c.Config, c.Ref, c.Variables, c.BuildArgs,
+		file(c.Aksflow), c.AksflowImage, directory(c.Source), c.GoImage)
+	for name, value := range c.BuildSecrets {
+		if m, err = m.WithBuildSecret(ctx, name, secret("given-"+name, value)); err != nil {
+			return nil, err
+		}
+	}
+	for name, value := range c.TestSecrets {
+		m = m.WithTestSecret(name, secret("test-"+name, value))
+	}
+	if c.SSHAgent != "" {
+		m = m.WithSshAgent(socket(c.SSHAgent))
+	}
+	if c.RegistryUsername != "" || c.RegistryPassword != "" || c.RegistryServer != "" {
+		if m, err = m.WithRegistry(c.RegistryUsername, secret("registry", c.RegistryPassword), service(c.RegistryServer)); err != nil {
+			return nil, err
+		}
+	}
+	if c.GitToken != "" || c.GitSSHAgent != "" || c.GitServer != "" {
+		m = m.WithGit(secret("git", c.GitToken), c.GitUsername, socket(c.GitSSHAgent), file(c.GitKnownHosts), service(c.GitServer))
+	}
+	if c.Kubeconfig != "" {
+		m = m.WithCluster(secret("kubeconfig", c.Kubeconfig), service(c.ClusterServer))
+	}
+	if c.By != "" || c.RunURL != "" {
+		m = m.WithRun(c.By, c.RunURL)
+	}
+	return m, nil
+}
+
+func (c call) run(ctx context.Context, m *AksFlow) (string, error) {
+	target, strategy, format := Target(c.Target), Strategy(c.Strategy), Format(c.Format)
+	switch c.Function {
+	case "build":
+		built, err := m.Build(ctx, c.Env)
+		return exported(ctx, built, err, c.Output)
+	case "container":
+		built, err := m.Container(ctx, c.Env)
+		if err != nil {
+			return "", err
+		}
+		return built.AsTarball().Export(ctx, c.Output)
+	case "test":
+		return m.Test(ctx, file(c.Image), c.Env, c.NoCache)
+	case "test-reports":
+		reports, err := m.TestReports(ctx, file(c.Image), c.Env, c.NoCache)
+		return exported(ctx, reports, err, c.Output)
+	case "publish":
+		return m.Publish(ctx, c.Env, c.Repository, c.Tags, file(c.Image))
+	case "plan":
+		return m.Plan(ctx, c.Env, target, format)
+	case "bump":
+		changes, err := m.Bump(ctx, c.Image, c.Env, c.Manifests, c.Replace, c.Strict)
+		return exported(ctx, changes, err, c.Output)
+	case "diff":
+		return m.Diff(ctx, c.Env, c.Image, c.Flag, format)
+	case "deploy":
+		return m.Deploy(ctx, c.Env, c.Image, strategy, c.Percent, c.Hold, c.NoRollback, c.Flag, format)
+	case "wait":
+		return m.Wait(ctx, c.Env, c.Image, c.Commit, c.Flag, format)
+	case "rollback":
+		return m.Rollback(ctx, c.Env, c.To, c.Flag, format)
+	case "history":
+		return m.History(ctx, c.Env, format)
+	case "deliver":
+		return m.Deliver(ctx, c.Env, target, file(c.Image), strategy, c.Percent, c.Hold, c.NoRollback, c.NoCache, c.Flag, format)
+	}
+	return "", fmt.Errorf("no function %q", c.Function)
+}
+
+// exported writes what a function returned to a path, as `dagger call --output` does.
+func exported(ctx context.Context, from any, err error, path string) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	switch from := from.(type) {
+	case *dagger.File:
+		return from.Export(ctx, path)
+	case *dagger.Directory:
+		return from.Export(ctx, path)
+	case *dagger.Changeset:
+		return from.Export(ctx, path)
+	}
+	return "", fmt.Errorf("a %T cannot be exported", from)
+}
+
+func file(path string) *dagger.File {
+	if path == "" {
+		return nil
+	}
+	return dag.Host().File(path)
+}
+
+func directory(path string) *dagger.Directory {
+	if path == "" {
+		return nil
+	}
+	return dag.Host().Directory(path)
+}
+
+func socket(path string) *dagger.Socket {
+	if path == "" {
+		return nil
+	}
+	return dag.Host().UnixSocket(path)
+}
+
+func secret(name, value string) *dagger.Secret {
+	if value == "" {
+		return nil
+	}
+	return dag.SetSecret(name, value)
+}
+
+// service is a server of this machine.
+func service(address string) *dagger.Service {
+	if address == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		panic(err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		panic(err)
+	}
+	return dag.Host().Service([]sdk.PortForward{{Backend: number, Frontend: number}}, sdk.HostServiceOpts{Host: host})
 }

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"github.com/aksflow/aksflow/ci/internal/dagger"
+	"github.com/aksflow/aksflow/internal/core/config"
+)
+
+// Where things are in the container that the aksflow program runs in.
+const (
+	programPath    = "/usr/local/bin/aksflow"
+	repositoryPath = "/work"
+	resultPath     = "/tmp/aksflow-result.json"
+	imagePath      = "/tmp/image.tar"
+	kubeconfigPath = "/run/secrets/kubeconfig"
+	agentPath      = "/run/ssh-agent.sock"
+	knownHostsPath = "/run/known_hosts"
+)
+
+// unnamed is who delivers where nobody said it: a container knows no user.
+const unnamed = "unknown (dagger call)"
+
+// program returns a container with the aksflow program. The program is static and brings its certificates, so an image
+// below it is needed only where a network has certificates of its own.
+func (m *AksFlow) program() *dagger.Container {
+	c := dag.Container().WithEnvVariable("PATH", path.Dir(programPath))
+	if m.ProgramImage != "" {
+		c = dag.Container().From(m.ProgramImage)
+	}
+	switch {
+	case m.Program != nil:
+		c = c.WithFile(programPath, m.Program, dagger.ContainerWithFileOpts{Permissions: 0o755})
+	case m.ProgramImage == "":
+		c = c.WithFile(programPath, m.built(), dagger.ContainerWithFileOpts{Permissions: 0o755})
+	}
+	return c.WithDirectory("/tmp", dag.Directory())
+}
+
+// built compiles the program from this module's own repository.
+func (m *AksFlow) built() *dagger.File {
+	return dag.Container().From(m.GoImage).
+		WithMountedCache("/go/pkg/mod", dag.CacheVolume("aksflow-go-mod")).
+		WithMountedCache("/root/.cache/go-build", dag.CacheVolume("aksflow-go-build")).
+		WithMountedDirectory("/src", m.ProgramSource).
+		WithWorkdir("/src").
+		WithEnvVariable("CGO_ENABLED", "0").
+		WithExec([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "/aksflow", "."}).
+		File("/aksflow")
+}
+
+// command is a run of the aksflow program: a container, and the flags that go before those of the verb.
+type command struct {
+	container *dagger.Container
+	flags     []string
+}
+
+// prepare returns a command with the repository and all that was given to the module. An aksflow.yaml with an environment
+// that only this machine has is refused.
+func (m *AksFlow) prepare(ctx context.Context) (*command, error) {
+	file, err := m.configPath(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := m.config(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	repository, err := m.repository(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	c := m.program().
+		WithMountedDirectory(repositoryPath, repository).
+		WithWorkdir(repositoryPath).
+		WithEnvVariable("TERM", "dumb").
+		WithEnvVariable("HOME", "/tmp").
+		WithEnvVariable("AKSFLOW_USER", cmp.Or(m.By, unnamed)).
+		WithEnvVariable("AKSFLOW_RUN_URL", m.RunURL)
+	variables, err := pairs("variables", m.Variables)
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range variables {
+		c = c.WithEnvVariable(name, value)
+	}
+	return &command{container: m.withGit(c, cfg), flags: []string{"--config", file, "--result", resultPath}}, nil
+}
+
+// withGit gives the container what a bump logs in with. Where aksflow.yaml names a variable for the token, it is that one.
+func (m *AksFlow) withGit(c *dagger.Container, cfg *config.Config) *dagger.Container {
+	if m.GitToken != nil {
+		c = c.WithSecretVariable("AKSFLOW_GIT_TOKEN", m.GitToken).WithEnvVariable("AKSFLOW_GIT_USERNAME", m.GitUsername)
+		for _, env := range cfg.Environments {
+			if env.GitOps.PasswordEnv != "" {
+				c = c.WithSecretVariable(env.GitOps.PasswordEnv, m.GitToken)
+			}
+		}
+	}
+	if m.GitSSHAgent != nil {
+		c = c.WithUnixSocket(agentPath, m.GitSSHAgent).WithEnvVariable("SSH_AUTH_SOCK", agentPath)
+	}
+	if m.GitKnownHosts != nil {
+		c = c.WithFile(knownHostsPath, m.GitKnownHosts).WithEnvVariable("SSH_KNOWN_HOSTS", knownHostsPath)
+	}
+	return c
+}
+
+// withCluster gives the command the kubeconfig.
+func (m *AksFlow) withCluster(c *command) {
+	if m.Kubeconfig != nil {
+		c.container = c.container.WithMountedSecret(kubeconfigPath, m.Kubeconfig)
+		c.flags = append(c.flags, "--kubeconfig", kubeconfigPath)
+	}
+}
+
+// withRegistry gives the command the registry's login.
+func (m *AksFlow) withRegistry(c *command) {
+	if m.RegistryPassword != nil {
+		c.container = c.container.WithSecretVariable("AKSFLOW_REGISTRY_PASSWORD", m.RegistryPassword)
+		c.flags = append(c.flags, "--username", m.RegistryUsername, "--password-env", "AKSFLOW_REGISTRY_PASSWORD")
+	}
+}
+
+// outcome is what a verb said.
+type outcome struct {
+	text      string // stdout
+	document  []byte // JSON
+	container *dagger.Container
+}
+
+// run runs a verb. Each run is a new one: what a verb does or sees outside of its container is no result to remember.
+func (c *command) run(ctx context.Context, verb string, args ...string) (*outcome, error) {
+	line := append(append([]string{"aksflow", verb}, c.flags...), args...)
+	ended := c.container.
+		WithEnvVariable("AKSFLOW_CALL", rand.Text()).
+		WithExec(line, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
+	text, err := ended.Stdout(ctx)
+	if err != nil {
+		return nil, err
+	}
+	document, err := ended.File(resultPath).Contents(ctx)
+	if err != nil {
+		written, _ := ended.Stderr(ctx)
+		return nil, fmt.Errorf("aksflow %s ended without a result:\n%s", verb, strings.TrimSpace(written))
+	}
+	out := &outcome{text: text, document: []byte(document), container: ended}
+	var failed failure
+	if err := json.Unmarshal(out.document, &failed); err != nil {
+		return nil, fmt.Errorf("the result of aksflow %s is no JSON: %w", verb, err)
+	}
+	if failed.ExitCode != 0 {
+		return out, failed.explain(out)
+	}
+	return out, nil
+}
+
+// failure is what the JSON of a run says when it failed.
+type failure struct {
+	ExitCode int               `json:"exitCode"`
+	Error    string            `json:"error,omitempty"`
+	Reasons  []json.RawMessage `json:"reasons,omitempty"`
+}
+
+// explain returns the command's own message with the exit code and the reasons as one line of JSON. Callers by API find
+// the whole document in the error's extensions, under aksflow.
+func (f failure) explain(out *outcome) error {
+	message := f.Error
+	if message == "" {
+		message = strings.TrimSpace(out.text) // of diff, which found one
+	}
+	f.Error = ""
+	line := new(bytes.Buffer)
+	enc := json.NewEncoder(line)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(f); err != nil {
+		return err
+	}
+	return failed{&gqlerror.Error{
+		Message:    message + "\n" + strings.TrimSpace(line.String()),
+		Extensions: map[string]any{"aksflow": json.RawMessage(out.document)},
+	}}
+}
+
+// failed prints its message only, without the prefix that gqlerror adds.
+type failed struct{ err *gqlerror.Error }
+
+func (f failed) Error() string { return f.err.Message }
+
+// Unwrap returns the error that Dagger takes the extensions from.
+func (f failed) Unwrap() error { return f.err }

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/aksflow/aksflow/ci/internal/dagger"
+	"github.com/aksflow/aksflow/internal/core/config"
+)
+
+const configFile = "aksflow.yaml"
+
+// Paths in a workspace are absolute from its root, which is that of the repository or, without git, the current directory.
+// In this module they are relative to it, with slashes.
+
+// configPath returns where the configuration is.
+func (m *AksFlow) configPath(ctx context.Context) (string, error) {
+	if m.Config != "" {
+		here, err := m.Workspace.Path(ctx)
+		if err != nil {
+			return "", err
+		}
+		return strings.TrimPrefix(path.Join("/", here, m.Config), "/"), nil
+	}
+	found, err := m.Workspace.FindUp(ctx, configFile)
+	if err != nil {
+		return "", err
+	}
+	if found == "" {
+		return "", errors.New("there is no " + configFile + " in this directory or above it: call from where it is, or name it with --config")
+	}
+	return strings.TrimPrefix(found, "/"), nil
+}
+
+// config reads aksflow.yaml for an environment; "" stands for none.
+func (m *AksFlow) config(ctx context.Context, env string) (*config.Config, error) {
+	name, err := m.configPath(ctx)
+	if err != nil {
+		return nil, err
+	}
+	text, err := m.Workspace.File("/" + name).Contents(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	cfg, err := config.Parse(name, []byte(text))
+	if err != nil {
+		return nil, err
+	}
+	variables, err := pairs("variables", m.Variables)
+	if err != nil {
+		return nil, err
+	}
+	if env != "" && cfg.Environments[env] == nil {
+		return nil, fmt.Errorf("--env %s: %s has %s", env, name, strings.Join(cfg.Names(), ", "))
+	}
+	return cfg.Expand(env, func(name string) (string, bool) {
+		value, ok := variables[name]
+		return value, ok
+	})
+}
+
+// repository returns the files of the repository with its history. Files that git ignores are left out, unless they belong
+// to the build context or to an environment's manifests.
+func (m *AksFlow) repository(ctx context.Context, cfg *config.Config) (*dagger.Directory, error) {
+	head, err := m.Workspace.FindUp(ctx, ".git/HEAD", dagger.WorkspaceFindUpOpts{From: "/"})
+	if err != nil {
+		return nil, err
+	}
+	if head == "" { // no repository, or a linked work tree, whose history is elsewhere on the caller's machine
+		git, err := m.Workspace.FindUp(ctx, ".git", dagger.WorkspaceFindUpOpts{From: "/"})
+		if err != nil {
+			return nil, err
+		}
+		if git != "" {
+			fmt.Fprintln(os.Stderr, "WARNING: .git is not a directory here, as in a linked work tree: the commit is not known, and is recorded nowhere")
+		}
+		return m.Workspace.Directory("/", dagger.WorkspaceDirectoryOpts{Exclude: []string{".git"}}), nil
+	}
+	repository := m.Workspace.Directory("/", dagger.WorkspaceDirectoryOpts{Gitignore: true})
+	used := []string{cfg.Abs(cfg.Build.Context)}
+	for _, env := range cfg.Environments {
+		if env.Manifests != "" {
+			used = append(used, cfg.Abs(env.Manifests))
+		}
+	}
+	for _, name := range used {
+		if name = path.Clean(name); name == "." {
+			return m.Workspace.Directory("/"), nil
+		}
+		repository = repository.WithDirectory(name, m.Workspace.Directory("/"+name))
+	}
+	return repository, nil
+}
+
+// pairs splits NAME=VALUE.
+func pairs(flag string, list []string) (map[string]string, error) {
+	values := map[string]string{}
+	for _, pair := range list {
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("--%s %q: want NAME=VALUE", flag, pair)
+		}
+		values[name] = value
+	}
+	return values, nil
+}
