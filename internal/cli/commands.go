@@ -8,7 +8,7 @@ func pipelineCommands(g *globals) []*cobra.Command {
 		buildCommand(g), testCommand(g), publishCommand(g),
 		bumpCommand(g), waitCommand(g),
 		deployCommand(g), diffCommand(g), resumeCommand(g), abortCommand(g), rollbackCommand(g), historyCommand(g), uninstallCommand(g),
-		deliverCommand(g), planCommand(g),
+		deliverCommand(g), planCommand(g), validateCommand(g),
 	}
 }
 

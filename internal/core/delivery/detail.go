@@ -95,6 +95,18 @@ type Difference struct {
 	Changed bool   `json:"changed"`
 }
 
+// Validated is the JSON of validate: the environments whose manifests render.
+type Validated struct {
+	Environments []ValidEnvironment `json:"environments"`
+}
+
+// ValidEnvironment is an environment whose manifests render, to so many objects. 0 means that they stand in another
+// repository.
+type ValidEnvironment struct {
+	Name    string `json:"name"`
+	Objects int    `json:"objects"`
+}
+
 // Uninstalled is the JSON of uninstall.
 type Uninstalled struct {
 	Objects []Object `json:"objects"`

@@ -58,6 +58,13 @@ func checkManifests(ctx context.Context, r delivery.Release, o target.Options) e
 	return nil
 }
 
+// Validate renders a release's manifests as far as that needs no cluster, and returns how many objects there are. A chart's
+// lookup finds nothing.
+func Validate(ctx context.Context, r delivery.Release, o target.Options) (int, error) {
+	objects, err := render.Render(ctx, r.Env.Manifests, renderOptions(r, o))
+	return len(objects), err
+}
+
 // pauses is how long a canary is watched between its stages: that is no reason to end a deploy.
 func pauses(r config.Rollout) time.Duration {
 	return r.Pause * time.Duration(max(len(r.Percent), 2))

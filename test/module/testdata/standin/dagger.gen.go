@@ -138,6 +138,8 @@ func (c call) run(ctx context.Context, m *AksFlow) (string, error) {
 		return m.Publish(ctx, c.Env, c.Repository, c.Tags, file(c.Image))
 	case "plan":
 		return m.Plan(ctx, c.Env, target, format)
+	case "validate":
+		return m.Validate(ctx, c.Env, format)
 	case "bump":
 		changes, err := m.Bump(ctx, c.Image, c.Env, c.Manifests, c.Replace, c.Strict)
 		return exported(ctx, changes, err, c.Output)
