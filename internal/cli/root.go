@@ -169,7 +169,7 @@ func (g *globals) run(verb func(ctx context.Context, cmd *cobra.Command, args []
 		ctx := cmd.Context()
 		if g.timeout > 0 {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeoutCause(ctx, g.timeout, fmt.Errorf("--timeout %s is over: %w", g.timeout, context.DeadlineExceeded))
+			ctx, cancel = context.WithTimeoutCause(ctx, g.timeout, delivery.LimitError(fmt.Sprintf("--timeout %s is over", g.timeout)))
 			defer cancel()
 		}
 		sink, closeSink := g.sink()

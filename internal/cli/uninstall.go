@@ -37,6 +37,7 @@ func uninstallCommand(g *globals) *cobra.Command {
 	r.clusterFlags(f)
 	r.appFlags(f)
 	r.pruneFlags(f)
+	f.BoolVar(&r.Options.Push.NoHooks, "no-hooks", false, "do not run the app's pre-delete and post-delete hooks")
 	r.recordFlags(f)
 	return cmd
 }

@@ -218,7 +218,7 @@ func (d *Delivery) limit(ctx context.Context, s delivery.Step) (context.Context,
 		limit = delivery.DefaultLimit
 	}
 	return context.WithTimeoutCause(ctx, limit,
-		fmt.Errorf("%s took more than %s: --timeout sets another limit: %w", s.Name, strings.TrimSuffix(limit.String(), "0s"), context.DeadlineExceeded))
+		delivery.LimitError(fmt.Sprintf("%s took more than %s: --timeout sets another limit", s.Name, strings.TrimSuffix(limit.String(), "0s"))))
 }
 
 // add takes what concerns the whole run from the detail of a step.

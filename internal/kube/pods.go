@@ -221,6 +221,13 @@ const (
 	logTimeout = 3 * time.Second
 )
 
+// isKubeletsOwn reports whether a line of a container's output is what the kubelet writes when the output is removed
+// already.
+func isKubeletsOwn(line string) bool {
+	return strings.HasPrefix(line, "unable to retrieve container logs") ||
+		strings.HasPrefix(line, "failed to try resolving symlinks in path") && strings.HasSuffix(line, "no such file or directory")
+}
+
 // LastLines returns the last lines that a container wrote, after those of its previous run if it crashed.
 func (c *Cluster) LastLines(ctx context.Context, namespace, pod, container string) []string {
 	ctx, cancel := context.WithTimeout(ctx, logTimeout)
@@ -235,8 +242,7 @@ func (c *Cluster) LastLines(ctx context.Context, namespace, pod, container strin
 		var read []string
 		scanner := bufio.NewScanner(stream)
 		for scanner.Scan() {
-			// The kubelet's own words when a container's output is removed already.
-			if line := strings.TrimRight(scanner.Text(), "\r"); !strings.HasPrefix(line, "unable to retrieve container logs") {
+			if line := strings.TrimRight(scanner.Text(), "\r"); !isKubeletsOwn(line) {
 				read = append(read, line)
 			}
 		}

@@ -286,6 +286,8 @@ func TestHooks(t *testing.T) {
 ---
 {apiVersion: batch/v1, kind: Job, metadata: {name: drop, annotations: {helm.sh/hook: "pre-delete,post-delete"}}}
 ---
+{apiVersion: batch/v1, kind: Job, metadata: {name: argo-drop, annotations: {argocd.argoproj.io/hook: PreDelete}}}
+---
 {apiVersion: batch/v1, kind: Job, metadata: {name: back, annotations: {helm.sh/hook: post-rollback}}}
 ---
 {apiVersion: v1, kind: Pod, metadata: {name: check, annotations: {helm.sh/hook: test}}}
@@ -325,12 +327,13 @@ func TestHooks(t *testing.T) {
 		"late before delete-succeeded delete-failed", "ordinary", "in-sync",
 	}, describe(render.Upgrade))
 	assert.Equal(t, []string{"back after delete-first", "argo before delete-succeeded", "ordinary", "in-sync"}, describe(render.Rollback))
+	assert.Equal(t, []string{"argo-drop before delete-first", "drop before after delete-first", "ordinary", "in-sync"}, describe(render.Uninstall))
 }
 
-// Tests and hooks of a deletion are not even rendered, so that nobody can apply them.
+// Tests are not even rendered, so that nobody can apply them.
 func TestChartWithoutHooksThatNeverRun(t *testing.T) {
 	dir := unpack(t, chartHead)
-	for _, hook := range []string{"test", "test-success", "pre-delete", "post-delete", "crd-install", "pre-install", "post-upgrade"} {
+	for _, hook := range []string{"test", "test-success", "crd-install", "pre-install", "post-upgrade"} {
 		path := filepath.Join(dir, "chart", "templates", hook+".yaml")
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		text := "apiVersion: v1\nkind: Pod\nmetadata:\n  name: " + hook + "\n  annotations: {helm.sh/hook: \"" + hook + "\"}\n"

@@ -38,11 +38,12 @@ const (
 // Event is what happens to an app. It decides which hooks run.
 type Event string
 
-// The events: the first deploy of an app, a later one, and a return to an earlier revision.
+// The events: the first deploy of an app, a later one, a return to an earlier revision, and its removal.
 const (
-	Install  Event = "install"
-	Upgrade  Event = "upgrade"
-	Rollback Event = "rollback"
+	Install   Event = "install"
+	Upgrade   Event = "upgrade"
+	Rollback  Event = "rollback"
+	Uninstall Event = "uninstall"
 )
 
 // moment is when a hook runs.
@@ -52,7 +53,8 @@ type moment struct {
 	plain  bool // as an ordinary object
 }
 
-// moments has the hooks that run. All others do not: those of a test, of a deletion and of a failure.
+// moments has the hooks that run. All others do not: those of a test and of a failure. Argo CD's PreDelete and PostDelete
+// are Helm's pre-delete and post-delete.
 var moments = map[string]moment{
 	"pre-install":   {on: []Event{Install}, before: true},
 	"pre-upgrade":   {on: []Event{Upgrade}, before: true},
@@ -60,6 +62,10 @@ var moments = map[string]moment{
 	"post-install":  {on: []Event{Install}},
 	"post-upgrade":  {on: []Event{Upgrade}},
 	"post-rollback": {on: []Event{Rollback}},
+	"pre-delete":    {on: []Event{Uninstall}, before: true},
+	"post-delete":   {on: []Event{Uninstall}},
+	"predelete":     {on: []Event{Uninstall}, before: true},
+	"postdelete":    {on: []Event{Uninstall}},
 	"presync":       {on: []Event{Install, Upgrade, Rollback}, before: true},
 	"postsync":      {on: []Event{Install, Upgrade, Rollback}},
 	"sync":          {plain: true},

@@ -84,6 +84,10 @@ type PushOptions struct {
 	// PruneDefinitions also deletes CustomResourceDefinitions, with all objects of their kinds; PruneKept, objects that an
 	// annotation says to keep.
 	PruneDefinitions, PruneKept bool
+	// PastJobs rolls back past revisions that ran Jobs, whose work is not undone.
+	PastJobs bool
+	// NoHooks uninstalls without the app's hooks.
+	NoHooks bool
 }
 
 // PullOptions are for targets that write to a git repository.

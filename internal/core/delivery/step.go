@@ -8,6 +8,14 @@ import (
 // DefaultLimit is how long a step may take where neither the caller nor the step sets a limit.
 const DefaultLimit = 30 * time.Minute
 
+// LimitError is why a context ended whose time was limited. It is [context.DeadlineExceeded] in words that say which limit.
+type LimitError string
+
+func (e LimitError) Error() string { return string(e) }
+
+// Is implements the interface of [errors.Is].
+func (LimitError) Is(target error) bool { return target == context.DeadlineExceeded }
+
 // Step is a part of a delivery.
 type Step struct {
 	Name string

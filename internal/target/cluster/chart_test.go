@@ -243,10 +243,48 @@ func TestHooksRunAtTheirMoments(t *testing.T) {
 	_, _, err = deploy("v=3,fail=migrate")
 	require.ErrorContains(t, err, "the hook Job/migrate: container run of pod migrate-")
 
-	ctx, _ := events(t)
-	_, err = c.Rollback(ctx, cluster.App{Name: "shop", Namespace: "hooks", User: "tester"}, 1)
+	ctx, log := events(t)
+	of := cluster.App{Name: "shop", Namespace: "hooks", User: "tester"}
+	_, err = c.Rollback(ctx, of, 1)
+	require.EqualError(t, err, "revision 1 of shop may not fit what later ones did, which a rollback does not undo: "+
+		"Job/migrate of revision 2, Job/seed of revision 2: go back all the same with --past-jobs")
+	of.PastJobs = true
+	_, err = c.Rollback(ctx, of, 1)
 	require.NoError(t, err)
+	assert.Contains(t, log.String(), "what these did is not undone: Job/migrate of revision 2, Job/seed of revision 2")
 	assert.Contains(t, jobs(), "back vote:v1")
 	_, err = s.Client.BatchV1().Jobs("hooks").Get(ctx, "drop", metav1.GetOptions{})
 	assert.True(t, apierrors.IsNotFound(err))
+}
+
+func TestHooksOfUninstall(t *testing.T) {
+	c, s := connect(t), testServer(t)
+	newNamespace(t, s, "hooks-of-uninstall")
+	chart := writeChart(t, hookChart)
+	ctx, log := events(t)
+	deploy := func(set string) {
+		t.Helper()
+		_, err := c.Deploy(ctx, chartRelease(ctx, t, c, chart, "hooks-of-uninstall", render.Options{Set: []string{set}}))
+		require.NoError(t, err, log)
+	}
+	of := cluster.App{Name: "shop", Namespace: "hooks-of-uninstall", User: "tester"}
+	deploy("v=1,fail=drop")
+	_, err := c.Uninstall(ctx, of)
+	require.ErrorContains(t, err, "the hook Job/drop: container run of pod drop-")
+	require.ErrorContains(t, err, "nothing was deleted; --no-hooks uninstalls without its hooks")
+	assert.NotNil(t, get(t, c, "apps/v1", "Deployment", "hooks-of-uninstall", "web"))
+
+	deploy("v=2,fail=none")
+	log.Reset()
+	result, err := c.Uninstall(ctx, of)
+	require.NoError(t, err, log)
+	assert.Equal(t, cluster.Pruned, statuses(result)["Deployment/web"])
+	assert.Regexp(t, `(?s)Job/drop complete.*Deployment/web pruned.*Job/drop complete`, log.String())
+	assert.Regexp(t, `these are left: .*Job/drop.*Secret/once`, log.String())
+	assert.NotContains(t, log.String(), "Pod/smoke")
+
+	deploy("v=1,fail=drop")
+	of.NoHooks = true
+	_, err = c.Uninstall(ctx, of)
+	require.NoError(t, err, log)
 }

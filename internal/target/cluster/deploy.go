@@ -142,7 +142,7 @@ func (c *Cluster) Diff(ctx context.Context, r Release) (string, error) {
 func (t *transaction) deploy(ctx context.Context, objects []*unstructured.Unstructured) error {
 	r := &t.release
 	if held := kube.Latest(t.revisions, kube.RevisionHeld); held != nil {
-		return t.undo(ctx, fmt.Errorf("revision %d of %s is held: finish it with `aksflow resume`, or undo it with `aksflow abort`", held.Number, r.App))
+		return t.undo(ctx, heldError(r.App, held))
 	}
 	recorded := copies(slices.Concat(objects, t.hookObjects))
 	changes, err := t.survey(ctx, objects)
@@ -173,6 +173,10 @@ func (t *transaction) deploy(ctx context.Context, objects []*unstructured.Unstru
 		return t.fail(ctx, err)
 	}
 	return nil
+}
+
+func heldError(app string, held *kube.Revision) error {
+	return fmt.Errorf("revision %d of %s is held: finish it with `aksflow resume`, or undo it with `aksflow abort`", held.Number, app)
 }
 
 // isUpToDate reports whether the cluster has the objects of the release already.
@@ -297,6 +301,11 @@ func (t *transaction) record(ctx context.Context, objects []*unstructured.Unstru
 // succeed closes the record of this revision and of the one before.
 func (t *transaction) succeed(ctx context.Context) error {
 	c, r := t.cluster.kube, &t.release
+	// First this one: a process that is killed in between leaves two that are deployed, and the newest counts.
+	t.revision.Status, t.revision.Message = kube.RevisionDeployed, ""
+	if err := c.WriteRevision(ctx, r.App, r.Namespace, &t.revision, nil); err != nil {
+		return err
+	}
 	for i := range t.revisions {
 		old := &t.revisions[i]
 		if old.Status != kube.RevisionDeployed {
@@ -306,10 +315,6 @@ func (t *transaction) succeed(ctx context.Context) error {
 		if err := c.WriteRevision(ctx, r.App, r.Namespace, old, nil); err != nil {
 			return err
 		}
-	}
-	t.revision.Status, t.revision.Message = kube.RevisionDeployed, ""
-	if err := c.WriteRevision(ctx, r.App, r.Namespace, &t.revision, nil); err != nil {
-		return err
 	}
 	t.result.Revision = t.revision.Number
 	if err := c.TrimHistory(ctx, r.App, r.Namespace, append([]kube.Revision{t.revision}, t.revisions...), r.History); err != nil {

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/target/cluster"
 )
 
@@ -221,38 +220,6 @@ func TestTerminatingIsNotThere(t *testing.T) {
 	require.NoError(t, err, log)
 	assert.Equal(t, cluster.Created, statuses(result)["ConfigMap/sticky"])
 	assert.Nil(t, get(t, c, "v1", "ConfigMap", "leaving", "sticky").GetDeletionTimestamp())
-}
-
-// TestKilledDeploy leaves the records as a process that was killed after its last apply leaves them.
-func TestKilledDeploy(t *testing.T) {
-	c := connect(t)
-	ctx, log := events(t)
-	for _, tag := range []string{"v1", "v2"} {
-		_, err := c.Deploy(ctx, vote(t, "killed", tag))
-		require.NoError(t, err, log)
-	}
-	history, err := c.History(ctx, "vote", "killed")
-	require.NoError(t, err)
-	for i, status := range []kube.RevisionStatus{kube.RevisionPending, kube.RevisionDeployed} {
-		history[i].Status = status
-		require.NoError(t, c.Kube().WriteRevision(ctx, "vote", "killed", &history[i], nil))
-	}
-	result, err := c.Deploy(ctx, vote(t, "killed", "v2"))
-	require.NoError(t, err, log)
-	assert.Equal(t, 3, result.Revision, "the cluster has v2, and the records say v1")
-	history, err = c.History(ctx, "vote", "killed")
-	require.NoError(t, err)
-	var got []kube.RevisionStatus
-	for _, r := range history {
-		got = append(got, r.Status)
-	}
-	assert.Equal(t, []kube.RevisionStatus{kube.RevisionDeployed, kube.RevisionFailed, kube.RevisionSuperseded}, got)
-	assert.Contains(t, history[1].Message, "killed")
-
-	again, err := c.Deploy(ctx, vote(t, "killed", "v2"))
-	require.NoError(t, err, log)
-	assert.False(t, again.Changed())
-	assert.Equal(t, 3, again.Revision)
 }
 
 // TestRecreatedIsRestoredWithItsOwners has a selector that changes, and pods that never run.

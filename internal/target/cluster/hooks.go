@@ -21,6 +21,8 @@ var podKind = schema.GroupKind{Kind: "Pod"}
 // event is what this transaction is for the app's hooks. An app whose deploys all failed was never installed.
 func (t *transaction) event() render.Event {
 	switch {
+	case t.uninstalls:
+		return render.Uninstall
 	case t.release.Rollback:
 		return render.Rollback
 	case kube.Latest(t.revisions, kube.RevisionDeployed) != nil:
@@ -83,6 +85,21 @@ func (t *transaction) changedHooks(ctx context.Context) ([]changedHook, error) {
 		}
 	}
 	return changed, nil
+}
+
+// leftHooks returns the names of hooks that are still in the cluster.
+func (t *transaction) leftHooks(ctx context.Context) ([]string, error) {
+	var names []string
+	for _, o := range t.hookObjects {
+		live, err := t.cluster.kube.Get(ctx, o.GroupVersionKind(), o.GetNamespace(), o.GetName())
+		if err != nil && !kube.IsMissing(err) {
+			return nil, kube.Explain(plan.RefOf(o).In(t.release.Namespace), err)
+		}
+		if live != nil && live.GetDeletionTimestamp() == nil {
+			names = append(names, plan.RefOf(o).In(t.release.Namespace))
+		}
+	}
+	return names, nil
 }
 
 // tryHooks asks the API server whether it would take the hooks, before anything is applied.

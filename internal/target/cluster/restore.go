@@ -43,13 +43,65 @@ func (t *transaction) fail(ctx context.Context, err error) error {
 			back = "there is no earlier revision; `kubectl delete` what you do not want to keep"
 		}
 		report.Warn(after, "left as it is for debugging; to return to what was there before: %s", back)
-	} else if failed := t.restore(after); failed != nil {
+	} else if failed := t.restoreOrReturn(after); failed != nil {
 		err = errors.Join(err, failed)
 	}
 	if failed := t.cluster.kube.WriteRevision(after, r.App, r.Namespace, &t.revision, nil); failed != nil && !t.removedNamespace() {
 		err = errors.Join(err, failed)
 	}
 	return err
+}
+
+// restoreOrReturn puts back what was there before. What a killed deploy left is not that: then it is what the revision
+// says that was deployed last.
+func (t *transaction) restoreOrReturn(ctx context.Context) error {
+	deployed := kube.Latest(t.revisions, kube.RevisionDeployed)
+	if t.killed == 0 || deployed == nil {
+		err := t.restore(ctx)
+		if t.killed != 0 {
+			report.Warn(ctx, "what the killed deploy of revision %d left is still there, since no earlier one was deployed: `aksflow uninstall` deletes it", t.killed)
+		}
+		return err
+	}
+	report.Info(ctx, "putting back revision %d", deployed.Number)
+	if err := t.returnTo(ctx, deployed); err != nil {
+		return fmt.Errorf("not everything of revision %d could be put back: %w", deployed.Number, err)
+	}
+	t.result.RolledBack = true
+	return nil
+}
+
+// returnTo makes the cluster what a recorded revision says, and removes what this deploy has created beside it.
+func (t *transaction) returnTo(ctx context.Context, revision *kube.Revision) error {
+	objects, err := t.cluster.kube.ReadObjects(ctx, t.release.App, t.release.Namespace, revision)
+	if err != nil {
+		return err
+	}
+	app := App{Name: t.release.App, Namespace: t.release.Namespace, User: t.release.User, RunURL: t.release.RunURL, Rules: t.release.Rules}
+	back := t.cluster.begin(app.release(revision, objects))
+	if objects, err = t.cluster.normalize(ctx, &back.release); err != nil {
+		return err
+	}
+	objects, back.hookObjects = separate(objects)
+	back.set, back.objects = kube.NewApplySet(app.Name, app.Namespace), objects
+	back.set.Label(objects)
+	if err := back.mark(ctx); err != nil {
+		return err
+	}
+	if err := back.abort(ctx, objects); err != nil {
+		return err
+	}
+	created, _ := partition(t.journal, func(e entry) bool { return e.before == nil && back.Applied(e.ref) == nil })
+	for _, result := range back.order {
+		switch back.results[result].Status {
+		case Unchanged:
+		case Pruned, Removed:
+			t.recordResult(result, Removed, "")
+		default:
+			t.recordResult(result, Restored, "")
+		}
+	}
+	return errors.Join(t.inStages(ctx, created, t.removeOne)...)
 }
 
 // removedNamespace reports whether the namespace with the records is being deleted, since this deploy had created it.
@@ -122,9 +174,9 @@ func (t *transaction) restoreRoutes(ctx context.Context, changed, created []entr
 	return toPutBack, toRemove, errs
 }
 
-// partition returns the entries for which pred is true, then the rest.
-func partition(entries []entry, pred func(entry) bool) (yes, no []entry) {
-	for _, e := range entries {
+// partition returns the elements for which pred is true, then the rest.
+func partition[T any](list []T, pred func(T) bool) (yes, no []T) {
+	for _, e := range list {
 		if pred(e) {
 			yes = append(yes, e)
 		} else {

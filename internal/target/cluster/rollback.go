@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"reflect"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -10,6 +12,8 @@ import (
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
+	"github.com/aksflow/aksflow/internal/kube/plan"
+	"github.com/aksflow/aksflow/internal/render"
 )
 
 // App names what was deployed, for going back from it or on with it.
@@ -17,6 +21,11 @@ type App struct {
 	Name, Namespace string
 	// User and RunURL are written to the record, as for a Release.
 	User, RunURL string
+
+	// PastJobs allows a rollback past revisions that ran Jobs or hooks, whose work it does not undo.
+	PastJobs bool
+	// NoHooks uninstalls without running hooks.
+	NoHooks bool
 
 	Rules
 }
@@ -36,13 +45,65 @@ func (c *Cluster) Rollback(ctx context.Context, app App, to int) (*Result, error
 	if err != nil {
 		return &Result{}, err
 	}
+	if err := c.checkJobs(ctx, app, revisions, back, objects); err != nil {
+		return &Result{}, err
+	}
 	report.Info(ctx, "going back to revision %d of %s, of %s", back.Number, app.Name, back.Time.Format(time.DateTime))
 	release := app.release(back, objects)
 	release.Rollback = true
 	return c.Deploy(ctx, release)
 }
 
+// checkJobs refuses a rollback past a revision that ran Jobs or hooks which the earlier one does not have so, such as a
+// migration of a database: their work is not undone, and the earlier version may not fit it. A deploy that failed is no
+// such revision; when it was put back, its Jobs were warned of.
+func (c *Cluster) checkJobs(ctx context.Context, app App, revisions []kube.Revision, back *kube.Revision, objects []*unstructured.Unstructured) error {
+	had := map[plan.Ref]*unstructured.Unstructured{}
+	for _, o := range objects {
+		had[plan.RefOf(o)] = o
+	}
+	var ran []string
+	for i := range revisions {
+		r := &revisions[i]
+		if r.Number <= back.Number || r.Status != kube.RevisionDeployed && r.Status != kube.RevisionSuperseded {
+			continue
+		}
+		later, err := c.kube.ReadObjects(ctx, app.Name, app.Namespace, r)
+		if err != nil {
+			return err
+		}
+		for _, o := range later {
+			ref := plan.RefOf(o)
+			if before := had[ref]; runsOnce(ref) && ranIn(r, o) && (before == nil || !reflect.DeepEqual(before.Object["spec"], o.Object["spec"])) {
+				ran = append(ran, fmt.Sprintf("%s of revision %d", ref.In(app.Namespace), r.Number))
+			}
+		}
+	}
+	if len(ran) == 0 {
+		return nil
+	}
+	if app.PastJobs {
+		report.Warn(ctx, "what these did is not undone: %s", strings.Join(ran, ", "))
+		return nil
+	}
+	return fmt.Errorf("revision %d of %s may not fit what later ones did, which a rollback does not undo: %s: go back all the same with --past-jobs",
+		back.Number, app.Name, strings.Join(ran, ", "))
+}
+
+// ranIn reports whether the deploy of a revision ran an object: it is no hook of another event.
+func ranIn(r *kube.Revision, o *unstructured.Unstructured) bool {
+	event := render.Install
+	if r.Upgrade {
+		event = render.Upgrade
+	}
+	rest, hooks := render.Hooks([]*unstructured.Unstructured{o}, event)
+	return len(rest)+len(hooks) > 0
+}
+
 func rollbackTo(app App, revisions []kube.Revision, to int) (*kube.Revision, error) {
+	if held := kube.Latest(revisions, kube.RevisionHeld); held != nil {
+		return nil, heldError(app.Name, held)
+	}
 	if to != 0 {
 		for i := range revisions {
 			if revisions[i].Number == to {

@@ -232,7 +232,7 @@ func (t Target) decide(ctx context.Context, r delivery.Release, o target.Options
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
-	return outcome(do(c, App{Name: r.Env.App, Namespace: namespaceOf(r.Env), User: r.User, RunURL: r.RunURL, Rules: rulesOf(o)}))
+	return outcome(do(c, App{Name: r.Env.App, Namespace: namespaceOf(r.Env), User: r.User, RunURL: r.RunURL, PastJobs: o.Push.PastJobs, NoHooks: o.Push.NoHooks, Rules: rulesOf(o)}))
 }
 
 // Uninstall implements target.Uninstaller.

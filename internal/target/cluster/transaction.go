@@ -32,12 +32,14 @@ type transaction struct {
 	set       *kube.ApplySet
 	revisions []kube.Revision
 	revision  kube.Revision // this one; Number is 0 until it is recorded
+	killed    int           // the revision whose deploy was killed, if that was the last one; else 0
 	live      *kube.Live
 	before    *status.Baseline             // the cluster before anything was applied
 	objects   []*unstructured.Unstructured // the release's, with their namespaces
 
 	hookObjects []*unstructured.Unstructured // those of the release, for whatever event
-	manifests   string                       // the digest of the release's objects
+	uninstalls  bool
+	manifests   string // the digest of the release's objects
 
 	mu      sync.Mutex
 	order   []plan.Ref
@@ -208,6 +210,10 @@ func (t *transaction) closeKilled(ctx context.Context) error {
 		old.Status, old.Message = kube.RevisionFailed, "its deploy was killed, or lost its connection for good"
 		if err := t.cluster.kube.WriteRevision(ctx, t.release.App, t.release.Namespace, old, nil); err != nil {
 			return err
+		}
+		if i == 0 {
+			t.killed = old.Number
+			report.Info(ctx, "the deploy of revision %d was killed: this one takes up from what it left", old.Number)
 		}
 	}
 	return nil
@@ -447,6 +453,14 @@ func (t *transaction) applyAndAwait(ctx context.Context, changes []plan.Change) 
 // ApplyOne implements rollout.Applier: it carries out one change.
 func (t *transaction) ApplyOne(ctx context.Context, change plan.Change) error {
 	name := change.Ref().In(t.release.Namespace)
+	if change.Leaving != nil {
+		report.Progressf(ctx, name, "waiting until the one that is being deleted is gone")
+		if err := t.cluster.kube.AwaitGone(ctx, change.Leaving); err != nil {
+			err = kube.Explain(name, err)
+			t.recordResult(change.Ref(), Failed, err.Error())
+			return err
+		}
+	}
 	touched := entry{ref: change.Ref(), object: change.Object, before: change.Live, autoscaled: change.Autoscaled}
 	if change.Live != nil && touched.ref.GroupKind() == plan.DeploymentKind && !t.release.NoRollback {
 		var err error
@@ -474,12 +488,6 @@ func (t *transaction) ApplyOne(ctx context.Context, change plan.Change) error {
 // send applies one object, without what the cluster refuses for a reason that is not the manifests' fault.
 func (t *transaction) send(ctx context.Context, change plan.Change) (*unstructured.Unstructured, error) {
 	c, name := t.cluster.kube, change.Ref().In(t.release.Namespace)
-	if change.Leaving != nil {
-		report.Progressf(ctx, name, "waiting until the one that is being deleted is gone")
-		if err := c.AwaitGone(ctx, change.Leaving); err != nil {
-			return nil, err
-		}
-	}
 	if change.Adopts {
 		if err := c.Adopt(ctx, change.Live, change.Defaults); err != nil {
 			return nil, err

@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -10,19 +12,26 @@ import (
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/kube/plan"
+	"github.com/aksflow/aksflow/internal/render"
 )
 
 // Uninstall deletes what an app has in the cluster, the last applied first, and its records, and returns when it is gone.
+// The hooks of the revision that runs are run, those before it deletes and those after it; when one before fails, nothing is
+// deleted.
 // The same objects as in a deploy stay unless the app's Rules name them; the ApplySet then stays too, so that a later
 // call can delete them. An app that has nothing is not an error.
 func (c *Cluster) Uninstall(ctx context.Context, app App) (*Result, error) {
 	app.NoPrune = false
 	t := c.begin(Release{App: app.Name, Namespace: app.Namespace, User: app.User, RunURL: app.RunURL, Rules: app.Rules})
-	err := t.uninstall(ctx)
+	t.uninstalls = true
+	err := t.uninstall(ctx, app.NoHooks)
 	return t.outcome(err), err
 }
 
-func (t *transaction) uninstall(ctx context.Context) error {
+// noHooks is the remedy for a hook that keeps an app from being uninstalled.
+const noHooks = "--no-hooks uninstalls without its hooks"
+
+func (t *transaction) uninstall(ctx context.Context, skipHooks bool) error {
 	c, r := t.cluster.kube, &t.release
 	nothing := func() error {
 		report.Info(ctx, "%s has nothing in the namespace %s", r.App, r.Namespace)
@@ -55,12 +64,17 @@ func (t *transaction) uninstall(ctx context.Context) error {
 	if len(t.live.Members) == 0 && len(t.revisions) == 0 {
 		return nothing()
 	}
-	gone := t.toPrune(locked, nil)
-	if err := t.prune(locked, gone, nil); err != nil {
+	if err := t.readHooks(locked); err != nil {
 		return err
 	}
-	if err := t.awaitGone(locked, gone); err != nil {
+	gone := t.toPrune(locked, nil)
+	if err := t.remove(locked, gone, skipHooks); err != nil {
 		return err
+	}
+	if left, err := t.leftHooks(locked); err != nil {
+		return err
+	} else if len(left) > 0 {
+		report.Info(ctx, "hooks are not deleted unless their hook-delete-policy says so, as in Helm; these are left: %s", strings.Join(left, ", "))
 	}
 	if len(gone) == len(t.live.Members) && len(t.live.Unlisted) == 0 {
 		if err := c.DeleteApplySet(locked, t.set); err != nil {
@@ -68,6 +82,53 @@ func (t *transaction) uninstall(ctx context.Context) error {
 		}
 	}
 	return c.TrimHistory(locked, r.App, r.Namespace, t.revisions, kube.KeepNone)
+}
+
+// readHooks reads the hooks of the revision that runs, or of the newest one when none does.
+func (t *transaction) readHooks(ctx context.Context) error {
+	if len(t.revisions) == 0 {
+		return nil
+	}
+	of := kube.Latest(t.revisions, kube.RevisionDeployed)
+	if of == nil {
+		of = &t.revisions[0]
+	}
+	objects, err := t.cluster.kube.ReadObjects(ctx, t.release.App, t.release.Namespace, of)
+	if err != nil {
+		return err
+	}
+	_, t.hookObjects = separate(objects)
+	if t.release.Image == "" {
+		t.release.Image, t.release.SourceRevision = of.Image, of.SourceRevision
+	}
+	return t.mark(ctx)
+}
+
+// remove deletes objects between the hooks of this event. Namespaces go last: a hook may run in them.
+func (t *transaction) remove(ctx context.Context, gone []*unstructured.Unstructured, skipHooks bool) error {
+	run := func(pick func(render.Hook) bool) error {
+		if skipHooks {
+			return nil
+		}
+		return t.runHooks(ctx, t.hooks(pick))
+	}
+	if err := run(before); err != nil {
+		return fmt.Errorf("%w: nothing was deleted; %s", err, noHooks)
+	}
+	namespaces, rest := partition(gone, func(o *unstructured.Unstructured) bool { return plan.RefOf(o).GroupKind() == plan.NamespaceKind })
+	if err := t.prune(ctx, rest, nil); err != nil {
+		return err
+	}
+	if err := t.awaitGone(ctx, rest); err != nil {
+		return err
+	}
+	if err := run(after); err != nil {
+		return fmt.Errorf("%w: all else is deleted; %s", err, noHooks)
+	}
+	if err := t.prune(ctx, namespaces, nil); err != nil {
+		return err
+	}
+	return t.awaitGone(ctx, namespaces)
 }
 
 // awaitGone returns when objects are gone that are being deleted.

@@ -213,7 +213,7 @@ func automated(app *unstructured.Unstructured) bool {
 	return found && (enabled || !isSet)
 }
 
-// applied returns the resources of an Application that run pods, and the Applications among them.
+// applied returns the resources of an Application that run pods, and the Applications and ApplicationSets among them.
 func applied(app *unstructured.Unstructured) (workloads, children []watch.Object) {
 	resources, _, _ := unstructured.NestedSlice(app.Object, "status", "resources")
 	for _, item := range resources {
@@ -226,8 +226,9 @@ func applied(app *unstructured.Unstructured) (workloads, children []watch.Object
 		case runsPods(group, kind):
 			gvk := schema.GroupVersionKind{Group: group, Version: get("version"), Kind: kind}
 			workloads = append(workloads, watch.Object{Kind: gvk, Namespace: get("namespace"), Name: get("name")})
-		case group == applicationKind.Group && kind == applicationKind.Kind:
-			children = append(children, watch.Object{Kind: applicationKind, Namespace: cmp.Or(get("namespace"), app.GetNamespace()), Name: get("name")})
+		case group == applicationKind.Group && (kind == applicationKind.Kind || kind == applicationSetKind.Kind):
+			gvk := schema.GroupVersionKind{Group: group, Kind: kind}
+			children = append(children, watch.Object{Kind: gvk, Namespace: cmp.Or(get("namespace"), app.GetNamespace()), Name: get("name")})
 		}
 	}
 	return workloads, children

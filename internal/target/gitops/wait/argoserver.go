@@ -62,12 +62,15 @@ func openArgoServer(ctx context.Context, o Options) (operator, view, error) {
 		base = "https://" + base
 	}
 	s := &argoServer{Options: o, base: base, http: o.Network.Client(), signal: make(chan struct{}, 1), apps: map[watch.Object]*argoApp{}}
-	found, err := s.find(ctx)
+	found, includes, err := s.find(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	s.ctx, s.stop = context.WithCancel(ctx)
-	root, err := s.operator(ctx, watch.Object{Kind: applicationKind, Namespace: found.GetNamespace(), Name: found.GetName()})
+	root, err := s.operator(ctx, found)
+	if set, ok := root.(*applicationSet); ok {
+		set.includes = includes
+	}
 	if err == nil {
 		err = s.followOperator(ctx, root)
 	}
@@ -78,9 +81,9 @@ func openArgoServer(ctx context.Context, o Options) (operator, view, error) {
 	return root, s, nil
 }
 
-// find returns the Application that is named, or that follows the repository. It does not retry, so that a wrong address
-// fails at once.
-func (s *argoServer) find(ctx context.Context) (*unstructured.Unstructured, error) {
+// find returns the Application that is named, or that follows the repository; or the ApplicationSet that has made several
+// such Applications, and which of them those are. It does not retry, so that a wrong address fails at once.
+func (s *argoServer) find(ctx context.Context) (found watch.Object, includes func(*unstructured.Unstructured) bool, err error) {
 	query := url.Values{}
 	if s.Namespace != "" {
 		query.Set("appNamespace", s.Namespace)
@@ -88,22 +91,50 @@ func (s *argoServer) find(ctx context.Context) (*unstructured.Unstructured, erro
 	if s.Name != "" {
 		app := map[string]any{}
 		err := s.once(ctx, http.MethodGet, "/api/v1/applications/"+url.PathEscape(s.Name)+"?"+query.Encode(), nil, &app)
-		return &unstructured.Unstructured{Object: app}, err
+		return applicationOf(&unstructured.Unstructured{Object: app}), nil, err
 	}
+	apps, err := s.list(ctx, s.once, query)
+	if err != nil {
+		return watch.Object{}, nil, err
+	}
+	near := nearest(apps, s.Options, s.nearestApplication)
+	if set, several := commonSet(near); several {
+		return set, s.nearAs(near), nil
+	}
+	app, err := only(near, applicationKind.Kind)
+	if err == nil && app == nil {
+		err = fmt.Errorf("no Application that %s shows to this token follows path %s of %s: create it, or %s", s.base, plainPath(s.Path), s.RepoURL, nameIt)
+	}
+	if err != nil {
+		return watch.Object{}, nil, err
+	}
+	return applicationOf(app), nil, nil
+}
+
+func applicationOf(app *unstructured.Unstructured) watch.Object {
+	return watch.Object{Kind: applicationKind, Namespace: app.GetNamespace(), Name: app.GetName()}
+}
+
+// list returns the Applications that the token may see.
+func (s *argoServer) list(ctx context.Context, call func(ctx context.Context, method, path string, body, into any) error, query url.Values) ([]*unstructured.Unstructured, error) {
 	var list struct{ Items []map[string]any }
-	if err := s.once(ctx, http.MethodGet, "/api/v1/applications?"+query.Encode(), nil, &list); err != nil {
+	if err := call(ctx, http.MethodGet, "/api/v1/applications?"+query.Encode(), nil, &list); err != nil {
 		return nil, err
 	}
 	apps := make([]*unstructured.Unstructured, 0, len(list.Items))
 	for _, item := range list.Items {
 		apps = append(apps, &unstructured.Unstructured{Object: item})
 	}
-	found, err := one(apps, applicationKind.Kind, s.Options, s.nearestApplication)
-	if err == nil && found == nil {
-		err = fmt.Errorf("no Application that %s shows to this token follows path %s of %s: create it, or %s", s.base, plainPath(s.Path), s.RepoURL, nameIt)
-	}
-	return found, err
+	return apps, nil
 }
+
+// applications implements setClient.
+func (s *argoServer) applications(namespace string) ([]*unstructured.Unstructured, error) {
+	return s.list(s.ctx, s.call, url.Values{"appNamespace": {namespace}})
+}
+
+// refreshSet implements setClient. Argo CD's API has no such request: the generators run when their repository changes.
+func (s *argoServer) refreshSet(context.Context, watch.Object) (bool, error) { return false, nil }
 
 // appPath is the address of an Application, with a part of it and a query.
 func (s *argoServer) appPath(app watch.Object, part string, query url.Values) string {
@@ -205,12 +236,18 @@ func (s *argoServer) send(ctx context.Context, method, path string, body any) (*
 
 // operator implements view.
 func (s *argoServer) operator(_ context.Context, o watch.Object) (operator, error) {
+	if o.Kind == applicationSetKind {
+		return &applicationSet{object: o, client: s, timeout: s.operatorTimeout}, nil
+	}
 	return &application{object: o, client: s, repoURL: s.RepoURL, path: s.Path, timeout: s.operatorTimeout}, nil
 }
 
 // followOperator implements view. What is followed already is left as it is.
 func (s *argoServer) followOperator(ctx context.Context, o operator) error {
 	self := o.self()
+	if self.Kind == applicationSetKind {
+		return nil // a token that may read its Applications need not be allowed to read it
+	}
 	s.mu.Lock()
 	_, known := s.apps[self]
 	s.mu.Unlock()
@@ -317,6 +354,10 @@ func (s *argoServer) follow(ctx context.Context, by operator, workloads []watch.
 	self := by.self()
 	s.mu.Lock()
 	app := s.apps[self]
+	if app == nil { // an ApplicationSet
+		s.mu.Unlock()
+		return nil
+	}
 	stale := app.stale || len(app.objects) == 0
 	app.stale = false
 	s.mu.Unlock()

@@ -51,32 +51,69 @@ func openCluster(ctx context.Context, o Options) (operator, view, error) {
 
 // baseline returns what stands in the namespaces of an operator's workloads before the commit arrives. It proves nothing
 // about the commit, unless the operator has applied that already.
-func (c *clusterView) baseline(ctx context.Context, o operator) (*status.Baseline, error) {
-	object, err := c.cluster.Get(ctx, o.self().Kind, o.self().Namespace, o.self().Name)
-	if object == nil {
-		return nil, kube.Explain(title(o), err)
+func (c *clusterView) baseline(ctx context.Context, root operator) (*status.Baseline, error) {
+	found := surroundings{operators: map[watch.Object]*unstructured.Unstructured{}}
+	if err := c.survey(ctx, root.self(), &found); err != nil {
+		return nil, err
 	}
-	workloads, _ := applied(object)
-	more, children := inventory(object)
-	workloads = append(workloads, more...)
-	namespaces := []string{field(object, "spec", "destination", "namespace"), field(object, "spec", "targetNamespace")}
-	var live []*unstructured.Unstructured
+	slices.Sort(found.namespaces)
+	namespaces := slices.DeleteFunc(slices.Compact(found.namespaces), func(name string) bool { return name == "" })
+	before, err := watch.TakeBaseline(ctx, c.cluster, namespaces, found.live...)
+	if err == nil {
+		before.Unchanged = c.Commit == "" || found.haveApplied(root.self(), c.Commit)
+	}
+	return before, err
+}
+
+// surroundings are what an operator and those below it have in the cluster.
+type surroundings struct {
+	operators  map[watch.Object]*unstructured.Unstructured // nil: not there
+	live       []*unstructured.Unstructured                // workloads
+	namespaces []string
+}
+
+// haveApplied reports whether an operator says that the commit is applied, or all Applications of an ApplicationSet do.
+func (s *surroundings) haveApplied(root watch.Object, commit string) bool {
+	if root.Kind != applicationSetKind {
+		return s.operators[root] != nil && hasApplied(s.operators[root], commit)
+	}
+	for _, o := range s.operators {
+		if o != nil && ownerSet(o) == root && !hasApplied(o, commit) {
+			return false
+		}
+	}
+	return true
+}
+
+// survey adds what an operator has, and those whose objects it has applied. Those that may not be read are left out.
+func (c *clusterView) survey(ctx context.Context, o watch.Object, found *surroundings) error {
+	if _, known := found.operators[o]; known {
+		return nil
+	}
+	object, err := c.cluster.Get(ctx, o.Kind, o.Namespace, o.Name)
+	if found.operators[o] = object; object == nil {
+		return kube.Explain(o.String(), err)
+	}
+	workloads, children := applied(object)
+	more, below := inventory(object)
+	workloads, children = append(workloads, more...), append(children, below...)
+	if o.Kind == applicationSetKind {
+		if children, err = c.applicationSet(o, nil).list(); err != nil {
+			return err
+		}
+	}
+	found.namespaces = append(found.namespaces, field(object, "spec", "destination", "namespace"), field(object, "spec", "targetNamespace"))
 	for _, w := range workloads {
-		namespaces = append(namespaces, w.Namespace)
+		found.namespaces = append(found.namespaces, w.Namespace)
 		if now, err := c.cluster.Get(ctx, w.Kind, w.Namespace, w.Name); err == nil && now != nil {
-			live = append(live, now)
+			found.live = append(found.live, now)
 		}
 	}
 	for _, child := range children {
-		namespaces = append(namespaces, child.Namespace)
+		found.namespaces = append(found.namespaces, child.Namespace)
+		_ = c.survey(ctx, child, found) // the wait itself finds out what it cannot read
 	}
-	slices.Sort(namespaces)
-	namespaces = slices.DeleteFunc(slices.Compact(namespaces), func(name string) bool { return name == "" })
-	before, err := watch.TakeBaseline(ctx, c.cluster, namespaces, live...)
-	if err == nil {
-		before.Unchanged = c.Commit == "" || hasApplied(object, c.Commit)
-	}
-	return before, err
+	return nil
 }
 
 // hasApplied reports whether an operator's object says that a commit is applied.
@@ -101,6 +138,8 @@ func (c *clusterView) operator(ctx context.Context, o watch.Object) (operator, e
 	switch o.Kind {
 	case applicationKind:
 		return c.application(o), nil
+	case applicationSetKind:
+		return c.applicationSet(o, nil), nil
 	case helmReleaseKind:
 		return &fluxHelmRelease{fluxObject: c.fluxObject(o)}, nil
 	}

@@ -96,11 +96,18 @@ func (c *clusterView) findApplication(ctx context.Context, o Options) (operator,
 	if err != nil {
 		return nil, err
 	}
-	app, err := one(apps, applicationKind.Kind, o, o.nearestApplication)
+	found := nearest(apps, o, o.nearestApplication)
+	if set, several := commonSet(found); several && o.Name == "" {
+		return c.applicationSet(set, o.nearAs(found)), nil
+	}
+	app, err := only(found, applicationKind.Kind)
+	if app == nil && err == nil {
+		return c.findApplicationSet(ctx, o)
+	}
 	if app == nil {
 		return nil, err
 	}
-	return c.application(watch.Object{Kind: applicationKind, Namespace: app.GetNamespace(), Name: app.GetName()}), nil
+	return c.application(applicationOf(app)), nil
 }
 
 func (c *clusterView) findFlux(ctx context.Context, o Options) (operator, error) {
@@ -215,8 +222,19 @@ func (c *clusterView) findHelmRelease(ctx context.Context, o Options) (operator,
 	return found, nil
 }
 
+// nearAs returns whether an Application is as near to the path as those that were found.
+func (o Options) nearAs(found []*unstructured.Unstructured) func(*unstructured.Unstructured) bool {
+	least := o.nearestApplication(found[0])
+	return func(app *unstructured.Unstructured) bool { return o.nearestApplication(app) >= least }
+}
+
 // one returns the candidate that is named, or that is nearest; nil when none is near.
 func one(candidates []*unstructured.Unstructured, kind string, o Options, nearness func(*unstructured.Unstructured) int) (*unstructured.Unstructured, error) {
+	return only(nearest(candidates, o, nearness), kind)
+}
+
+// nearest returns the candidates that are named, or that are equally near and nearer than all others.
+func nearest(candidates []*unstructured.Unstructured, o Options, nearness func(*unstructured.Unstructured) int) []*unstructured.Unstructured {
 	var found []*unstructured.Unstructured
 	best := 0
 	for _, candidate := range candidates {
@@ -232,6 +250,11 @@ func one(candidates []*unstructured.Unstructured, kind string, o Options, nearne
 		}
 		found = append(found, candidate)
 	}
+	return found
+}
+
+// only returns the object that was found, nil for none, and an error for several.
+func only(found []*unstructured.Unstructured, kind string) (*unstructured.Unstructured, error) {
 	switch len(found) {
 	case 0:
 		return nil, nil

@@ -158,7 +158,7 @@ func (w *waiter) look(ctx context.Context) (*Result, error) {
 func (w *waiter) lookAt(ctx context.Context, o operator, s *state) error {
 	v := o.judge(w.view, func(revision string) bool { return w.accepts(ctx, revision) })
 	w.tell(ctx, title(o), v.message)
-	if o == w.root {
+	if o == w.root || s.revision == "" { // an ApplicationSet has none
 		s.revision = v.revision
 	}
 	if !v.applied {

@@ -41,6 +41,7 @@ var (
 	applications    = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Application"}
 	kustomizations  = schema.GroupVersionKind{Group: "kustomize.toolkit.fluxcd.io", Version: "v1", Kind: "Kustomization"}
 	gitRepositories = schema.GroupVersionKind{Group: "source.toolkit.fluxcd.io", Version: "v1", Kind: "GitRepository"}
+	applicationSets = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "ApplicationSet"}
 	helmReleases    = schema.GroupVersionKind{Group: "helm.toolkit.fluxcd.io", Version: "v2", Kind: "HelmRelease"}
 )
 
@@ -75,7 +76,7 @@ func newTestbed(t *testing.T) *testbed {
 	ns, err := b.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "wait-"}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	b.namespace = ns.Name
-	for _, gvk := range []schema.GroupVersionKind{applications, kustomizations, gitRepositories, helmReleases} {
+	for _, gvk := range []schema.GroupVersionKind{applications, kustomizations, gitRepositories, helmReleases, applicationSets} {
 		b.define(gvk)
 	}
 	return b
@@ -503,7 +504,11 @@ func argoAPI(t *testing.T, b *testbed) *httptest.Server {
 		answer(w, map[string]any{"items": list.Items})
 	})
 	mux.HandleFunc("GET /argo/api/v1/applications/{name}", func(w http.ResponseWriter, r *http.Request) {
-		if r.FormValue("refresh") == "normal" {
+		o := app(w, r.PathValue("name"))
+		if o == nil {
+			return
+		}
+		if r.FormValue("refresh") == "normal" && field(o, "status", "sync", "status") == "" {
 			mu.Lock()
 			b.patch(applications, r.PathValue("name"), map[string]any{"status": b.synced(commitA, "vote")})
 			mu.Unlock()
