@@ -51,6 +51,7 @@ var printers = map[string][]string{
 	"internal/localplatform":               {}, // passes flags to other programs
 	"internal/render":                      {"deploy", "diff", "deliver"},
 	"internal/target/cluster":              pushVerbs,
+	"internal/target/cluster/rollback.go":  {"rollback"},
 	"internal/target/cluster/uninstall.go": {"uninstall"},
 	"internal/target/gitops":               pullVerbs,
 	"internal/target/gitops/bump.go":       {"bump", "deliver"},

@@ -55,6 +55,11 @@ func planCommand(g *globals) *cobra.Command {
 			}
 			defer done()
 			p, err := d.Plan(ctx)
+			if err == nil {
+				for _, warning := range p.Warnings {
+					report.Warn(ctx, "%s", warning)
+				}
+			}
 			return planResult{p}, err
 		}),
 	}

@@ -224,7 +224,8 @@ func TestEveryStepHasALimit(t *testing.T) {
 	}}
 	_, err := d.run(t.Context(), "", endless)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.ErrorContains(t, err, "wait took more than 1ms: --timeout sets another limit")
+	assert.EqualError(t, err, "wait took more than 1ms: --timeout sets another limit")
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
 
 	var left time.Duration
 	look := delivery.Step{Name: "look", Run: func(ctx context.Context, _ *delivery.State) (delivery.Outcome, error) {
@@ -282,6 +283,20 @@ func TestPlanNamesTheStepsThatDeliverRuns(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"build", "test"}, p.Steps)
 	assert.Empty(t, p.Environment)
+}
+
+// TestPlanWarnsOfArgumentsFromTheCommit has a Dockerfile that makes each commit another image, and a configuration that
+// sets one of the two arguments itself.
+func TestPlanWarnsOfArgumentsFromTheCommit(t *testing.T) {
+	d := opened(t, fake{}, func(r *Request) {
+		dir := filepath.Dir(r.Config)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nARG REVISION\nARG SOURCE_DATE_EPOCH\n"), 0o600))
+		require.NoError(t, os.WriteFile(r.Config, []byte(configuration+"build: {context: ., args: {SOURCE_DATE_EPOCH: \"0\"}}\n"), 0o600))
+	})
+	p, err := d.Plan(t.Context())
+	require.NoError(t, err)
+	require.Len(t, p.Warnings, 1)
+	assert.Contains(t, p.Warnings[0], "the Dockerfile declares ARG REVISION, which is set from the commit")
 }
 
 func TestASingleStepIsFoundInAnotherTarget(t *testing.T) {

@@ -2,8 +2,10 @@ package flow
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
+	"github.com/aksflow/aksflow/internal/core/build"
 	"github.com/aksflow/aksflow/internal/core/delivery"
 )
 
@@ -22,6 +24,8 @@ type Plan struct {
 	Reason        string   `json:"reason"`
 	// Source is what the image is built from.
 	Source delivery.Source `json:"source"`
+	// Warnings are what costs more than it seems to.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Plan says what Deliver would do.
@@ -45,5 +49,20 @@ func (d *Delivery) Plan(ctx context.Context) (*Plan, error) {
 	for _, s := range steps {
 		p.Steps = append(p.Steps, strings.TrimSpace(s.Name+" "+s.About))
 	}
+	p.Warnings = d.commitWarnings()
 	return p, nil
+}
+
+// commitWarnings says which arguments of the Dockerfile make each commit a new image. A Dockerfile that cannot be read is
+// found by the build.
+func (d *Delivery) commitWarnings() []string {
+	text, err := d.dockerfile()
+	if err != nil {
+		return nil
+	}
+	var warnings []string
+	for _, name := range build.CommitArgs(d.config, text) {
+		warnings = append(warnings, fmt.Sprintf("the Dockerfile declares ARG %s, which is set from the commit: each commit builds what follows it again, and makes another image of the same source; remove it, or set build.args.%s", name, name))
+	}
+	return warnings
 }

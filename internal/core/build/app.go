@@ -95,6 +95,19 @@ func New(cfg *config.Config, in Inputs) App {
 	}
 }
 
+// CommitArgs returns which build arguments New sets from the commit for a Dockerfile, sorted: with one of them, each commit
+// makes another image of the same source.
+func CommitArgs(cfg *config.Config, dockerfile []byte) []string {
+	declared := declaredArgs(dockerfile)
+	var names []string
+	for _, name := range []string{argRevision, argEpoch} {
+		if _, set := cfg.Build.Args[name]; declared[name] && !set {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // commitArgs returns the build arguments that say which commit is built, as far as they are declared and known.
 func commitArgs(declared map[string]bool, source delivery.Source) map[string]string {
 	args := map[string]string{}

@@ -50,6 +50,25 @@ func checkKinds(t *testing.T, tests map[string]one, around func(*status.World)) 
 	}
 }
 
+func TestIngresses(t *testing.T) {
+	const head = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: web, namespace: shop, uid: i}\nspec: {ingressClassName: nginx}\n"
+	event := func(kind, reason, message string) string {
+		return "apiVersion: v1\nkind: Event\nmetadata: {uid: e}\ninvolvedObject: {uid: i}\ntype: " + kind + "\nreason: " + reason + "\nmessage: " + message
+	}
+	checkKinds(t, map[string]one{
+		"address":         {object: head + "status: {loadBalancer: {ingress: [{ip: 20.31.4.5}]}}", ready: true, message: "at 20.31.4.5"},
+		"host name":       {object: head + "status: {loadBalancer: {ingress: [{hostname: a.example}]}}", ready: true, message: "at a.example"},
+		"no class":        {object: head, message: "waits for an address", reason: "NoClass", says: "there is no IngressClass \"nginx\"", heals: status.Forgiven, grace: 10 * time.Second},
+		"default class":   {object: strings.Replace(head, "nginx", "''", 1), message: "waits for an address", reason: "Silent", says: "is one running", heals: status.Forgiven, grace: 10 * time.Second},
+		"taken":           {object: head, around: event("Normal", "Sync", "Scheduled for sync"), message: "waits for an address", reason: "Pending", says: "has not given it an address yet", heals: status.Forgiven, grace: 90 * time.Second},
+		"cannot be taken": {object: head, around: event("Warning", "Sync", "Error syncing to GCP"), message: "waits for an address", reason: "Sync", says: "gives it no address: Error syncing to GCP", heals: status.Perhaps, grace: 5 * time.Minute},
+	}, nil)
+	checkKinds(t, map[string]one{"nothing changed": {object: head, ready: true, message: "as before"}}, func(w *status.World) { w.Before = &status.Baseline{Unchanged: true} })
+	checkKinds(t, map[string]one{"had none": {object: head, ready: true, message: "as before"}}, func(w *status.World) {
+		w.Before = &status.Baseline{Objects: map[types.UID]*unstructured.Unstructured{"i": object(t, head)}}
+	})
+}
+
 func TestDeployments(t *testing.T) {
 	const head = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop, uid: d, annotations: {deployment.kubernetes.io/revision: \"2\"}}\n"
 	restarted := strings.Replace(onNode(plainSpec, `  conditions: [{type: Ready, status: "True"}]

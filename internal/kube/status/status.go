@@ -176,6 +176,7 @@ var readers = map[schema.GroupKind]reader{
 	{Kind: "PersistentVolumeClaim"}:                                   typed(claim),
 	{Kind: "Service"}:                                                 typed(service),
 	{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}:           typed(autoscaler),
+	{Group: "networking.k8s.io", Kind: "Ingress"}:                     typed(ingress),
 	{Group: "gateway.networking.k8s.io", Kind: "HTTPRoute"}:           route,
 	{Group: "gateway.networking.k8s.io", Kind: "GRPCRoute"}:           route,
 	{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}: func(o *unstructured.Unstructured, _ *World) Status { return definition(o) },
