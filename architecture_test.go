@@ -44,7 +44,7 @@ internal/engine/conformance:
 internal/localplatform: internal/tool
 internal/localplatform/server: internal/localplatform internal/tool
 internal/testing: internal/core/image internal/localplatform internal/tool
-internal/flow: internal/core internal/git internal/kustomize internal/target
+internal/flow: internal/core internal/git internal/kustomize internal/render internal/target
 internal/cli: internal/core internal/engine internal/flow internal/kube internal/localplatform
 .: internal/cli
 cmd/aksflow-platform: internal/localplatform

@@ -8,6 +8,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kustomize"
+	"github.com/aksflow/aksflow/internal/render"
 	"github.com/aksflow/aksflow/internal/target"
 )
 
@@ -118,7 +119,7 @@ func (d *Delivery) Prepare(ctx context.Context) error {
 // SetImage sets the image in the manifests of a directory, which is all that a bump without a git repository does.
 func SetImage(ctx context.Context, dir string, to manifest.Target, strict bool) (*delivery.Bumped, error) {
 	ctx, end := report.Start(ctx, "bump")
-	edit, err := manifest.SetDir(ctx, dir, to, manifest.Options{Build: kustomize.Build, Strict: strict})
+	edit, err := manifest.SetDir(ctx, dir, to, manifest.Options{Build: kustomize.Build, Chart: render.Chart, Strict: strict})
 	if err != nil {
 		end("", err)
 		return nil, err

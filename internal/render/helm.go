@@ -69,6 +69,11 @@ func loadChart(ctx context.Context, path string, o Options) (*chart, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the Helm chart %s: %w", path, err)
 	}
+	return newChart(ctx, path, loaded, o)
+}
+
+// newChart checks a chart that was read, and gives it the values that it is rendered with.
+func newChart(ctx context.Context, path string, loaded *chartv2.Chart, o Options) (*chart, error) {
 	if loaded.Metadata.Type == "library" {
 		return nil, fmt.Errorf("%s is a library chart, which has nothing to deploy: name the chart that uses it", path)
 	}

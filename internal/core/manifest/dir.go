@@ -40,6 +40,8 @@ type Options struct {
 	// Build renders the kustomization in a directory of fsys, offline, to a YAML stream. Its error is [ErrNotRendered]
 	// when the kustomization needs what is not in fsys. With a nil Build no kustomization is verified.
 	Build func(ctx context.Context, fsys fs.FS, dir string) ([]byte, error)
+	// Chart renders a Helm chart of fsys, offline, to a YAML stream. With a nil Chart no values are verified.
+	Chart func(ctx context.Context, fsys fs.FS, r ChartRelease) ([]byte, error)
 	// Strict makes it an error when something cannot be verified.
 	Strict bool
 }
@@ -107,7 +109,7 @@ func list[T any](items []T, text func(T) string) string {
 //
 // Each kustomization in dir that no other one there uses is an environment. Where an environment's image stands in a
 // base outside of dir, or in a file that another environment's images: governs, the image is pinned in its own images:.
-// Options.Build is the judge: what it renders must have the new image.
+// Options.Build is the judge: what it renders must have the new image. Options.Chart is that of Helm values.
 //
 // Plan fails when nothing matches ([NoMatchError]), when a reference cannot be set so that it is the target when read
 // again, and when a file that holds the image, or a kustomization that governs an edited file, is not valid YAML.

@@ -123,7 +123,7 @@ func (p *planner) judgeEnvironment(ctx context.Context, env *root) (bool, error)
 	if err != nil {
 		return true, p.notRendered(ctx, env, err)
 	}
-	v, err := p.inspect(env, out)
+	v, err := p.inspect(p.shown(env.name), out)
 	if err != nil {
 		return false, err
 	}
@@ -134,7 +134,7 @@ func (p *planner) judgeEnvironment(ctx context.Context, env *root) (bool, error)
 		if out, err = p.Build(ctx, p.overlay(), dir); err != nil {
 			return false, fmt.Errorf("the edit would break the kustomization %s: %w", p.shown(dir), err)
 		}
-		if v, err = p.inspect(env, out); err != nil {
+		if v, err = p.inspect(p.shown(env.name), out); err != nil {
 			return false, err
 		}
 	}
@@ -183,11 +183,11 @@ type verdict struct {
 	elsewhere []Remaining
 }
 
-// inspect searches a rendered environment for the image.
-func (p *planner) inspect(env *root, out []byte) (*verdict, error) {
-	u, err := edit.Read("rendered.yaml", p.shown(path.Dir(env.name)), out, edit.Reading{Traces: p.traces})
+// inspect searches what a file is rendered to for the image.
+func (p *planner) inspect(shown string, out []byte) (*verdict, error) {
+	u, err := edit.Read("rendered.yaml", shown, out, edit.Reading{Traces: p.traces})
 	if err != nil {
-		return nil, fmt.Errorf("what kustomize renders cannot be read: %w", err)
+		return nil, fmt.Errorf("what %s is rendered to cannot be read: %w", shown, err)
 	}
 	v := &verdict{}
 	for _, r := range u.References(p.want) {
@@ -197,7 +197,7 @@ func (p *planner) inspect(env *root, out []byte) (*verdict, error) {
 			v.right++
 		case r.Embedded:
 		case !r.Container:
-			v.elsewhere = append(v.elsewhere, Remaining{File: p.shown(env.name), Key: "rendered: " + r.Object, Text: r.Image.String()})
+			v.elsewhere = append(v.elsewhere, Remaining{File: shown, Key: "rendered: " + r.Object, Text: r.Image.String()})
 		case !slices.Contains(v.wrong, r.Image.Repository):
 			v.wrong = append(v.wrong, r.Image.Repository)
 			v.where = append(v.where, fmt.Sprintf("%s in %s", r.Image, r.Object))

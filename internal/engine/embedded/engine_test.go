@@ -367,13 +367,22 @@ func (s *suite) noSSHAgent(t *testing.T) {
 	assert.ErrorContains(t, err, "the SSH agent does not answer")
 }
 
-// longOutput: an error shows the end of what a step printed, in lines that are not too long either.
+// longOutput: an error shows the end of what a step printed, in lines that are not too long either. It alone does: the
+// events of the step hold the output for --verbose only.
 func (s *suite) longOutput(t *testing.T) {
-	ctx, client, _ := s.open(t)
+	ctx, client, told := s.open(t)
 	_, err := client.Directory().WithNewFile("Dockerfile", "FROM "+s.base+`
-RUN seq 1 100000; head -c 100000 /dev/zero | tr '\0' x; echo; echo LAST; exit 1
+RUN seq 1 100000; head -c 100000 /dev/zero | tr '\0' x; echo; echo LA""ST; exit 1
 `).DockerBuild().Sync(ctx)
-	require.ErrorContains(t, err, "LAST")
+	require.Error(t, err)
+	assert.Equal(t, 1, strings.Count(err.Error(), "LAST"), "%v", err)
+	told.mu.Lock()
+	defer told.mu.Unlock()
+	for _, e := range told.all {
+		if e.Kind != report.Log {
+			assert.NotContains(t, e.Message, "LAST", "%+v", e)
+		}
+	}
 	assert.Less(t, strings.Count(err.Error(), "\n"), 50)
 	assert.Less(t, len(err.Error()), 5000)
 }

@@ -23,8 +23,10 @@ const (
 	nodeIP      = "10.88.0.1"
 	podCIDR     = "10.244.0.0/16"
 	serviceCIDR = "10.96.0.0/16"
-	dnsIP       = "10.96.0.10"
-	nodeName    = "aksflow"
+	// balancerCIDR has a load balancer's address for each address of serviceCIDR.
+	balancerCIDR = "10.97.0.0/16"
+	dnsIP        = "10.96.0.10"
+	nodeName     = "aksflow"
 )
 
 // initialize is the first process of the namespaces. It makes their mounts and interfaces, starts the supervisor in a
@@ -208,12 +210,14 @@ func network() error {
 	if err := netlink.AddrAdd(node, address); err != nil {
 		return err
 	}
-	_, services, err := net.ParseCIDR(serviceCIDR)
-	if err != nil {
-		return err
-	}
-	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: node.Attrs().Index, Dst: services, Scope: netlink.SCOPE_LINK}); err != nil {
-		return fmt.Errorf("routing to Services: %w", err)
+	for _, cidr := range []string{serviceCIDR, balancerCIDR} {
+		_, services, err := net.ParseCIDR(cidr)
+		if err != nil {
+			return err
+		}
+		if err := netlink.RouteAdd(&netlink.Route{LinkIndex: node.Attrs().Index, Dst: services, Scope: netlink.SCOPE_LINK}); err != nil {
+			return fmt.Errorf("routing to Services: %w", err)
+		}
 	}
 	_, everything, err := net.ParseCIDR("0.0.0.0/0")
 	if err != nil {

@@ -103,6 +103,7 @@ func (s *supervisor) kubernetes() ([]task, error) {
 			Ready: controlplane.Answers(plainClient, fmt.Sprintf("http://127.0.0.1:%d/ready", dnsReadyPort)),
 		}, objectsTask),
 		{name: "volumes", after: []string{api}, quiet: true, run: s.provisionVolumes},
+		{name: "load balancers", after: []string{api}, quiet: true, run: s.balanceServices},
 		{name: "apps", after: []string{api}, quiet: true, run: s.serveApps},
 		{name: "node", after: []string{"kubelet", "kube-proxy", "coredns", "kube-controller-manager", "kube-scheduler"}, run: s.awaitNode},
 	}, nil

@@ -316,6 +316,7 @@ metadata:
   name: web
   namespace: app
 spec:
+  type: LoadBalancer
   selector: {app: web}
   ports: [{port: 80, targetPort: 8080}]
 `
@@ -331,6 +332,12 @@ func TestKubernetes(t *testing.T) {
 		t.Errorf("a pod reaches the Service: %q", out)
 	}
 	kubectl(t, info, "", "rollout", "status", "deployment/web", "--namespace=app", "--timeout=90s")
+	kubectl(t, info, "", "wait", "service/web", "--namespace=app", "--for=jsonpath={.status.loadBalancer.ingress[0].hostname}=web.app.localhost", "--timeout=30s")
+	address := kubectl(t, info, "", "get", "service", "web", "--namespace=app", "--output=jsonpath={.status.loadBalancer.ingress[1].ip}")
+	const ask = `exec 3<>/dev/tcp/$0/80; printf 'GET / HTTP/1.0\r\nHost: me\r\n\r\n' >&3; tail -1 <&3`
+	if out := kubectl(t, info, "", "exec", "redis-0", "--namespace=app", "--", "bash", "-c", ask, address); out != "this is me" {
+		t.Errorf("a pod reaches the load balancer at %q: %q", address, out)
+	}
 	for url, want := range map[string]string{
 		info.AppURL("web", "app"):                      fmt.Sprintf("this is web.app.localhost:%d", info.Apps),
 		info.AppURL("other", "app"):                    "the cluster has no Service other in the namespace app\n",

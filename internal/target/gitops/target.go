@@ -141,7 +141,7 @@ func bumpOptions(r delivery.Release, o target.Options) BumpOptions {
 		Target: manifest.Target{
 			Image: r.Image.String(), Replace: slices.Concat(o.Replace, r.Env.GitOps.Replace), Keys: keysOf(r.Env.GitOps),
 		},
-		Check:   manifest.Options{Build: kustomize.Build, Strict: o.Pull.Strict},
+		Check:   manifest.Options{Build: kustomize.Build, Chart: render.Chart, Strict: o.Pull.Strict},
 		Author:  git.Author{Name: o.Pull.AuthorName, Email: o.Pull.AuthorEmail},
 		Message: o.Pull.Message, SourceRevision: r.Source.Revision(), PipelineRun: r.RunURL,
 		SignOff: o.Pull.SignOff, SkipCI: o.Pull.SkipCI, Force: o.Pull.Force,

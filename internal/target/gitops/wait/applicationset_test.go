@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -43,10 +44,12 @@ func TestGeneratorsReadAPath(t *testing.T) {
 // ofSet makes Applications with pods that run the image, as an ApplicationSet makes them for several clusters.
 func (b *testbed) ofSet(set string, source map[string]any, apps ...string) {
 	b.create(applicationSets, set, map[string]any{"generators": []any{}})
+	owner, err := b.of(applicationSets).Get(b.t.Context(), set, metav1.GetOptions{})
+	require.NoError(b.t, err)
 	for _, name := range apps {
 		b.create(applications, name, map[string]any{"source": source, "syncPolicy": map[string]any{"automated": map[string]any{}}})
 		b.patch(applications, name, map[string]any{"metadata": map[string]any{"ownerReferences": []any{
-			map[string]any{"apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationSet", "name": set, "uid": "1"},
+			map[string]any{"apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationSet", "name": set, "uid": string(owner.GetUID())},
 		}}})
 		b.deploy(name, voteImage(1))
 	}

@@ -1,0 +1,98 @@
+package render_test
+
+import (
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/core/manifest"
+	"github.com/aksflow/aksflow/internal/render"
+)
+
+const (
+	judgedDigest = "sha256:ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12"
+	judgedImage  = "acme.azurecr.io/shop/web:2.0.0@" + judgedDigest
+
+	judgedChart      = "apiVersion: v2\nname: web\nversion: 1.0.0\nappVersion: 0.9.0\n"
+	judgedValues     = "image:\n  repository: acme.azurecr.io/shop/web\n  tag: 1.0.0\nenabled: true\n"
+	judgedDeployment = "{{- if .Values.enabled }}\nkind: Deployment\napiVersion: apps/v1\nmetadata: {name: web}\nspec:\n  template:\n    metadata: {labels: {app: web}}\n" +
+		"    spec:\n      containers:\n      - {name: web, image: \"{{ .Values.image.repository }}:{{ .Values.image.tag }}\"}\n{{- end }}\n"
+)
+
+// TestChartsJudgeValues edits values of charts, and has the charts say what comes of it.
+func TestChartsJudgeValues(t *testing.T) {
+	for name, test := range map[string]struct {
+		files      map[string]string
+		err        string
+		unverified string
+	}{
+		"as it should be": {},
+		"values of an environment": {files: map[string]string{
+			"chart/values.yaml": "image: {repository: acme.azurecr.io/shop/web, tag: \"\"}\nenabled: false\n", "chart/values-prod.yaml": judgedValues,
+		}},
+		"a template that does not use them": {
+			files: map[string]string{"chart/templates/web.yaml": strings.Replace(judgedDeployment, "{{ .Values.image.tag }}", "{{ .Chart.AppVersion }}", 1)},
+			err:   "chart/values.yaml: the chart chart would still give acme.azurecr.io/shop/web:0.9.0 in Deployment/web; nothing was changed",
+		},
+		"a tag with a prefix": {
+			files: map[string]string{"chart/templates/web.yaml": strings.Replace(judgedDeployment, ":{{", ":v{{", 1)},
+			err:   "would still give acme.azurecr.io/shop/web:v2.0.0@" + judgedDigest,
+		},
+		"a tag that is a label too": {
+			files: map[string]string{"chart/templates/web.yaml": strings.Replace(judgedDeployment, "app: web", `version: "{{ .Values.image.tag }}"`, 1)},
+			err:   "would use " + judgedImage + " as the label version, which may not hold a digest; nothing was changed: give the chart a key of its own for the digest",
+		},
+		"a second image in a template": {
+			files:      map[string]string{"chart/templates/job.yaml": "apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate}\nspec: {template: {spec: {containers: [{name: a, image: \"acme.azurecr.io/shop/web:1.0.0\"}]}}}\n"},
+			unverified: "chart/values.yaml the chart chart also gives acme.azurecr.io/shop/web:1.0.0 in Job/migrate",
+		},
+		"what is switched off": {
+			files:      map[string]string{"chart/values.yaml": strings.Replace(judgedValues, "true", "false", 1)},
+			unverified: "chart/values.yaml the chart chart does not give the image: no template uses it with these values",
+		},
+		"a dependency that is not there": {
+			files:      map[string]string{"chart/Chart.yaml": judgedChart + "dependencies: [{name: redis, version: 1.0.0, repository: https://charts.example}]\n"},
+			unverified: "chart/values.yaml the chart chart cannot be rendered: the Helm chart chart depends on redis",
+		},
+		"an Application with values of its own": {files: map[string]string{
+			"chart/values.yaml": "image: {}\nenabled: false\n",
+			"app.yaml": "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: web}\nspec:\n  source:\n    path: ./chart\n    helm:\n      valueFiles: [other.yaml]\n" +
+				"      parameters: [{name: enabled, value: \"true\"}]\n      values: |\n        image:\n          repository: acme.azurecr.io/shop/web\n          tag: 1.0.0\n",
+		}},
+		"a HelmRelease whose chart does not use the image": {
+			files: map[string]string{
+				"chart/values.yaml": "image: {}\nenabled: false\n",
+				"release.yaml": "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: web}\nspec:\n  chart: {spec: {chart: ./chart}}\n  values:\n" +
+					"    enabled: false\n    image:\n      repository: acme.azurecr.io/shop/web\n      tag: 1.0.0\n",
+			},
+			unverified: "release.yaml the chart chart does not give the image",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree := fstest.MapFS{}
+			for _, files := range []map[string]string{
+				{"chart/Chart.yaml": judgedChart, "chart/values.yaml": judgedValues, "chart/templates/web.yaml": judgedDeployment}, test.files,
+			} {
+				for name, text := range files {
+					tree[name] = &fstest.MapFile{Data: []byte(text), Mode: 0o644}
+				}
+			}
+			edit, err := manifest.Plan(t.Context(), tree, ".", manifest.Target{Image: judgedImage}, manifest.Options{Chart: render.Chart})
+			if test.err != "" {
+				require.ErrorContains(t, err, test.err)
+				return
+			}
+			require.NoError(t, err)
+			assert.NotEmpty(t, edit.Changes)
+			if test.unverified == "" {
+				assert.Empty(t, edit.Unverified)
+				return
+			}
+			require.Len(t, edit.Unverified, 1)
+			assert.Contains(t, edit.Unverified[0].File+" "+edit.Unverified[0].Reason, test.unverified)
+		})
+	}
+}
