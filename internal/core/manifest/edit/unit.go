@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/aksflow/aksflow/internal/core/manifest/edit/aligned"
 )
 
 // Unit is one YAML stream with its references: a file, or a text inside of one, such as the values of an Application.
@@ -18,6 +20,7 @@ type Unit struct {
 	node     *yaml.Node    // the scalar that holds it
 	toParent func(int) int // an offset of the text as one of the parent's; nil when the text cannot be edited in place
 	indent   string        // of its lines in the parent
+	form     yaml.Style    // of a text that is quoted with escapes, or folded; else 0
 	children []*Unit
 }
 
@@ -69,7 +72,9 @@ func (u *Unit) embed(f *finder, how Reading, depth int) {
 			continue // a template, a script, prose
 		}
 		child := &Unit{editor: newEditor(s), always: map[site]bool{}, parent: u, node: t.node}
-		child.toParent, child.indent = u.placeOf(t.node)
+		if child.toParent, child.indent = u.placeOf(t.node); child.toParent == nil {
+			child.toParent, child.form = u.aligned(t.node)
+		}
 		for _, doc := range s.docs {
 			inner := newFinder(nil)
 			inner.findText(doc, t.values)
@@ -136,6 +141,53 @@ func (u *Unit) placeOf(n *yaml.Node) (toParent func(int) int, indent string) {
 		}
 		return starts[i] + at - inner[i]
 	}, indent
+}
+
+// aligned is placeOf for scalars that hold escapes or are folded, with their form.
+func (u *Unit) aligned(n *yaml.Node) (toParent func(int) int, form yaml.Style) {
+	var at []int
+	var ok bool
+	start := 0
+	switch form = n.Style &^ (yaml.TaggedStyle | yaml.FlowStyle); form {
+	case yaml.DoubleQuotedStyle, yaml.SingleQuotedStyle:
+		sp, err := u.locate(n)
+		if err != nil {
+			return nil, 0
+		}
+		align := aligned.SingleQuoted
+		if form == yaml.DoubleQuotedStyle {
+			align = aligned.DoubleQuoted
+		}
+		start = sp.start
+		at, ok = align(u.content[sp.start:sp.end], n.Value)
+	case yaml.FoldedStyle:
+		header, err := u.offset(n.Line, n.Column)
+		if err != nil {
+			return nil, 0
+		}
+		if n.Anchor != "" || n.Style&yaml.TaggedStyle != 0 {
+			header = u.skipProperties(header)
+		}
+		start = u.endOfLine(header)
+		start += lineBreak(u.content[start:])
+		at, ok = aligned.Folded(u.content[start:], n.Value)
+	}
+	if !ok {
+		return nil, 0
+	}
+	return func(offset int) int { return start + at[offset] }, form
+}
+
+// inserted returns how a text that replaces a part of a child's is written in this unit.
+func (u *Unit) inserted(child *Unit, text string) string {
+	switch child.form {
+	case yaml.DoubleQuotedStyle:
+		return aligned.Encode(text)
+	case yaml.SingleQuotedStyle:
+		text = strings.ReplaceAll(text, "'", "''")
+		return strings.ReplaceAll(text, "\n", u.newline()+u.newline())
+	}
+	return strings.ReplaceAll(text, "\n", u.newline()+child.indent)
 }
 
 // position returns the line of a node in the file, 1-based.
@@ -213,7 +265,7 @@ func (u *Unit) finish() ([]byte, error) {
 		}
 		for _, s := range child.splices {
 			s.start, s.end = child.toParent(s.start), child.toParent(s.end)
-			s.text = strings.ReplaceAll(s.text, "\n", u.newline()+child.indent)
+			s.text = u.inserted(child, s.text)
 			u.splices = append(u.splices, s)
 		}
 		if len(child.splices) > 0 {
