@@ -31,6 +31,11 @@ func Run(t *testing.T, e Engine) {
 	t.Run("Image", r.image)
 	t.Run("Service", r.service)
 	t.Run("Secret", r.secret)
+	t.Run("Streams", r.streams)
+	t.Run("Settings", r.settings)
+	t.Run("Trees", r.trees)
+	t.Run("Publish", r.publish)
+	t.Run("Sources", r.sources)
 	t.Run("Cancel", r.cancel)
 }
 

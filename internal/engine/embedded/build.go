@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
-	"strings"
 	"sync"
 
 	"github.com/containerd/platforms"
@@ -17,11 +15,14 @@ import (
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/entitlements"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
+	"github.com/aksflow/aksflow/internal/engine/embedded/failure"
+	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
 
@@ -29,6 +30,8 @@ import (
 type build struct {
 	engine  *Engine
 	gateway gateway.Client
+
+	privileged bool // may run privileged containers
 
 	mu    sync.Mutex
 	needs []*api.Node // the services of the steps that it asked for
@@ -52,18 +55,21 @@ type result struct {
 func (e *Engine) job(ctx context.Context, exports []bkclient.ExportEntry, f func(context.Context, *build) (*result, error)) (map[string]string, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	b := &build{engine: e, clients: map[digest.Digest][]string{}}
+	b := &build{engine: e, clients: map[digest.Digest][]string{}, privileged: e.privileged.Load()}
 	status := make(chan *bkclient.SolveStatus)
-	watch := newWatcher(ctx, e)
+	watch := e.progress.Watch(ctx)
 	defer e.services.watch(b, watch, cancel)()
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
 		for s := range status {
-			watch.update(s)
+			watch.Update(s)
 		}
 	}()
 	opt := bkclient.SolveOpt{Exports: exports, SharedSession: e.session, SessionPreInitialized: true}
+	if b.privileged {
+		opt.AllowedEntitlements = []string{entitlements.EntitlementSecurityInsecure.String()}
+	}
 	if len(exports) > 0 && exports[0].Type == bkclient.ExporterLocal {
 		// Its target is part of a session, so it needs one of its own.
 		opt.SharedSession, opt.SessionPreInitialized = nil, false
@@ -96,9 +102,22 @@ func (e *Engine) job(ctx context.Context, exports []bkclient.ExportEntry, f func
 		return nil, ended
 	}
 	if err != nil {
-		return nil, e.hosts.oddName(watch.explain(err))
+		return nil, e.hosts.OddName(explain(watch, err))
 	}
 	return response.ExporterResponse, nil
+}
+
+// errNeedPrivilege says that a build must be permitted to run privileged containers.
+var errNeedPrivilege = errors.New("a container needs insecureRootCapabilities")
+
+// privilege permits privileged containers to the builds of the session that start from now on. The error ends the current
+// one if it may not have them. The Dockerfiles of a session that never asks for it run without the permission.
+func (b *build) privilege() error {
+	b.engine.privileged.Store(true)
+	if !b.privileged {
+		return errNeedPrivilege
+	}
+	return nil
 }
 
 // errNeedServices says that a step is not cached and wants services that do not run.
@@ -112,11 +131,15 @@ const attempts = 3
 func (e *Engine) run(ctx context.Context, exports []bkclient.ExportEntry, f func(context.Context, *build) (*result, error)) (map[string]string, error) {
 	for try := 1; ; try++ {
 		var needs []*api.Node
+		privileged := e.privileged.Load()
 		response, err := e.job(ctx, exports, func(ctx context.Context, b *build) (*result, error) {
 			r, err := f(ctx, b)
 			needs = b.needs
 			return r, err
 		})
+		if err != nil && !privileged && e.privileged.Load() {
+			continue // it may have failed for want of the permission
+		}
 		if !errors.Is(err, errNeedServices) {
 			return response, e.services.blame(err, needs)
 		}
@@ -210,70 +233,27 @@ func (b *build) host(service *api.Node) (ip net.IP, runs bool) {
 	return net.ParseIP(contract.NotRunning), false
 }
 
-// ExecError is a command that ended with an exit code that was not expected.
-type ExecError struct {
-	Cmd            []string
-	ExitCode       int
-	Stdout, Stderr string
-	// Place is what ran it, where the command line alone does not say: a Dockerfile's step, a service.
-	Place string
-}
-
-// What of an output stands in an error itself.
-const (
-	shownLines = 40  // of a failed step
-	shownLine  = 500 // bytes of a line
-)
-
-// Error says what failed; of a Dockerfile's step, whose output nobody asks for, it shows the end.
-func (e *ExecError) Error() string {
-	message := fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Cmd, " "), e.ExitCode)
-	if e.Place == "" {
-		return message
-	}
-	message = e.Place + ": " + message
-	output := strings.TrimSpace(e.Stdout + e.Stderr)
-	if output == "" {
-		return message + "; it printed nothing"
-	}
-	return message + "\n" + lastLines(output)
-}
-
-// lastLines returns the end of an output.
-func lastLines(output string) string {
-	lines := strings.Split(output, "\n")
-	if skipped := len(lines) - shownLines; skipped > 0 {
-		lines = append([]string{fmt.Sprintf("… %d lines before these …", skipped)}, lines[skipped:]...)
-	}
-	for i, line := range lines {
-		if len(line) > shownLine {
-			lines[i] = strings.ToValidUTF8(line[:shownLine], "") + "…"
-		}
-	}
-	return strings.Join(lines, "\n")
-}
-
 // explain gives an error of a failed step the step's output.
-func (w *watcher) explain(err error) error {
+func explain(w *progress.Watcher, err error) error {
 	var exit *gatewaypb.ExitError
 	if !errors.As(err, &exit) {
-		return plain(err)
+		return failure.Plain(err)
 	}
 	if exit.ExitCode == contract.NeedServices {
 		return errNeedServices
 	}
-	failed := &ExecError{ExitCode: int(exit.ExitCode)}
+	failed := &failure.ExecError{ExitCode: int(exit.ExitCode)}
 	var vertex *errdefs.VertexError
 	if errors.As(err, &vertex) {
-		v := w.vertex(vertex.Digest)
-		failed.Stdout, failed.Stderr = v.stdout.String(), v.stderr.String()
-		failed.Place = cmp.Or(place(err), v.name)
+		v := w.Vertex(vertex.Digest)
+		failed.Stdout, failed.Stderr = v.Stdout.String(), v.Stderr.String()
+		failed.Place = cmp.Or(failure.Place(err), v.Name)
 	}
 	var solve *errdefs.SolveError
 	if errors.As(err, &solve) && solve.Op.GetExec() != nil {
 		failed.Cmd = solve.Op.GetExec().GetMeta().GetArgs()
 	}
-	if cmd, ok := userCommand(failed.Cmd); ok {
+	if cmd, ok := failure.UserCommand(failed.Cmd); ok {
 		failed.Cmd, failed.Place = cmd, ""
 		if failed.ExitCode == contract.UnexpectedSuccess {
 			failed.ExitCode = 0
@@ -281,50 +261,3 @@ func (w *watcher) explain(err error) error {
 	}
 	return failed
 }
-
-// userCommand takes the shim off a command line.
-func userCommand(args []string) ([]string, bool) {
-	if len(args) == 0 || args[0] != contract.Shim {
-		return nil, false
-	}
-	for i, a := range args {
-		if a == "--" {
-			return args[i+1:], true
-		}
-	}
-	return nil, false
-}
-
-// place is the line of the Dockerfile that an error is about: "Dockerfile:3".
-func place(err error) string {
-	for _, s := range errdefs.Sources(err) {
-		if s.Info != nil && len(s.Ranges) > 0 && s.Ranges[0].GetStart() != nil {
-			return fmt.Sprintf("%s:%d", s.Info.Filename, s.Ranges[0].Start.Line)
-		}
-	}
-	return ""
-}
-
-// noise is what BuildKit's layers say about themselves in an error.
-var noise = regexp.MustCompile(`failed to run Build function: |failed to solve: |rpc error: code = \w+ desc = |` +
-	`failed to (load|compute) cache key: |failed to calculate checksum of ref \S+ `)
-
-// plain drops the noise from an error, and adds where in a Dockerfile it comes from.
-func plain(err error) error {
-	message := noise.ReplaceAllString(err.Error(), "")
-	if at := place(err); at != "" && !strings.HasPrefix(message, at) {
-		message = at + ": " + message
-	}
-	if message == err.Error() {
-		return err
-	}
-	return &wrapped{message, err}
-}
-
-type wrapped struct {
-	message string
-	error
-}
-
-func (w *wrapped) Error() string { return w.message }
-func (w *wrapped) Unwrap() error { return w.error }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -21,6 +22,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
+	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 )
 
 // container is what a Container stands for: a file system and how commands run in it.
@@ -43,7 +45,8 @@ type container struct {
 	base []byte
 }
 
-// mount is a directory, a cache volume or a secret in a container. Exactly one of source, cache and secret is set.
+// mount is a directory or file, a cache volume, a secret, a socket or memory in a container. Exactly one of source, cache,
+// secret, socket and temp is set.
 type mount struct {
 	path     string
 	source   *tree
@@ -51,7 +54,10 @@ type mount struct {
 	readOnly bool
 	cache    string // the volume's key
 	sharing  llb.CacheMountSharingMode
-	secret   string // as secretStore knows it
+	secret   string // as secretstore.Store knows it
+	socket   string // as package sockets knows it
+	temp     bool
+	size     int // of temp, in bytes; 0 for no limit
 	uid, gid int
 	mode     int
 }
@@ -139,7 +145,11 @@ func (b *build) container(ctx context.Context, n *api.Node) (*container, error) 
 			return nil, fmt.Errorf("field Container.%s stands in the schema and is not implemented", n.Field)
 		}
 		c := parent.clone()
-		if err := change(ctx, b, c, n.Args); err != nil {
+		given, err := c.expand(n.Args)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", n.Field, err)
+		}
+		if err := change(ctx, b, c, given); err != nil {
 			return nil, err
 		}
 		if !keepsImage[n.Field] {
@@ -170,7 +180,9 @@ func (b *build) platformArg(a api.Args) (ocispecs.Platform, error) {
 // keepsImage are the changes that do not change the image which the container would be exported as.
 var keepsImage = map[string]bool{
 	"import": true, "withServiceBinding": true, "withSecretVariable": true,
-	"withMountedDirectory": true, "withMountedCache": true, "withMountedSecret": true,
+	"withMountedDirectory": true, "withMountedCache": true, "withMountedSecret": true, "withMountedFile": true,
+	"withMountedTemp": true, "withoutMount": true, "withUnixSocket": true, "withoutUnixSocket": true,
+	"withRegistryAuth": true, "withoutRegistryAuth": true,
 }
 
 // containerChanges are the fields that make a container from another.
@@ -188,6 +200,19 @@ func init() { // not an initializer: it would refer to itself
 		"withMountedCache":     withMountedCache,
 		"withMountedSecret":    withMountedSecret,
 		"withSecretVariable":   withSecretVariable,
+		"withMountedFile":      withMountedFile,
+		"withMountedTemp":      withMountedTemp,
+		"withUnixSocket":       withUnixSocket,
+		"withoutMount":         withoutMount,
+		"withoutUnixSocket":    withoutMount,
+		"withRootfs":           withRootfs,
+		"withFiles":            withFiles,
+		"withoutFile":          withoutPaths,
+		"withoutFiles":         withoutPaths,
+		"withoutDirectory":     withoutPaths,
+		"withRegistryAuth":     withRegistryAuth,
+		"withoutRegistryAuth":  withoutRegistryAuth,
+		"terminal":             terminal,
 		"withServiceBinding":   withServiceBinding,
 		"withExposedPort":      withExposedPort,
 		"withEnvVariable":      setting(func(c *container, a api.Args) { c.setEnv(a.Str("name"), a.Str("value")) }),
@@ -206,6 +231,17 @@ func init() { // not an initializer: it would refer to itself
 				c.config.Config.Cmd = nil
 			}
 		}),
+		"withoutEntrypoint": setting(func(c *container, a api.Args) {
+			c.config.Config.Entrypoint = nil
+			if !a.Flag("keepDefaultArgs") {
+				c.config.Config.Cmd = nil
+			}
+		}),
+		"withoutDefaultArgs": setting(func(c *container, _ api.Args) { c.config.Config.Cmd = nil }),
+		"withoutUser":        setting(func(c *container, _ api.Args) { c.config.Config.User = "" }),
+		"withoutWorkdir":     setting(func(c *container, _ api.Args) { c.config.Config.WorkingDir = "" }),
+		"withoutLabel":       setting(func(c *container, a api.Args) { delete(c.config.Config.Labels, a.Str("name")) }),
+		"withoutExposedPort": setting(withoutExposedPort),
 		"withDefaultArgs": setting(func(c *container, a api.Args) {
 			c.config.Config.Cmd = a.List("args")
 			c.defaultArgs = true
@@ -233,6 +269,49 @@ func (c *container) setEnv(name, value string) {
 
 func (c *container) unsetEnv(name string) {
 	c.config.Config.Env = slices.DeleteFunc(c.config.Config.Env, func(v string) bool { return strings.HasPrefix(v, name+"=") })
+}
+
+// expand returns arguments with $NAME and ${NAME} replaced by the container's variables, if the arguments ask for that.
+func (c *container) expand(a api.Args) (api.Args, error) {
+	if !a.Flag("expand") {
+		return a, nil
+	}
+	var err error
+	text := func(s string) string {
+		return os.Expand(s, func(name string) string {
+			if slices.ContainsFunc(c.secretEnv, func(s secretEnv) bool { return s.name == name }) {
+				err = fmt.Errorf("expand cannot be used with secret env variable %q", name)
+			}
+			return c.variable(name)
+		})
+	}
+	expanded := maps.Clone(a)
+	for _, name := range []string{"path", "value", "redirectStdin", "redirectStdout", "redirectStderr"} {
+		if s, ok := a[name].(string); ok {
+			expanded[name] = text(s)
+		}
+	}
+	for _, name := range []string{"args", "paths"} {
+		if a[name] == nil {
+			continue
+		}
+		all := []any{}
+		for _, s := range a.List(name) {
+			all = append(all, text(s))
+		}
+		expanded[name] = all
+	}
+	return expanded, err
+}
+
+// variable returns a variable of the container's configuration, "" if it is not set.
+func (c *container) variable(name string) string {
+	for _, v := range c.config.Config.Env {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // abs is a path in the container, seen from its working directory.
@@ -293,7 +372,7 @@ func (b *build) resolve(ctx context.Context, ref string, p ocispecs.Platform) (d
 		return i.digest, i.config, nil
 	}
 	_, digest, config, err := b.gateway.ResolveImageConfig(ctx, ref, sourceresolver.Opt{
-		LogName:  internalPrefix + "resolve image " + ref,
+		LogName:  progress.InternalPrefix + "resolve image " + ref,
 		ImageOpt: &sourceresolver.ResolveImageOpt{Platform: &p},
 	})
 	if err != nil {
@@ -337,8 +416,10 @@ func (c *container) place(p string) (t *tree, inside string, err error) {
 			return m.source, path.Join("/", m.dir, rel), nil
 		case m.secret != "":
 			return nil, "", fmt.Errorf("%s is a secret", p)
+		case m.socket != "":
+			return nil, "", fmt.Errorf("%s is a socket", p)
 		default:
-			return nil, "", fmt.Errorf("%s is in a cache volume, which only commands see", p)
+			return nil, "", fmt.Errorf("%s is in a cache volume or in memory, which only commands see", p)
 		}
 	}
 	return &c.root, p, nil
@@ -420,12 +501,20 @@ func withExposedPort(_ context.Context, _ *build, c *container, a api.Args) erro
 	if c.config.Config.ExposedPorts == nil {
 		c.config.Config.ExposedPorts = map[string]struct{}{}
 	}
-	protocol := "tcp"
-	if p.udp {
-		protocol = "udp"
-	}
-	c.config.Config.ExposedPorts[fmt.Sprintf("%d/%s", number, protocol)] = struct{}{}
+	c.config.Config.ExposedPorts[exposed(a)] = struct{}{}
 	return nil
+}
+
+func withoutExposedPort(c *container, a api.Args) {
+	number, _ := a.Num("port")
+	c.ports = slices.DeleteFunc(c.ports, func(p port) bool { return p.number == number && p.udp == (a.Str("protocol") == "UDP") })
+	delete(c.config.Config.ExposedPorts, exposed(a))
+}
+
+// exposed is what an image's configuration calls a port: 8080/tcp.
+func exposed(a api.Args) string {
+	number, _ := a.Num("port")
+	return fmt.Sprintf("%d/%s", number, strings.ToLower(a.Str("protocol")))
 }
 
 // allPorts are the ports that were exposed, then those that the image exposes.

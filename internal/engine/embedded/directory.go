@@ -14,6 +14,7 @@ import (
 	"github.com/moby/buildkit/client/llb"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
+	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 )
 
 // directory is what a Directory stands for.
@@ -35,11 +36,28 @@ func (b *build) directory(ctx context.Context, n *api.Node) (*directory, error) 
 			if err != nil {
 				return nil, err
 			}
-			t, inside, err := c.place(n.Args.Str("path"))
+			if n.Field == "rootfs" {
+				return &directory{tree: c.root, path: "/"}, nil
+			}
+			given, err := c.expand(n.Args)
+			if err != nil {
+				return nil, err
+			}
+			t, inside, err := c.place(given.Str("path"))
 			if err != nil {
 				return nil, err
 			}
 			return &directory{tree: *t, path: inside}, nil
+		}
+		if n.Parent.Type == "GitRef" {
+			return b.gitTree(ctx, n)
+		}
+		if n.Parent.Type == "Changeset" {
+			before, after, err := b.sides(ctx, n.Parent)
+			if err != nil {
+				return nil, err
+			}
+			return map[string]*directory{"before": before, "after": after, "layer": diff(before, after)}[n.Field], nil
 		}
 		parent, err := b.directory(ctx, n.Parent)
 		if err != nil {
@@ -70,6 +88,28 @@ func (b *build) directory(ctx context.Context, n *api.Node) (*directory, error) 
 				return nil, errors.New("withFile: the embedded engine cannot put an image tarball into a directory")
 			}
 			d.tree = d.tree.withFile(inside, source, n.Args)
+		case "withFiles":
+			files, err := b.sources(ctx, n.Args)
+			if err != nil {
+				return nil, err
+			}
+			d.tree = d.tree.withFiles(inside, files, n.Args)
+		case "withNewDirectory":
+			mode, _ := n.Args.Num("permissions")
+			mkdir := llb.Mkdir(inside, fs.FileMode(mode), llb.WithParents(true))
+			d.tree = tree{state: d.tree.state.File(mkdir, llb.WithCustomName("make "+inside)), steps: d.tree.steps}
+		case "withoutFile", "withoutFiles", "withoutDirectory":
+			for _, p := range removed(n.Args) {
+				d.tree = d.tree.without(path.Join(d.path, path.Join("/", p)))
+			}
+		case "filter":
+			d = directory{tree: tree{state: llb.Scratch()}.withDirectory("/", parent, n.Args), path: "/"}
+		case "diff":
+			other, err := b.directory(ctx, b.engine.api.Must(n.Args.Str("other")))
+			if err != nil {
+				return nil, err
+			}
+			return diff(parent, other), nil
 		default:
 			return nil, fmt.Errorf("field Directory.%s stands in the schema and is not implemented", n.Field)
 		}
@@ -156,7 +196,7 @@ func (e *Engine) hostSource(n *api.Node) (hostSource, error) {
 	if n.Args.Flag("noCache") {
 		once = n.ID
 	}
-	s.name = e.hosts.add(p, once)
+	s.name = e.hosts.Add(p, once)
 	return s, nil
 }
 
@@ -164,7 +204,7 @@ func (e *Engine) hostSource(n *api.Node) (hostSource, error) {
 func (s hostSource) state(e *Engine, label string, excludeToo []string, opts ...llb.LocalOption) llb.State {
 	opts = append([]llb.LocalOption{
 		llb.SessionID(e.session.ID()),
-		llb.WithCustomName(internalPrefix + label),
+		llb.WithCustomName(progress.InternalPrefix + label),
 	}, opts...)
 	exclude := append(s.exclude[:len(s.exclude):len(s.exclude)], excludeToo...)
 	if len(s.include) > 0 {
@@ -185,9 +225,9 @@ func (b *build) hostDirectory(n *api.Node) (*directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.engine.hosts.reads(s.path, s.exclude)
+	b.engine.hosts.Reads(s.path, s.exclude)
 	state := llb.Scratch().File(
 		llb.Copy(s.state(b.engine, "read "+s.path, nil), "/", "/", &llb.CopyInfo{CopyDirContentsOnly: true}),
-		llb.WithCustomName(internalPrefix+"read "+s.path))
+		llb.WithCustomName(progress.InternalPrefix+"read "+s.path))
 	return &directory{tree: tree{state: state}, path: "/"}, nil
 }

@@ -16,11 +16,11 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"dagger.io/dagger/engineconn"
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/docker/cli/cli/config"
 	bkclient "github.com/moby/buildkit/client"
 	bksession "github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/auth/authprovider"
@@ -34,7 +34,11 @@ import (
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
 	"github.com/aksflow/aksflow/internal/engine/embedded/flight"
-	"github.com/aksflow/aksflow/internal/engine/embedded/sshagent"
+	"github.com/aksflow/aksflow/internal/engine/embedded/hostdirs"
+	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
+	"github.com/aksflow/aksflow/internal/engine/embedded/registryauth"
+	"github.com/aksflow/aksflow/internal/engine/embedded/secretstore"
+	"github.com/aksflow/aksflow/internal/engine/embedded/sockets"
 	"github.com/aksflow/aksflow/internal/engine/embedded/store"
 	"github.com/aksflow/aksflow/internal/tool"
 )
@@ -60,9 +64,12 @@ type Engine struct {
 	session     *bksession.Session
 	attachables []bksession.Attachable
 	store       *store.Store
-	hosts       *hostDirs
-	secrets     *secretStore
-	agent       *sshagent.Agent
+	hosts       *hostdirs.Dirs
+	secrets     *secretstore.Store
+	sockets     *sockets.Forwarder
+	credentials *registryauth.Credentials
+	// privileged says that a container of the session asked for insecureRootCapabilities.
+	privileged atomic.Bool
 
 	base   context.Context // ends with the session
 	cancel context.CancelCauseFunc
@@ -73,8 +80,7 @@ type Engine struct {
 	resolved sync.Map                          // reference and platform -> what a registry said
 	images   flight.Group[ocispecs.Descriptor] // in the store: of containers that were exported, of tarballs that were read
 	services services
-	warned   sync.Map // messages that the user has seen
-	told     sync.Map // digests of steps whose end the user has seen
+	progress progress.Session
 }
 
 var (
@@ -97,11 +103,13 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 		return nil, err
 	}
 	e := &Engine{
-		daemon:  daemon,
-		secrets: &secretStore{env: o.Env, values: map[string][]byte{}},
-		agent:   &sshagent.Agent{},
+		daemon:      daemon,
+		secrets:     &secretstore.Store{Env: o.Env},
+		sockets:     &sockets.Forwarder{},
+		credentials: registryauth.New(),
 	}
 	e.services.engine = e
+	e.progress.Hide = e.secrets.Hide
 	e.base, e.cancel = context.WithCancelCause(ctx)
 	e.api = api.New(e.base, e)
 	defer func() {
@@ -113,7 +121,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("the embedded engine cannot start: %w", err)
 	}
-	e.hosts = newHostDirs(shim)
+	e.hosts = hostdirs.New(shimName, filepath.Dir(shim))
 	if e.store, err = store.Open(filepath.Join(o.Dir, "content")); err != nil {
 		return nil, fmt.Errorf("the engine's state: %w", err)
 	}
@@ -126,10 +134,8 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	e.attachables = []bksession.Attachable{
 		filesync.NewFSSyncProvider(e.hosts),
 		secretsprovider.NewSecretProvider(e.secrets),
-		e.agent,
-		authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
-			AuthConfigProvider: authprovider.LoadAuthConfig(config.LoadDefaultConfigFile(io.Discard)),
-		}),
+		e.sockets,
+		authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: e.credentials.Provide}),
 		sessioncontent.NewAttachable(map[string]content.Store{
 			"oci:" + storeID: e.store, // what OCI layout sources read
 			"export":         e.store, // what the OCI exporter writes

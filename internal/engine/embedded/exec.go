@@ -10,10 +10,14 @@ import (
 	"github.com/moby/buildkit/client/llb"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
+	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
 
-var errNoCommand = errors.New("no command has been set")
+var (
+	errNoCommand = errors.New("no command has been set")
+	errNesting   = errors.New("experimentalPrivilegedNesting: the embedded engine gives containers no session; run on a Dagger engine (--engine dagger)")
+)
 
 // withExec runs a command under the shim.
 func withExec(ctx context.Context, b *build, c *container, a api.Args) error {
@@ -27,10 +31,23 @@ func withExec(ctx context.Context, b *build, c *container, a api.Args) error {
 	if len(cmd) == 0 {
 		return errNoCommand
 	}
+	if a.Flag("experimentalPrivilegedNesting") {
+		return errNesting
+	}
+	if a.Flag("insecureRootCapabilities") {
+		if err := b.privilege(); err != nil {
+			return err
+		}
+	}
 	shim, err := b.shimCommand(ctx, c, a.Str("expect"))
 	if err != nil {
 		return err
 	}
+	streams, streamOpts, err := c.redirected(a)
+	if err != nil {
+		return err
+	}
+	shim = append(shim, streams...)
 	opts := []llb.RunOption{
 		llb.Args(slices.Concat(shim, []string{"--"}, cmd)),
 		llb.WithCustomName(strings.Join(cmd, " ")), // as the reader knows it, without the shim
@@ -42,9 +59,35 @@ func withExec(ctx context.Context, b *build, c *container, a api.Args) error {
 	for _, h := range b.hosts(c.bindings) {
 		opts = append(opts, llb.AddExtraHost(h.name, h.ip))
 	}
-	opts = append(opts, c.volumeOptions()...)
+	opts = slices.Concat(opts, c.volumeOptions(), streamOpts)
+	if a.Flag("insecureRootCapabilities") {
+		opts = append(opts, llb.Security(llb.SecurityModeInsecure))
+	}
 	c.replaceBy(bare(c.root.state).Run(opts...))
 	return nil
+}
+
+// redirected returns how the shim is told where a command's standard streams go beside its output, and what that needs.
+func (c *container) redirected(a api.Args) (flags []string, opts []llb.RunOption, err error) {
+	input := a.Str("stdin")
+	switch from := a.Str("redirectStdin"); {
+	case input != "" && from != "":
+		return nil, nil, errors.New("cannot set both stdin and redirectStdin")
+	case input != "":
+		const inside = "/stdin"
+		file := llb.Scratch().File(llb.Mkfile(inside, 0o444, []byte(input)), llb.WithCustomName(progress.InternalPrefix+"standard input"))
+		opts = append(opts, llb.AddMount(contract.Stdin, file, llb.SourcePath(inside), llb.Readonly))
+		flags = append(flags, "-stdin", contract.Stdin)
+	case from != "":
+		flags = append(flags, "-stdin", c.abs(from))
+	}
+	if to := a.Str("redirectStdout"); to != "" {
+		flags = append(flags, "-stdout", c.abs(to))
+	}
+	if to := a.Str("redirectStderr"); to != "" {
+		flags = append(flags, "-stderr", c.abs(to))
+	}
+	return flags, opts, nil
 }
 
 // shimCommand returns the start of the command line: the shim, and what it has to know.
@@ -86,6 +129,10 @@ func (c *container) volumeOptions() []llb.RunOption {
 		switch {
 		case m.secret != "":
 			opts = append(opts, llb.AddSecret(m.path, llb.SecretID(m.secret), llb.SecretFileOpt(m.uid, m.gid, m.mode)))
+		case m.socket != "":
+			opts = append(opts, llb.AddSSHSocket(llb.SSHID(m.socket), llb.SSHSocketTarget(m.path), llb.SSHSocketOpt(m.path, m.uid, m.gid, m.mode)))
+		case m.temp:
+			opts = append(opts, llb.AddMount(m.path, llb.Scratch(), llb.Tmpfs(llb.TmpfsSize(int64(m.size)))))
 		case m.cache != "":
 			state, volume := llb.Scratch(), []llb.MountOption{llb.AsPersistentCacheDir(cacheID(m.cache), m.sharing)}
 			if m.uid != 0 || m.gid != 0 {
@@ -141,7 +188,7 @@ func bare(s llb.State) llb.State { return llb.NewState(s.Output()) }
 const outDir = "/out"
 
 // outState holds an empty directory that any user may write to.
-var outState = llb.Scratch().File(llb.Mkdir(outDir, 0o777), llb.WithCustomName(internalPrefix+"output"))
+var outState = llb.Scratch().File(llb.Mkdir(outDir, 0o777), llb.WithCustomName(progress.InternalPrefix+"output"))
 
 // cacheID keeps the volumes of the API apart from those that Dockerfiles name.
 func cacheID(key string) string { return "volume/" + key }
@@ -191,4 +238,9 @@ func (b *build) hosts(bindings []binding) []hostEntry {
 		}
 	}
 	return append(entries, hostEntry{contract.ServicesHost, mark})
+}
+
+// terminal refuses: whoever runs aksflow may have one, the program that uses the session has it now.
+func terminal(context.Context, *build, *container, api.Args) error {
+	return errors.New("terminal: the embedded engine has no terminal for a container; run on a Dagger engine (--engine dagger)")
 }

@@ -18,6 +18,7 @@ import (
 	fstypes "github.com/tonistiigi/fsutil/types"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
+	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 )
 
 // file is what a File stands for: a path in a tree, or an image as a tarball.
@@ -25,8 +26,20 @@ type file struct {
 	tree *tree
 	path string
 	host string // where it is on the host, if that is where it comes from
-	// tarball is the container whose image this is, if tree is nil.
+	// tarball is the field asTarball whose image this is, if tree is nil.
 	tarball *api.Node
+	name    string // instead of path's last part
+}
+
+// base is what the file is called.
+func (f *file) base() string {
+	switch {
+	case f.name != "":
+		return f.name
+	case f.tree == nil:
+		return tarballName
+	}
+	return path.Base(f.path)
 }
 
 // file works out a File.
@@ -34,7 +47,17 @@ func (b *build) file(ctx context.Context, n *api.Node) (*file, error) {
 	return memoized(b, n, func() (*file, error) {
 		switch {
 		case n.Field == "asTarball":
-			return &file{tarball: n.Parent}, nil
+			return &file{tarball: n}, nil
+		case n.Field == "withName":
+			f, err := b.file(ctx, n.Parent)
+			if err != nil {
+				return nil, err
+			}
+			named := *f
+			named.name = n.Args.Str("name")
+			return &named, nil
+		case n.Field == "http":
+			return b.httpFile(n)
 		case n.Parent.Type == "Host":
 			return b.hostFile(n)
 		case n.Parent.Type == "Container":
@@ -42,7 +65,11 @@ func (b *build) file(ctx context.Context, n *api.Node) (*file, error) {
 			if err != nil {
 				return nil, err
 			}
-			t, inside, err := c.place(n.Args.Str("path"))
+			given, err := c.expand(n.Args)
+			if err != nil {
+				return nil, err
+			}
+			t, inside, err := c.place(given.Str("path"))
 			if err != nil {
 				return nil, err
 			}
@@ -67,9 +94,9 @@ func (b *build) hostFile(n *api.Node) (*file, error) {
 		once = n.ID
 	}
 	dir, name := filepath.Split(p)
-	source := hostSource{path: filepath.Clean(dir), name: b.engine.hosts.add(filepath.Clean(dir), once)}
+	source := hostSource{path: filepath.Clean(dir), name: b.engine.hosts.Add(filepath.Clean(dir), once)}
 	local := source.state(b.engine, "read "+p, nil, llb.FollowPaths([]string{name}))
-	state := llb.Scratch().File(llb.Copy(local, "/"+name, "/"+name), llb.WithCustomName(internalPrefix+"read "+p))
+	state := llb.Scratch().File(llb.Copy(local, "/"+name, "/"+name), llb.WithCustomName(progress.InternalPrefix+"read "+p))
 	return &file{tree: &tree{state: state}, path: "/" + name, host: p}, nil
 }
 
@@ -139,7 +166,7 @@ func (b *build) stat(ctx context.Context, t tree, p ocispecs.Platform, name stri
 	for range 40 { // as many links as Linux follows
 		stat, err := ref.StatFile(ctx, gateway.StatRequest{Path: name})
 		if err != nil {
-			if strings.Contains(err.Error(), "no such file or directory") || strings.Contains(err.Error(), "not a directory") {
+			if notThere(err) {
 				return nil, nil, missing
 			}
 			return nil, nil, fmt.Errorf("look at %s: %w", name, err)
@@ -155,6 +182,37 @@ func (b *build) stat(ctx context.Context, t tree, p ocispecs.Platform, name stri
 		}
 	}
 	return nil, nil, fmt.Errorf("look at %s: too many symbolic links", name)
+}
+
+// lstat is stat, but does not follow a link at the end of the path.
+func (b *build) lstat(ctx context.Context, t tree, p ocispecs.Platform, name string) (gateway.Reference, *fstypes.Stat, error) {
+	ref, err := b.solve(ctx, t, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	if ref == nil {
+		return nil, nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	missing := &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	// StatFile would follow the link.
+	list, err := ref.ReadDir(ctx, gateway.ReadDirRequest{Path: path.Dir(name)})
+	if err != nil {
+		if notThere(err) {
+			err = missing
+		}
+		return nil, nil, err
+	}
+	for _, stat := range list {
+		if path.Base(stat.Path) == path.Base(name) {
+			return ref, stat, nil
+		}
+	}
+	return nil, nil, missing
+}
+
+// notThere reports whether an error of the daemon says that a path does not exist.
+func notThere(err error) bool {
+	return strings.Contains(err.Error(), "no such file or directory") || strings.Contains(err.Error(), "not a directory")
 }
 
 // entries lists a directory as Dagger does: sorted, directories with a slash at the end.

@@ -13,13 +13,15 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
+	"github.com/aksflow/aksflow/internal/engine/embedded/hostdirs"
+	"github.com/aksflow/aksflow/internal/engine/embedded/secretstore"
 )
 
 // offline is an engine without a daemon: it answers what needs none.
 func offline(t testing.TB) *Engine {
 	e := &Engine{
-		secrets: &secretStore{values: map[string][]byte{}},
-		hosts:   newHostDirs("/bin/aksflow-shim"),
+		secrets: &secretstore.Store{},
+		hosts:   hostdirs.New(shimName, "/bin"),
 		base:    t.Context(),
 	}
 	e.services.engine = e
@@ -86,7 +88,7 @@ func TestSchemaIsWhatIsServed(t *testing.T) {
 func TestWhatIsNotServedIsNamed(t *testing.T) {
 	e := offline(t)
 	for query, want := range map[string]string{
-		`{container{publish(address:"x")}}`:                      `"publish" on type "Container"`,
+		`{container{withAnnotation(name:"x",value:"y"){id}}}`:    `"withAnnotation" on type "Container"`,
 		`{container{from(address:"x",registryService:"y"){id}}}`: `"registryService" on field "Container.from"`,
 		`{llm{id}}`: `"llm" on type "Query"`,
 	} {

@@ -1,102 +1,13 @@
 package embedded
 
 import (
-	"context"
-	"fmt"
-	"io/fs"
-	"path/filepath"
-	"strings"
-	"sync"
-	"unicode/utf8"
-
 	"github.com/moby/buildkit/client/llb"
-	"github.com/moby/buildkit/session/filesync"
-	"github.com/tonistiigi/fsutil"
-	fstypes "github.com/tonistiigi/fsutil/types"
 
-	"github.com/aksflow/aksflow/internal/engine/embedded/api"
+	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 )
-
-// hostDirs are the host's directories that BuildKit may ask for, by name.
-type hostDirs struct {
-	mu    sync.Mutex
-	paths map[string]string
-	read  map[string][]string // patterns of files that are left out, by the path of a directory that is read
-}
-
-var _ filesync.DirSource = (*hostDirs)(nil)
 
 // shimName is the shim's file name, and the name under which BuildKit asks for its directory.
 const shimName = "aksflow-shim"
-
-func newHostDirs(shim string) *hostDirs {
-	return &hostDirs{paths: map[string]string{shimName: filepath.Dir(shim)}, read: map[string][]string{}}
-}
-
-// add makes a directory known. A session reads it once for each value of once.
-func (h *hostDirs) add(path, once string) (name string) {
-	name = "host-" + api.Hash([]string{path, once})
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.paths[name] = path
-	return name
-}
-
-// reads notes that a directory is read without the files that match patterns.
-func (h *hostDirs) reads(path string, exclude []string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.read[path] = exclude
-}
-
-// oddName explains the error of a transfer that failed because a file's name is not UTF-8, which BuildKit's messages
-// cannot hold: it names the file. Other errors stay as they are.
-func (h *hostDirs) oddName(err error) error {
-	if !strings.Contains(err.Error(), "invalid UTF-8") {
-		return err
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for path, exclude := range h.read {
-		dir, openErr := fsutil.NewFS(path)
-		if openErr == nil {
-			dir, openErr = fsutil.NewFilterFS(dir, &fsutil.FilterOpt{ExcludePatterns: exclude})
-		}
-		if openErr != nil {
-			continue
-		}
-		_ = dir.Walk(context.Background(), "", func(name string, _ fs.DirEntry, walkErr error) error {
-			if walkErr == nil && !utf8.ValidString(name) {
-				err = fmt.Errorf("the directory %s has a file whose name is not UTF-8, %q: rename it, or name it in .dockerignore", path, name)
-				return fs.SkipAll
-			}
-			return walkErr
-		})
-	}
-	return err
-}
-
-// LookupDir implements [filesync.DirSource].
-func (h *hostDirs) LookupDir(name string) (fsutil.FS, bool) {
-	h.mu.Lock()
-	path, ok := h.paths[name]
-	h.mu.Unlock()
-	if !ok {
-		return nil, false
-	}
-	dir, err := fsutil.NewFS(path)
-	if err != nil {
-		return nil, false
-	}
-	dir, err = fsutil.NewFilterFS(dir, &fsutil.FilterOpt{
-		// Whose file it is on the host means nothing in a container.
-		Map: func(_ string, s *fstypes.Stat) fsutil.MapResult {
-			s.Uid, s.Gid = 0, 0
-			return fsutil.MapResultKeep
-		},
-	})
-	return dir, err == nil
-}
 
 // shimState holds the shim. Steps depend on its content, not on where or when it was read.
 func shimState(e *Engine) llb.State {
@@ -104,5 +15,5 @@ func shimState(e *Engine) llb.State {
 		llb.SessionID(e.session.ID()),
 		llb.IncludePatterns([]string{shimName}),
 		llb.SharedKeyHint(shimName),
-		llb.WithCustomName(internalPrefix+"shim"))
+		llb.WithCustomName(progress.InternalPrefix+"shim"))
 }

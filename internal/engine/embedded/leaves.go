@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,9 +18,11 @@ import (
 	"github.com/containerd/platforms"
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
+	"github.com/aksflow/aksflow/internal/engine/embedded/failure"
 	"github.com/aksflow/aksflow/internal/engine/embedded/hostfile"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
@@ -31,6 +34,31 @@ func init() { // not an initializer: the leaves lead back to it
 	leaves = map[string]leaf{
 		"Query.version": func(context.Context, *Engine, *api.Node, api.Args) (any, error) { return APIVersion, nil },
 
+		"Query.defaultPlatform": reading(func(_ context.Context, b *build, _ *api.Node, _ api.Args) (any, error) {
+			return platforms.Format(b.platform()), nil
+		}),
+		"CurrentModule.name": func(context.Context, *Engine, *api.Node, api.Args) (any, error) {
+			return nil, errors.New("no current module: this program is not a function of a Dagger module")
+		},
+
+		"GitRef.commit": asksGit(func(r *sourceresolver.ResolveGitResponse) string { return cmp.Or(r.CommitChecksum, r.Checksum) }),
+		"GitRef.ref":    asksGit(func(r *sourceresolver.ResolveGitResponse) string { return r.Ref }),
+
+		"Changeset.sync": reading(func(ctx context.Context, b *build, n *api.Node, _ api.Args) (any, error) {
+			_, err := b.changes(ctx, n)
+			return n.ID, err
+		}),
+		"Changeset.isEmpty": changed(func(c *contract.Changes) any {
+			return len(c.Added)+len(c.Modified)+len(c.Removed) == 0
+		}),
+		"Changeset.addedPaths":    changed(func(c *contract.Changes) any { return c.Added }),
+		"Changeset.modifiedPaths": changed(func(c *contract.Changes) any { return c.Modified }),
+		"Changeset.removedPaths":  changed(func(c *contract.Changes) any { return c.Removed }),
+		"Changeset.export":        exportChanges,
+
+		"Directory.exists":  reading(existsIn),
+		"Directory.glob":    reading(glob),
+		"Directory.name":    reading(directoryName),
 		"Directory.sync":    syncing((*build).syncDirectory),
 		"Directory.entries": reading(entriesLeaf),
 		"Directory.export":  exportDirectory,
@@ -52,11 +80,11 @@ func init() { // not an initializer: the leaves lead back to it
 		},
 
 		"Secret.name": func(_ context.Context, e *Engine, n *api.Node, _ api.Args) (any, error) {
-			name, _, err := e.secrets.plaintext(n)
+			name, _, err := e.secrets.Plaintext(n)
 			return name, err
 		},
 		"Secret.plaintext": func(_ context.Context, e *Engine, n *api.Node, _ api.Args) (any, error) {
-			_, value, err := e.secrets.plaintext(n)
+			_, value, err := e.secrets.Plaintext(n)
 			return value, err
 		},
 	}
@@ -64,6 +92,8 @@ func init() { // not an initializer: the leaves lead back to it
 
 func init() { // those of containers
 	maps.Copy(leaves, map[string]leaf{
+		"Container.publish":  publish,
+		"Container.export":   exportContainer,
 		"Container.sync":     syncing((*build).syncContainer),
 		"Container.stdout":   reading(output(contract.Stdout)),
 		"Container.stderr":   reading(output(contract.Stderr)),
@@ -131,15 +161,39 @@ func exists(ctx context.Context, b *build, n *api.Node, a api.Args) (any, error)
 	if err != nil {
 		return nil, err
 	}
+	if a, err = c.expand(a); err != nil {
+		return nil, err
+	}
 	t, inside, err := c.place(a.Str("path"))
 	if err != nil {
 		return nil, err
 	}
-	_, _, err = b.stat(ctx, *t, c.platform, inside)
+	return b.exists(ctx, *t, c.platform, inside, a)
+}
+
+// exists answers whether a tree has something at a path, of the kind in the argument expectedType if there is one.
+func (b *build) exists(ctx context.Context, t tree, p ocispecs.Platform, name string, a api.Args) (bool, error) {
+	look := b.stat
+	if want := a.Str("expectedType"); want == "SYMLINK_TYPE" || a.Flag("doNotFollowSymlinks") {
+		look = b.lstat
+	}
+	_, stat, err := look(ctx, t, p, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return false, err
+	}
+	mode := fs.FileMode(stat.Mode)
+	switch a.Str("expectedType") {
+	case "DIRECTORY_TYPE":
+		return mode.IsDir(), nil
+	case "REGULAR_TYPE":
+		return mode.IsRegular(), nil
+	case "SYMLINK_TYPE":
+		return mode&fs.ModeSymlink != 0, nil
+	}
+	return true, nil
 }
 
 // leaf answers a field whose value is no object.
@@ -159,11 +213,11 @@ func (e *Engine) bound(l leaf) api.Leaf {
 }
 
 // Hide implements [api.Backend].
-func (e *Engine) Hide(text string) string { return e.secrets.hide(text) }
+func (e *Engine) Hide(text string) string { return e.secrets.Hide(text) }
 
-// Extensions implements [api.Backend]: the SDKs make their ExecError of what it returns.
+// Extensions implements [api.Backend]: the SDKs make their failure.ExecError of what it returns.
 func (e *Engine) Extensions(err error) map[string]any {
-	var exec *ExecError
+	var exec *failure.ExecError
 	if !errors.As(err, &exec) {
 		return nil
 	}
@@ -171,8 +225,8 @@ func (e *Engine) Extensions(err error) map[string]any {
 		"_type":    "EXEC_ERROR",
 		"cmd":      exec.Cmd,
 		"exitCode": exec.ExitCode,
-		"stdout":   strings.TrimSpace(e.secrets.hide(exec.Stdout)),
-		"stderr":   strings.TrimSpace(e.secrets.hide(exec.Stderr)),
+		"stdout":   strings.TrimSpace(e.secrets.Hide(exec.Stdout)),
+		"stderr":   strings.TrimSpace(e.secrets.Hide(exec.Stderr)),
 	}
 }
 
@@ -234,7 +288,7 @@ func (b *build) syncFile(ctx context.Context, n *api.Node) error {
 		return err
 	}
 	if f.tree == nil {
-		_, err := b.engine.tarball(ctx, f.tarball)
+		_, err := b.engine.imageOf(ctx, f.tarball.Parent, f.tarball.Args)
 		return err
 	}
 	_, _, err = b.stat(ctx, *f.tree, b.platform(), f.path)
@@ -255,10 +309,7 @@ func fileName(ctx context.Context, b *build, n *api.Node, _ api.Args) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	if f.tree == nil {
-		return tarballName, nil
-	}
-	return path.Base(f.path), nil
+	return f.base(), nil
 }
 
 // tarballName is what an image's tarball is called where it needs a name.
@@ -299,7 +350,7 @@ func output(name string) read {
 			return nil, errNoCommand
 		}
 		data, err := b.read(ctx, *c.output, c.platform, path.Join(outDir, name))
-		return b.engine.secrets.hide(string(data)), err
+		return b.engine.secrets.Hide(string(data)), err
 	}
 }
 
@@ -341,20 +392,16 @@ func exportFile(ctx context.Context, e *Engine, n *api.Node, a api.Args) (any, e
 			return nil, err
 		}
 		if f.tree == nil {
-			desc, err := e.tarball(ctx, f.tarball)
-			if err != nil {
+			if dest, err = exportTarget(a, f.base()); err != nil {
 				return nil, err
 			}
-			if dest, err = exportTarget(a, tarballName); err != nil {
-				return nil, err
-			}
-			return nil, hostfile.Replace(dest, func(w io.Writer) (fs.FileMode, error) { return 0o644, e.store.WriteTarball(ctx, w, desc) })
+			return nil, e.writeImage(ctx, f.tarball.Parent, f.tarball.Args, dest)
 		}
 		// Whatever makes the file fails before anything is written.
 		if _, _, err := b.stat(ctx, *f.tree, b.platform(), f.path); err != nil {
 			return nil, err
 		}
-		if dest, err = exportTarget(a, path.Base(f.path)); err != nil {
+		if dest, err = exportTarget(a, f.base()); err != nil {
 			return nil, err
 		}
 		return nil, hostfile.Replace(dest, func(w io.Writer) (fs.FileMode, error) { return b.copy(ctx, w, *f.tree, b.platform(), f.path) })
@@ -409,7 +456,7 @@ func exportDirectory(ctx context.Context, e *Engine, n *api.Node, a api.Args) (a
 // imported brings an image tarball into the engine's store, once a session.
 func (e *Engine) imported(ctx context.Context, source *api.Node) (ocispecs.Descriptor, error) {
 	if source.Field == "asTarball" {
-		return e.tarball(ctx, source.Parent)
+		return e.imageOf(ctx, source.Parent, source.Args)
 	}
 	return e.images.Once(ctx, e.base, source.ID, func(ctx context.Context) (ocispecs.Descriptor, error) { return e.readImage(ctx, source) })
 }

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/moby/buildkit/client/llb"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
+	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 )
 
 func withMountedDirectory(ctx context.Context, b *build, c *container, a api.Args) error {
@@ -25,10 +27,53 @@ func withMountedDirectory(ctx context.Context, b *build, c *container, a api.Arg
 		// In a directory of its own, because that is the owner's too.
 		const inside = "/owned"
 		mkdir := llb.Mkdir(inside, 0o755, llb.WithUser(a.Str("owner")))
-		empty := tree{state: llb.Scratch().File(mkdir, llb.WithCustomName(internalPrefix+"make "+inside))}
+		empty := tree{state: llb.Scratch().File(mkdir, llb.WithCustomName(progress.InternalPrefix+"make "+inside))}
 		d = &directory{tree: empty.withDirectory(inside, d, api.Args{"owner": a.Str("owner")}), path: inside}
 	}
 	c.addMount(mount{path: c.abs(a.Str("path")), source: &d.tree, dir: d.path, readOnly: a.Flag("readOnly")})
+	return nil
+}
+
+// withMountedFile mounts a copy of the file, in a directory of its own: commands depend on nothing that is beside it.
+func withMountedFile(ctx context.Context, b *build, c *container, a api.Args) error {
+	source, err := b.file(ctx, b.engine.api.Must(a.Str("source")))
+	if err != nil {
+		return err
+	}
+	if source.tree == nil {
+		return errors.New("withMountedFile: the embedded engine cannot mount an image tarball")
+	}
+	if a, err = b.numericOwner(ctx, c, a); err != nil {
+		return err
+	}
+	const inside = "/mounted"
+	copied := tree{state: llb.Scratch()}.withFile(inside, source, api.Args{"owner": a.Str("owner")})
+	c.addMount(mount{path: c.abs(a.Str("path")), source: &copied, dir: inside})
+	return nil
+}
+
+func withMountedTemp(_ context.Context, _ *build, c *container, a api.Args) error {
+	size, _ := a.Num("size")
+	c.addMount(mount{path: c.abs(a.Str("path")), temp: true, size: size})
+	return nil
+}
+
+func withUnixSocket(ctx context.Context, b *build, c *container, a api.Args) error {
+	m := mount{path: c.abs(a.Str("path")), mode: 0o600}
+	m.socket = b.engine.sockets.Add(b.engine.api.Must(a.Str("source")).Args.Str("path"))
+	if owner := a.Str("owner"); owner != "" {
+		var err error
+		if m.uid, m.gid, err = b.owner(ctx, c, owner); err != nil {
+			return err
+		}
+	}
+	c.addMount(m)
+	return nil
+}
+
+func withoutMount(_ context.Context, _ *build, c *container, a api.Args) error {
+	p := c.abs(a.Str("path"))
+	c.mounts = slices.DeleteFunc(c.mounts, func(m mount) bool { return m.path == p })
 	return nil
 }
 
@@ -60,7 +105,7 @@ const cacheDir = "/cache"
 // cacheState is what a cache volume is at first: an empty directory of the mount's owner.
 func (m mount) cacheState() llb.State {
 	mkdir := llb.Mkdir(cacheDir, 0o755, llb.WithUIDGID(m.uid, m.gid))
-	return llb.Scratch().File(mkdir, llb.WithCustomName(internalPrefix+"volume"))
+	return llb.Scratch().File(mkdir, llb.WithCustomName(progress.InternalPrefix+"volume"))
 }
 
 func withMountedSecret(ctx context.Context, b *build, c *container, a api.Args) error {

@@ -1,11 +1,6 @@
 package embedded
 
 import (
-	"bytes"
-	"context"
-	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -100,71 +95,6 @@ func TestPlace(t *testing.T) {
 		_, _, err := c.place(p)
 		assert.Error(t, err, p)
 	}
-}
-
-func TestExecErrorShowsADockerfileStepsOutput(t *testing.T) {
-	var lines strings.Builder
-	for i := range 100 {
-		fmt.Fprintf(&lines, "line %d\n", i)
-	}
-	e := &ExecError{Cmd: []string{"sh", "-c", "x"}, ExitCode: 3, Stdout: lines.String(), Place: "Dockerfile:2"}
-	text := e.Error()
-	assert.Contains(t, text, "Dockerfile:2: ")
-	assert.Contains(t, text, "exit code: 3")
-	assert.Contains(t, text, "… 60 lines before these …\nline 60\n")
-	assert.Contains(t, text, "line 99")
-	e.Place = ""
-	assert.NotContains(t, e.Error(), "line 99", "whoever ran a command asks for its output")
-	assert.Contains(t, (&ExecError{Place: "Dockerfile:2"}).Error(), "printed nothing")
-}
-
-func TestPlainErrors(t *testing.T) {
-	err := fmt.Errorf("failed to solve: rpc error: code = Unknown desc = failed to compute cache key: "+
-		"failed to calculate checksum of ref abc::def: %w", context.DeadlineExceeded)
-	assert.EqualError(t, plain(err), "context deadline exceeded")
-	assert.ErrorIs(t, plain(err), context.DeadlineExceeded)
-	same := errors.New("as it is")
-	assert.Equal(t, same, plain(same))
-}
-
-func TestTail(t *testing.T) {
-	var short, long tail
-	short.add([]byte("abc"))
-	assert.Equal(t, "abc", short.String())
-	line := bytes.Repeat([]byte("x"), 1000)
-	for range 1000 {
-		long.add(line)
-	}
-	long.add([]byte("end"))
-	assert.Len(t, long.String(), maxTail)
-	assert.True(t, strings.HasSuffix(long.String(), "xend"))
-}
-
-func TestStepNames(t *testing.T) {
-	assert.Equal(t, "sh -c set -e echo", shortened("sh -c set -e\n\techo\n"))
-	long := shortened(strings.Repeat("ä", 500))
-	assert.Equal(t, maxName+1, len([]rune(long)))
-	assert.Equal(t, "0123456789ab", shortName("sha256:0123456789abcdef"))
-	assert.Equal(t, "extracting x", shortName("extracting x"))
-}
-
-func TestIgnorePatterns(t *testing.T) {
-	files := map[string]string{".dockerignore": "# all\n*.log\n!keep.log\n", "sub/D.dockerignore": "other\n"}
-	read := func(name string) ([]byte, error) {
-		if text, ok := files[name]; ok {
-			return []byte(text), nil
-		}
-		return nil, os.ErrNotExist
-	}
-	got, err := ignorePatterns("Dockerfile", read)
-	require.NoError(t, err)
-	assert.Equal(t, []string{"*.log", "!keep.log"}, got)
-	got, err = ignorePatterns("sub/D", read)
-	require.NoError(t, err)
-	assert.Equal(t, []string{"other"}, got, "a Dockerfile's own ignore file goes before the context's")
-	got, err = ignorePatterns("Dockerfile", func(string) ([]byte, error) { return nil, os.ErrNotExist })
-	require.NoError(t, err)
-	assert.Empty(t, got)
 }
 
 func TestExportTarget(t *testing.T) {

@@ -24,7 +24,11 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
+	"github.com/aksflow/aksflow/internal/engine/embedded/failure"
 	"github.com/aksflow/aksflow/internal/engine/embedded/flight"
+	"github.com/aksflow/aksflow/internal/engine/embedded/healthcheck"
+	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
+	"github.com/aksflow/aksflow/internal/engine/embedded/servicelog"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
 
@@ -45,7 +49,7 @@ type services struct {
 
 // job is a build that is under way.
 type job struct {
-	watch  *watcher
+	watch  *progress.Watcher
 	cancel context.CancelCauseFunc
 }
 
@@ -65,7 +69,7 @@ type service struct {
 // watch has a build canceled when a service ends that one of its running steps talks to, until the function that it
 // returns is called. A step that fails because its service died would else be taken for one that fails; and one of
 // which any exit code is expected would be remembered.
-func (s *services) watch(b *build, w *watcher, cancel context.CancelCauseFunc) func() {
+func (s *services) watch(b *build, w *progress.Watcher, cancel context.CancelCauseFunc) func() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.jobs == nil {
@@ -83,7 +87,7 @@ func (s *services) watch(b *build, w *watcher, cancel context.CancelCauseFunc) f
 func (s *services) cancelClients(n *api.Node, why error) {
 	for b, j := range s.jobs {
 		b.mu.Lock()
-		for _, step := range j.watch.runs() {
+		for _, step := range j.watch.Runs() {
 			if slices.Contains(b.clients[step], hostname(n)) {
 				j.cancel(fmt.Errorf("a service ended while a step talked to it: %w", why))
 			}
@@ -167,6 +171,13 @@ func (s *services) start(ctx context.Context, n *api.Node) (*service, error) {
 // command is what a service runs: as Dagger has it, the given arguments or the container's own, after the entrypoint if
 // that is asked for or nothing else is said.
 func (c *container) serviceCommand(a api.Args) ([]string, error) {
+	if a.Flag("experimentalPrivilegedNesting") {
+		return nil, errNesting
+	}
+	a, err := c.expand(a)
+	if err != nil {
+		return nil, err
+	}
 	given, config := a.List("args"), c.config.Config
 	if len(given) == 0 && len(config.Cmd) == 0 && len(config.Entrypoint) == 0 {
 		return nil, errors.New("no service command has been set")
@@ -196,7 +207,7 @@ func (s *services) launch(ctx context.Context, n *api.Node) (*service, error) {
 		return nil, err
 	}
 	select {
-	case r.ip = <-log.address:
+	case r.ip = <-log.Address:
 	case <-r.done:
 		return nil, r.err
 	case <-ctx.Done():
@@ -207,7 +218,7 @@ func (s *services) launch(ctx context.Context, n *api.Node) (*service, error) {
 		case <-r.done:
 			return nil, r.err
 		default:
-			return giveUp(fmt.Errorf("%s is not ready: %w%s", r.place, err, log.lastLines()))
+			return giveUp(fmt.Errorf("%s is not ready: %w%s", r.place, err, log.LastLines()))
 		}
 	}
 	s.mu.Lock()
@@ -238,6 +249,11 @@ func (s *services) prepare(ctx context.Context, n *api.Node) (c *container, cmd 
 		if cmd, err = c.serviceCommand(n.Args); err != nil {
 			return nil, err
 		}
+		if n.Args.Flag("insecureRootCapabilities") {
+			if err := b.privilege(); err != nil {
+				return nil, err
+			}
+		}
 		_, err = b.refs(ctx, c)
 		return nil, err
 	}); err != nil {
@@ -251,12 +267,12 @@ func (s *services) prepare(ctx context.Context, n *api.Node) (c *container, cmd 
 }
 
 // run runs a service in the background until it ends or the session does.
-func (s *services) run(ctx context.Context, n *api.Node, r *service, cmd []string) *serviceLog {
+func (s *services) run(ctx context.Context, n *api.Node, r *service, cmd []string) *servicelog.Log {
 	e := s.engine
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	r.end = end
 	stop := context.AfterFunc(e.base, func() { end(context.Cause(e.base)) })
-	log := newServiceLog(ctx, e, r.name)
+	log := servicelog.New(ctx, r.name, e.secrets.Hide)
 	e.work.Go(func() {
 		defer stop()
 		defer close(r.done)
@@ -291,7 +307,7 @@ func (b *build) refs(ctx context.Context, c *container) ([]gateway.Reference, er
 }
 
 // serve runs a service until it ends.
-func (b *build) serve(ctx context.Context, n *api.Node, r *service, cmd []string, log *serviceLog) error {
+func (b *build) serve(ctx context.Context, n *api.Node, r *service, cmd []string, log *servicelog.Log) error {
 	c, err := b.container(ctx, n.Parent) // once more: the services that it is bound to have addresses now
 	if err != nil {
 		return err
@@ -310,9 +326,12 @@ func (b *build) serve(ctx context.Context, n *api.Node, r *service, cmd []string
 		Env:                       c.env(),
 		User:                      c.config.Config.User,
 		Cwd:                       c.abs("."),
-		Stdout:                    &log.stdout,
-		Stderr:                    &log.stderr,
+		Stdout:                    &log.Stdout,
+		Stderr:                    &log.Stderr,
 		RemoveMountStubsRecursive: true,
+	}
+	if n.Args.Flag("insecureRootCapabilities") {
+		start.SecurityMode = pb.SecurityMode_INSECURE
 	}
 	for _, s := range c.secretEnv {
 		start.SecretEnv = append(start.SecretEnv, &pb.SecretEnv{ID: s.secret, Name: s.name})
@@ -358,6 +377,9 @@ func (m mount) inService(ref gateway.Reference) gateway.Mount {
 	case m.secret != "":
 		g.MountType = pb.MountType_SECRET
 		g.SecretOpt = &pb.SecretOpt{ID: m.secret, Uid: uint32(m.uid), Gid: uint32(m.gid), Mode: uint32(m.mode)}
+	case m.socket != "":
+		g.MountType = pb.MountType_SSH
+		g.SSHOpt = &pb.SSHOpt{ID: m.socket, Uid: uint32(m.uid), Gid: uint32(m.gid), Mode: uint32(m.mode)}
 	case m.cache != "":
 		sharing := map[llb.CacheMountSharingMode]pb.CacheSharingOpt{
 			llb.CacheMountShared: pb.CacheSharingOpt_SHARED, llb.CacheMountPrivate: pb.CacheSharingOpt_PRIVATE, llb.CacheMountLocked: pb.CacheSharingOpt_LOCKED,
@@ -375,10 +397,10 @@ func (m mount) inService(ref gateway.Reference) gateway.Mount {
 
 // ready waits until a service is healthy, if its image says how to tell, and its ports answer; or until it ended.
 func (r *service) ready(ctx context.Context, c *container) error {
-	if check := c.healthCheck(); check != nil {
+	if check := healthcheck.Of(c.config.Config); check != nil {
 		select {
 		case ctr := <-r.container:
-			if err := check.wait(ctx, r, ctr, c); err != nil {
+			if err := awaitHealth(ctx, check, r, ctr, c); err != nil {
 				return err
 			}
 		case <-r.done:
@@ -412,17 +434,17 @@ func (r *service) ready(ctx context.Context, c *container) error {
 }
 
 // ended notes how a service ended, and returns it as an error.
-func (s *services) ended(n *api.Node, r *service, cmd []string, log *serviceLog, err, cause error) error {
+func (s *services) ended(n *api.Node, r *service, cmd []string, log *servicelog.Log, err, cause error) error {
 	if cause == nil { // nobody wanted it to end
 		var exit *gatewaypb.ExitError
-		var exec *ExecError
+		var exec *failure.ExecError
 		switch {
 		case err == nil:
-			err = log.failure(r.place, cmd, 0)
+			err = log.Failure(r.place, cmd, 0)
 		case errors.As(err, &exec):
-			err = log.failure(r.place, cmd, exec.ExitCode)
+			err = log.Failure(r.place, cmd, exec.ExitCode)
 		case errors.As(err, &exit):
-			err = log.failure(r.place, cmd, int(exit.ExitCode))
+			err = log.Failure(r.place, cmd, int(exit.ExitCode))
 		}
 	} else {
 		err = cause
@@ -503,7 +525,7 @@ func (s *services) contentOf(ctx context.Context, n *api.Node) (string, error) {
 		return "", err
 	}
 	// The configuration goes in whole: user, working directory, environment, health check.
-	parts := []any{digest, c.config.Config, cmd}
+	parts := []any{digest, c.config.Config, cmd, n.Args.Flag("insecureRootCapabilities")}
 	for i, m := range c.mounts {
 		mounted := ""
 		if m.source != nil {
@@ -520,7 +542,7 @@ func (s *services) contentOf(ctx context.Context, n *api.Node) (string, error) {
 				return "", err
 			}
 		}
-		parts = append(parts, m.path, mounted, m.dir, m.readOnly, m.cache, m.secret, m.uid, m.gid, m.mode)
+		parts = append(parts, m.path, mounted, m.dir, m.readOnly, m.cache, m.secret, m.socket, m.temp, m.size, m.uid, m.gid, m.mode)
 	}
 	for _, v := range c.secretEnv {
 		parts = append(parts, v.name, v.secret)

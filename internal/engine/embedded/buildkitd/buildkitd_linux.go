@@ -346,6 +346,8 @@ func newConfig(dir string, p programs, n hostnet.Network) config {
 		network: string(network),
 		toml: fmt.Sprintf(`# Written by aksflow at each start of the daemon.
 root = %q
+# For builds that a session permits it to (insecureRootCapabilities). Whoever reaches the daemon's socket is root already.
+insecure-entitlements = ["security.insecure"]
 
 [grpc]
   address = [%q]

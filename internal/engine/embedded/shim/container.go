@@ -40,6 +40,9 @@ func execute(args []string) (int, error) {
 	out := flags.String("out", "", "directory for output and exit code")
 	expect := flags.String("expect", string(contract.Success), "exit codes to accept: SUCCESS, FAILURE or ANY")
 	services := flags.Bool("services", false, "end at once if the step's services do not run")
+	stdin := flags.String("stdin", "", "file to read standard input from")
+	alsoStdout := flags.String("stdout", "", "file of the container that gets standard output too")
+	alsoStderr := flags.String("stderr", "", "file of the container that gets standard error too")
 	flags.String("key", "", "ignored; makes BuildKit tell apart executions that look the same to it")
 	if err := flags.Parse(args); err != nil {
 		return exitNotExecutable, err
@@ -54,15 +57,22 @@ func execute(args []string) (int, error) {
 			return contract.NeedServices, nil
 		}
 	}
-	stdout, err := newTee(filepath.Join(*out, contract.Stdout), os.Stdout)
+	input := os.Stdin
+	if *stdin != "" {
+		var err error
+		if input, err = os.Open(*stdin); err != nil {
+			return exitNotExecutable, err
+		}
+	}
+	stdout, err := newTee(os.Stdout, filepath.Join(*out, contract.Stdout), *alsoStdout)
 	if err != nil {
 		return exitNotExecutable, err
 	}
-	stderr, err := newTee(filepath.Join(*out, contract.Stderr), os.Stderr)
+	stderr, err := newTee(os.Stderr, filepath.Join(*out, contract.Stderr), *alsoStderr)
 	if err != nil {
 		return exitNotExecutable, err
 	}
-	code, runErr := run(flags.Args(), stdout.in, stderr.in)
+	code, runErr := run(flags.Args(), input, stdout.in, stderr.in)
 	if runErr != nil {
 		fmt.Fprintln(stderr.in, runErr)
 	}
@@ -107,7 +117,7 @@ func serve(args []string) (int, error) {
 		return exitNotExecutable, err
 	}
 	fmt.Fprintf(os.Stderr, "%s%s\n", contract.AddressPrefix, addr)
-	return run(flags.Args(), os.Stdout, os.Stderr)
+	return run(flags.Args(), os.Stdin, os.Stdout, os.Stderr)
 }
 
 // check runs a command, and prints its exit code as the last line. It ends with 0 whatever the command does: BuildKit ends
@@ -149,7 +159,7 @@ func address() (net.IP, error) {
 
 // run runs a command as the container's only one: signals go to it, and as process 1 it buries what the command
 // leaves behind. The exit code is the shell's: 128 + N after signal N.
-func run(args []string, stdout, stderr *os.File) (int, error) {
+func run(args []string, stdin, stdout, stderr *os.File) (int, error) {
 	if len(args) == 0 {
 		return exitNotFound, errors.New("no command to run")
 	}
@@ -159,7 +169,7 @@ func run(args []string, stdout, stderr *os.File) (int, error) {
 	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals)
-	p, err := os.StartProcess(path, args, &os.ProcAttr{Env: os.Environ(), Files: []*os.File{os.Stdin, stdout, stderr}})
+	p, err := os.StartProcess(path, args, &os.ProcAttr{Env: os.Environ(), Files: []*os.File{stdin, stdout, stderr}})
 	if err != nil {
 		return notRun(err)
 	}
@@ -193,35 +203,47 @@ func notRun(err error) (int, error) {
 	return exitNotExecutable, err
 }
 
-// tee copies what is written to in to a file and to an output.
+// tee copies what is written to in to files and to an output.
 type tee struct {
 	in     *os.File
 	out    *os.File
-	file   *os.File
 	done   chan struct{}
 	finish func() error
 }
 
-func newTee(name string, also *os.File) (*tee, error) {
-	file, err := os.Create(name)
-	if err != nil {
-		return nil, err
+// newTee creates the files that are named; an empty name is none.
+func newTee(output *os.File, names ...string) (*tee, error) {
+	writers := []io.Writer{}
+	var closers []func() error
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		file, err := os.Create(name)
+		if err != nil {
+			return nil, err
+		}
+		writers, closers = append(writers, file), append(closers, file.Close)
 	}
+	writers = append(writers, output)
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	t := &tee{in: w, out: r, file: file, done: make(chan struct{})}
+	t := &tee{in: w, out: r, done: make(chan struct{})}
 	var copyErr error
 	go func() {
 		defer close(t.done)
-		_, copyErr = io.Copy(io.MultiWriter(file, also), r)
+		_, copyErr = io.Copy(io.MultiWriter(writers...), r)
 	}()
 	t.finish = sync.OnceValue(func() error {
 		w.Close()
 		select {
 		case <-t.done:
-			return errors.Join(copyErr, file.Close())
+			for _, close := range closers {
+				copyErr = errors.Join(copyErr, close())
+			}
+			return copyErr
 		case <-time.After(drain):
 			return nil // a process in the background still writes; it ends with this one
 		}

@@ -150,13 +150,9 @@ func (s *Store) WriteTarball(ctx context.Context, w io.Writer, desc ocispecs.Des
 	if err != nil {
 		return err
 	}
-	var m ocispecs.Manifest
-	if err := s.decode(ctx, desc, &m); err != nil {
-		return err
-	}
 	blobs := map[digest.Digest]bool{}
-	for _, b := range append([]ocispecs.Descriptor{desc, m.Config}, m.Layers...) {
-		blobs[b.Digest] = true
+	if err := s.collect(ctx, desc, blobs); err != nil {
+		return err
 	}
 	t := tar.NewWriter(w)
 	write := func(name string, size int64, from io.Reader) error {
@@ -190,6 +186,48 @@ func (s *Store) WriteTarball(ctx context.Context, w io.Writer, desc ocispecs.Des
 		}
 	}
 	return t.Close()
+}
+
+// collect adds an image's blobs, those of all images if it is an index.
+func (s *Store) collect(ctx context.Context, desc ocispecs.Descriptor, blobs map[digest.Digest]bool) error {
+	blobs[desc.Digest] = true
+	if images.IsIndexType(desc.MediaType) {
+		var index ocispecs.Index
+		if err := s.decode(ctx, desc, &index); err != nil {
+			return err
+		}
+		for _, m := range index.Manifests {
+			if err := s.collect(ctx, m, blobs); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var m ocispecs.Manifest
+	if err := s.decode(ctx, desc, &m); err != nil {
+		return err
+	}
+	for _, b := range append([]ocispecs.Descriptor{m.Config}, m.Layers...) {
+		blobs[b.Digest] = true
+	}
+	return nil
+}
+
+// Index puts an index of images for several platforms into the store, and returns it.
+func (s *Store) Index(ctx context.Context, manifests []ocispecs.Descriptor) (ocispecs.Descriptor, error) {
+	data, err := json.Marshal(ocispecs.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispecs.MediaTypeImageIndex,
+		Manifests: manifests,
+	})
+	if err != nil {
+		return ocispecs.Descriptor{}, err
+	}
+	desc := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageIndex, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	err = s.Writing(ctx, func() error {
+		return s.add(ctx, desc, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
+	})
+	return desc, err
 }
 
 const blobPrefix = ocispecs.ImageBlobsDir + "/"

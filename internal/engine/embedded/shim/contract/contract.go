@@ -6,6 +6,8 @@ const (
 	Dir  = "/.aksflow"           // where the engine mounts its things; not part of the resulting file system
 	Shim = Dir + "/aksflow-shim" // the shim's executable
 	Out  = Dir + "/out"          // where `exec` leaves Stdout, Stderr and ExitCode
+
+	Stdin = Dir + "/stdin" // a file with what a command reads from standard input
 )
 
 // The files that `exec` writes into its -out directory.
@@ -14,6 +16,17 @@ const (
 	Stderr   = "stderr"
 	ExitCode = "exitcode" // decimal
 )
+
+// What `changes` compares, and the file that it writes into its last directory: Changes in JSON.
+const (
+	Before      = Dir + "/before"
+	After       = Dir + "/after"
+	ChangesFile = "changes.json"
+)
+
+// Changes are the paths in which a directory differs from an older one, sorted. Those of directories end with a slash; of
+// what was removed, only the topmost ones are named.
+type Changes struct{ Added, Modified, Removed []string }
 
 // Expect says which exit codes `exec` takes for success: it then exits with 0. Its values are those of Dagger's
 // ReturnType.

@@ -1,4 +1,6 @@
-package embedded
+// Package progress turns what BuildKit says of a build into events for the user, and keeps the output of its steps for
+// errors.
+package progress
 
 import (
 	"context"
@@ -15,63 +17,75 @@ import (
 	"github.com/aksflow/aksflow/internal/core/report"
 )
 
-// watcher turns a job's status into events, and keeps the output of its steps for errors.
-type watcher struct {
+// Session is what the builds of a session share.
+type Session struct {
+	Hide func(string) string // removes secrets from a text
+
+	warned sync.Map // messages that the user has seen
+	told   sync.Map // digests of steps whose end the user has seen
+}
+
+// Watcher follows one build.
+type Watcher struct {
 	ctx      context.Context
-	engine   *Engine
-	vertices map[digest.Digest]*vertex
+	session  *Session
+	vertices map[digest.Digest]*Vertex
 
 	mu      sync.Mutex
 	running map[digest.Digest]bool
 }
 
-type vertex struct {
-	name           string
+// Vertex is a step of a build.
+type Vertex struct {
+	Name           string
 	internal       bool
 	started        bool
 	ended          bool
-	stdout, stderr tail
+	Stdout, Stderr Tail
 	parts          [2]string // an unfinished line of standard output, of standard error
 }
 
-func newWatcher(ctx context.Context, e *Engine) *watcher {
-	return &watcher{ctx: ctx, engine: e, vertices: map[digest.Digest]*vertex{}, running: map[digest.Digest]bool{}}
+// Watch returns a watcher of a build whose events go to the context.
+func (s *Session) Watch(ctx context.Context) *Watcher {
+	return &Watcher{ctx: ctx, session: s, vertices: map[digest.Digest]*Vertex{}, running: map[digest.Digest]bool{}}
 }
 
-func (w *watcher) vertex(d string) *vertex { return w.known(digest.Digest(d)) }
+// Vertex returns a step by its digest.
+func (w *Watcher) Vertex(d string) *Vertex { return w.known(digest.Digest(d)) }
 
-func (w *watcher) known(d digest.Digest) *vertex {
+func (w *Watcher) known(d digest.Digest) *Vertex {
 	v := w.vertices[d]
 	if v == nil {
-		v = &vertex{}
+		v = &Vertex{}
 		w.vertices[d] = v
 	}
 	return v
 }
 
-// internalPrefix marks steps that are not the user's but BuildKit's or the engine's own.
-const internalPrefix = "[internal] "
+// InternalPrefix marks steps that are not the user's but BuildKit's or the engine's own.
+const InternalPrefix = "[internal] "
 
-// identifying is what BuildKit says when imageDigest asks for a digest.
+// identifying is what BuildKit says when the engine asks for the digest of an image.
 const identifying = "exporting to image"
 
-func (w *watcher) update(s *bkclient.SolveStatus) {
+// Update takes what BuildKit says.
+func (w *Watcher) Update(s *bkclient.SolveStatus) {
 	for _, x := range s.Vertexes {
 		w.note(x)
 		v := w.known(x.Digest)
-		v.name = shortened(w.engine.secrets.hide(x.Name))
-		v.internal = strings.HasPrefix(v.name, internalPrefix) || v.name == identifying
+		v.Name = shortened(w.session.Hide(x.Name))
+		v.internal = strings.HasPrefix(v.Name, InternalPrefix) || v.Name == identifying
 		if v.internal || v.ended || x.Started == nil {
 			continue
 		}
 		// Every leaf of a graph runs through all of it. What was done is told once.
-		if _, told := w.engine.told.Load(x.Digest); told {
+		if _, told := w.session.told.Load(x.Digest); told {
 			continue
 		}
 		if x.Completed == nil {
 			if !v.started {
 				v.started = true
-				report.Progressf(w.ctx, v.name, "running")
+				report.Progressf(w.ctx, v.Name, "running")
 			}
 			continue
 		}
@@ -80,17 +94,17 @@ func (w *watcher) update(s *bkclient.SolveStatus) {
 		switch {
 		case x.Error != "": // which is returned
 		case x.Cached:
-			w.engine.told.Store(x.Digest, true)
-			report.Progressf(w.ctx, v.name, "cached")
+			w.session.told.Store(x.Digest, true)
+			report.Progressf(w.ctx, v.Name, "cached")
 		default:
-			w.engine.told.Store(x.Digest, true)
-			report.Progressf(w.ctx, v.name, "done in %s", x.Completed.Sub(*x.Started).Round(10*time.Millisecond))
+			w.session.told.Store(x.Digest, true)
+			report.Progressf(w.ctx, v.Name, "done in %s", x.Completed.Sub(*x.Started).Round(10*time.Millisecond))
 		}
 	}
 	for _, x := range s.Statuses {
 		v := w.known(x.Vertex)
 		if !v.internal && x.Total > 0 && x.Current > 0 && x.Completed == nil {
-			report.Progressf(w.ctx, v.name, "%s %s of %s", shortName(x.ID), megabytes(x.Current), megabytes(x.Total))
+			report.Progressf(w.ctx, v.Name, "%s %s of %s", shortName(x.ID), megabytes(x.Current), megabytes(x.Total))
 		}
 	}
 	for _, x := range s.Logs {
@@ -98,9 +112,9 @@ func (w *watcher) update(s *bkclient.SolveStatus) {
 		stream := 0
 		if x.Stream == 2 {
 			stream = 1
-			v.stderr.add(x.Data)
+			v.Stderr.Add(x.Data)
 		} else {
-			v.stdout.add(x.Data)
+			v.Stdout.Add(x.Data)
 		}
 		text := v.parts[stream] + string(x.Data)
 		end := strings.LastIndexByte(text, '\n') + 1
@@ -108,15 +122,15 @@ func (w *watcher) update(s *bkclient.SolveStatus) {
 		w.show(v, text[:end])
 	}
 	for _, x := range s.Warnings {
-		message := w.engine.secrets.hide(string(x.Short))
-		if _, seen := w.engine.warned.LoadOrStore(message, true); !seen {
+		message := w.session.Hide(string(x.Short))
+		if _, seen := w.session.warned.LoadOrStore(message, true); !seen {
 			report.Warn(w.ctx, "%s", message)
 		}
 	}
 }
 
 // note keeps running up to date, which others read meanwhile.
-func (w *watcher) note(x *bkclient.Vertex) {
+func (w *Watcher) note(x *bkclient.Vertex) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if x.Started != nil && x.Completed == nil {
@@ -126,24 +140,24 @@ func (w *watcher) note(x *bkclient.Vertex) {
 	}
 }
 
-// runs returns the digests of the steps that run.
-func (w *watcher) runs() []digest.Digest {
+// Runs returns the digests of the steps that run.
+func (w *Watcher) Runs() []digest.Digest {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Collect(maps.Keys(w.running))
 }
 
 // flush shows what a step wrote without a newline at its end.
-func (w *watcher) flush(v *vertex) {
+func (w *Watcher) flush(v *Vertex) {
 	for i, part := range v.parts {
 		w.show(v, part)
 		v.parts[i] = ""
 	}
 }
 
-func (w *watcher) show(v *vertex, text string) {
+func (w *Watcher) show(v *Vertex, text string) {
 	for line := range strings.Lines(text) {
-		report.Logf(w.ctx, v.name, "%s", w.engine.secrets.hide(strings.TrimRight(line, "\r\n")))
+		report.Logf(w.ctx, v.Name, "%s", w.session.Hide(strings.TrimRight(line, "\r\n")))
 	}
 }
 
@@ -168,17 +182,19 @@ func shortName(id string) string {
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
-// tail keeps the end of what is written to it.
-type tail struct{ data []byte }
+// Tail keeps the end of what is written to it.
+type Tail struct{ data []byte }
 
 // maxTail bounds what an error carries of one stream, in bytes.
 const maxTail = 128 << 10
 
-func (t *tail) add(p []byte) {
+// Add appends to what is kept.
+func (t *Tail) Add(p []byte) {
 	t.data = append(t.data, p...)
 	if over := len(t.data) - maxTail; over > maxTail { // not at each line
 		t.data = append([]byte(nil), t.data[over:]...)
 	}
 }
 
-func (t *tail) String() string { return string(t.data[max(0, len(t.data)-maxTail):]) }
+// String returns what is kept.
+func (t *Tail) String() string { return string(t.data[max(0, len(t.data)-maxTail):]) }
