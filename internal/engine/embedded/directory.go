@@ -31,90 +31,94 @@ func (b *build) directory(ctx context.Context, n *api.Node) (*directory, error) 
 			return &directory{tree: tree{state: llb.Scratch()}, path: "/"}, nil
 		case "Host":
 			return b.hostDirectory(n)
-		case "Container":
-			c, err := b.container(ctx, n.Parent)
-			if err != nil {
-				return nil, err
-			}
-			if n.Field == "rootfs" {
-				return &directory{tree: c.root, path: "/"}, nil
-			}
-			given, err := c.expand(n.Args)
-			if err != nil {
-				return nil, err
-			}
-			t, inside, err := c.place(given.Str("path"))
-			if err != nil {
-				return nil, err
-			}
-			return &directory{tree: *t, path: inside}, nil
-		}
-		if n.Parent.Type == "GitRef" {
+		case "GitRef":
 			return b.gitTree(ctx, n)
-		}
-		if n.Parent.Type == "Changeset" {
+		case "Container":
+			return b.containerDirectory(ctx, n)
+		case "Changeset":
 			before, after, err := b.sides(ctx, n.Parent)
 			if err != nil {
 				return nil, err
 			}
 			return map[string]*directory{"before": before, "after": after, "layer": diff(before, after)}[n.Field], nil
 		}
-		parent, err := b.directory(ctx, n.Parent)
+		return b.changedDirectory(ctx, n)
+	})
+}
+
+// containerDirectory is a directory in a container.
+func (b *build) containerDirectory(ctx context.Context, n *api.Node) (*directory, error) {
+	c, err := b.container(ctx, n.Parent)
+	if err != nil {
+		return nil, err
+	}
+	if n.Field == "rootfs" {
+		return &directory{tree: c.root, path: "/"}, nil
+	}
+	given, err := c.expand(n.Args)
+	if err != nil {
+		return nil, err
+	}
+	t, inside, err := c.place(given.Str("path"))
+	if err != nil {
+		return nil, err
+	}
+	return &directory{tree: *t, path: inside}, nil
+}
+
+// changedDirectory is what a field of a Directory makes of it.
+func (b *build) changedDirectory(ctx context.Context, n *api.Node) (*directory, error) {
+	parent, err := b.directory(ctx, n.Parent)
+	if err != nil {
+		return nil, err
+	}
+	a := n.Args
+	if owner := a.Str("owner"); owner != "" && !numeric.MatchString(owner) {
+		return nil, fmt.Errorf("owner %q: a directory knows no names: say it in numbers, as 1000:1000", owner)
+	}
+	d := *parent
+	inside := path.Join(d.path, path.Join("/", a.Str("path")))
+	switch n.Field {
+	case "directory":
+		d.path = inside
+	case "withNewFile":
+		d.tree = d.tree.withNewFile(inside, a)
+	case "withNewDirectory":
+		d.tree = d.tree.withNewDirectory(inside, a)
+	case "withoutFile", "withoutFiles", "withoutDirectory":
+		for _, p := range removed(a) {
+			d.tree = d.tree.without(path.Join(d.path, path.Join("/", p)))
+		}
+	case "filter":
+		d = directory{tree: tree{state: llb.Scratch()}.withDirectory("/", parent, a), path: "/"}
+	case "withDirectory", "diff":
+		other, err := b.directory(ctx, b.engine.api.Must(a.Str("source")+a.Str("other"))) // each has one of them
 		if err != nil {
 			return nil, err
 		}
-		if owner := n.Args.Str("owner"); owner != "" && !numeric.MatchString(owner) {
-			return nil, fmt.Errorf("owner %q: a directory knows no names: say it in numbers, as 1000:1000", owner)
-		}
-		d := *parent
-		inside := path.Join(d.path, path.Join("/", n.Args.Str("path")))
-		switch n.Field {
-		case "directory":
-			d.path = inside
-		case "withNewFile":
-			d.tree = d.tree.withNewFile(inside, n.Args)
-		case "withDirectory":
-			source, err := b.directory(ctx, b.engine.api.Must(n.Args.Str("source")))
-			if err != nil {
-				return nil, err
-			}
-			d.tree = d.tree.withDirectory(inside, source, n.Args)
-		case "withFile":
-			source, err := b.file(ctx, b.engine.api.Must(n.Args.Str("source")))
-			if err != nil {
-				return nil, err
-			}
-			if source.tree == nil {
-				return nil, errors.New("withFile: the embedded engine cannot put an image tarball into a directory")
-			}
-			d.tree = d.tree.withFile(inside, source, n.Args)
-		case "withFiles":
-			files, err := b.sources(ctx, n.Args)
-			if err != nil {
-				return nil, err
-			}
-			d.tree = d.tree.withFiles(inside, files, n.Args)
-		case "withNewDirectory":
-			mode, _ := n.Args.Num("permissions")
-			mkdir := llb.Mkdir(inside, fs.FileMode(mode), llb.WithParents(true))
-			d.tree = tree{state: d.tree.state.File(mkdir, llb.WithCustomName("make "+inside)), steps: d.tree.steps}
-		case "withoutFile", "withoutFiles", "withoutDirectory":
-			for _, p := range removed(n.Args) {
-				d.tree = d.tree.without(path.Join(d.path, path.Join("/", p)))
-			}
-		case "filter":
-			d = directory{tree: tree{state: llb.Scratch()}.withDirectory("/", parent, n.Args), path: "/"}
-		case "diff":
-			other, err := b.directory(ctx, b.engine.api.Must(n.Args.Str("other")))
-			if err != nil {
-				return nil, err
-			}
+		if n.Field == "diff" {
 			return diff(parent, other), nil
-		default:
-			return nil, fmt.Errorf("field Directory.%s stands in the schema and is not implemented", n.Field)
 		}
-		return &d, nil
-	})
+		d.tree = d.tree.withDirectory(inside, other, a)
+	case "withFile":
+		source, err := b.file(ctx, b.engine.api.Must(a.Str("source")))
+		if err != nil {
+			return nil, err
+		}
+		if source.tree == nil {
+			return nil, errors.New("withFile: the embedded engine cannot put an image tarball into a directory")
+		}
+		d.tree = d.tree.withFile(inside, source, a)
+	case "withFiles":
+		files, err := b.sources(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		d.tree = d.tree.withFiles(inside, files, a)
+	default:
+		return nil, fmt.Errorf("field Directory.%s stands in the schema and is not implemented", n.Field)
+	}
+	return &d, nil
 }
 
 // numeric matches an owner that names nobody.

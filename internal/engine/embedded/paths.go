@@ -13,6 +13,13 @@ import (
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 )
 
+// withNewDirectory makes a directory with the argument permissions.
+func (t tree) withNewDirectory(p string, a api.Args) tree {
+	mode, _ := a.Num("permissions")
+	mkdir := llb.Mkdir(p, fs.FileMode(mode), llb.WithParents(true))
+	return tree{state: t.state.File(mkdir, llb.WithCustomName("make "+p)), steps: t.steps}
+}
+
 // without removes what is at paths, each of which may be a pattern. What is not there need not be removed.
 func (t tree) without(paths ...string) tree {
 	if t.state.Output() == nil {
