@@ -29,7 +29,7 @@ internal/core/manifest:
 internal/core/delivery: internal/core/config internal/core/manifest
 internal/core/gitflow: internal/core/config
 internal/core/image:
-internal/core/build: internal/core/config
+internal/core/build: internal/core/config internal/core/image
 internal/tool:
 internal/kustomize: internal/core/manifest
 internal/render: internal/core/manifest internal/kustomize

@@ -69,15 +69,9 @@ func (d *Delivery) build(ctx context.Context, s *delivery.State) (delivery.Outco
 	if err := os.MkdirAll(filepath.Dir(s.Tarball), 0o755); err != nil {
 		return delivery.Outcome{}, fmt.Errorf("making the folder for the image: %w", err)
 	}
-	if _, err := app.Tarball().Export(ctx, s.Tarball); err != nil {
-		return delivery.Outcome{}, build.Explain(err)
-	}
-	img, err := image.Open(s.Tarball)
-	if err != nil {
+	if built.Digest, err = app.Export(ctx, s.Tarball); err != nil {
 		return delivery.Outcome{}, err
 	}
-	defer img.Close()
-	built.Digest = img.Digest().String()
 	return delivery.Outcome{Summary: built.Digest, Detail: built}, nil
 }
 

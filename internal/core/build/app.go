@@ -6,9 +6,12 @@ package build
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,8 +19,12 @@ import (
 
 	"dagger.io/dagger"
 
+	"github.com/aksflow/aksflow/internal/core/build/dockerfile"
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/core/image"
+	"github.com/aksflow/aksflow/internal/core/image/canonical"
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // App is what is built: a directory with a Dockerfile in it. All stages (the image, its tests, the services that the
@@ -42,6 +49,8 @@ type App struct {
 	SSH *dagger.Socket
 	// Platform is what the image is built for, as in "linux/arm64". Empty: the engine's own.
 	Platform dagger.Platform
+
+	text []byte // of the Dockerfile
 }
 
 // Inputs are what an app is built from beside its configuration.
@@ -76,7 +85,7 @@ const (
 // both are part of the cache key of the instructions that follow the declaration. Arguments of the configuration and of
 // in win over these.
 func New(cfg *config.Config, in Inputs) App {
-	args := commitArgs(declaredArgs(in.Dockerfile), in.Source)
+	args := commitArgs(dockerfile.Parse(in.Dockerfile).Declared(), in.Source)
 	maps.Copy(args, cfg.Build.Args)
 	maps.Copy(args, in.Args)
 	if !bytes.Contains(in.Dockerfile, []byte("type=ssh")) {
@@ -92,13 +101,14 @@ func New(cfg *config.Config, in Inputs) App {
 		Secrets:    in.Secrets,
 		SSH:        in.SSH,
 		Platform:   dagger.Platform(cfg.Build.Platform),
+		text:       in.Dockerfile,
 	}
 }
 
 // CommitArgs returns which build arguments New sets from the commit for a Dockerfile, sorted: with one of them, each commit
 // makes another image of the same source.
-func CommitArgs(cfg *config.Config, dockerfile []byte) []string {
-	declared := declaredArgs(dockerfile)
+func CommitArgs(cfg *config.Config, text []byte) []string {
+	declared := dockerfile.Parse(text).Declared()
 	var names []string
 	for _, name := range []string{argRevision, argEpoch} {
 		if _, set := cfg.Build.Args[name]; declared[name] && !set {
@@ -124,8 +134,8 @@ func commitArgs(declared map[string]bool, source delivery.Source) map[string]str
 }
 
 // NeedsCommit reports whether a Dockerfile declares an argument that is set from the commit.
-func NeedsCommit(dockerfile []byte) bool {
-	declared := declaredArgs(dockerfile)
+func NeedsCommit(text []byte) bool {
+	declared := dockerfile.Parse(text).Declared()
 	return declared[argRevision] || declared[argEpoch]
 }
 
@@ -142,8 +152,58 @@ func FileSecret(client *dagger.Client, name, file string, content []byte) *dagge
 // Build returns the image as a container.
 func (a App) Build() *dagger.Container { return a.stage(a.Target) }
 
-// Tarball returns the image as an OCI image layout in a tar archive: the unit that is tested, handed from one job to the
-// next, and pushed.
+// Export builds the image and writes it to a file, an OCI image layout in a tar archive: the unit that is tested, handed
+// from one job to the next, and pushed. The image is in its canonical form, so that each engine and each machine make the
+// same of the same source; see package canonical. It returns the digest.
+func (a App) Export(ctx context.Context, file string) (digest string, err error) {
+	raw, err := os.CreateTemp(filepath.Dir(file), ".image-*.tar")
+	if err != nil {
+		return "", fmt.Errorf("making a file for the image: %w", err)
+	}
+	defer os.Remove(raw.Name())
+	if err := raw.Close(); err != nil {
+		return "", err
+	}
+	if _, err := a.Tarball().Export(ctx, raw.Name()); err != nil {
+		return "", Explain(err)
+	}
+	digest, err = canonical.Write(ctx, raw.Name(), file, a.canonicalOptions())
+	if !errors.Is(err, canonical.ErrUnknownLayers) {
+		return digest, err
+	}
+	report.Warn(ctx, "%v: it keeps the form that the engine gave it, and another machine or engine may make another digest of the same source", canonical.ErrUnknownLayers)
+	if err := os.Rename(raw.Name(), file); err != nil {
+		return "", err
+	}
+	kept, err := image.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer kept.Close()
+	return kept.Digest().String(), nil
+}
+
+// canonicalOptions are what package canonical needs to know of the Dockerfile.
+func (a App) canonicalOptions() canonical.Options {
+	var o canonical.Options
+	instructions, err := dockerfile.Parse(a.text).History(a.Target)
+	if err != nil {
+		return o // an engine says so when it builds
+	}
+	for _, i := range instructions {
+		parts := i.Sources()
+		if i.Name == "RUN" || i.Name == "WORKDIR" && i.Rest != "/" {
+			parts = 1
+		}
+		o.Instructions = append(o.Instructions, canonical.Instruction{Text: i.String(), Parts: parts})
+	}
+	if epoch, err := strconv.ParseInt(a.BuildArgs[argEpoch], 10, 64); err == nil {
+		o.Epoch = epoch
+	}
+	return o
+}
+
+// Tarball returns the image as an OCI image layout in a tar archive, in the form that the engine gives it.
 func (a App) Tarball() *dagger.File { return a.Build().AsTarball() }
 
 // stage returns the Dockerfile's stage of that name, the last one for "".

@@ -1,0 +1,233 @@
+// Package dockerfile reads of a Dockerfile what decides which image it makes: its stages, what they are made from, and
+// their instructions. It does not check the Dockerfile: an engine does that.
+//
+// The grammar is that of https://docs.docker.com/reference/dockerfile/: an instruction goes on after a line that ends in
+// the escape character, comments inside it are skipped, and here-documents are not instructions.
+package dockerfile
+
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/aksflow/aksflow/internal/core/fault"
+)
+
+// File is a Dockerfile.
+type File struct {
+	// Syntax is the image of the frontend that a "# syntax=" line names; "" for none.
+	Syntax string
+	// Global are the ARG instructions before the first FROM.
+	Global []Instruction
+	Stages []Stage
+}
+
+// Stage is a FROM and what follows it.
+type Stage struct {
+	Name         string // in lower case; "" when it has none
+	From         string // an image, or the name of a stage before; variables are not replaced
+	Platform     string // of --platform; variables are not replaced
+	Instructions []Instruction
+}
+
+// Instruction is one instruction. Its here-documents are left out.
+type Instruction struct {
+	Name  string   // in upper case
+	Flags []string // such as --from=build
+	Rest  string   // what follows the flags, in one line
+}
+
+// Flag returns the value of a flag, and whether it is there.
+func (i Instruction) Flag(name string) (value string, found bool) {
+	for _, flag := range i.Flags {
+		if key, value, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "="); key == name {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+var (
+	directiveLine = regexp.MustCompile(`^#\s*(\w+)\s*=\s*(.*?)\s*$`)
+	heredoc       = regexp.MustCompile(`<<-?\s*["']?([A-Za-z_][A-Za-z0-9_]*)["']?`)
+)
+
+// Parse reads a Dockerfile.
+func Parse(text []byte) File {
+	var f File
+	escape, directives := `\`, true
+	instruction, terminators := "", []string(nil)
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, " \t\r\n")
+		if len(terminators) > 0 {
+			if strings.TrimLeft(line, "\t") == terminators[0] {
+				terminators = terminators[1:]
+			}
+			continue
+		}
+		directive := directiveLine.FindStringSubmatch(line)
+		if directives = directives && directive != nil; directives {
+			switch strings.ToLower(directive[1]) {
+			case "escape":
+				escape = directive[2]
+			case "syntax":
+				f.Syntax = directive[2]
+			}
+		}
+		if strings.HasPrefix(strings.TrimSpace(line), "#") || instruction != "" && line == "" {
+			continue
+		}
+		if before, more := strings.CutSuffix(line, escape); more {
+			instruction += before + " "
+			continue
+		}
+		instruction += line
+		for _, m := range heredoc.FindAllStringSubmatch(instruction, -1) {
+			terminators = append(terminators, m[1])
+		}
+		f.add(instruction)
+		instruction = ""
+	}
+	f.add(instruction)
+	return f
+}
+
+// add adds an instruction that is complete.
+func (f *File) add(text string) {
+	name, rest, _ := strings.Cut(strings.ReplaceAll(strings.TrimSpace(text), "\t", " "), " ")
+	if name == "" {
+		return
+	}
+	i := Instruction{Name: strings.ToUpper(name)}
+	rest = strings.TrimSpace(rest)
+	for strings.HasPrefix(rest, "--") && i.Name != "CMD" && i.Name != "ENTRYPOINT" {
+		flag, more, _ := strings.Cut(rest, " ")
+		i.Flags, rest = append(i.Flags, flag), strings.TrimSpace(more)
+	}
+	i.Rest = rest
+	switch {
+	case i.Name == "FROM":
+		words := strings.Fields(rest)
+		s := Stage{}
+		if len(words) > 0 {
+			s.From = words[0]
+		}
+		if len(words) == 3 && strings.EqualFold(words[1], "AS") {
+			s.Name = strings.ToLower(words[2])
+		}
+		s.Platform, _ = i.Flag("platform")
+		f.Stages = append(f.Stages, s)
+	case len(f.Stages) > 0:
+		s := &f.Stages[len(f.Stages)-1]
+		s.Instructions = append(s.Instructions, i)
+	case i.Name == "ARG":
+		f.Global = append(f.Global, i)
+	}
+}
+
+// Args returns the arguments that an ARG instruction declares: NAME or NAME=DEFAULT.
+func (i Instruction) Args() []string {
+	if i.Name != "ARG" {
+		return nil
+	}
+	return strings.Fields(i.Rest)
+}
+
+// Declared returns the names that the Dockerfile declares with ARG, in whichever stage.
+func (f File) Declared() map[string]bool {
+	names := map[string]bool{}
+	add := func(instructions []Instruction) {
+		for _, i := range instructions {
+			for _, arg := range i.Args() {
+				name, _, _ := strings.Cut(arg, "=")
+				names[name] = true
+			}
+		}
+	}
+	add(f.Global)
+	for _, s := range f.Stages {
+		add(s.Instructions)
+	}
+	return names
+}
+
+// Stage returns the index of the stage of that name or number; "" is the last one.
+func (f File) Stage(target string) (int, error) {
+	if target == "" && len(f.Stages) > 0 {
+		return len(f.Stages) - 1, nil
+	}
+	if i := f.earlier(target, len(f.Stages)); i >= 0 {
+		return i, nil
+	}
+	return 0, fault.Usagef("the Dockerfile has no stage %q", target)
+}
+
+// earlier returns the index of the stage before the one numbered before that a name or number means, or -1.
+func (f File) earlier(name string, before int) int {
+	for i := before - 1; i >= 0; i-- {
+		if f.Stages[i].Name != "" && f.Stages[i].Name == strings.ToLower(name) {
+			return i
+		}
+	}
+	if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < before {
+		return i
+	}
+	return -1
+}
+
+// Chain returns the stages that a target's file system is made of, the first one first: each is made from the one before
+// it, and the first from an image.
+func (f File) Chain(target string) ([]Stage, error) {
+	i, err := f.Stage(target)
+	if err != nil {
+		return nil, err
+	}
+	chain := []Stage{f.Stages[i]}
+	for {
+		// FROM takes names only, and those of stages before it.
+		from := f.Stages[i].From
+		if _, err := strconv.Atoi(from); err == nil {
+			return chain, nil
+		}
+		if i = f.earlier(from, i); i < 0 {
+			return chain, nil
+		}
+		chain = append([]Stage{f.Stages[i]}, chain...)
+	}
+}
+
+// History returns the instructions that leave an entry in the history of a target's image, in their order.
+func (f File) History(target string) ([]Instruction, error) {
+	chain, err := f.Chain(target)
+	if err != nil {
+		return nil, err
+	}
+	var all []Instruction
+	for _, s := range chain {
+		for _, i := range s.Instructions {
+			if i.Name != "ONBUILD" { // its instructions are in the history of images that are made from this one
+				all = append(all, i)
+			}
+		}
+	}
+	return all, nil
+}
+
+// String is the instruction in one line.
+func (i Instruction) String() string {
+	return strings.Join(slices.DeleteFunc(append(append([]string{i.Name}, i.Flags...), i.Rest), func(s string) bool { return s == "" }), " ")
+}
+
+// Sources returns how many sources a COPY or an ADD has; 0 for other instructions.
+func (i Instruction) Sources() int {
+	if i.Name != "COPY" && i.Name != "ADD" {
+		return 0
+	}
+	var words []string
+	if json.Unmarshal([]byte(i.Rest), &words) != nil {
+		words = strings.Fields(i.Rest)
+	}
+	return len(words) - 1
+}

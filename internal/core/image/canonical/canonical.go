@@ -1,0 +1,456 @@
+// Package canonical gives an image that was built from a Dockerfile the form that does not depend on the engine, the
+// machine and the time of the build: the same source then has the same digest.
+//
+// The layers of the base image stay byte for byte what they are. In the others no file is newer than the newest of the
+// base image, and names of users and access times are left out. They are compressed in one way. The history is that of the
+// Dockerfile. What a build writes into a file is not changed: a log with the time in it is another file each time.
+package canonical
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/google/renameio/v2"
+
+	"github.com/aksflow/aksflow/internal/core/image"
+)
+
+// Version changes whenever the same image gets another form.
+const Version = "1"
+
+// Instruction is an instruction of a Dockerfile that leaves an entry in the history.
+type Instruction struct {
+	Text string // as in the Dockerfile, in one line
+	// Parts is how many layers an engine may make of it that makes one for each source of a COPY; 0 for an instruction that
+	// changes no file.
+	Parts int
+}
+
+// Options say what is known about the image.
+type Options struct {
+	// Instructions are those that made the image from its base, in their order.
+	Instructions []Instruction
+	// Epoch is the latest time that a file of the new layers may have, in seconds since 1970. 0 means the time of the newest
+	// file of the base, and 1980-01-01 where there is no base.
+	Epoch int64
+}
+
+// oldestEpoch is the epoch of an image without a base: 1980-01-01, the earliest time that a ZIP archive can hold.
+const oldestEpoch = 315532800
+
+// ErrUnknownLayers is returned for an image whose layers are not those that the instructions make. Its form is not changed.
+var ErrUnknownLayers = errors.New("the layers of the image do not fit the instructions of its Dockerfile")
+
+// Write reads an OCI tarball with one image for one platform, and writes it in its canonical form, as a whole or not at all.
+// It returns the digest. The canonical form of a canonical image is the same image.
+func Write(ctx context.Context, from, to string, o Options) (digest string, err error) {
+	archive, err := image.Open(from)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = archive.Close() }()
+	source, err := read(archive)
+	if err != nil {
+		return "", fmt.Errorf("image tarball %s: %w", from, err)
+	}
+	base, groups, err := source.split(o.Instructions)
+	if err != nil {
+		return "", fmt.Errorf("image tarball %s: %w", from, err)
+	}
+	out, err := renameio.NewPendingFile(to, renameio.WithPermissions(0o644))
+	if err != nil {
+		return "", fmt.Errorf("writing the image: %w", err)
+	}
+	defer func() { _ = out.Cleanup() }()
+	w := &writer{ctx: ctx, file: out.File}
+	if digest, err = source.write(ctx, w, base, groups, o); err != nil {
+		return "", fmt.Errorf("writing the image in its canonical form: %w", err)
+	}
+	if err := out.CloseAtomicallyReplace(); err != nil {
+		return "", fmt.Errorf("writing the image: %w", err)
+	}
+	return digest, nil
+}
+
+// opener opens a blob.
+type opener func() (io.ReadCloser, error)
+
+// source is the image that is read.
+type source struct {
+	manifest v1.Manifest
+	config   map[string]any
+	diffIDs  []string
+	history  []history
+	blobs    map[v1.Hash]opener
+}
+
+type history struct {
+	Created   string `json:"created,omitempty"`
+	CreatedBy string `json:"created_by,omitempty"`
+	Comment   string `json:"comment,omitempty"`
+	Empty     bool   `json:"empty_layer,omitempty"`
+}
+
+// maxDocument bounds a manifest and a configuration, in bytes.
+const maxDocument = 4 << 20
+
+func read(a *image.Archive) (*source, error) {
+	s := &source{blobs: map[v1.Hash]opener{}}
+	if err := a.Each(func(d v1.Descriptor, open func() (io.ReadCloser, error)) error {
+		s.blobs[d.Digest] = open
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if !a.Root().MediaType.IsImage() {
+		return nil, errors.New("it has images for several platforms: build it for one, with build.platform in aksflow.yaml")
+	}
+	if err := s.document(a.Digest(), &s.manifest); err != nil {
+		return nil, err
+	}
+	var config struct {
+		History []history `json:"history"`
+		RootFS  struct {
+			DiffIDs []string `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := s.document(s.manifest.Config.Digest, &config); err != nil {
+		return nil, err
+	}
+	if err := s.document(s.manifest.Config.Digest, &s.config); err != nil {
+		return nil, err
+	}
+	s.history, s.diffIDs = config.History, config.RootFS.DiffIDs
+	if len(s.diffIDs) != len(s.manifest.Layers) {
+		return nil, fmt.Errorf("its manifest has %d layers and its configuration %d", len(s.manifest.Layers), len(s.diffIDs))
+	}
+	return s, nil
+}
+
+// document reads a JSON blob.
+func (s *source) document(digest v1.Hash, into any) error {
+	blob, err := s.blobs[digest]()
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	dec := json.NewDecoder(io.LimitReader(blob, maxDocument))
+	dec.UseNumber()
+	if err := dec.Decode(into); err != nil {
+		return fmt.Errorf("blob %s: %w", digest, err)
+	}
+	return nil
+}
+
+// What the entries of a history begin with that are about a layer of the base image: in an image that a Dagger engine
+// built, and in a canonical one.
+const (
+	importedLayer = "import image layer "
+	baseLayer     = "FROM layer "
+)
+
+// split returns how many layers are those of the base image, and which of the others each instruction made.
+//
+// BuildKit has an entry in the history for each instruction, after those of the base image. A Dagger engine has one for each
+// layer, and says which were imported; of a COPY with several sources it makes several layers.
+func (s *source) split(instructions []Instruction) (base int, groups [][]int, err error) {
+	one, parts := 0, 0
+	for _, i := range instructions {
+		if i.Parts > 0 {
+			one++
+		}
+		parts += i.Parts
+	}
+	total := len(s.manifest.Layers)
+	made := -1
+	switch before := len(s.history) - len(instructions); {
+	case slices.ContainsFunc(s.history, isBase):
+		made = total
+		for _, h := range s.history {
+			if isBase(h) {
+				made--
+			}
+		}
+	case before >= 0 && s.endsWith(instructions):
+		made = 0
+		for _, h := range s.history[before:] {
+			if !h.Empty {
+				made++
+			}
+		}
+	case before < 0 || len(s.history) == total:
+		made = total // a Dagger engine's, without a base image
+	}
+	if made != one && made != parts {
+		return 0, nil, ErrUnknownLayers
+	}
+	next := total - made
+	for _, i := range instructions {
+		var group []int
+		for range i.Parts {
+			if len(group) == 0 || made == parts {
+				group = append(group, next)
+				next++
+			}
+		}
+		if len(group) > 0 {
+			groups = append(groups, group)
+		}
+	}
+	return total - made, groups, nil
+}
+
+func isBase(h history) bool {
+	return strings.HasPrefix(h.CreatedBy, importedLayer) || strings.HasPrefix(h.CreatedBy, baseLayer)
+}
+
+// endsWith reports whether the history ends with an entry for each of the instructions.
+func (s *source) endsWith(instructions []Instruction) bool {
+	entries := s.history[len(s.history)-len(instructions):]
+	for i, instruction := range instructions {
+		word := func(text string) string { first, _, _ := strings.Cut(text, " "); return strings.ToUpper(first) }
+		if word(entries[i].CreatedBy) != word(instruction.Text) || instruction.Parts == 0 && !entries[i].Empty {
+			return false
+		}
+	}
+	return true
+}
+
+// write writes the canonical image and returns its digest.
+func (s *source) write(ctx context.Context, w *writer, base int, groups [][]int, o Options) (string, error) {
+	epoch := o.Epoch
+	if epoch == 0 {
+		var err error
+		if epoch, err = s.epoch(ctx, base); err != nil {
+			return "", err
+		}
+	}
+	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1}
+	var diffIDs []string
+	for i, layer := range s.manifest.Layers[:base] {
+		if err := w.copy(layer, s.blobs[layer.Digest]); err != nil {
+			return "", err
+		}
+		diffIDs = append(diffIDs, s.diffIDs[i])
+		manifest.Layers = append(manifest.Layers, v1.Descriptor{MediaType: ociType(layer.MediaType), Digest: layer.Digest, Size: layer.Size})
+	}
+	for _, group := range groups {
+		d, diffID, err := w.layer(func(to *tar.Writer) error { return s.rewrite(ctx, to, group, time.Unix(epoch, 0)) })
+		if err != nil {
+			return "", err
+		}
+		diffIDs = append(diffIDs, diffID)
+		manifest.Layers = append(manifest.Layers, d)
+	}
+	config, err := w.json(s.canonicalConfig(base, diffIDs, epoch, o.Instructions), types.OCIConfigJSON)
+	if err != nil {
+		return "", err
+	}
+	manifest.Config = config
+	root, err := w.json(manifest, types.OCIManifestSchema1)
+	if err != nil {
+		return "", err
+	}
+	return root.Digest.String(), w.finish(root)
+}
+
+// epoch returns the time of the newest file of the base image.
+func (s *source) epoch(ctx context.Context, base int) (int64, error) {
+	epoch := int64(oldestEpoch)
+	for i := range base {
+		entries, done, err := s.entries(ctx, i)
+		if err != nil {
+			return 0, err
+		}
+		for err == nil {
+			var h *tar.Header
+			if h, err = entries.Next(); err == nil {
+				epoch = max(epoch, h.ModTime.Unix())
+			}
+		}
+		done()
+		if !errors.Is(err, io.EOF) {
+			return 0, fmt.Errorf("layer %s: %w", s.manifest.Layers[i].Digest, err)
+		}
+	}
+	return epoch, nil
+}
+
+// canonicalConfig returns the configuration with the history of the Dockerfile, and without what only says which engine
+// wrote it.
+func (s *source) canonicalConfig(base int, diffIDs []string, epoch int64, instructions []Instruction) map[string]any {
+	created := time.Unix(epoch, 0).UTC().Format(time.RFC3339)
+	entries := []history{}
+	for i := range base {
+		entries = append(entries, history{Created: created, CreatedBy: baseLayer + s.diffIDs[i]})
+	}
+	for _, i := range instructions {
+		entries = append(entries, history{Created: created, CreatedBy: i.Text, Empty: i.Parts == 0})
+	}
+	out := map[string]any{
+		"created": created, "history": entries, "rootfs": map[string]any{"type": "layers", "diff_ids": diffIDs},
+	}
+	for _, key := range []string{"architecture", "variant", "os", "os.version", "os.features", "author"} {
+		if value := s.config[key]; !isEmpty(value) {
+			out[key] = value
+		}
+	}
+	run := map[string]any{}
+	if given, ok := s.config["config"].(map[string]any); ok {
+		for key, value := range given {
+			if key != "ArgsEscaped" && !isEmpty(value) {
+				run[key] = value
+			}
+		}
+	}
+	out["config"] = run
+	return out
+}
+
+// isEmpty reports whether a JSON value is the zero value of its kind, which engines write or leave out.
+func isEmpty(value any) bool {
+	switch v := value.(type) {
+	case nil:
+		return true
+	case string:
+		return v == ""
+	case bool:
+		return !v
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	}
+	return false
+}
+
+// ociType is the OCI name of a layer's media type: the bytes are the same.
+func ociType(t types.MediaType) types.MediaType {
+	if t == types.DockerLayer {
+		return types.OCILayer
+	}
+	if t == types.DockerUncompressedLayer {
+		return types.OCIUncompressedLayer
+	}
+	return t
+}
+
+// writer writes the tar of an OCI image layout. A blob's header needs the size and the digest that are known after it, so
+// the header is written last, into the room that was left for it.
+type writer struct {
+	ctx     context.Context
+	file    *os.File
+	offset  int64
+	written map[string]bool
+}
+
+const block = 512 // of a tar file, in bytes
+
+// entry writes a file of the layout: content writes what is in it, and name returns its path afterwards.
+func (w *writer) entry(content func(io.Writer) error, name func() string) error {
+	start := w.offset
+	if _, err := w.file.Seek(start+block, io.SeekStart); err != nil {
+		return err
+	}
+	if err := content(w.file); err != nil {
+		return err
+	}
+	end, err := w.file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	path := name()
+	if w.written[path] {
+		return w.file.Truncate(start) // two layers with the same content
+	}
+	if w.written == nil {
+		w.written = map[string]bool{}
+	}
+	w.written[path] = true
+	size := end - start - block
+	var header bytes.Buffer
+	if err := tar.NewWriter(&header).WriteHeader(&tar.Header{Name: path, Mode: 0o644, Size: size, ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR}); err != nil {
+		return err
+	}
+	if _, err := w.file.WriteAt(header.Bytes(), start); err != nil {
+		return err
+	}
+	w.offset = start + block + (size+block-1)/block*block
+	return w.file.Truncate(w.offset)
+}
+
+func blobPath(digest v1.Hash) string { return "blobs/" + digest.Algorithm + "/" + digest.Hex }
+
+// copy writes a blob as it is.
+func (w *writer) copy(d v1.Descriptor, open opener) error {
+	return w.entry(func(to io.Writer) error {
+		blob, err := open()
+		if err != nil {
+			return err
+		}
+		defer blob.Close()
+		_, err = io.Copy(to, &interruptible{w.ctx, blob})
+		return err
+	}, func() string { return blobPath(d.Digest) })
+}
+
+// json writes a document as a blob.
+func (w *writer) json(document any, mediaType types.MediaType) (v1.Descriptor, error) {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(document); err != nil {
+		return v1.Descriptor{}, err
+	}
+	raw := bytes.TrimSpace(text.Bytes())
+	d := v1.Descriptor{MediaType: mediaType, Size: int64(len(raw)), Digest: v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", sha256.Sum256(raw))}}
+	return d, w.entry(func(to io.Writer) error { _, err := to.Write(raw); return err }, func() string { return blobPath(d.Digest) })
+}
+
+// finish writes what makes an image layout of the blobs.
+func (w *writer) finish(root v1.Descriptor) error {
+	index, err := json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{root}})
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name string
+		text []byte
+	}{{"index.json", index}, {"oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)}} {
+		if err := w.entry(func(to io.Writer) error { _, err := to.Write(f.text); return err }, func() string { return f.name }); err != nil {
+			return err
+		}
+	}
+	return w.file.Truncate(w.offset + 2*block) // the end of a tar file
+}
+
+// interruptible is a reader that ends with its context.
+type interruptible struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r *interruptible) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.Reader.Read(p)
+}
+
+// comparePaths orders paths as a walk through a tree visits them.
+func comparePaths(a, b string) int {
+	return slices.CompareFunc(strings.Split(strings.TrimSuffix(a, "/"), "/"), strings.Split(strings.TrimSuffix(b, "/"), "/"), cmp.Compare[string])
+}
