@@ -43,9 +43,10 @@ internal/engine: internal/core/image internal/tool
 internal/engine/conformance:
 internal/localplatform: internal/tool
 internal/localplatform/server: internal/localplatform internal/tool
+internal/azure: internal/core/config
 internal/testing: internal/core/image internal/localplatform internal/tool
 internal/flow: internal/core internal/git internal/kustomize internal/render internal/target
-internal/cli: internal/core internal/engine internal/flow internal/kube internal/localplatform
+internal/cli: internal/azure internal/core internal/engine internal/flow internal/kube internal/localplatform
 .: internal/cli
 cmd/aksflow-platform: internal/localplatform
 ci: internal/core
@@ -66,6 +67,7 @@ const testArrows = `
 internal/engine/conformance: internal/engine internal/localplatform/baseimage
 manifests: internal/render
 internal/render: internal/tool
+internal/azure: internal/core/image internal/kube internal/localplatform/standin
 test/action: internal/engine internal/localplatform/baseimage
 test/build: internal/core/build internal/engine internal/localplatform/baseimage
 test/e2e: internal/localplatform
@@ -79,6 +81,8 @@ var owners = map[string][]string{
 	"k8s.io/client-go":         {"internal/kube", "internal/target", "internal/testing"},
 	"dagger.io/dagger":         {"ci", "internal/engine", "internal/core/build", "internal/flow", "internal/cli"},
 	"github.com/spf13/cobra":   {"internal/cli"},
+	"github.com/Azure":         {"internal/azure"},
+	"github.com/AzureAD":       {"internal/azure"},
 }
 
 // offline lists the rooms that must not be able to reach a network, neither directly nor through what they import.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"dagger.io/dagger"
 	"github.com/spf13/pflag"
 
+	"github.com/aksflow/aksflow/internal/azure"
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
@@ -152,6 +154,7 @@ func (r *request) open(ctx context.Context) (*flow.Delivery, func(), error) {
 		r.Ref = gitRef(os.Getenv)
 	}
 	r.Config, r.Variables, r.Local = r.g.config, os.LookupEnv, r.g.local
+	r.Azure = azure.New(azure.Options{Lookup: os.LookupEnv, LookPath: exec.LookPath})
 	connect, closeSession := r.g.session()
 	r.Client = connect
 	d, err := flow.Open(ctx, r.Request)

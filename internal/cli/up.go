@@ -39,12 +39,15 @@ func (r upResult) Text(w io.Writer) {
 	if r.FluxNamespace != "" {
 		add("flux", "namespace "+r.FluxNamespace, "")
 	}
+	if r.Azure != nil {
+		add("azure", r.Azure.Proxy, "`. "+r.Azure.EnvFile+"` makes this shell a workflow's job; registry "+r.Azure.Registry)
+	}
 	report.Table(w, []string{"part", "where", ""}, rows)
 }
 
 func upCommand(g *globals) *cobra.Command {
 	var freePorts bool
-	parts := []string{"registry", "git", "kubernetes", "argocd", "argocd-server", "flux"}
+	parts := []string{"registry", "git", "kubernetes", "argocd", "argocd-server", "flux", "azure"}
 	cmd := &cobra.Command{
 		Use:   "up [PART...]",
 		Short: "Start the local platform: registry, git server, Kubernetes, Argo CD",

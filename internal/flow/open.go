@@ -176,6 +176,9 @@ func (d *Delivery) resolve(from *config.Environment, local *LocalPlatform) error
 	if _, err := ref.Parse(cmp.Or(env.Repository, "none")); err != nil {
 		return fault.Usage(err)
 	}
+	if err := d.onAzure(env); err != nil {
+		return err
+	}
 	for _, t := range d.targets {
 		if t.name == env.Target {
 			d.env, d.target = env, t.Target
@@ -183,6 +186,18 @@ func (d *Delivery) resolve(from *config.Environment, local *LocalPlatform) error
 		}
 	}
 	return fault.Usagef("--target %q: want %s", env.Target, strings.Join(names(d.targets), " or "))
+}
+
+// onAzure sets the way to an AKS cluster, unless a flag names another cluster.
+func (d *Delivery) onAzure(env *delivery.Environment) error {
+	if env.Cluster.AKS == nil || env.Cluster.Kubeconfig != "" || env.Cluster.Context != "" {
+		return nil
+	}
+	if d.Azure == nil {
+		return fault.Usagef("the environment %s is on AKS, and there is no login to Azure here: name a kubeconfig", env.Name)
+	}
+	env.ClusterAccess = d.Azure.Cluster(*env.Cluster.AKS)
+	return nil
 }
 
 // onLocalPlatform points the environment to the local platform.

@@ -7,6 +7,7 @@ import (
 	"dagger.io/dagger"
 
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/target"
 )
@@ -29,6 +30,8 @@ type Request struct {
 	Variables config.Lookup
 	// Local returns the local platform that runs, or an error that says how to start it.
 	Local func() (*LocalPlatform, error)
+	// Azure logs in to Azure's registries and clusters. Nil where nothing is to be reached there.
+	Azure Azure
 	// Client connects to the engine that builds and tests. It is called when the first container work is due, and may
 	// be called again.
 	Client func(context.Context) (*dagger.Client, error)
@@ -56,6 +59,15 @@ type Request struct {
 
 	// RunURL is the page of the CI run, and User is who delivers: USER@HOST. Both are for records; both may be empty.
 	RunURL, User string
+}
+
+// Azure gives logins. Nothing is sent before one is used.
+type Azure interface {
+	// Registry returns the login for a container registry; nil where Azure has none for this host. ambient means that it
+	// is this machine's user who is logged in, so that Docker's own login for the registry comes first.
+	Registry(host string) (login delivery.Credentials, ambient bool)
+	// Cluster returns the way to an AKS cluster.
+	Cluster(config.AKS) delivery.ClusterAccess
 }
 
 // Settings replace what aksflow.yaml says about an environment, where they are not empty. Enough of them stand for an

@@ -218,11 +218,22 @@ func (d *Delivery) checkPublish(ctx context.Context) error {
 
 func (d *Delivery) registry(ctx context.Context) (image.Registry, error) {
 	r := image.Registry{Network: d.env.Network}
-	if d.env.RegistryLogin == nil {
+	login := d.env.RegistryLogin
+	if login == nil && d.Azure != nil {
+		host := ref.Read(d.env.Repository).Host()
+		azure, ambient := d.Azure.Registry(host)
+		if azure != nil && !(ambient && image.HasDockerLogin(ctx, host)) {
+			login = azure
+		}
+	}
+	if login == nil {
 		return r, nil
 	}
+	if advises, ok := login.(interface{ Refused() string }); ok {
+		r.Refused = advises.Refused()
+	}
 	var err error
-	r.Username, r.Password, err = d.env.RegistryLogin.Login(ctx)
+	r.Username, r.Password, err = login.Login(ctx)
 	return r, err
 }
 

@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
@@ -39,6 +40,8 @@ type Options struct {
 	Context string
 	// Network is the way to the API server.
 	Network dial.Network
+	// Access, if set, gives the kubeconfig and the login in place of Kubeconfig and Context.
+	Access delivery.ClusterAccess
 }
 
 // Cluster is a Kubernetes cluster whose API server answered. It is safe for concurrent use.
@@ -46,6 +49,7 @@ type Cluster struct {
 	host    string // of the API server, for messages
 	version string // "v1.34.4"
 	config  *rest.Config
+	access  delivery.ClusterAccess // nil: a kubeconfig of the user's
 	http    *http.Client
 
 	core      coreclient.CoreV1Interface
@@ -62,9 +66,9 @@ type Cluster struct {
 // Connect reads the kubeconfig and asks the API server for its version, so that a wrong address fails here and at once.
 // What is wrong with the kubeconfig is fault.Usage.
 func Connect(ctx context.Context, o Options) (*Cluster, error) {
-	config, err := restConfig(o)
+	config, err := configOf(ctx, o)
 	if err != nil {
-		return nil, fault.Usage(err)
+		return nil, err
 	}
 	config.UserAgent = Manager
 	if !o.Network.Usual() {
@@ -78,7 +82,7 @@ func Connect(ctx context.Context, o Options) (*Cluster, error) {
 	config.QPS = -1
 	config.WarningHandlerWithContext = &warnings{shown: map[string]bool{}}
 
-	c := &Cluster{host: config.Host, config: config}
+	c := &Cluster{host: config.Host, config: config, access: o.Access}
 	// A credential plugin runs around this, so that what comes here has its credentials.
 	c.clock.reached = make(chan struct{})
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &clockReader{next, &c.clock} })
@@ -152,6 +156,15 @@ func Files(kubeconfig string) []string {
 	return clientcmd.NewDefaultClientConfigLoadingRules().GetLoadingPrecedence()
 }
 
+// configOf reads the kubeconfig, or asks for one.
+func configOf(ctx context.Context, o Options) (*rest.Config, error) {
+	if o.Access != nil {
+		return accessConfig(ctx, o.Access)
+	}
+	config, err := restConfig(o)
+	return config, fault.Usage(err)
+}
+
 func restConfig(o Options) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
@@ -217,6 +230,10 @@ func (c *Cluster) explainFirst(ctx context.Context, err error, limit time.Durati
 	switch {
 	case err == nil:
 		return nil
+	case c.access != nil && (errors.Is(err, errNoAnswer) || ctx.Err() == nil && isConnection(err)):
+		return c.explainUnreachable(ctx, err)
+	case c.access != nil && apierrors.IsUnauthorized(err):
+		return fault.Usagef("the API server %s does not accept the token: is the cluster in the tenant that the login is for, and does it use Entra?", c.host)
 	case errors.Is(err, errNoAnswer), errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("the API server %s did not answer within %s: is the cluster running, and may this machine reach it (a private cluster, an authorized IP range, a proxy)?", c.host, limit)
 	case ctx.Err() != nil:

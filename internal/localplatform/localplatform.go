@@ -31,6 +31,9 @@ const (
 	ArgoCDServer Part = "argocd-server"
 	// Flux is its source controller and kustomize controller. Brings Kubernetes and Git.
 	Flux Part = "flux"
+	// Azure is a stand-in for Azure: Microsoft Entra, the resource manager, a container registry, and clusters whose API
+	// server is the platform's. Brings Kubernetes.
+	Azure Part = "azure"
 )
 
 // Options say what to start. The zero value starts nothing useful: State is required.
@@ -56,6 +59,10 @@ type Options struct {
 	// ArgoCDPoll is how often Argo CD asks git for changes. Zero means its own default of 120 s (and up to 60 s of
 	// jitter).
 	ArgoCDPoll time.Duration
+
+	// AzureTokens is how long the ID tokens live that the stand-in for Azure gives to CI jobs. Zero means five minutes, as
+	// GitHub's.
+	AzureTokens time.Duration
 }
 
 // Info describes a running platform: where it listens. It is stored as JSON in STATE/info.json, which only its owner can read.
@@ -84,6 +91,17 @@ type Info struct {
 	ArgoCDPasswordFile string `json:"argocdPasswordFile,omitempty"` // of its user admin; with ArgoCDServer only
 
 	FluxNamespace string `json:"fluxNamespace,omitempty"`
+
+	Azure *AzureInfo `json:"azure,omitempty"`
+}
+
+// AzureInfo says how the stand-in for Azure is reached: by the proxy, under the real names.
+type AzureInfo struct {
+	Proxy    string `json:"proxy"`    // URL
+	CAFile   string `json:"caFile"`   // the certificate to trust
+	EnvFile  string `json:"envFile"`  // a shell that sources it is a job of a workflow
+	KeyFile  string `json:"keyFile"`  // holds the key for changes
+	Registry string `json:"registry"` // its login server
 }
 
 // Has reports whether p runs.

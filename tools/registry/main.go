@@ -1,5 +1,5 @@
-// Command registry is the CNCF's registry with what a local platform uses of it: files as its storage and a password
-// file. The full program links the SDKs of three clouds.
+// Command registry is the CNCF's registry with what a local platform uses of it: files as its storage, a password
+// file, and tokens that another server gives. The full program links the SDKs of three clouds.
 package main
 
 import (
@@ -7,6 +7,7 @@ import (
 
 	"github.com/distribution/distribution/v3/registry"
 	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
+	_ "github.com/distribution/distribution/v3/registry/auth/token"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 )
 

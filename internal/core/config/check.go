@@ -190,6 +190,7 @@ func (e *Environment) check(k *checker, at []any) {
 	for i, namespace := range e.Namespaces {
 		k.namespace(field("namespaces", i), namespace)
 	}
+	e.Cluster.check(k, field)
 	if e.Platform == LocalPlatform {
 		return
 	}
@@ -201,6 +202,23 @@ func (e *Environment) check(k *checker, at []any) {
 		}
 	}
 	e.checkTarget(k, field)
+}
+
+// check wants one way to the cluster, and all that names an AKS cluster.
+func (c Cluster) check(k *checker, field func(...any) []any) {
+	if c.AKS == nil {
+		return
+	}
+	if c.Kubeconfig != "" || c.Context != "" {
+		k.errorf(field("cluster", "aks"), "want either aks, or kubeconfig and context")
+	}
+	for _, part := range []struct{ key, value string }{
+		{"subscription", c.AKS.Subscription}, {"resourceGroup", c.AKS.ResourceGroup}, {"name", c.AKS.Name},
+	} {
+		if part.value == "" {
+			k.errorf(field("cluster", "aks", part.key), "missing: an AKS cluster is named by subscription, resourceGroup and name")
+		}
+	}
 }
 
 func (i ImageKeys) check(k *checker, at []any) {

@@ -164,10 +164,19 @@ type Environment struct {
 	Variables map[string]string `yaml:"variables"`
 }
 
-// Cluster is how the cluster is reached. Empty: as kubectl would.
+// Cluster is how the cluster is reached: by a kubeconfig or by AKS. Empty: as kubectl would.
 type Cluster struct {
 	Kubeconfig string `yaml:"kubeconfig"` // variables are expanded
 	Context    string `yaml:"context"`    // variables are expanded
+	// AKS is the cluster in place of a kubeconfig: Azure gives its address, and the login to Azure is the one to the cluster.
+	AKS *AKS `yaml:"aks"`
+}
+
+// AKS names a cluster of Azure Kubernetes Service. Variables are expanded in all values.
+type AKS struct {
+	Subscription  string `yaml:"subscription"` // its ID
+	ResourceGroup string `yaml:"resourceGroup"`
+	Name          string `yaml:"name"`
 }
 
 // The rollout strategies.

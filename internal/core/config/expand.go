@@ -39,6 +39,9 @@ func (c *Config) Expand(environment string, lookup Lookup) (*Config, error) {
 		for key, s := range map[string]*string{"kubeconfig": &expanded.Cluster.Kubeconfig, "context": &expanded.Cluster.Context} {
 			*s = x.expand(*s, "environments", environment, "cluster", key)
 		}
+		if aks := e.Cluster.AKS; aks != nil {
+			expanded.Cluster.AKS = x.aks(*aks, environment)
+		}
 		expanded.GitOps.Repo = x.expand(e.GitOps.Repo, "environments", environment, "gitops", "repo")
 		out.Environments = maps.Clone(c.Environments)
 		out.Environments[environment] = &expanded
@@ -49,6 +52,21 @@ func (c *Config) Expand(environment string, lookup Lookup) (*Config, error) {
 	}
 	out.Test = x.test(c.Test)
 	return &out, fault.Usage(x.err)
+}
+
+// aks expands what names an AKS cluster. A variable that is not set would leave a part empty.
+func (x *expander) aks(aks AKS, environment string) *AKS {
+	for _, part := range []struct {
+		key   string
+		value *string
+	}{{"subscription", &aks.Subscription}, {"resourceGroup", &aks.ResourceGroup}, {"name", &aks.Name}} {
+		written := *part.value
+		*part.value = x.expand(written, "environments", environment, "cluster", "aks", part.key)
+		if *part.value == "" && x.err == nil {
+			x.err = x.doc.errorf([]any{"environments", environment, "cluster", "aks", part.key}, "%q is empty: set the variable that it names", written)
+		}
+	}
+	return &aks
 }
 
 type expander struct {

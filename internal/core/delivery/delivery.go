@@ -51,6 +51,8 @@ type Environment struct {
 	MoreValues, SetValues []string
 	// RegistryLogin is for Repository; nil means what Docker's configuration has.
 	RegistryLogin Credentials
+	// ClusterAccess is the way to the cluster of Cluster.AKS; nil means the kubeconfig.
+	ClusterAccess ClusterAccess
 	// Git is for the repository of GitOps.Repo.
 	Git GitAccess
 	// ArgoCD is the API of Argo CD, where the wait goes through it and not through the cluster.
@@ -65,6 +67,17 @@ type Environment struct {
 // be renewed.
 type Credentials interface {
 	Login(context.Context) (username, password string, err error)
+}
+
+// ClusterAccess is the way to a cluster that a cloud manages. It is safe for concurrent use.
+type ClusterAccess interface {
+	// Kubeconfig returns a kubeconfig with the address of the API server. useToken means that Token logs in, and not what
+	// the file holds.
+	Kubeconfig(context.Context) (content []byte, useToken bool, err error)
+	// Token returns a bearer token for the API server, a new one in place of one that has expired.
+	Token(context.Context) (string, error)
+	// Unreachable says why the API server may not answer this machine, and what to do; "" when nothing is known.
+	Unreachable(context.Context) string
 }
 
 // Login is a user name with a password that does not change.

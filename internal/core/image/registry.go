@@ -27,6 +27,9 @@ type Registry struct {
 	Username string // with Password: instead of Docker's configuration
 	Password string // reaches no error and no event
 
+	// Refused says what to do when the registry refuses these credentials: "it needs another role there".
+	Refused string
+
 	// Insecure allows plain HTTP to a host that is neither this machine nor a private address.
 	Insecure bool
 
@@ -45,12 +48,13 @@ type client struct {
 	repo   name.Repository
 	source string // where the credentials came from, in words
 	secret string
+	advice string // what to do when they are refused
 	opts   []remote.Option
 }
 
 // connect finds credentials and asks the registry how it wants them. scope is transport.PullScope or transport.PushScope.
 func (r Registry) connect(ctx context.Context, repo name.Repository, scope string) (*client, error) {
-	c := &client{repo: repo, secret: r.Password}
+	c := &client{repo: repo, secret: r.Password, advice: r.Refused}
 	auth, err := r.credentials(ctx, c)
 	if err != nil {
 		return nil, err
@@ -109,6 +113,16 @@ func (r Registry) credentials(ctx context.Context, c *client) (authn.Authenticat
 	}
 	c.secret = got.Password
 	return auth, nil
+}
+
+// HasDockerLogin reports whether Docker's configuration has a login for a registry's host.
+func HasDockerLogin(ctx context.Context, host string) bool {
+	registry, err := name.NewRegistry(host)
+	if err != nil {
+		return false
+	}
+	auth, err := authn.Resolve(ctx, authn.DefaultKeychain, registry)
+	return err == nil && auth != authn.Anonymous
 }
 
 // parse reads the name of a repository. The host must stand in it: without one, Docker's rules mean Docker Hub, which is
@@ -185,6 +199,9 @@ func (c *client) remedy(err error) string {
 	case errors.As(err, &answer):
 		switch code := answer.StatusCode; {
 		case refused(code):
+			if c.advice != "" {
+				return "; " + c.advice
+			}
 			return fmt.Sprintf("; credentials used: %s; log in to %s, or use ones that may write to %s", c.source, host, c.repo.RepositoryStr())
 		case code == http.StatusNotFound:
 			return fmt.Sprintf("; check the repository's name, and whether %s wants it created first", host)

@@ -35,6 +35,11 @@ type Config struct {
 	NodeIP string
 	// NodeName is the name of the node. Certificates for its kubelet are made with the others.
 	NodeName string
+	// Hosts are further names that the API server is reached by.
+	Hosts []string
+	// Authentication is the file of an AuthenticationConfiguration: whose tokens the API server takes beside certificates and
+	// service accounts. Empty means nobody's. https://kubernetes.io/docs/reference/access-authn-authz/authentication/
+	Authentication string
 	// ServiceCIDR is the range of Service addresses. The first one is the API server's.
 	ServiceCIDR string
 }
@@ -65,6 +70,7 @@ func (c *Config) Prepare() error {
 		"localhost", "127.0.0.1", first,
 		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + Domain,
 	}
+	hosts = append(hosts, c.Hosts...)
 	if c.NodeIP != "" {
 		hosts = append(hosts, c.NodeIP)
 		if err := ca.Server("kubelet-server", c.NodeName, c.NodeIP); err != nil {
@@ -140,6 +146,9 @@ func (c *Config) APIServerSpec() process.Spec {
 		// Without nodes nobody uses this address. It is set because the API server would guess it from the machine's routes,
 		// and a machine without a network has none.
 		args = append(args, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1")
+	}
+	if c.Authentication != "" {
+		args = append(args, "--authentication-config="+c.Authentication)
 	}
 	return process.Spec{
 		Name: "kube-apiserver", Path: c.Kubernetes, Args: args,

@@ -43,6 +43,7 @@ const (
 	apiListener      = "kubernetes"
 	appsListener     = "apps"
 	argocdListener   = "argocd-server"
+	azureListener    = "azure"
 )
 
 // listeners returns the names of the listeners that the parts need, in a fixed order.
@@ -53,7 +54,7 @@ func (c *config) listeners() []string {
 		name string
 	}{
 		{localplatform.Registry, registryListener}, {localplatform.Git, gitListener}, {localplatform.Kubernetes, apiListener}, {localplatform.Kubernetes, appsListener},
-		{localplatform.ArgoCDServer, argocdListener},
+		{localplatform.ArgoCDServer, argocdListener}, {localplatform.Azure, azureListener},
 	} {
 		if c.has(l.part) {
 			names = append(names, l.name)
@@ -63,7 +64,7 @@ func (c *config) listeners() []string {
 }
 
 var wellKnown = map[string]int{
-	registryListener: 5000, gitListener: 3000, apiListener: 6443, appsListener: 8080, argocdListener: 8443,
+	registryListener: 5000, gitListener: 3000, apiListener: 6443, appsListener: 8080, argocdListener: 8443, azureListener: 8090,
 }
 
 // reserved lists the ports that servers inside the namespaces use. A listener's port is used inside, too, so it must be
@@ -72,7 +73,7 @@ var reserved = []int{
 	etcdPort, etcdPeerPort, controllerManagerPort, schedulerPort, kubeletPort, kubeletHealthPort, proxyHealthPort,
 	dnsReadyPort, argoRedisPort, argoRepoServerPort, argoMetricsPort, argoRepoMetricsPort, argoSetMetricsPort,
 	argoSetProbePort, argoSetWebhookPort, argoServerMetricsPort, fluxArtifactsPort, fluxSourceMetricsPort,
-	fluxSourceHealthPort, fluxKustomizeMetricsPort, fluxKustomizeHealthPort,
+	fluxSourceHealthPort, fluxKustomizeMetricsPort, fluxKustomizeHealthPort, azurePort, azureRegistryPort,
 }
 
 // keep is the platform's process on the host. It runs as long as the platform does.
@@ -306,6 +307,9 @@ func (c *config) info() *localplatform.Info {
 	}
 	if c.has(localplatform.Flux) {
 		i.FluxNamespace = fluxNamespace
+	}
+	if c.has(localplatform.Azure) {
+		i.Azure = c.azureInfo()
 	}
 	if c.has(localplatform.ArgoCDServer) {
 		i.ArgoCD = "http://localhost:" + strconv.Itoa(c.Ports[argocdListener])

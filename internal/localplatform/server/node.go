@@ -48,11 +48,20 @@ func (c *config) controlPlane() *controlplane.Config {
 	}
 }
 
+// prepareControlPlane makes the certificates. With the stand-in for Azure the API server has the names of its clusters.
+func (s *supervisor) prepareControlPlane() (*controlplane.Config, error) {
+	cp := s.controlPlane()
+	if s.standin != nil {
+		cp.Authentication, cp.Hosts = s.authentication, s.standin.Estate().APIServerHosts()
+	}
+	return cp, cp.Prepare()
+}
+
 // kubernetes returns the tasks that start a cluster of one node. Servers that need the API would retry until it answers,
 // but their pauses are longer than waiting for it here.
 func (s *supervisor) kubernetes() ([]task, error) {
-	cp := s.controlPlane()
-	if err := cp.Prepare(); err != nil {
+	cp, err := s.prepareControlPlane()
+	if err != nil {
 		return nil, err
 	}
 	admin, err := os.ReadFile(cp.Admin())

@@ -35,6 +35,8 @@ func (s state) configFile() string { return s.Path("config.json") }
 func (s state) gitPasswordFile() string    { return s.Path("git-password") }
 func (s state) argocdPasswordFile() string { return s.Path("argocd-password") }
 func (s state) kubeconfig() string         { return s.Path("kubeconfig") }
+func (s state) azureEnvFile() string       { return s.run("azure", "env") }
+func (s state) azureKeyFile() string       { return s.run("azure", "key") }
 func (s state) logs() string               { return s.Path("logs") }
 
 // log is the file that the platform's own processes write to.
@@ -60,6 +62,7 @@ type config struct {
 	RegistryUser, RegistryPassword string
 	GitUser, GitPassword           string
 	ArgoCDPoll                     time.Duration
+	AzureTokens                    time.Duration
 
 	// Filled in by the keeper.
 	Ports       map[string]int // listener to port
@@ -91,6 +94,7 @@ var brings = map[localplatform.Part][]localplatform.Part{
 	localplatform.ArgoCD:       {localplatform.Kubernetes, localplatform.Git},
 	localplatform.ArgoCDServer: {localplatform.ArgoCD},
 	localplatform.Flux:         {localplatform.Kubernetes, localplatform.Git},
+	localplatform.Azure:        {localplatform.Kubernetes},
 }
 
 // withDependencies returns parts and all they bring, each once, in an order in which each part stands after those it

@@ -19,6 +19,7 @@ import (
 	"github.com/aksflow/aksflow/internal/localplatform"
 	"github.com/aksflow/aksflow/internal/localplatform/cgroup"
 	"github.com/aksflow/aksflow/internal/localplatform/process"
+	"github.com/aksflow/aksflow/internal/localplatform/standin"
 )
 
 // startTime limits the platform's start, which takes 15 s on an idle machine with two cores. A busy one needs longer.
@@ -36,6 +37,9 @@ type task struct {
 type supervisor struct {
 	*config
 	inherited map[string]net.Listener
+
+	standin        *standin.Server // with the part Azure only
+	authentication string          // the API server's AuthenticationConfiguration; "" for none
 
 	mu     sync.Mutex
 	events *json.Encoder
@@ -93,12 +97,17 @@ func (s *supervisor) run() error {
 		s.inherited[name] = l
 	}
 
+	if s.has(localplatform.Azure) {
+		if err := s.azureServer(); err != nil {
+			return err
+		}
+	}
 	var tasks []task
 	for _, part := range []struct {
 		localplatform.Part
 		tasks func() ([]task, error)
 	}{
-		{localplatform.Registry, s.registry}, {localplatform.Git, s.git}, {localplatform.Kubernetes, s.kubernetes}, {localplatform.ArgoCD, s.argocd}, {localplatform.ArgoCDServer, s.argocdServer}, {localplatform.Flux, s.flux},
+		{localplatform.Registry, s.registry}, {localplatform.Git, s.git}, {localplatform.Kubernetes, s.kubernetes}, {localplatform.ArgoCD, s.argocd}, {localplatform.ArgoCDServer, s.argocdServer}, {localplatform.Flux, s.flux}, {localplatform.Azure, s.azure},
 	} {
 		if !s.has(part.Part) {
 			continue

@@ -93,7 +93,7 @@ func Up(ctx context.Context, o localplatform.Options) (*localplatform.Info, erro
 // configure finds the programs that parts need, and completes the configuration for the platform's processes.
 func configure(s state, parts []localplatform.Part, o localplatform.Options) (*config, error) {
 	c := &config{
-		State: s, Parts: parts, FreePorts: o.FreePorts, ArgoCDPoll: o.ArgoCDPoll,
+		State: s, Parts: parts, FreePorts: o.FreePorts, ArgoCDPoll: o.ArgoCDPoll, AzureTokens: o.AzureTokens,
 		RegistryUser: o.RegistryUser, RegistryPassword: o.RegistryPassword, GitUser: gitUser,
 	}
 	programs := map[string]string{}

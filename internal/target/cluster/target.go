@@ -103,7 +103,9 @@ func (t Target) open(ctx context.Context, r delivery.Release, o target.Options) 
 }
 
 func connect(ctx context.Context, env *delivery.Environment) (*Cluster, error) {
-	return Connect(ctx, kube.Options{Kubeconfig: env.Cluster.Kubeconfig, Context: env.Cluster.Context, Network: env.Network})
+	return Connect(ctx, kube.Options{
+		Kubeconfig: env.Cluster.Kubeconfig, Context: env.Cluster.Context, Network: env.Network, Access: env.ClusterAccess,
+	})
 }
 
 func renderOptions(r delivery.Release, o target.Options) render.Options {

@@ -113,7 +113,7 @@ func (t Target) wait(ctx context.Context, s *delivery.State, o target.Options) (
 	remote := remoteOf(env)
 	g := env.GitOps
 	result, err := wait.Until(ctx, wait.Options{
-		Kubeconfig: env.Cluster.Kubeconfig, Context: env.Cluster.Context, Network: env.Network,
+		Kubeconfig: env.Cluster.Kubeconfig, Context: env.Cluster.Context, Network: env.Network, Access: env.ClusterAccess,
 		ArgoCDServer: env.ArgoCD.Server, ArgoCDToken: env.ArgoCD.Token,
 		Operator: g.Operator, Namespace: g.Namespace, Name: g.Application,
 		RepoURL: g.Repo, Branch: g.Branch, Path: g.Path,

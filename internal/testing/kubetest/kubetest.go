@@ -26,8 +26,14 @@ const startTimeout = 2 * time.Minute
 // test. Without the servers' programs the test is skipped.
 func Start(t testing.TB) (kubeconfig string) {
 	t.Helper()
-	kubernetes := find(t)
-	kubeconfig, stop, err := start(t.Context(), kubernetes, t.TempDir())
+	return StartAs(t, controlplane.Config{})
+}
+
+// StartAs is like Start with a configuration: APIPort, Hosts, Authentication and Dir are kept where they are set.
+func StartAs(t testing.TB, config controlplane.Config) (kubeconfig string) {
+	t.Helper()
+	config.Kubernetes = find(t)
+	kubeconfig, stop, err := start(t.Context(), config, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +60,7 @@ func Shared(t testing.TB) (kubeconfig string) {
 		var dir string
 		if dir, shared.err = os.MkdirTemp("", "kubetest"); shared.err == nil {
 			// Not the test's own context: the cluster outlives the test.
-			shared.kubeconfig, shared.stop, shared.err = start(context.Background(), kubernetes, dir)
+			shared.kubeconfig, shared.stop, shared.err = start(context.Background(), controlplane.Config{Kubernetes: kubernetes}, dir)
 			end := shared.stop
 			shared.stop = func() {
 				if end != nil {
@@ -93,16 +99,19 @@ func find(t testing.TB) (kubernetes string) {
 	return program
 }
 
-func start(ctx context.Context, kubernetes, dir string) (kubeconfig string, stop func(), err error) {
+func start(ctx context.Context, config controlplane.Config, dir string) (kubeconfig string, stop func(), err error) {
 	ports, err := freePorts(4)
 	if err != nil {
 		return "", nil, err
 	}
-	config := &controlplane.Config{
-		Kubernetes: kubernetes, Dir: filepath.Join(dir, "kubernetes"), Data: filepath.Join(dir, "etcd"),
-		APIPort: ports[0], EtcdPort: ports[1], EtcdPeerPort: ports[2], ControllerManagerPort: ports[3],
-		ServiceCIDR: "10.96.0.0/16",
+	if config.Dir == "" {
+		config.Dir = filepath.Join(dir, "kubernetes")
 	}
+	if config.APIPort == 0 {
+		config.APIPort = ports[0]
+	}
+	config.Data, config.ServiceCIDR = filepath.Join(dir, "etcd"), "10.96.0.0/16"
+	config.EtcdPort, config.EtcdPeerPort, config.ControllerManagerPort = ports[1], ports[2], ports[3]
 	if err := config.Prepare(); err != nil {
 		return "", nil, err
 	}

@@ -28,7 +28,7 @@ type clusterView struct {
 
 // openCluster finds the operator's object and begins to follow it.
 func openCluster(ctx context.Context, o Options) (operator, view, error) {
-	cluster, err := kube.Connect(ctx, kube.Options{Kubeconfig: o.Kubeconfig, Context: o.Context, Network: o.Network})
+	cluster, err := kube.Connect(ctx, kube.Options{Kubeconfig: o.Kubeconfig, Context: o.Context, Network: o.Network, Access: o.Access})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/kube/status"
 )
@@ -31,6 +32,8 @@ type Options struct {
 	Context    string
 	// Network is the way to the API server, or to Argo CD.
 	Network dial.Network
+	// Access, if set, is the way to the cluster in place of both.
+	Access delivery.ClusterAccess
 	// ArgoCDServer, with ArgoCDToken, goes through Argo CD's own API instead: https://HOST[/ROOT]. It needs no access to
 	// the cluster.
 	ArgoCDServer string
