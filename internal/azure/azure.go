@@ -33,9 +33,10 @@ type Client struct {
 	env      environment
 	lookPath func(string) (string, error)
 
-	once  sync.Once
-	login *login
-	err   error
+	once      sync.Once
+	login     *login
+	err       error
+	announced sync.Once
 }
 
 // New returns a client. Nothing is read or sent before a token is needed.
@@ -56,6 +57,7 @@ func (e environment) get(name string) string {
 // login is the credential that was chosen.
 type login struct {
 	kind       kind
+	reason     string // why it was chosen
 	credential azcore.TokenCredential
 	cloud      cloudOf
 	client     string // ID of the application or identity; "" where somebody else has chosen it
@@ -88,6 +90,7 @@ func (c *Client) accessToken(ctx context.Context, o policy.TokenRequestOptions) 
 	if err != nil {
 		return azcore.AccessToken{}, err
 	}
+	c.announced.Do(func() { report.Info(ctx, "Azure: %s, %s", l.as(), l.reason) })
 	began, noticed := time.Now(), false
 	for {
 		got, err := l.credential.GetToken(ctx, o)

@@ -38,7 +38,7 @@ func client(variables map[string]string) *azure.Client {
 func gitHub(subject string) map[string]string {
 	return map[string]string{
 		"GITHUB_ACTIONS": "true", "ACTIONS_ID_TOKEN_REQUEST_URL": standin.GitHubRequestURL,
-		"ACTIONS_ID_TOKEN_REQUEST_TOKEN": cloud.GitHubJob(subject),
+		"ACTIONS_ID_TOKEN_REQUEST_TOKEN": cloud.Job(standin.GitHubIssuer, subject),
 		"AZURE_CLIENT_ID":                standin.SampleClient, "AZURE_TENANT_ID": standin.SampleTenant,
 	}
 }
@@ -49,7 +49,7 @@ func push(t *testing.T, c *azure.Client, repository string) error {
 	host := cloud.Registry(t)
 	login, _ := c.Registry(host)
 	require.NotNil(t, login)
-	r := image.Registry{}
+	r := image.Registry{Refused: login.(interface{ Refused() string }).Refused()}
 	var err error
 	if r.Username, r.Password, err = login.Login(t.Context()); err != nil {
 		return err

@@ -54,7 +54,7 @@ func (c *cluster) Kubeconfig(ctx context.Context) (content []byte, useToken bool
 		return nil, false, c.explain(ctx, l, err)
 	}
 	if len(answer.Kubeconfigs) == 0 || answer.Kubeconfigs[0] == nil {
-		return nil, false, fmt.Errorf("Azure gives no kubeconfig for the cluster %s", c.Name) //nolint:staticcheck // a name
+		return nil, false, fmt.Errorf("Azure gives no kubeconfig for the cluster %s", c.Name)
 	}
 	content = answer.Kubeconfigs[0].Value
 	if useToken, err = usesEntra(content); err != nil {

@@ -145,7 +145,7 @@ func (c *Client) choose() (*login, error) {
 		if !choice.Taken {
 			continue
 		}
-		l := &login{kind: kinds()[i], cloud: cloud, client: c.env.get(varClient), tenant: c.env.get(varTenant)}
+		l := &login{kind: kinds()[i], reason: choice.Reason, cloud: cloud, client: c.env.get(varClient), tenant: c.env.get(varTenant)}
 		if err := l.kind.make(c, l); err != nil {
 			return nil, fault.Usage(fmt.Errorf("logging in to Azure by %s: %w", choice.Name, err))
 		}

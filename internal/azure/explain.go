@@ -40,7 +40,7 @@ func (l *login) explain(err error) error {
 	if code == "" {
 		return fmt.Errorf("%s failed: %w", l.as(), l.short(err))
 	}
-	return fmt.Errorf("Microsoft Entra refuses %s (AADSTS%s): %s", l.as(), code, l.remedy(code, err)) //nolint:staticcheck // a name
+	return fmt.Errorf("Microsoft Entra refuses %s (AADSTS%s): %s", l.as(), code, l.remedy(code, err))
 }
 
 // remedy says what the code means and what to do.
@@ -69,7 +69,7 @@ func (l *login) remedy(code string, err error) string {
 	case needsSignIn, needsMFA:
 		return "the user has to sign in anew: `az login`"
 	}
-	return description(err)
+	return strings.TrimPrefix(description(err), "AADSTS"+code+": ")
 }
 
 // federatedCredential shows what was presented, and the credential that would match it.

@@ -88,7 +88,7 @@ func (s *supervisor) azureEnvironment() []byte {
 	for _, v := range [][2]string{
 		{"HTTPS_PROXY", proxy}, {"NO_PROXY", "localhost,127.0.0.1"}, {"SSL_CERT_FILE", s.standin.CAFile()}, {"REQUESTS_CA_BUNDLE", s.standin.CAFile()},
 		{"AZURE_TENANT_ID", standin.SampleTenant}, {"AZURE_CLIENT_ID", standin.SampleClient}, {"AZURE_SUBSCRIPTION_ID", standin.SampleSubscription},
-		{"ACTIONS_ID_TOKEN_REQUEST_URL", standin.GitHubRequestURL}, {"ACTIONS_ID_TOKEN_REQUEST_TOKEN", s.standin.GitHubJob(standin.SampleSubject)},
+		{"ACTIONS_ID_TOKEN_REQUEST_URL", standin.GitHubRequestURL}, {"ACTIONS_ID_TOKEN_REQUEST_TOKEN", s.standin.Job(standin.GitHubIssuer, standin.SampleSubject)},
 	} {
 		fmt.Fprintf(&b, "export %s='%s'\n", v[0], v[1])
 	}

@@ -35,20 +35,16 @@ func (s *Server) ciRoutes() http.Handler {
 	return mux
 }
 
-// GitHubJob returns the value of ACTIONS_ID_TOKEN_REQUEST_TOKEN for a job whose ID tokens have this subject. It is valid
-// for as long as a job may run.
-func (s *Server) GitHubJob(subject string) string {
-	return s.issue(s.ci[GitHubIssuer], jwt.MapClaims{"aud": "request", "job": subject}, 6*time.Hour)
+// Job returns what lets a job of the CI system ask for ID tokens with this subject: the value of
+// ACTIONS_ID_TOKEN_REQUEST_TOKEN (GitHubIssuer) or SYSTEM_ACCESSTOKEN (AzureDevOpsIssuer). It is valid for as long as a job
+// may run.
+func (s *Server) Job(issuer, subject string) string {
+	return s.issue(s.ci[issuer], jwt.MapClaims{"aud": "request", "job": subject}, 6*time.Hour)
 }
 
-// PipelinesJob is GitHubJob for a job of Azure Pipelines: SYSTEM_ACCESSTOKEN.
-func (s *Server) PipelinesJob(subject string) string {
-	return s.issue(s.ci[AzureDevOpsIssuer], jwt.MapClaims{"aud": "request", "job": subject}, 6*time.Hour)
-}
-
-// GitLabToken returns an ID token as GitLab puts it into a job's variable.
-func (s *Server) GitLabToken(subject string) string {
-	return s.issue(s.ci[GitLabIssuer], jwt.MapClaims{"iss": GitLabIssuer, "aud": exchangeAudience, "sub": subject}, s.o.AssertionLifetime)
+// IDToken returns an ID token as a job of the CI system gets it, for Entra.
+func (s *Server) IDToken(issuer, subject string) string {
+	return s.issue(s.ci[issuer], jwt.MapClaims{"iss": issuer, "aud": exchangeAudience, "sub": subject}, s.o.AssertionLifetime)
 }
 
 // job checks the token that lets a job ask for ID tokens, and returns their subject.

@@ -9,7 +9,8 @@ import (
 )
 
 // ControlURL is where a test in another process changes the estate, with the key of Server.ControlKey as a bearer token:
-// GET and PUT /estate, GET /issued (every token so far), POST /job?subject=… (see GitHubJob).
+// GET and PUT /estate, GET /issued and /requests (every one so far), POST /job and /token?issuer=…&subject=… (see Job and
+// IDToken).
 const ControlURL = "https://control.standin.example"
 
 // ControlKey lets its holder change the estate.
@@ -29,9 +30,17 @@ func (s *Server) controlRoutes() http.Handler {
 		s.Change(func(e *Estate) { *e = estate })
 	})
 	mux.HandleFunc("GET /issued", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.Issued()) })
-	mux.HandleFunc("POST /job", func(w http.ResponseWriter, r *http.Request) {
-		writeJSON(w, http.StatusOK, s.GitHubJob(r.URL.Query().Get("subject")))
-	})
+	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.Requests()) })
+	for path, give := range map[string]func(issuer, subject string) string{"POST /job": s.Job, "POST /token": s.IDToken} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			issuer := r.FormValue("issuer")
+			if s.ci[issuer] == nil {
+				http.Error(w, "no such issuer: "+issuer, http.StatusBadRequest)
+				return
+			}
+			writeJSON(w, http.StatusOK, give(issuer, r.FormValue("subject")))
+		})
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		key := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if subtle.ConstantTimeCompare([]byte(key), []byte(s.controlKey)) != 1 {

@@ -263,7 +263,8 @@ func (i *Identity) checkCertificate(assertion string, unchecked *jwt.Token) *log
 			continue
 		}
 		sum := sha256.Sum256(cert.Raw)
-		if unchecked.Header["x5t#S256"] != base64.RawURLEncoding.EncodeToString(sum[:]) && unchecked.Header["x5t#S256"] != base64.URLEncoding.EncodeToString(sum[:]) {
+		// The SDK for Go writes it in the standard alphabet, others in that for URLs; Entra takes both.
+		if x5t := unchecked.Header["x5t#S256"]; x5t != base64.StdEncoding.EncodeToString(sum[:]) && x5t != base64.RawURLEncoding.EncodeToString(sum[:]) {
 			continue
 		}
 		_, err = jwt.Parse(assertion, func(*jwt.Token) (any, error) { return cert.PublicKey, nil }, jwt.WithExpirationRequired())

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/aksflow/aksflow/internal/localplatform/controlplane"
+	"github.com/aksflow/aksflow/internal/localplatform/pki"
 	"github.com/aksflow/aksflow/internal/localplatform/process"
 	"github.com/aksflow/aksflow/internal/localplatform/standin"
 	"github.com/aksflow/aksflow/internal/testing/kubetest"
@@ -155,6 +156,15 @@ func (a *Azure) startRegistry(program string) error {
 	starting, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	return p.AwaitReady(starting)
+}
+
+// SetAPIServerCA puts a certificate in the place of the kube-apiserver's, for kubeconfigs of clusters that nobody connects to.
+func (a *Azure) SetAPIServerCA(t testing.TB) {
+	t.Helper()
+	dir := filepath.Join(a.dir, "kubernetes")
+	if _, err := pki.New(dir); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Cluster starts the kube-apiserver behind all clusters of the estate, and returns an administrator's kubeconfig. It ends
