@@ -33,6 +33,9 @@ func (p *planner) finish(ctx context.Context) (*Edit, error) {
 	if err := p.judgeCharts(ctx); err != nil {
 		return nil, err
 	}
+	if err := p.judgeOutside(ctx); err != nil {
+		return nil, err
+	}
 	p.collectResults()
 	p.checkLoose()
 	slices.SortFunc(p.unread, func(a, b Unverified) int { return cmp.Compare(a.File, b.File) })
