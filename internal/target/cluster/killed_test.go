@@ -51,7 +51,7 @@ func TestKilled(t *testing.T) {
 	killed := func(t *testing.T, namespace, tag string) {
 		t.Helper()
 		process := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDeployUntilKilled$")
-		process.Env = append(os.Environ(), killedKubeconfig+"="+s.Kubeconfig, killedNamespace+"="+namespace, killedTag+"="+tag)
+		process.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), killedKubeconfig+"="+s.Kubeconfig, killedNamespace+"="+namespace, killedTag+"="+tag)
 		require.NoError(t, process.Start())
 		require.Eventually(t, func() bool {
 			d, err := s.Client.AppsV1().Deployments(namespace).Get(t.Context(), "vote", metav1.GetOptions{})
