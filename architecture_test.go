@@ -44,7 +44,7 @@ internal/engine/conformance:
 internal/localplatform: internal/tool
 internal/localplatform/server: internal/localplatform internal/tool
 internal/azure: internal/core/config
-internal/testing: internal/core/image internal/localplatform internal/tool
+internal/testing: internal/core/image internal/kube internal/localplatform internal/tool
 internal/flow: internal/core internal/git internal/kustomize internal/render internal/target
 internal/cli: internal/azure internal/core internal/engine internal/flow internal/kube internal/localplatform
 .: internal/cli

@@ -23,8 +23,8 @@ import (
 
 // TestCredentialPlugins has plugins that do what those of clouds do.
 func TestCredentialPlugins(t *testing.T) {
-	_, client := connect(t)
-	newNamespace(t, client, "plugins")
+	_, client := kubetest.Connect(t)
+	kubetest.Namespace(t, client, "plugins")
 	_, err := client.CoreV1().ServiceAccounts("plugins").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "d"}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	token, err := client.CoreV1().ServiceAccounts("plugins").CreateToken(t.Context(), "d", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})

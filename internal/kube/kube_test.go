@@ -9,12 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	coordinationv1 "k8s.io/api/coordination/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/yaml"
 
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
@@ -22,33 +17,6 @@ import (
 )
 
 func TestMain(m *testing.M) { kubetest.Main(m) }
-
-func connect(t *testing.T) (*kube.Cluster, kubernetes.Interface) {
-	t.Helper()
-	kubeconfig := kubetest.Shared(t)
-	c, err := kube.Connect(t.Context(), kube.Options{Kubeconfig: kubeconfig})
-	require.NoError(t, err)
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	require.NoError(t, err)
-	client, err := kubernetes.NewForConfig(config)
-	require.NoError(t, err)
-	return c, client
-}
-
-func newNamespace(t *testing.T, client kubernetes.Interface, name string) {
-	t.Helper()
-	_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
-	require.NoError(t, err)
-}
-
-func decode(t *testing.T, text string) *unstructured.Unstructured {
-	t.Helper()
-	o := &unstructured.Unstructured{}
-	data, err := yaml.YAMLToJSON([]byte(text))
-	require.NoError(t, err)
-	require.NoError(t, o.UnmarshalJSON(data))
-	return o
-}
 
 // messages collects what is reported.
 func messages(ctx context.Context) (context.Context, func() []string) {
@@ -67,11 +35,11 @@ func messages(ctx context.Context) (context.Context, func() []string) {
 }
 
 func TestWarningsOfTheServerAreReportedOnce(t *testing.T) {
-	c, client := connect(t)
-	newNamespace(t, client, "warnings")
+	c, client := kubetest.Connect(t)
+	kubetest.Namespace(t, client, "warnings")
 	ctx, said := messages(t.Context())
 	for range 3 {
-		_, err := c.Apply(ctx, decode(t, "{apiVersion: v1, kind: Endpoints, metadata: {name: a, namespace: warnings}}"), kube.ApplyOptions{})
+		_, err := c.Apply(ctx, kubetest.Decode(t, "{apiVersion: v1, kind: Endpoints, metadata: {name: a, namespace: warnings}}"), kube.ApplyOptions{})
 		require.NoError(t, err)
 	}
 	require.Len(t, said(), 1)
@@ -79,8 +47,8 @@ func TestWarningsOfTheServerAreReportedOnce(t *testing.T) {
 }
 
 func TestLockOfADeadProcessExpires(t *testing.T) {
-	c, client := connect(t)
-	newNamespace(t, client, "dead")
+	c, client := kubetest.Connect(t)
+	kubetest.Namespace(t, client, "dead")
 	holder, seconds, now := "somebody@elsewhere (ABCDEF)", int32(2), metav1.NowMicro()
 	leases := client.CoordinationV1().Leases("dead")
 	_, err := leases.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "aksflow-vote"}, Spec: coordinationv1.LeaseSpec{
@@ -106,12 +74,12 @@ func TestLockOfADeadProcessExpires(t *testing.T) {
 }
 
 func TestLosingTheLockStopsWrites(t *testing.T) {
-	c, client := connect(t)
-	newNamespace(t, client, "lost")
+	c, client := kubetest.Connect(t)
+	kubetest.Namespace(t, client, "lost")
 	held, unlock, err := c.Lock(t.Context(), "vote", "lost", "me")
 	require.NoError(t, err)
 	defer unlock()
-	settings := decode(t, "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: lost}}")
+	settings := kubetest.Decode(t, "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: lost}}")
 	_, err = c.Apply(held, settings, kube.ApplyOptions{})
 	require.NoError(t, err)
 
@@ -140,7 +108,7 @@ func TestLosingTheLockStopsWrites(t *testing.T) {
 }
 
 func TestLockThatMayNotBeTaken(t *testing.T) {
-	c, _ := connect(t)
+	c, _ := kubetest.Connect(t)
 	_, _, err := c.Lock(t.Context(), "vote", "no-such-namespace", "me")
 	require.ErrorContains(t, err, "Lease/aksflow-vote")
 	require.ErrorContains(t, err, `namespaces "no-such-namespace" not found`)

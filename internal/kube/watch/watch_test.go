@@ -11,9 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/yaml"
 
 	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/kube/watch"
@@ -22,38 +19,11 @@ import (
 
 func TestMain(m *testing.M) { kubetest.Main(m) }
 
-func connect(t *testing.T) (*kube.Cluster, kubernetes.Interface) {
-	t.Helper()
-	kubeconfig := kubetest.Shared(t)
-	c, err := kube.Connect(t.Context(), kube.Options{Kubeconfig: kubeconfig})
-	require.NoError(t, err)
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	require.NoError(t, err)
-	client, err := kubernetes.NewForConfig(config)
-	require.NoError(t, err)
-	return c, client
-}
-
-func newNamespace(t *testing.T, client kubernetes.Interface, name string) {
-	t.Helper()
-	_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
-	require.NoError(t, err)
-}
-
-func decode(t *testing.T, text string) *unstructured.Unstructured {
-	t.Helper()
-	o := &unstructured.Unstructured{}
-	data, err := yaml.YAMLToJSON([]byte(text))
-	require.NoError(t, err)
-	require.NoError(t, o.UnmarshalJSON(data))
-	return o
-}
-
 // TestEventsCountByTheServersOrder has a machine whose clock is an hour off in either direction.
 func TestEventsCountByTheServersOrder(t *testing.T) {
-	c, client := connect(t)
+	c, client := kubetest.Connect(t)
 	const namespace = "clocks"
-	newNamespace(t, client, namespace)
+	kubetest.Namespace(t, client, namespace)
 	ctx := t.Context()
 	write := func(name string, at time.Time) *corev1.Event {
 		e, err := client.CoreV1().Events(namespace).Create(ctx, &corev1.Event{
@@ -92,11 +62,11 @@ func TestEventsCountByTheServersOrder(t *testing.T) {
 
 // TestAwaitAsksForTheResourceOfAKind has a kind whose plural cannot be guessed.
 func TestAwaitAsksForTheResourceOfAKind(t *testing.T) {
-	c, client := connect(t)
-	newNamespace(t, client, "plural")
+	c, client := kubetest.Connect(t)
+	kubetest.Namespace(t, client, "plural")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	definition, err := c.Apply(ctx, decode(t, `
+	definition, err := c.Apply(ctx, kubetest.Decode(t, `
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: oxen.farm.example.com}
@@ -110,7 +80,7 @@ spec:
 	require.NoError(t, err)
 	require.NoError(t, watch.Await(ctx, c, []*unstructured.Unstructured{definition}, watch.Options{}))
 	c.ForgetKinds(ctx)
-	ox, err := c.Apply(ctx, decode(t, "{apiVersion: farm.example.com/v1, kind: Ox, metadata: {name: a, namespace: plural}}"), kube.ApplyOptions{})
+	ox, err := c.Apply(ctx, kubetest.Decode(t, "{apiVersion: farm.example.com/v1, kind: Ox, metadata: {name: a, namespace: plural}}"), kube.ApplyOptions{})
 	require.NoError(t, err)
 	require.NoError(t, watch.Await(ctx, c, []*unstructured.Unstructured{ox}, watch.Options{Namespace: "plural"}))
 

@@ -55,9 +55,7 @@ spec:
 const settingsOnly = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {k: v}\n---\n"
 
 func TestDefinitionWithItsObjects(t *testing.T) {
-	c := connect(t)
-	ctx, log := events(t)
-	newNamespace(t, testServer(t), "lamps")
+	ctx, c, log := setUp(t, "lamps")
 	const lamp = "apiVersion: first.example/v1\nkind: Lamp\nmetadata: {name: one}\nspec: {color: red}\n---\n"
 	first := lamp + lamps("first.example", "{color: {type: string}}")
 	unified, err := c.Diff(ctx, app(t, "lamps", "lamps", first))
@@ -142,9 +140,7 @@ func TestWhatIsPrunedByName(t *testing.T) {
 }
 
 func TestObjectOfAnotherAppIsRefused(t *testing.T) {
-	c := connect(t)
-	ctx, log := events(t)
-	newNamespace(t, testServer(t), "shared")
+	ctx, c, log := setUp(t, "shared")
 	const mine = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: only-b}\n---\n"
 	_, err := c.Deploy(ctx, app(t, "aa", "shared", settingsOnly))
 	require.NoError(t, err, log)
@@ -169,9 +165,7 @@ func TestObjectOfAnotherAppIsRefused(t *testing.T) {
 }
 
 func TestClaimIsNotRecreatedWithoutBeingNamed(t *testing.T) {
-	c := connect(t)
-	ctx, _ := events(t)
-	newNamespace(t, testServer(t), "claims")
+	ctx, c, _ := setUp(t, "claims")
 	claim := func(mode string) cluster.Release {
 		r := app(t, "app", "claims", settingsOnly+"apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\nspec: {accessModes: ["+mode+"], storageClassName: none, resources: {requests: {storage: 1Gi}}}\n")
 		r.Grace, r.NoRollback = time.Second, true
@@ -250,9 +244,7 @@ func TestRecreatedIsRestoredWithItsOwners(t *testing.T) {
 }
 
 func TestImmutabilityIsFoundByAsking(t *testing.T) {
-	c := connect(t)
-	ctx, log := events(t)
-	newNamespace(t, testServer(t), "immutable")
+	ctx, c, log := setUp(t, "immutable")
 	for name, test := range map[string]struct{ before, after, says string }{
 		"roleref": {
 			"apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: reader}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}\n",
@@ -305,9 +297,7 @@ func TestStrategyWithoutItsDefaults(t *testing.T) {
 }
 
 func TestKeysOfStringDataLeave(t *testing.T) {
-	c := connect(t)
-	ctx, log := events(t)
-	newNamespace(t, testServer(t), "stringdata")
+	ctx, c, log := setUp(t, "stringdata")
 	const secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {keep: one, old: two}\n"
 	_, err := c.Deploy(ctx, app(t, "app", "stringdata", secret))
 	require.NoError(t, err, log)
@@ -365,9 +355,7 @@ func TestFieldsOfKubectlAndHelm(t *testing.T) {
 }
 
 func TestJobRemovedByItsTTL(t *testing.T) {
-	c := connect(t)
-	ctx, log := events(t)
-	newNamespace(t, testServer(t), "ttl")
+	ctx, c, log := setUp(t, "ttl")
 	r := app(t, "app", "ttl", `
 apiVersion: batch/v1
 kind: Job

@@ -14,10 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
@@ -40,11 +38,7 @@ func TestMain(m *testing.M) { kubetest.Main(m) }
 func testServer(t testing.TB) testCluster {
 	t.Helper()
 	kubeconfig := kubetest.Shared(t)
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	require.NoError(t, err)
-	config.QPS = -1
-	client, err := kubernetes.NewForConfig(config)
-	require.NoError(t, err)
+	client := kubetest.Client(t)
 	playing.Do(func() { playNodes(context.Background(), client, pretend) })
 	return testCluster{kubeconfig, client}
 }
@@ -155,8 +149,15 @@ func vote(t testing.TB, namespace, tag string) cluster.Release {
 
 func newNamespace(t testing.TB, s testCluster, name string) {
 	t.Helper()
-	_, err := s.Client.CoreV1().Namespaces().Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
-	require.NoError(t, err)
+	kubetest.Namespace(t, s.Client, name)
+}
+
+// setUp makes a namespace for a test, and returns what the test deploys with, and what that reports.
+func setUp(t testing.TB, namespace string) (context.Context, *cluster.Cluster, *strings.Builder) {
+	t.Helper()
+	newNamespace(t, testServer(t), namespace)
+	ctx, log := events(t)
+	return ctx, connect(t), log
 }
 
 const (

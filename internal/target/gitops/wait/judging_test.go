@@ -303,3 +303,24 @@ func TestAnAPIServerThatIsAwayForAWhile(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(all, "this API version is deprecated"), all)
 	assert.NotContains(t, all, "without events")
 }
+
+// A grace bounds how long a crash is watched, which is a minute by default.
+func TestGraceOfAWait(t *testing.T) {
+	b := newTestbed(t)
+	b.application("vote", true)
+	b.deploy("vote", voteImage(1))
+	for _, pod := range b.podsOf("vote", 2) {
+		b.set(pod, func(pod *corev1.Pod) {
+			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+				Name: "app", Image: pod.Spec.Containers[0].Image, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, FinishedAt: metav1.Now()}},
+			}}
+		})
+	}
+	b.answer("vote", b.synced(commitA, "vote"))
+	o := b.options()
+	o.Grace = 3 * time.Second
+	began := time.Now()
+	_, err := b.wait(o, 45*time.Second)
+	require.ErrorContains(t, err, "Deployment/"+b.namespace+"/vote: container app of pod vote-")
+	assert.GreaterOrEqual(t, time.Since(began), o.Grace)
+}
