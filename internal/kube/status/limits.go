@@ -33,6 +33,7 @@ const DefaultLimit = 10 * time.Minute
 const (
 	cloudLimit    = 5 * time.Minute  // what a cloud does behind the scenes: an address, a disk that moves to another node
 	nodeLimit     = 20 * time.Minute // an autoscaler that adds a node
+	leavingLimit  = 2 * time.Minute  // pods of other apps that are terminating, and may have the room that is missing
 	jobLimit      = time.Hour        // a Job without activeDeadlineSeconds
 	operatorLimit = time.Hour        // a custom resource whose controller says that it is at work: a database in the cloud
 	makerLimit    = 2 * time.Minute  // a Secret that a custom resource of the release is to make

@@ -67,6 +67,13 @@ func unschedulable(pod *corev1.Pod, message string, events []*corev1.Event, r ro
 		p.Message += " (" + leaving + ")"
 		return p
 	}
+	if needsRoom(message) && w.Leaving != nil {
+		if n, known := w.Leaving(); known && n > 0 {
+			p.Heals, p.Grace = Expected, leavingLimit
+			p.Message += fmt.Sprintf(" (pods elsewhere that are still terminating: %d)", n)
+			return p
+		}
+	}
 	p.Depends = needsRoom(message)
 	scaler := w.Autoscaler
 	for _, event := range events {

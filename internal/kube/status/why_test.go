@@ -183,6 +183,14 @@ func TestWhatLeavingPodsHold(t *testing.T) {
 			assert.Equal(t, status.Perhaps, p.Heals)
 			assert.Equal(t, 2*time.Second, p.Grace)
 			assert.True(t, p.Depends, "another workload of the release may make room")
+
+			w.Leaving = func() (int, bool) { return 0, true }
+			assert.Equal(t, status.Perhaps, status.Of(object(t, rollingOut), w).Problems[0].Heals)
+			w.Leaving = func() (int, bool) { return 3, true }
+			p = status.Of(object(t, rollingOut), w).Problems[0]
+			assert.Equal(t, status.Expected, p.Heals)
+			assert.Equal(t, 2*time.Minute, p.Grace)
+			assert.Contains(t, p.Message, "(pods elsewhere that are still terminating: 3)")
 		})
 	}
 	t.Run("no label", func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -23,7 +24,50 @@ type finder struct {
 
 	mu      sync.Mutex
 	answers map[Object]*answer
+	leaving leavingPods
 	running sync.WaitGroup
+}
+
+// overdue is how long after its time to end a pod counts as one that does not end. The clocks of two machines may differ.
+const overdue = time.Minute
+
+// leavingAgain is after how long the pods of all namespaces are counted again.
+const leavingAgain = 3 * time.Second
+
+// leavingPods is the answer to how many pods of all namespaces are terminating.
+type leavingPods struct {
+	count          int
+	known, refused bool
+	pending        bool
+	at             time.Time
+}
+
+// countLeaving implements status.World's Leaving.
+func (f *finder) countLeaving(ctx context.Context) (pods int, known bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := &f.leaving
+	if !a.refused && !a.pending && time.Since(a.at) > leavingAgain && ctx.Err() == nil {
+		a.pending = true
+		f.running.Go(func() {
+			// From the API server's memory, for there may be many.
+			list, err := f.cluster.List(ctx, podKind, "", metav1.ListOptions{ResourceVersion: "0"})
+			f.mu.Lock()
+			before := *a
+			*a = leavingPods{known: err == nil, refused: err != nil && ctx.Err() == nil, at: time.Now()}
+			for _, pod := range list {
+				if at := pod.GetDeletionTimestamp(); at != nil && f.cluster.Now().Sub(at.Time) < overdue {
+					a.count++
+				}
+			}
+			changed := a.known && (!before.known || before.count != a.count)
+			f.mu.Unlock()
+			if changed {
+				f.found()
+			}
+		})
+	}
+	return a.count, a.known
 }
 
 type answer struct {

@@ -372,6 +372,7 @@ func (w *Watcher) World() *status.World {
 		Find: func(kind schema.GroupVersionKind, namespace, name string) (*unstructured.Unstructured, bool) {
 			return w.finder.find(watching, kind, namespace, name)
 		},
+		Leaving: func() (int, bool) { return w.finder.countLeaving(watching) },
 	}
 	typed := make(map[string]any, len(w.typed))
 	for s, informer := range w.stores {
