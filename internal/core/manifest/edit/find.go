@@ -403,6 +403,10 @@ func (f *finder) markedScalars(n *yaml.Node) {
 	}
 }
 
+// isParameter reports whether the tag of a reference comes from somewhere else: {{tag}} of a generator of an ApplicationSet,
+// {{workflow.parameters.tag}}. It may be another one each time, so it is not replaced by one image.
+func isParameter(s site) bool { return strings.Contains(s.image().Tag, "{{") }
+
 // meant returns the sites that are the target's: by the repository that they name, or by a Flux policy which they
 // share with one that is.
 func (f *finder) meant(w Wanted) map[site]bool {
@@ -412,7 +416,7 @@ func (f *finder) meant(w Wanted) map[site]bool {
 	}
 	out := map[site]bool{}
 	for _, s := range f.sites {
-		if !slices.ContainsFunc(s.names(), w.Matches) {
+		if !slices.ContainsFunc(s.names(), w.Matches) || isParameter(s) {
 			continue
 		}
 		out[s] = true
