@@ -64,7 +64,7 @@ func declares(dockerfile []byte, name string) bool {
 // archive can hold.
 const oldestEpoch = 315532800
 
-// baseEpoch returns the epoch of an image for which none was given: the time at which its base image was made. It depends
+// BaseEpoch returns the epoch of an image for which none was given: the time at which its base image was made. It depends
 // on what the image is made from and on nothing else. It is also late enough to keep the times of most files that come
 // from the distribution's packages; Python, for one, compares them with those that its compiled files name.
 func BaseEpoch(base []byte) []byte {
