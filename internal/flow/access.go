@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -42,7 +43,7 @@ func (d *Delivery) access(env *delivery.Environment) error {
 	case s.GitPasswordEnv != "":
 		env.Git.Login = d.login("--password-env", s.GitUsername, s.GitPasswordEnv)
 	case env.GitOps.PasswordEnv != "":
-		env.Git.Login = d.login("gitops.passwordEnv", env.GitOps.Username, env.GitOps.PasswordEnv)
+		env.Git.Login = d.login("gitops.passwordEnv", cmp.Or(env.GitOps.Username, d.variable(varGitUsername)), env.GitOps.PasswordEnv)
 	case d.variable(varGitToken) != "":
 		env.Git.Login = d.login(varGitToken, d.variable(varGitUsername), varGitToken)
 	}

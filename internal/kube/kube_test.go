@@ -65,7 +65,7 @@ func TestLockOfADeadProcessExpires(t *testing.T) {
 	lease, err := leases.Get(ctx, "aksflow-vote", metav1.GetOptions{})
 	require.NoError(t, err)
 	assert.Regexp(t, `^me \(\w+\)$`, *lease.Spec.HolderIdentity)
-	assert.EqualValues(t, 20, *lease.Spec.LeaseDurationSeconds, "the time that others wait after a crash")
+	assert.EqualValues(t, 16, *lease.Spec.LeaseDurationSeconds, "the time that others wait after a crash")
 	unlock()
 	assert.Error(t, held.Err())
 	lease, err = leases.Get(ctx, "aksflow-vote", metav1.GetOptions{})

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -11,22 +12,20 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 const (
-	// leaseDuration is how long the lock of a process that was killed keeps others waiting.
-	leaseDuration = 20 * time.Second
+	// leaseDuration is how long nobody may have renewed a Lease before another process takes it. With leaseRetry, a lock
+	// whose holder was killed is free after less than 20 s.
+	leaseDuration = 16 * time.Second
 	// leaseRetry is how often a holder renews the Lease. Whoever waits looks at it after once to twice as long.
 	leaseRetry = time.Second
 	// leaseRelease is how long giving the Lease up may take. If it fails, the Lease expires.
 	leaseRelease = 5 * time.Second
-	// leaseRenewDeadline is how long a holder tries to renew the Lease, at least as long as an outage is survived: while
-	// nobody reaches the API server, nobody else can take the Lease either.
-	leaseRenewDeadline = OutageLimit + requestTimeout
 )
 
 // ErrLockLost is the cause of the context that [Cluster.Lock] returns, after another process has taken the lock.
@@ -49,19 +48,8 @@ func (c *Cluster) Lock(ctx context.Context, app, namespace, who string) (held co
 			LockConfig: resourcelock.ResourceLockConfig{Identity: fmt.Sprintf("%s (%s)", who, rand.Text()[:6])},
 		},
 	}
-	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: l, Name: l.LeaseMeta.Name, ReleaseOnCancel: true,
-		LeaseDuration: leaseRenewDeadline + leaseRetry, RenewDeadline: leaseRenewDeadline, RetryPeriod: leaseRetry,
-		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(context.Context) { close(l.acquired) },
-			OnStoppedLeading: func() {},
-		},
-	})
-	if err != nil {
-		return nil, nil, err
-	}
 	ended := make(chan struct{})
-	go func() { defer close(ended); elector.Run(run) }()
+	go func() { defer close(ended); l.hold(run) }()
 	unlock = func() {
 		l.release()
 		<-ended
@@ -119,9 +107,10 @@ func checkLock(ctx context.Context) error {
 	return nil
 }
 
-// lock is a LeaseLock that says who holds it, notices at once when another process has taken it, and retries as all
-// requests are retried. The Lease is good for leaseDuration, which is shorter than what the elector is told: its own
-// deadline must outlast an outage, and a Lease that is good for as long would block others after a crash.
+// lock is a Lease and what is known of it. The algorithm is that of client-go's leaderelection: whoever waits measures by
+// its own clock how long a Lease has not changed, so that clocks need not agree. That package itself is not used, since it
+// imports the typed clientset and all informers; it also gives up a Lease that it could not renew for a while, and this
+// lock must outlast an outage of the API server: while nobody reaches it, nobody else can take the Lease either.
 type lock struct {
 	resourcelock.LeaseLock
 	cluster  *Cluster
@@ -137,6 +126,95 @@ type lock struct {
 	releasing bool
 	holder    string // another process
 	refused   error  // why the Lease cannot be had
+
+	// What the Lease said when it was read last, and since when it has said so. Only hold uses these.
+	observed      *resourcelock.LeaderElectionRecord
+	observedRaw   []byte
+	observedSince time.Time
+	announced     bool // acquired is closed
+}
+
+// hold acquires the Lease and renews it until ctx ends, and gives it up then.
+func (l *lock) hold(ctx context.Context) {
+	for ctx.Err() == nil {
+		pause := leaseRetry
+		if !l.acquireOrRenew(ctx) && !l.isHeld() {
+			pause = wait.Jitter(leaseRetry, 1) // so that those who wait do not all ask at once
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+	if l.isHeld() {
+		l.giveUp(context.WithoutCancel(ctx))
+	}
+}
+
+// acquireOrRenew reports whether it has written to the Lease that this process holds it.
+func (l *lock) acquireOrRenew(ctx context.Context) bool {
+	now := metav1.Now()
+	record := resourcelock.LeaderElectionRecord{
+		HolderIdentity: l.Identity(), LeaseDurationSeconds: int(leaseDuration / time.Second), AcquireTime: now, RenewTime: now,
+	}
+	if l.isHeld() {
+		// The Lease is most likely as this process wrote it. If it is not, the update is a conflict.
+		record.AcquireTime, record.LeaderTransitions = l.observed.AcquireTime, l.observed.LeaderTransitions
+		if l.Update(ctx, record) == nil {
+			return true
+		}
+	}
+	current, raw, err := l.Get(ctx)
+	switch {
+	case apierrors.IsNotFound(err):
+		err = l.Create(ctx, record)
+	case err != nil:
+		return false
+	default:
+		if !bytes.Equal(raw, l.observedRaw) {
+			l.observed, l.observedRaw, l.observedSince = current, raw, time.Now()
+		}
+		mine := current.HolderIdentity == l.Identity()
+		valid := time.Since(l.observedSince) < time.Duration(current.LeaseDurationSeconds)*time.Second
+		if !mine && current.HolderIdentity != "" && valid {
+			return false
+		}
+		if record.LeaderTransitions = current.LeaderTransitions + 1; mine {
+			record.AcquireTime, record.LeaderTransitions = current.AcquireTime, current.LeaderTransitions
+		}
+		err = l.Update(ctx, record)
+	}
+	if err != nil {
+		return false
+	}
+	if l.observed = &record; !l.announced {
+		l.announced = true
+		close(l.acquired)
+	}
+	return true
+}
+
+// giveUp empties the Lease, so that others need not wait until it expires. A renewal that was interrupted may have
+// reached the API server all the same: the Lease is read again first.
+func (l *lock) giveUp(ctx context.Context) {
+	for range 3 {
+		current, _, err := l.Get(ctx)
+		if err != nil || current.HolderIdentity != l.Identity() {
+			return
+		}
+		now := metav1.Now()
+		if err := l.Update(ctx, resourcelock.LeaderElectionRecord{
+			LeaderTransitions: current.LeaderTransitions, LeaseDurationSeconds: 1, AcquireTime: now, RenewTime: now,
+		}); !apierrors.IsConflict(err) {
+			return
+		}
+	}
+}
+
+func (l *lock) isHeld() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held && !l.lost
 }
 
 // Get implements resourcelock.Interface.
@@ -180,9 +258,6 @@ func (l *lock) write(ctx context.Context, record resourcelock.LeaderElectionReco
 	if lost {
 		return ErrLockLost
 	}
-	if record.HolderIdentity != "" {
-		record.LeaseDurationSeconds = int(leaseDuration / time.Second)
-	}
 	var began time.Time
 	err := l.request(ctx, func(ctx context.Context) error {
 		began = time.Now()
@@ -213,7 +288,7 @@ func (l *lock) request(ctx context.Context, do func(context.Context) error) erro
 	return l.cluster.Retry(ctx, do)
 }
 
-// note ends the wait for the Lease when the API server refuses it. The elector itself would try for ever.
+// note ends the wait for the Lease when the API server refuses it. Without that, hold would try for ever.
 func (l *lock) note(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
