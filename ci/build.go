@@ -3,13 +3,17 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path"
+	"path/filepath"
 
 	sdk "dagger.io/dagger"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
 	"github.com/aksflow/aksflow/internal/core/build"
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // Build the image from the application's Dockerfile: an OCI tarball, which test, publish and deliver take
@@ -26,7 +30,8 @@ func (m *AksFlow) Build(
 	if err != nil {
 		return nil, err
 	}
-	return fromSDK[*dagger.File](ctx, d.app.Tarball())
+	file, _, err := d.image(ctx)
+	return file, err
 }
 
 // Build the image as a container, to look into: dagger call container terminal
@@ -76,6 +81,20 @@ func (m *AksFlow) define(ctx context.Context, env string) (d definition, err err
 	return d, nil
 }
 
+// image builds the image, and returns it as a tarball, with its digest. The tarball is written by this module and not by
+// the engine: it is the same, byte for byte, on each engine that builds this source.
+func (d definition) image(ctx context.Context) (file *dagger.File, digest string, err error) {
+	const name = "image.tar" // in the working directory, which is this module's own
+	path, err := filepath.Abs(name)
+	if err != nil {
+		return nil, "", err
+	}
+	if digest, err = d.app.Export(report.With(ctx, report.NewPlain(os.Stderr, true)), path); err != nil {
+		return nil, "", err
+	}
+	return dag.CurrentModule().WorkdirFile(name), digest, nil
+}
+
 // inputs returns what the application is built from.
 func (m *AksFlow) inputs(ctx context.Context, client *sdk.Client, cfg *config.Config) (in build.Inputs, err error) {
 	in.Client = client
@@ -91,15 +110,9 @@ func (m *AksFlow) inputs(ctx context.Context, client *sdk.Client, cfg *config.Co
 	}
 	in.Dockerfile = []byte(dockerfile)
 	if build.NeedsCommit(in.Dockerfile) {
-		c, err := m.prepare(ctx)
-		if err != nil {
+		if in.Source, err = m.source(ctx); err != nil {
 			return in, err
 		}
-		p, err := c.plan(ctx, nil)
-		if err != nil {
-			return in, err
-		}
-		in.Source = p.Source
 	}
 	if in.Dir, err = toSDK[*sdk.Directory](ctx, client, source); err != nil {
 		return in, err
@@ -115,4 +128,18 @@ func (m *AksFlow) inputs(ctx context.Context, client *sdk.Client, cfg *config.Co
 		in.SSH, err = toSDK[*sdk.Socket](ctx, client, m.SSHAgent)
 	}
 	return in, err
+}
+
+// source returns the commit that is built from. It is empty without git.
+func (m *AksFlow) source(ctx context.Context) (source delivery.Source, err error) {
+	history, err := m.hasHistory(ctx)
+	if err != nil || !history {
+		return source, err
+	}
+	c, err := m.prepare(ctx)
+	if err != nil {
+		return source, err
+	}
+	p, err := c.plan(ctx, flags("--ref", m.Ref))
+	return p.Source, err
 }

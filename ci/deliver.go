@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
-	"github.com/aksflow/aksflow/internal/core/build"
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/report"
 )
@@ -90,7 +89,7 @@ func (m *AksFlow) deliver(ctx context.Context, choice []string, image *dagger.Fi
 	}
 	m.withCluster(c)
 	m.withRegistry(c)
-	c.container = c.container.WithFile(imagePath, image)
+	c.container = c.container.WithMountedFile(imagePath, image)
 	out, err := c.run(ctx, "deliver", append(args, "--image", imagePath)...)
 	if err != nil {
 		return "", err
@@ -116,22 +115,22 @@ func (m *AksFlow) produce(ctx context.Context, p planned, noCache bool, made *ma
 		return nil, err
 	}
 	began := time.Now()
-	tarball, err := d.app.Tarball().Sync(ctx)
+	image, digest, err := d.image(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("build: %w", build.Explain(err))
+		return nil, fmt.Errorf("build: %w", err)
 	}
-	made.add("build", delivery.Done, began, d.config.App)
+	made.add("build", delivery.Done, began, digest)
 	began = time.Now()
 	if d.config.Test.Unit == nil && d.config.Test.Integration == nil {
 		made.add("test", delivery.Unchanged, began, "no tests are configured")
-		return fromSDK[*dagger.File](ctx, tarball)
+		return image, nil
 	}
-	results, err := d.test(ctx, tarball, noCache)
+	results, err := d.test(ctx, image, noCache)
 	if err != nil {
 		return nil, fmt.Errorf("test: %w", err)
 	}
 	made.add("test", delivery.Done, began, results.Summary())
-	return fromSDK[*dagger.File](ctx, tarball)
+	return image, nil
 }
 
 func (m *made) add(name string, status delivery.Status, began time.Time, message string) {

@@ -8,12 +8,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
 )
 
 // Where things are in the container that the aksflow program runs in.
@@ -168,7 +170,7 @@ func (c *command) run(ctx context.Context, verb string, args ...string) (*outcom
 type failure struct {
 	ExitCode int               `json:"exitCode"`
 	Error    string            `json:"error,omitempty"`
-	Reasons  []json.RawMessage `json:"reasons,omitempty"`
+	Reasons  []delivery.Reason `json:"reasons,omitempty"`
 }
 
 // explain returns the command's own message with the exit code and the reasons as one line of JSON. Callers by API find
@@ -179,6 +181,7 @@ func (f failure) explain(out *outcome) error {
 		message = strings.TrimSpace(out.text) // of diff, which found one
 	}
 	f.Error = ""
+	f.Reasons = slices.DeleteFunc(f.Reasons, func(r delivery.Reason) bool { return r.Object == "" }) // the message has them
 	line := new(bytes.Buffer)
 	enc := json.NewEncoder(line)
 	enc.SetEscapeHTML(false)

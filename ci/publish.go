@@ -78,11 +78,16 @@ func (m *AksFlow) tested(ctx context.Context, env string) (*dagger.File, error) 
 	if err != nil {
 		return nil, err
 	}
-	tarball := d.app.Tarball()
-	if _, err := d.test(ctx, tarball, false); err != nil {
-		return nil, fmt.Errorf("nothing was pushed: %w", err)
+	image, _, err := d.image(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return fromSDK[*dagger.File](ctx, tarball)
+	if d.config.Test.Unit != nil || d.config.Test.Integration != nil {
+		if _, err := d.test(ctx, image, false); err != nil {
+			return nil, fmt.Errorf("nothing was pushed: %w", err)
+		}
+	}
+	return image, nil
 }
 
 // registry says how to reach the registry, and as whom.

@@ -82,17 +82,17 @@ func (m *AksFlow) test(ctx context.Context, image *dagger.File, env string, noCa
 	if d.config.Test.Unit == nil && d.config.Test.Integration == nil {
 		return nil, fmt.Errorf("%s has no tests: name the Dockerfile's stages under test.unit and test.integration", d.config.Path())
 	}
+	return d.test(ctx, image, noCache)
+}
+
+// test runs the tests on an image, or on the one that is built if it is nil.
+func (d definition) test(ctx context.Context, image *dagger.File, noCache bool) (results *build.Results, err error) {
 	var tarball *sdk.File
 	if image != nil {
 		if tarball, err = toSDK[*sdk.File](ctx, d.client, image); err != nil {
 			return nil, err
 		}
 	}
-	return d.test(ctx, tarball, noCache)
-}
-
-// test runs the tests on an image, or on the one that is built if it is nil.
-func (d definition) test(ctx context.Context, image *sdk.File, noCache bool) (*build.Results, error) {
 	d.tests.NoCache = noCache
-	return build.Test(report.With(ctx, report.NewPlain(os.Stderr, true)), d.client, d.app, image, d.tests)
+	return build.Test(report.With(ctx, report.NewPlain(os.Stderr, true)), d.client, d.app, tarball, d.tests)
 }

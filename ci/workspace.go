@@ -66,18 +66,11 @@ func (m *AksFlow) config(ctx context.Context, env string) (*config.Config, error
 // repository returns the files of the repository with its history. Files that git ignores are left out, unless they belong
 // to the build context or to an environment's manifests.
 func (m *AksFlow) repository(ctx context.Context, cfg *config.Config) (*dagger.Directory, error) {
-	head, err := m.Workspace.FindUp(ctx, ".git/HEAD", dagger.WorkspaceFindUpOpts{From: "/"})
+	history, err := m.hasHistory(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if head == "" { // no repository, or a linked work tree, whose history is elsewhere on the caller's machine
-		git, err := m.Workspace.FindUp(ctx, ".git", dagger.WorkspaceFindUpOpts{From: "/"})
-		if err != nil {
-			return nil, err
-		}
-		if git != "" {
-			fmt.Fprintln(os.Stderr, "WARNING: .git is not a directory here, as in a linked work tree: the commit is not known, and is recorded nowhere")
-		}
+	if !history {
 		return m.Workspace.Directory("/", dagger.WorkspaceDirectoryOpts{Exclude: []string{".git"}}), nil
 	}
 	repository := m.Workspace.Directory("/", dagger.WorkspaceDirectoryOpts{Gitignore: true})
@@ -94,6 +87,21 @@ func (m *AksFlow) repository(ctx context.Context, cfg *config.Config) (*dagger.D
 		repository = repository.WithDirectory(name, m.Workspace.Directory("/"+name))
 	}
 	return repository, nil
+}
+
+// hasHistory reports whether the workspace is a git repository with its history. A linked work tree has its history
+// elsewhere on the caller's machine, and is told so.
+func (m *AksFlow) hasHistory(ctx context.Context) (bool, error) {
+	root := dagger.WorkspaceFindUpOpts{From: "/"}
+	head, err := m.Workspace.FindUp(ctx, ".git/HEAD", root)
+	if err != nil || head != "" {
+		return head != "", err
+	}
+	git, err := m.Workspace.FindUp(ctx, ".git", root)
+	if git != "" {
+		fmt.Fprintln(os.Stderr, "WARNING: .git is not a directory here, as in a linked work tree: the commit is not known, and is recorded nowhere")
+	}
+	return false, err
 }
 
 // pairs splits NAME=VALUE.

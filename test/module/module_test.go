@@ -155,7 +155,32 @@ func TestModule(t *testing.T) {
 	})
 
 	t.Run("Plan", m.plan)
+	t.Run("Validate", m.validate)
+	t.Run("Bump", m.bump)
 	t.Run("Misuse", m.misuse)
+}
+
+func (m *module) validate(t *testing.T) {
+	assert.Regexp(t, `staging +10\n`, m.call(t, call{Function: "validate"}))
+	root := sample(t)
+	write(t, root, map[string]string{"manifests/overlays/dev/kustomization.yaml": "resources: [nowhere]\n"})
+	_, err := m.try(call{Function: "validate", Root: root})
+	assert.ErrorContains(t, err, "dev: ")
+	assert.ErrorContains(t, err, `{"exitCode":2}`)
+}
+
+// bump sets an image, and looks at what changed in the work tree.
+func (m *module) bump(t *testing.T) {
+	root, image := sample(t), "registry.example/vote@sha256:"+strings.Repeat("1", 64)
+	git := gitIn(t, root)
+	git("init", "-q", "-b", "main")
+	git("add", ".")
+	git("commit", "-q", "-m", "one")
+	m.call(t, call{Function: "bump", Root: root, Env: "production", Image: image, Output: root})
+	assert.Equal(t, "manifests/overlays/production/kustomization.yaml", git("diff", "--name-only"))
+	assert.Contains(t, git("diff"), "+  digest: sha256:1111")
+	_, err := m.try(call{Function: "bump", Root: root, Env: "production", Image: "registry.example/other@sha256:" + strings.Repeat("1", 64), Output: root})
+	assert.ErrorContains(t, err, "no image named registry.example/other")
 }
 
 // plan asks in a repository, below it, at a tag, and without git.
@@ -454,7 +479,13 @@ func (m *module) try(c call) (string, error) {
 		return "", err
 	}
 	var stdout, stderr bytes.Buffer
+	dir, err := os.MkdirTemp("", "call") // an engine reads a file once in a session, and each call writes its own
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
 	cmd := exec.Command(m.binary)
+	cmd.Dir = dir
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = append(os.Environ(), m.session...), bytes.NewReader(text), &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		return "", errors.New(stderr.String())

@@ -70,10 +70,12 @@ func main() {
 }
 
 func (c call) make(ctx context.Context) (err error) {
-	if dag, err = sdk.Connect(ctx); err != nil {
+	client, err := sdk.Connect(ctx)
+	if err != nil {
 		return err
 	}
-	defer dag.Close()
+	defer client.Close()
+	dag = &dagger.Client{Client: client}
 	m, err := c.module(ctx)
 	if err != nil {
 		return err

@@ -14,7 +14,6 @@ import (
 
 type (
 	Changeset = dagger.Changeset
-	Client    = dagger.Client
 	Container = dagger.Container
 	Directory = dagger.Directory
 	File      = dagger.File
@@ -33,8 +32,26 @@ type (
 
 const ReturnTypeAny = dagger.ReturnTypeAny
 
+// Client is the SDK's, with what only a module has.
+type Client struct{ *dagger.Client }
+
+// CurrentModule is the module that runs: this process.
+func (c *Client) CurrentModule() *CurrentModule { return &CurrentModule{c} }
+
+// CurrentModule stands in for the engine's.
+type CurrentModule struct{ client *Client }
+
+// WorkdirFile returns a file of the directory that this process runs in.
+func (m *CurrentModule) WorkdirFile(name string) *File {
+	full, err := filepath.Abs(name)
+	if err != nil {
+		panic(err)
+	}
+	return m.client.Host().File(full)
+}
+
 // Ref returns an object by its ID.
-func Ref[T Loadable[T]](client *Client, id ID) T { return dagger.Ref[T](client, id) }
+func Ref[T Loadable[T]](client *Client, id ID) T { return dagger.Ref[T](client.Client, id) }
 
 // Workspace stands in for the engine's: a directory of this machine that a call is made in, and the repository around it.
 // Files that git ignores are not left out.
