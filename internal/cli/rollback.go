@@ -24,7 +24,7 @@ func rollbackCommand(g *globals) *cobra.Command {
 	f := cmd.Flags()
 	r.releaseFlags(f)
 	f.StringArrayVar(&r.Options.Replace, "replace", nil, "pull: revert the image where this repository `NAME` stands (default: the image's own)")
-	f.BoolVar(&r.Options.Push.PastJobs, "past-jobs", false, "go back past revisions that ran Jobs or hooks, such as migrations, whose work is not undone")
+	f.BoolVar(&r.Options.Push.PastJobs, "past-jobs", false, "go back past revisions that ran Jobs or hooks, such as migrations: their work is not undone, and the earlier Jobs run again")
 	f.StringVar(&to, "to", "", "the revision, or in pull mode the commit, to go back to (default: the one before)")
 	return cmd
 }

@@ -50,6 +50,9 @@ func isSchema(message string) bool {
 	return strings.Contains(message, "failed to create typed patch object")
 }
 
+// goValue is how the API server writes a value of the wrong type: expected string, got &value.valueUnstructured{Value:true}.
+var goValue = regexp.MustCompile(`&value\.valueUnstructured\{Value:([^}]*)\}`)
+
 // forbiddenPattern reads
 //
 //	User "vote-deployer" cannot patch resource "deployments" in API group "apps" in the namespace "vote-dev"
@@ -89,7 +92,8 @@ func Explain(ref string, err error) error {
 	case apierrors.IsInvalid(err):
 		return invalid(ref, answer)
 	case isSchema(answer.Message):
-		return fmt.Errorf("%s does not fit its schema: %s", ref, afterColon(answer.Message, "): "))
+		said := goValue.ReplaceAllString(afterColon(answer.Message, "): "), "$1")
+		return fmt.Errorf("%s does not fit its schema: %s", ref, said)
 	}
 	return fmt.Errorf("%s: %s", ref, answer.Message)
 }

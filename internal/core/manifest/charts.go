@@ -208,7 +208,7 @@ func (p *planner) judgeChart(ctx context.Context, r *ChartRelease) error {
 	out, err := p.Chart(ctx, p.overlay(), *r)
 	if err != nil {
 		reason := strings.Join(strings.Fields(err.Error()), " ")
-		p.edit.Unverified = append(p.edit.Unverified, Unverified{r.shown, "the chart " + p.shown(r.Dir) + " cannot be rendered: " + reason})
+		p.edit.Unverified = append(p.edit.Unverified, Unverified{r.shown, p.chartName(r) + " cannot be rendered: " + reason})
 		return nil
 	}
 	v, err := p.inspect(r.shown, out)
@@ -216,19 +216,27 @@ func (p *planner) judgeChart(ctx context.Context, r *ChartRelease) error {
 		return err
 	}
 	if key := labelWithDigest(out); key != "" {
-		return fmt.Errorf("%s: the chart %s would use %s as the label %s, which may not hold a digest; nothing was changed: give the chart a key of its own for the digest, such as `digest: \"\"` beside the tag, or name its keys under gitops.images in aksflow.yaml",
-			r.shown, p.shown(r.Dir), p.want.Image(), key)
+		return fmt.Errorf("%s: %s would use %s as the label %s, which may not hold a digest; nothing was changed: give the chart a key of its own for the digest, such as `digest: \"\"` beside the tag, or name its keys under gitops.images in aksflow.yaml",
+			r.shown, p.chartName(r), p.want.Image(), key)
 	}
 	switch {
 	case v.right == 0 && len(v.wrong) > 0:
-		return fmt.Errorf("%s: the chart %s would still give %s; nothing was changed: name the keys that set the image under gitops.images in aksflow.yaml",
-			r.shown, p.shown(r.Dir), v.where[0])
+		return fmt.Errorf("%s: %s would still give %s; nothing was changed: name the keys that set the image under gitops.images in aksflow.yaml",
+			r.shown, p.chartName(r), v.where[0])
 	case len(v.wrong) > 0:
-		p.edit.Unverified = append(p.edit.Unverified, Unverified{r.shown, "the chart " + p.shown(r.Dir) + " also gives " + strings.Join(v.where, ", ")})
+		p.edit.Unverified = append(p.edit.Unverified, Unverified{r.shown, p.chartName(r) + " also gives " + strings.Join(v.where, ", ")})
 	case v.right == 0:
-		p.edit.Unverified = append(p.edit.Unverified, Unverified{r.shown, "the chart " + p.shown(r.Dir) + " does not give the image: no template uses it with these values"})
+		p.edit.Unverified = append(p.edit.Unverified, Unverified{r.shown, p.chartName(r) + " does not give the image: no template uses it with these values"})
 	}
 	return nil
+}
+
+// chartName names a release's chart for messages.
+func (p *planner) chartName(r *ChartRelease) string {
+	if dir := path.Dir(p.shown(path.Join(r.Dir, "Chart.yaml"))); dir != "." {
+		return "the chart " + dir
+	}
+	return "its chart"
 }
 
 // labelWithDigest returns the first label of a YAML stream whose value holds a digest, or "".

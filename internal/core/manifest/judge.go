@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest/edit"
 )
 
@@ -193,7 +194,7 @@ func (p *planner) inspect(shown string, out []byte) (*verdict, error) {
 	for _, r := range u.References(p.want) {
 		switch {
 		case !r.Meant:
-		case r.Right:
+		case r.Right || same(r.Image, p.want.Image()):
 			v.right++
 		case r.Embedded:
 		case !r.Container:
@@ -204,6 +205,11 @@ func (p *planner) inspect(shown string, out []byte) (*verdict, error) {
 		}
 	}
 	return v, nil
+}
+
+// same reports whether two references are one image: Docker Hub's may be written with its host or without.
+func same(a, b ref.Ref) bool {
+	return a.SameRepository(b) && a.Tag == b.Tag && a.Digest == b.Digest
 }
 
 // overlay is the file system with the edits made.

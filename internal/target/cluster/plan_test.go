@@ -163,6 +163,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 		"wrong version":      {"apiVersion: apps/v1beta1\nkind: Deployment\nmetadata: {name: x}\n", "Deployment/x: the cluster knows no Deployment in apps/v1beta1", 2},
 		"another namespace":  {"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: elsewhere}\n", "ConfigMap/x is for the namespace elsewhere, and this deploys to bad", 2},
 		"twice":              {"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n", "ConfigMap/bad/x stands in the manifests twice", 2},
+		"wrong type":         {"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {a: true}\n", "ConfigMap/x does not fit its schema: .data.a: expected string, got true", 1},
 		"unknown field":      {"apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {porst: []}\n", "Service/x does not fit its schema: .spec.porst: field not declared in schema", 1},
 		"invalid":            {"apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: [{port: 99999}]}\n", "Service/x is not valid: spec.ports[0].port", 1},
 		"immutable":          {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {selector: {matchLabels: {app: web2}}, template: {metadata: {labels: {app: web2}}, spec: {containers: [{name: web, image: web}]}}}\n", "Deployment/web: spec.selector cannot be changed on an object that exists: give it a new name, or delete and create it again with --recreate", 1},
