@@ -8,9 +8,9 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"regexp"
 	"sync"
@@ -148,6 +148,9 @@ func plaintexts(doc *ast.QueryDocument) []string {
 	for _, op := range doc.Operations {
 		walk(op.SelectionSet)
 	}
+	for _, fragment := range doc.Fragments {
+		walk(fragment.SelectionSet)
+	}
 	return found
 }
 
@@ -188,26 +191,41 @@ func (q *query) object(ctx context.Context, n *Node, set ast.SelectionSet) (map[
 			}
 			answer[s.Alias] = value
 		case *ast.InlineFragment:
-			if s.TypeCondition != "" && s.TypeCondition != n.Type && s.TypeCondition != "Node" {
-				continue
-			}
-			more, err := q.object(ctx, n, s.SelectionSet)
-			if err != nil {
+			if err := q.fragment(ctx, n, s.TypeCondition, s.SelectionSet, answer); err != nil {
 				return nil, err
 			}
-			for k, v := range more {
-				answer[k] = v
+		case *ast.FragmentSpread:
+			if err := q.fragment(ctx, n, s.Definition.TypeCondition, s.Definition.SelectionSet, answer); err != nil {
+				return nil, err
 			}
-		default:
-			return nil, errors.New("named fragments: the embedded engine has inline fragments only")
 		}
 	}
 	return answer, nil
 }
 
+// fragment adds the answer of a fragment's selection set, if the object is of the type that it is on.
+func (q *query) fragment(ctx context.Context, n *Node, on string, set ast.SelectionSet, answer map[string]any) error {
+	if on != "" && on != n.Type && on != "Node" {
+		return nil
+	}
+	more, err := q.object(ctx, n, set)
+	maps.Copy(answer, more)
+	return err
+}
+
 func (q *query) field(ctx context.Context, n *Node, f *ast.Field) (any, error) {
 	if f.Name == "__typename" {
 		return n.Type, nil
+	}
+	switch f.Name {
+	case "__schema":
+		return q.introspect(metaSchema, f.SelectionSet), nil
+	case "__type":
+		d := Schema.Types[fmt.Sprint(f.ArgumentMap(q.variables)["name"])]
+		if d == nil {
+			return nil, nil
+		}
+		return q.introspect(metaDefinition(d), f.SelectionSet), nil
 	}
 	args := f.ArgumentMap(q.variables)
 	if err := q.server.checkIDs(f, args); err != nil {
