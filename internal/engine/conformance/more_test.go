@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -150,6 +151,30 @@ func (r *rig) settings(t *testing.T) {
 			WithExec([]string{"perl", "-MIO::Socket::UNIX", "-e", `print IO::Socket::UNIX->new("/run/greeter.sock")->getline`}).Stdout(within(t))
 		require.NoError(t, err)
 		assert.Equal(t, "hello from the host\n", out)
+	})
+
+	t.Run("HostService", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		address := greeter(t, "tcp")
+		_, text, err := net.SplitHostPort(address)
+		require.NoError(t, err)
+		backend, err := strconv.Atoi(text)
+		require.NoError(t, err)
+		for _, test := range []struct {
+			service *dagger.Service
+			port    string
+		}{
+			{r.Host().Service([]dagger.PortForward{{Backend: backend, Frontend: 80}}, dagger.HostServiceOpts{Host: "127.0.0.1"}), "80"},
+			{r.Host().Service([]dagger.PortForward{{Backend: backend}}), text},
+			{r.Address("tcp://" + address).Service(), text},
+		} {
+			out, err := r.fresh().WithServiceBinding("host", test.service).WithExec(bash("head -n 1 < /dev/tcp/host/" + test.port)).Stdout(ctx)
+			require.NoError(t, err)
+			assert.Equal(t, "hello from the host\n", out)
+		}
+		_, err = r.Host().Service(nil).Start(ctx)
+		assert.Error(t, err, "a service without ports")
 	})
 
 	t.Run("Rootfs", func(t *testing.T) {

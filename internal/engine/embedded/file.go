@@ -18,6 +18,7 @@ import (
 	fstypes "github.com/tonistiigi/fsutil/types"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
+	"github.com/aksflow/aksflow/internal/engine/embedded/hostfile"
 	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 )
 
@@ -85,7 +86,7 @@ func (b *build) file(ctx context.Context, n *api.Node) (*file, error) {
 }
 
 func (b *build) hostFile(n *api.Node) (*file, error) {
-	p, err := hostFilePath(n)
+	p, err := hostfile.Regular(n.Args.Str("path"))
 	if err != nil {
 		return nil, err
 	}
@@ -98,21 +99,6 @@ func (b *build) hostFile(n *api.Node) (*file, error) {
 	local := source.state(b.engine, "read "+p, nil, llb.FollowPaths([]string{name}))
 	state := llb.Scratch().File(llb.Copy(local, "/"+name, "/"+name), llb.WithCustomName(progress.InternalPrefix+"read "+p))
 	return &file{tree: &tree{state: state}, path: "/" + name, host: p}, nil
-}
-
-func hostFilePath(n *api.Node) (string, error) {
-	p, err := filepath.Abs(n.Args.Str("path"))
-	if err != nil {
-		return "", err
-	}
-	info, err := os.Stat(p)
-	if err != nil {
-		return "", fmt.Errorf("host file: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("host file: %s is not a regular file", p)
-	}
-	return p, nil
 }
 
 // chunk is how much of a file is read at once, in bytes: a message to or from the daemon has its limit.

@@ -44,6 +44,8 @@ func init() { // not an initializer: the leaves lead back to it
 		"GitRef.commit": asksGit(func(r *sourceresolver.ResolveGitResponse) string { return cmp.Or(r.CommitChecksum, r.Checksum) }),
 		"GitRef.ref":    asksGit(func(r *sourceresolver.ResolveGitResponse) string { return r.Ref }),
 
+		"Address.value": func(_ context.Context, _ *Engine, n *api.Node, _ api.Args) (any, error) { return n.Args.Str("value"), nil },
+
 		"Changeset.sync": reading(func(ctx context.Context, b *build, n *api.Node, _ api.Args) (any, error) {
 			_, err := b.changes(ctx, n)
 			return n.ID, err
@@ -366,7 +368,7 @@ func exitCode(ctx context.Context, b *build, n *api.Node, a api.Args) (any, erro
 func endpoint(ctx context.Context, b *build, n *api.Node, a api.Args) (any, error) {
 	number, ok := a.Num("port")
 	if !ok {
-		c, err := b.container(ctx, n.Parent)
+		c, _, err := b.served(ctx, n)
 		if err != nil {
 			return nil, err
 		}
@@ -464,7 +466,7 @@ func (e *Engine) imported(ctx context.Context, source *api.Node) (ocispecs.Descr
 func (e *Engine) readImage(ctx context.Context, source *api.Node) (ocispecs.Descriptor, error) {
 	name := ""
 	if source.Parent.Type == "Host" {
-		p, err := hostFilePath(source)
+		p, err := hostfile.Regular(source.Args.Str("path"))
 		if err != nil {
 			return ocispecs.Descriptor{}, err
 		}

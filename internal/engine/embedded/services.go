@@ -243,10 +243,7 @@ func (s *services) launch(ctx context.Context, n *api.Node) (*service, error) {
 func (s *services) prepare(ctx context.Context, n *api.Node) (c *container, cmd []string, err error) {
 	// What it consists of is made first: a failure there is not the service's.
 	if _, err := s.engine.run(ctx, nil, func(ctx context.Context, b *build) (_ *result, err error) {
-		if c, err = b.container(ctx, n.Parent); err != nil {
-			return nil, err
-		}
-		if cmd, err = c.serviceCommand(n.Args); err != nil {
+		if c, cmd, err = b.served(ctx, n); err != nil {
 			return nil, err
 		}
 		if n.Args.Flag("insecureRootCapabilities") {
@@ -308,7 +305,7 @@ func (b *build) refs(ctx context.Context, c *container) ([]gateway.Reference, er
 
 // serve runs a service until it ends.
 func (b *build) serve(ctx context.Context, n *api.Node, r *service, cmd []string, log *servicelog.Log) error {
-	c, err := b.container(ctx, n.Parent) // once more: the services that it is bound to have addresses now
+	c, _, err := b.served(ctx, n) // once more: the services that it is bound to have addresses now
 	if err != nil {
 		return err
 	}
@@ -513,14 +510,11 @@ func (s *services) content(ctx context.Context, n *api.Node) (string, error) {
 func (s *services) contentOf(ctx context.Context, n *api.Node) (string, error) {
 	e := s.engine
 	var c *container
+	var cmd []string
 	digest, err := e.imageDigest(ctx, n, func(ctx context.Context, b *build) (_ *container, err error) {
-		c, err = b.container(ctx, n.Parent)
+		c, cmd, err = b.served(ctx, n)
 		return c, err
 	})
-	if err != nil {
-		return "", err
-	}
-	cmd, err := c.serviceCommand(n.Args)
 	if err != nil {
 		return "", err
 	}
@@ -530,7 +524,7 @@ func (s *services) contentOf(ctx context.Context, n *api.Node) (string, error) {
 		mounted := ""
 		if m.source != nil {
 			mounted, err = e.imageDigest(ctx, n, func(ctx context.Context, b *build) (*container, error) {
-				c, err := b.container(ctx, n.Parent)
+				c, _, err := b.served(ctx, n)
 				if err != nil {
 					return nil, err
 				}

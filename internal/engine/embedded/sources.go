@@ -6,17 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
-	"path"
-	"strings"
 
-	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/solver/pb"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 	"github.com/aksflow/aksflow/internal/engine/embedded/gitsource"
+	"github.com/aksflow/aksflow/internal/engine/embedded/httpsource"
 	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 )
 
@@ -69,31 +65,13 @@ func (e *Engine) hidden(n *api.Node) (string, error) {
 	return value, err
 }
 
-// gitRefName is the ref that a field of a GitRepository names.
-func gitRefName(n *api.Node) (string, error) {
-	name := n.Args.Str("name")
-	switch n.Field {
-	case "branch":
-		return "refs/heads/" + strings.TrimPrefix(name, "refs/heads/"), nil
-	case "tag":
-		return "refs/tags/" + strings.TrimPrefix(name, "refs/tags/"), nil
-	case "commit":
-		id := n.Args.Str("id")
-		if !gitsource.Commit.MatchString(id) {
-			return "", fmt.Errorf("invalid commit SHA: %q", id)
-		}
-		return id, nil
-	}
-	return cmp.Or(name, "HEAD"), nil
-}
-
 // gitRef works out a GitRef. The remote is asked once a session.
 func (b *build) gitRef(ctx context.Context, n *api.Node) (gitsource.Repository, string, *sourceresolver.ResolveGitResponse, error) {
 	r, err := b.repository(n.Parent)
 	if err != nil {
 		return r, "", nil, err
 	}
-	name, err := gitRefName(n)
+	name, err := gitsource.RefName(n.Field, n.Args.Str("name"), n.Args.Str("id"))
 	if err != nil {
 		return r, "", nil, err
 	}
@@ -145,39 +123,20 @@ func asksGit(f func(*sourceresolver.ResolveGitResponse) string) leaf {
 // httpFile is Query.http.
 func (b *build) httpFile(n *api.Node) (*file, error) {
 	a := n.Args
-	u, err := url.Parse(a.Str("url"))
-	if err != nil || u.Host == "" {
-		return nil, errors.New("http: the URL is not one of a file on a web server")
-	}
-	name := a.Str("name")
-	if name == "" {
-		if name = path.Base(u.Path); name == "." || name == "/" {
-			name = "index"
-		}
+	f, header, err := httpsource.Parse(a.Str("url"), a.Str("name"), a.Str("checksum"))
+	if err != nil {
+		return nil, err
 	}
 	mode, _ := a.Num("permissions")
-	opts := []llb.HTTPOption{llb.Filename(name), llb.Chmod(fs.FileMode(mode)), llb.WithCustomName("http " + u.Redacted())}
-	if sum := a.Str("checksum"); sum != "" {
-		d, err := digest.Parse(sum)
-		if err != nil {
-			return nil, fmt.Errorf("invalid checksum %q: %w", sum, err)
-		}
-		opts = append(opts, llb.Checksum(d))
-	}
-	header := ""
-	if password, ok := u.User.Password(); ok {
-		header = gitsource.BasicAuth(u.User.Username(), password)
-		u.User = nil
-	}
+	f.Mode = fs.FileMode(mode)
 	if id := a.Str("authHeader"); id != "" {
 		if header, err = b.engine.hidden(b.engine.api.Must(id)); err != nil {
 			return nil, err
 		}
 	}
 	if header != "" {
-		id := "http/" + b.engine.api.Mac(header)
-		b.engine.secrets.Add(id, header)
-		opts = append(opts, llb.AuthHeaderSecret(id))
+		f.AuthHeader = "http/" + b.engine.api.Mac(header)
+		b.engine.secrets.Add(f.AuthHeader, header)
 	}
-	return &file{tree: &tree{state: llb.HTTP(u.String(), opts...)}, path: "/" + name}, nil
+	return &file{tree: &tree{state: f.State()}, path: "/" + f.Name}, nil
 }

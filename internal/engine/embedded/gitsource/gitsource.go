@@ -2,6 +2,7 @@
 package gitsource
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"net/url"
@@ -55,6 +56,22 @@ func BasicAuth(user, password string) string {
 
 // Commit matches a full commit ID.
 var Commit = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
+
+// RefName is the ref that a field of Dagger's GitRepository names, with its argument name or id.
+func RefName(field, name, id string) (string, error) {
+	switch field {
+	case "branch":
+		return "refs/heads/" + strings.TrimPrefix(name, "refs/heads/"), nil
+	case "tag":
+		return "refs/tags/" + strings.TrimPrefix(name, "refs/tags/"), nil
+	case "commit":
+		if !Commit.MatchString(id) {
+			return "", fmt.Errorf("invalid commit SHA: %q", id)
+		}
+		return id, nil
+	}
+	return cmp.Or(name, "HEAD"), nil
+}
 
 // State is the tree at a ref. It must still be at the object with the ID want, if that is not empty.
 func (r Repository) State(ref, want string) llb.State {

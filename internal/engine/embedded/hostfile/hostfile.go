@@ -1,8 +1,9 @@
-// Package hostfile writes what the embedded engine exports to the host's file system.
+// Package hostfile reads and writes files of the host.
 package hostfile
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -54,4 +55,20 @@ func Merge(from, to string) error {
 		}
 		return nil
 	})
+}
+
+// Regular returns the absolute path of a regular file.
+func Regular(name string) (string, error) {
+	p, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(p)
+	if err != nil {
+		return "", fmt.Errorf("host file: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("host file: %s is not a regular file", p)
+	}
+	return p, nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 
@@ -101,5 +102,32 @@ func (s *Forwarder) ForwardAgent(stream sshforward.SSH_ForwardAgentServer) error
 	if err != nil {
 		return err
 	}
-	return sshforward.Copy(stream.Context(), conn, stream, nil)
+	defer conn.Close()
+	go func() {
+		var message sshforward.BytesMessage
+		for stream.RecvMsg(&message) == nil {
+			if _, err := conn.Write(message.Data); err != nil {
+				return
+			}
+		}
+		if half, ok := conn.(interface{ CloseWrite() error }); ok {
+			_ = half.CloseWrite()
+		}
+	}()
+	// The stream ends when the host's side has said all: that is how the container's side learns of it.
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := conn.Read(buffer)
+		if n > 0 {
+			if err := stream.SendMsg(&sshforward.BytesMessage{Data: buffer[:n]}); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

@@ -7,6 +7,8 @@ const (
 	Shim = Dir + "/aksflow-shim" // the shim's executable
 	Out  = Dir + "/out"          // where `exec` leaves Stdout, Stderr and ExitCode
 
+	Forward = Dir + "/forward" // the directory with the sockets that `forward` connects to, each named by its port
+
 	Stdin = Dir + "/stdin" // a file with what a command reads from standard input
 )
 
