@@ -44,20 +44,6 @@ func init() { // not an initializer: the leaves lead back to it
 		"GitRef.commit": asksGit(func(r *sourceresolver.ResolveGitResponse) string { return cmp.Or(r.CommitChecksum, r.Checksum) }),
 		"GitRef.ref":    asksGit(func(r *sourceresolver.ResolveGitResponse) string { return r.Ref }),
 
-		"Address.value": func(_ context.Context, _ *Engine, n *api.Node, _ api.Args) (any, error) { return n.Args.Str("value"), nil },
-
-		"Changeset.sync": reading(func(ctx context.Context, b *build, n *api.Node, _ api.Args) (any, error) {
-			_, err := b.changes(ctx, n)
-			return n.ID, err
-		}),
-		"Changeset.isEmpty": changed(func(c *contract.Changes) any {
-			return len(c.Added)+len(c.Modified)+len(c.Removed) == 0
-		}),
-		"Changeset.addedPaths":    changed(func(c *contract.Changes) any { return c.Added }),
-		"Changeset.modifiedPaths": changed(func(c *contract.Changes) any { return c.Modified }),
-		"Changeset.removedPaths":  changed(func(c *contract.Changes) any { return c.Removed }),
-		"Changeset.export":        exportChanges,
-
 		"Directory.exists":  reading(existsIn),
 		"Directory.glob":    reading(glob),
 		"Directory.name":    reading(directoryName),
@@ -90,6 +76,26 @@ func init() { // not an initializer: the leaves lead back to it
 			return value, err
 		},
 	}
+}
+
+func init() { // those of git and of changesets
+	maps.Copy(leaves, map[string]leaf{
+		"Address.value": func(_ context.Context, _ *Engine, n *api.Node, _ api.Args) (any, error) {
+			return n.Args.Str("value"), nil
+		},
+
+		"Changeset.sync": reading(func(ctx context.Context, b *build, n *api.Node, _ api.Args) (any, error) {
+			_, err := b.changes(ctx, n)
+			return n.ID, err
+		}),
+		"Changeset.isEmpty": changed(func(c *contract.Changes) any {
+			return len(c.Added)+len(c.Modified)+len(c.Removed) == 0
+		}),
+		"Changeset.addedPaths":    changed(func(c *contract.Changes) any { return c.Added }),
+		"Changeset.modifiedPaths": changed(func(c *contract.Changes) any { return c.Modified }),
+		"Changeset.removedPaths":  changed(func(c *contract.Changes) any { return c.Removed }),
+		"Changeset.export":        exportChanges,
+	})
 }
 
 func init() { // those of containers
