@@ -195,7 +195,9 @@ func (a App) canonicalOptions() canonical.Options {
 		if i.Name == "RUN" || i.Name == "WORKDIR" && i.Rest != "/" {
 			parts = 1
 		}
-		o.Instructions = append(o.Instructions, canonical.Instruction{Text: i.String(), Parts: parts})
+		o.Instructions = append(o.Instructions, canonical.Instruction{
+			Text: i.String(), Parts: parts, Copies: i.Name == "COPY" || i.Name == "ADD",
+		})
 	}
 	if epoch, err := strconv.ParseInt(a.BuildArgs[argEpoch], 10, 64); err == nil {
 		o.Epoch = epoch

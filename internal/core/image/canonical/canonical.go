@@ -1,8 +1,9 @@
 // Package canonical gives an image that was built from a Dockerfile the form that does not depend on the engine, the
 // machine and the time of the build: the same source then has the same digest.
 //
-// The layers of the base image stay byte for byte what they are. In the others no file is newer than the newest of the
-// base image, and names of users and access times are left out. They are compressed in one way. The history is that of the
+// The layers of the base image stay byte for byte what they are. In the others names of users and access times are left out.
+// Files that an instruction copies get the time of the newest file of the base image: their own is that of a checkout. Files
+// that a command makes get it if they are newer, since packages bring times that mean something. They are compressed in one way. The history is that of the
 // Dockerfile. What a build writes into a file is not changed: a log with the time in it is another file each time.
 package canonical
 
@@ -29,7 +30,7 @@ import (
 )
 
 // Version changes whenever the same image gets another form.
-const Version = "1"
+const Version = "2"
 
 // Instruction is an instruction of a Dockerfile that leaves an entry in the history.
 type Instruction struct {
@@ -37,14 +38,22 @@ type Instruction struct {
 	// Parts is how many layers an engine may make of it that makes one for each source of a COPY; 0 for an instruction that
 	// changes no file.
 	Parts int
+	// Copies is true for COPY and ADD.
+	Copies bool
+}
+
+// group is what one instruction made: layers, by their index in the manifest.
+type group struct {
+	layers []int
+	copies bool
 }
 
 // Options say what is known about the image.
 type Options struct {
 	// Instructions are those that made the image from its base, in their order.
 	Instructions []Instruction
-	// Epoch is the latest time that a file of the new layers may have, in seconds since 1970. 0 means the time of the newest
-	// file of the base, and 1980-01-01 where there is no base.
+	// Epoch is the time of copied files, and the latest time that another file of the new layers may have, in seconds since
+	// 1970. 0 means the time of the newest file of the base, and 1980-01-01 where there is no base.
 	Epoch int64
 }
 
@@ -166,7 +175,7 @@ const (
 //
 // BuildKit has an entry in the history for each instruction, after those of the base image. A Dagger engine has one for each
 // layer, and says which were imported; of a COPY with several sources it makes several layers.
-func (s *source) split(instructions []Instruction) (base int, groups [][]int, err error) {
+func (s *source) split(instructions []Instruction) (base int, groups []group, err error) {
 	one, parts := 0, 0
 	for _, i := range instructions {
 		if i.Parts > 0 {
@@ -199,15 +208,15 @@ func (s *source) split(instructions []Instruction) (base int, groups [][]int, er
 	}
 	next := total - made
 	for _, i := range instructions {
-		var group []int
+		g := group{copies: i.Copies}
 		for range i.Parts {
-			if len(group) == 0 || made == parts {
-				group = append(group, next)
+			if len(g.layers) == 0 || made == parts {
+				g.layers = append(g.layers, next)
 				next++
 			}
 		}
-		if len(group) > 0 {
-			groups = append(groups, group)
+		if len(g.layers) > 0 {
+			groups = append(groups, g)
 		}
 	}
 	return total - made, groups, nil
@@ -230,7 +239,7 @@ func (s *source) endsWith(instructions []Instruction) bool {
 }
 
 // write writes the canonical image and returns its digest.
-func (s *source) write(ctx context.Context, w *writer, base int, groups [][]int, o Options) (string, error) {
+func (s *source) write(ctx context.Context, w *writer, base int, groups []group, o Options) (string, error) {
 	epoch := o.Epoch
 	if epoch == 0 {
 		var err error
@@ -247,8 +256,8 @@ func (s *source) write(ctx context.Context, w *writer, base int, groups [][]int,
 		diffIDs = append(diffIDs, s.diffIDs[i])
 		manifest.Layers = append(manifest.Layers, v1.Descriptor{MediaType: ociType(layer.MediaType), Digest: layer.Digest, Size: layer.Size})
 	}
-	for _, group := range groups {
-		d, diffID, err := w.layer(func(to *tar.Writer) error { return s.rewrite(ctx, to, group, time.Unix(epoch, 0)) })
+	for _, g := range groups {
+		d, diffID, err := w.layer(func(to *tar.Writer) error { return s.rewrite(ctx, to, g, time.Unix(epoch, 0)) })
 		if err != nil {
 			return "", err
 		}

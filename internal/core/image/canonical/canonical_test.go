@@ -128,7 +128,7 @@ var (
 	//	RUN install
 	//	ENV A=1
 	//	COPY a b /app/
-	instructions = []canonical.Instruction{{Text: "RUN install", Parts: 1}, {Text: "ENV A=1"}, {Text: "COPY a b /app/", Parts: 2}}
+	instructions = []canonical.Instruction{{Text: "RUN install", Parts: 1}, {Text: "ENV A=1"}, {Text: "COPY a b /app/", Parts: 2, Copies: true}}
 )
 
 func base(t testing.TB) []byte {
@@ -291,6 +291,22 @@ func TestLayersOfOneInstructionAreJoined(t *testing.T) {
 	_, want := write(t, one, copied)
 	_, got := write(t, two, copied)
 	assert.Equal(t, want, got)
+}
+
+// A checkout may be older than the base image. The files of an installed package may be too, and keep their times.
+func TestOldCheckout(t *testing.T) {
+	image := func(at time.Time) string {
+		return tarball(t, []map[string]any{{"created_by": "COPY a /"}}, nil, [][]byte{layer(t, directory("d", at), regular("d/a", "a", 0o644, at))}, nil)
+	}
+	digest := func(at time.Time, copies bool) string {
+		_, digest := write(t, image(at), canonical.Options{
+			Instructions: []canonical.Instruction{{Text: "COPY a /", Parts: 1, Copies: copies}}, Epoch: released.Unix(),
+		})
+		return digest
+	}
+	old := released.Add(-1000 * time.Hour)
+	assert.Equal(t, digest(time.Now(), true), digest(old, true))
+	assert.NotEqual(t, digest(time.Now(), false), digest(old, false))
 }
 
 func TestUnknownLayersAreLeftAlone(t *testing.T) {

@@ -91,13 +91,13 @@ func (c *counter) digest() v1.Hash {
 
 // rewrite writes the files of one layer, or of several that become one. Each layer has its files in the order of a walk; of
 // a path that several have, the last layer's counts.
-func (s *source) rewrite(ctx context.Context, to *tar.Writer, layers []int, epoch time.Time) error {
+func (s *source) rewrite(ctx context.Context, to *tar.Writer, g group, epoch time.Time) error {
 	type cursor struct {
 		*tar.Reader
 		header *tar.Header
 	}
 	var cursors []*cursor
-	for _, layer := range layers {
+	for _, layer := range g.layers {
 		entries, done, err := s.entries(ctx, layer)
 		if err != nil {
 			return err
@@ -129,7 +129,7 @@ func (s *source) rewrite(ctx context.Context, to *tar.Writer, layers []int, epoc
 			return nil
 		}
 		name := cleanName(next.header)
-		if err := to.WriteHeader(canonicalHeader(next.header, epoch)); err != nil {
+		if err := to.WriteHeader(canonicalHeader(next.header, g.copies, epoch)); err != nil {
 			return err
 		}
 		if _, err := io.Copy(to, next); err != nil {
@@ -148,13 +148,14 @@ func (s *source) rewrite(ctx context.Context, to *tar.Writer, layers []int, epoc
 // cleanName is the path of an entry without a slash or a dot in front.
 func cleanName(h *tar.Header) string { return strings.TrimPrefix(path.Clean("/"+h.Name), "/") }
 
-// canonicalHeader returns an entry without what depends on the machine and the time of the build.
-func canonicalHeader(h *tar.Header, epoch time.Time) *tar.Header {
+// canonicalHeader returns an entry without what depends on the machine and the time of the build. A copied entry gets the
+// epoch as its time.
+func canonicalHeader(h *tar.Header, copied bool, epoch time.Time) *tar.Header {
 	out := &tar.Header{
 		Typeflag: h.Typeflag, Name: cleanName(h), Linkname: h.Linkname, Size: h.Size, Mode: h.Mode & 0o7777,
 		Uid: h.Uid, Gid: h.Gid, Devmajor: h.Devmajor, Devminor: h.Devminor, ModTime: h.ModTime.Truncate(time.Second),
 	}
-	if out.ModTime.After(epoch) {
+	if copied || out.ModTime.After(epoch) {
 		out.ModTime = epoch
 	}
 	switch out.Typeflag {
