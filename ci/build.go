@@ -136,7 +136,7 @@ func (m *AksFlow) source(ctx context.Context) (source delivery.Source, err error
 	if err != nil || !history {
 		return source, err
 	}
-	c, err := m.prepare(ctx)
+	c, err := m.prepare(ctx, "")
 	if err != nil {
 		return source, err
 	}

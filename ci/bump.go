@@ -48,7 +48,7 @@ func (m *AksFlow) Bump(
 		manifests = cfg.Abs(gitops.Path)
 		replace = append(replace, gitops.Replace...)
 	}
-	c, err := m.prepare(ctx)
+	c, err := m.prepare(ctx, "")
 	if err != nil {
 		return nil, err
 	}

@@ -62,12 +62,14 @@ func (m *AksFlow) Deliver(
 	format Format,
 ) (string, error) {
 	args := append(m.choice(env, target), rollout(strategy, percent, hold, noRollback)...)
-	return m.deliver(ctx, m.choice(env, target), image, noCache, append(args, flag...), format)
+	return m.deliver(ctx, env, m.choice(env, target), image, noCache, append(args, flag...), format)
 }
 
 // deliver plans a delivery, makes the image unless there is one, and lets the command do the rest.
-func (m *AksFlow) deliver(ctx context.Context, choice []string, image *dagger.File, noCache bool, args []string, format Format) (string, error) {
-	c, err := m.prepare(ctx)
+func (m *AksFlow) deliver(
+	ctx context.Context, env string, choice []string, image *dagger.File, noCache bool, args []string, format Format,
+) (string, error) {
+	c, err := m.prepare(ctx, env)
 	if err != nil {
 		return "", err
 	}

@@ -73,8 +73,8 @@ func (m *AksFlow) Deploy(
 	// +default="text"
 	format Format,
 ) (string, error) {
-	set := append(flags("--env", env, "--image", image), rollout(strategy, percent, hold, noRollback)...)
-	return m.onCluster(ctx, "deploy", format, append(set, flag...)...)
+	set := append(flags("--image", image), rollout(strategy, percent, hold, noRollback)...)
+	return m.onCluster(ctx, "deploy", env, format, append(set, flag...)...)
 }
 
 // Show what deploy would change. Fails with the difference if there is one, as the command does
@@ -98,7 +98,7 @@ func (m *AksFlow) Diff(
 	// +default="text"
 	format Format,
 ) (string, error) {
-	return m.onCluster(ctx, "diff", format, append(flags("--env", env, "--image", image), flag...)...)
+	return m.onCluster(ctx, "diff", env, format, append(flags("--image", image), flag...)...)
 }
 
 // Wait until Argo CD or Flux has applied a commit and the pods run the digest
@@ -125,7 +125,7 @@ func (m *AksFlow) Wait(
 	// +default="text"
 	format Format,
 ) (string, error) {
-	return m.onCluster(ctx, "wait", format, append(flags("--env", env, "--image", image, "--commit", commit), flag...)...)
+	return m.onCluster(ctx, "wait", env, format, append(flags("--image", image, "--commit", commit), flag...)...)
 }
 
 // Go back to an earlier revision; where an operator pulls, revert the bump
@@ -149,7 +149,7 @@ func (m *AksFlow) Rollback(
 	// +default="text"
 	format Format,
 ) (string, error) {
-	return m.onCluster(ctx, "rollback", format, append(flags("--env", env, "--to", to), flag...)...)
+	return m.onCluster(ctx, "rollback", env, format, append(flags("--to", to), flag...)...)
 }
 
 // List the revisions that the cluster remembers, with what became of each
@@ -165,17 +165,17 @@ func (m *AksFlow) History(
 	// +default="text"
 	format Format,
 ) (string, error) {
-	return m.onCluster(ctx, "history", format, flags("--env", env)...)
+	return m.onCluster(ctx, "history", env, format)
 }
 
 // onCluster runs a verb that works on what an environment runs.
-func (m *AksFlow) onCluster(ctx context.Context, verb string, format Format, args ...string) (string, error) {
-	c, err := m.prepare(ctx)
+func (m *AksFlow) onCluster(ctx context.Context, verb, env string, format Format, args ...string) (string, error) {
+	c, err := m.prepare(ctx, env)
 	if err != nil {
 		return "", err
 	}
 	if m.RegistryServer != nil || m.GitServer != nil {
-		p, err := c.plan(ctx, args[:2]) // of the environment
+		p, err := c.plan(ctx, flags("--env", env))
 		if err != nil {
 			return "", err
 		}
@@ -187,7 +187,7 @@ func (m *AksFlow) onCluster(ctx context.Context, verb string, format Format, arg
 		return "", err
 	}
 	m.withCluster(c)
-	out, err := c.run(ctx, verb, args...)
+	out, err := c.run(ctx, verb, append(flags("--env", env), args...)...)
 	if err != nil {
 		return "", err
 	}

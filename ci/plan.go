@@ -54,7 +54,7 @@ func (m *AksFlow) Plan(
 	// +default="text"
 	format Format,
 ) (string, error) {
-	c, err := m.prepare(ctx)
+	c, err := m.prepare(ctx, env)
 	if err != nil {
 		return "", err
 	}

@@ -66,16 +66,16 @@ type command struct {
 	flags     []string
 }
 
-// prepare returns a command with the repository and all that was given to the module. An aksflow.yaml with an environment
-// that only this machine has is refused.
-func (m *AksFlow) prepare(ctx context.Context) (*command, error) {
-	file, err := m.configPath(ctx)
-	if err != nil {
-		return nil, err
-	}
+// prepare returns a command with the repository and all that was given to the module, for an environment; "" stands for one
+// that is not known yet.
+func (m *AksFlow) prepare(ctx context.Context, env string) (*command, error) {
 	cfg, err := m.config(ctx, "")
 	if err != nil {
 		return nil, err
+	}
+	if e := cfg.Environments[env]; e != nil && e.Platform == config.LocalPlatform {
+		return nil, fmt.Errorf("the environment %s is on the local platform of `aksflow up`, which a container cannot look up: "+
+			"use the aksflow command, or an environment that names registry, namespace and gitops.repo, with-registry, with-git and with-cluster", env)
 	}
 	repository, err := m.repository(ctx, cfg)
 	if err != nil {
@@ -95,7 +95,7 @@ func (m *AksFlow) prepare(ctx context.Context) (*command, error) {
 	for name, value := range variables {
 		c = c.WithEnvVariable(name, value)
 	}
-	return &command{container: m.withGit(c, cfg), flags: []string{"--config", file, "--result", resultPath}}, nil
+	return &command{container: m.withGit(c, cfg), flags: []string{"--config", cfg.Path(), "--result", resultPath}}, nil
 }
 
 // withGit gives the container what a bump logs in with. Where aksflow.yaml names a variable for the token, it is that one.
@@ -148,12 +148,12 @@ func (c *command) run(ctx context.Context, verb string, args ...string) (*outcom
 		WithExec(line, dagger.ContainerWithExecOpts{Expect: dagger.ReturnTypeAny})
 	text, err := ended.Stdout(ctx)
 	if err != nil {
-		return nil, err
+		return nil, notStarted(err)
 	}
 	document, err := ended.File(resultPath).Contents(ctx)
 	if err != nil {
 		written, _ := ended.Stderr(ctx)
-		return nil, fmt.Errorf("aksflow %s ended without a result:\n%s", verb, strings.TrimSpace(written))
+		return nil, notStarted(fmt.Errorf("aksflow %s ended without a result:\n%s", verb, strings.TrimSpace(written)))
 	}
 	out := &outcome{text: text, document: []byte(document), container: ended}
 	var failed failure
@@ -164,6 +164,16 @@ func (c *command) run(ctx context.Context, verb string, args ...string) (*outcom
 		return out, failed.explain(out)
 	}
 	return out, nil
+}
+
+// notStarted adds the remedy to the error of a program that the container cannot run.
+func notStarted(err error) error {
+	for _, sign := range []string{"no such file or directory", "executable file not found", "exec format error"} {
+		if strings.Contains(err.Error(), sign) {
+			return fmt.Errorf("the aksflow program does not start: --aksflow wants one for Linux on the engine's machine that needs no C library (CGO_ENABLED=0), and --aksflow-image an image with aksflow on its PATH: %w", err)
+		}
+	}
+	return err
 }
 
 // failure is what the JSON of a run says when it failed.

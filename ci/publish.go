@@ -39,7 +39,7 @@ func (m *AksFlow) Publish(
 	image *dagger.File,
 ) (string, error) {
 	if env != "" {
-		c, err := m.prepare(ctx)
+		c, err := m.prepare(ctx, env)
 		if err != nil {
 			return "", err
 		}

@@ -17,7 +17,7 @@ func (m *AksFlow) Validate(
 	// +default="text"
 	format Format,
 ) (string, error) {
-	c, err := m.prepare(ctx)
+	c, err := m.prepare(ctx, "")
 	if err != nil {
 		return "", err
 	}

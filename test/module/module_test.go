@@ -237,6 +237,8 @@ func (m *module) misuse(t *testing.T) {
 		"no aksflow.yaml":  {call{Function: "build", Root: t.TempDir()}, "there is no aksflow.yaml in this directory or above it"},
 		"no repository":    {call{Function: "publish"}, "where to? Name an environment with --env"},
 		"no such env":      {call{Function: "plan", Env: "nowhere"}, "--env nowhere: aksflow.yaml has local, "},
+		"local platform":   {call{Function: "deploy", Env: "local"}, "the environment local is on the local platform of `aksflow up`"},
+		"no program":       {call{Function: "plan", Env: "dev", Aksflow: filepath.Join(root, "go.mod")}, "the aksflow program does not start"},
 		"half a login":     {call{Function: "plan", RegistryUsername: "ann"}, "--username and --password go together"},
 	} {
 		t.Run(name, func(t *testing.T) {
