@@ -3,15 +3,17 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path"
+	"strings"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
 )
 
 // Set the image in the manifests of an environment, as changes to the files that you call from
 //
-// Kustomizations that the change reaches are rendered: each must give the new image, or nothing is changed. The changes
-// stand where the files are in the repository, so call from its root. deliver --target=pull commits such a change to git.
+// Kustomizations that the change reaches are rendered: each must give the new image, or nothing is changed. What changes has
+// to be below the current directory, where Dagger applies it. deliver --target=pull commits such a change to git instead.
 //
 // +cache="session"
 func (m *AksFlow) Bump(
@@ -60,5 +62,29 @@ func (m *AksFlow) Bump(
 	if err != nil {
 		return nil, err
 	}
-	return out.container.Directory(repositoryPath).Changes(c.container.Directory(repositoryPath)), nil
+	return m.changes(ctx, c.container.Directory(repositoryPath), out.container.Directory(repositoryPath))
+}
+
+// changes returns what differs in the repository, from the current directory on: that is where the dagger command applies
+// a change, and it knows no repository.
+func (m *AksFlow) changes(ctx context.Context, before, after *dagger.Directory) (*dagger.Changeset, error) {
+	here, err := m.Workspace.Path(ctx)
+	if err != nil {
+		return nil, err
+	}
+	here = path.Clean(here)
+	all := after.Changes(before)
+	if here == "." {
+		return all, nil
+	}
+	changed, err := all.ModifiedPaths(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range changed {
+		if !strings.HasPrefix(name, here+"/") {
+			return nil, fmt.Errorf("%s would change, and is not below the current directory %s: call from the root of the repository", name, here)
+		}
+	}
+	return after.Directory(here).Changes(before.Directory(here)), nil
 }

@@ -176,10 +176,13 @@ func (m *module) bump(t *testing.T) {
 	git("init", "-q", "-b", "main")
 	git("add", ".")
 	git("commit", "-q", "-m", "one")
-	m.call(t, call{Function: "bump", Root: root, Env: "production", Image: image, Output: root})
+	_, err := m.try(call{Function: "bump", Root: root, Below: "app", Env: "production", Image: image, Output: filepath.Join(root, "app")})
+	assert.ErrorContains(t, err, "manifests/overlays/production/kustomization.yaml would change, and is not below the current directory app")
+	m.call(t, call{Function: "bump", Root: root, Below: "manifests", Env: "production", Image: image, Output: filepath.Join(root, "manifests")})
 	assert.Equal(t, "manifests/overlays/production/kustomization.yaml", git("diff", "--name-only"))
 	assert.Contains(t, git("diff"), "+  digest: sha256:1111")
-	_, err := m.try(call{Function: "bump", Root: root, Env: "production", Image: "registry.example/other@sha256:" + strings.Repeat("1", 64), Output: root})
+	assert.Empty(t, git("ls-files", "--others"))
+	_, err = m.try(call{Function: "bump", Root: root, Env: "production", Image: "registry.example/other@sha256:" + strings.Repeat("1", 64), Output: root})
 	assert.ErrorContains(t, err, "no image named registry.example/other")
 }
 
