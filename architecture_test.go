@@ -69,7 +69,7 @@ manifests: internal/render
 internal/render: internal/tool
 internal/azure: internal/core/image internal/kube internal/localplatform/standin
 test/action: internal/engine internal/localplatform/baseimage
-test/build: internal/core/build internal/engine internal/localplatform/baseimage
+test/build: internal/core/build internal/core/config internal/engine internal/localplatform/baseimage
 test/e2e: internal/localplatform
 test/module: internal/core/image internal/engine internal/localplatform/baseimage
 test/run: internal/localplatform/baseimage

@@ -18,6 +18,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine"
 	"github.com/aksflow/aksflow/internal/flow"
 	"github.com/aksflow/aksflow/internal/localplatform"
@@ -161,7 +162,12 @@ func (r *request) open(ctx context.Context) (*flow.Delivery, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return d, closeSession, nil
+	return d, func() {
+		closeSession()
+		if err := d.Close(); err != nil {
+			report.Warn(ctx, "a copy of the build context stays behind: %v", err)
+		}
+	}, nil
 }
 
 // stateDirs returns the folders of the engine's and the local platform's state.

@@ -33,11 +33,22 @@ type Delivery struct {
 
 	builtFrom delivery.Source
 	found     bool // builtFrom is known
+
+	context       string // the directory that is built from; "" before the first build
+	removeContext func() error
 }
 
 // Open reads aksflow.yaml, finds the environment and resolves it. It reaches no network and changes nothing.
 func Open(ctx context.Context, r Request) (*Delivery, error) {
 	return open(ctx, r, targets())
+}
+
+// Close removes what the delivery left on this machine for its own use.
+func (d *Delivery) Close() error {
+	if d.removeContext == nil {
+		return nil
+	}
+	return d.removeContext()
 }
 
 func open(ctx context.Context, r Request, known []namedTarget) (*Delivery, error) {

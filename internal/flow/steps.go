@@ -13,6 +13,7 @@ import (
 	"dagger.io/dagger"
 
 	"github.com/aksflow/aksflow/internal/core/build"
+	"github.com/aksflow/aksflow/internal/core/build/files"
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
@@ -98,8 +99,13 @@ func (d *Delivery) app(ctx context.Context, source delivery.Source) (build.App, 
 		}
 		secrets = append(secrets, secret)
 	}
+	if d.context == "" {
+		if d.context, d.removeContext, err = files.Canonical(ctx, d.config.Abs(b.Context), b.Dockerfile); err != nil {
+			return build.App{}, err
+		}
+	}
 	return build.New(d.config, build.Inputs{
-		Client: client, Dir: client.Host().Directory(d.config.Abs(b.Context)), Dockerfile: dockerfile,
+		Client: client, Dir: client.Host().Directory(d.context), Dockerfile: dockerfile,
 		Source: source, Args: d.BuildArgs, Secrets: secrets, SSH: agent,
 	}), nil
 }

@@ -56,6 +56,7 @@ func TestEngine(t *testing.T) {
 		"EmptyArgument":          s.emptyArgument,
 		"DoesNotBuild":           s.doesNotBuild,
 		"BothSay":                s.bothSay,
+		"OneDigest":              s.oneDigest,
 		"Interrupted":            s.interrupted,
 	} {
 		t.Run(name, func(t *testing.T) {

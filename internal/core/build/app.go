@@ -34,7 +34,7 @@ type App struct {
 	Client *dagger.Client
 	// Name is the application's name. Cache volumes of the tests are named after it.
 	Name string
-	// Source is the build context.
+	// Source is the build context. The times of its files make no difference.
 	Source *dagger.Directory
 	// Dockerfile is its path inside Source. Empty: "Dockerfile".
 	Dockerfile string
@@ -76,6 +76,10 @@ const (
 	argRevision = "REVISION"
 	argEpoch    = "SOURCE_DATE_EPOCH" // in seconds since 1970; see https://reproducible-builds.org/docs/source-date-epoch/
 )
+
+// contextTime is the time of all files of the build context, in seconds since 1970: 1980-01-01, the earliest that a ZIP
+// archive can hold. Their own times are those of a clone. A program that a build compiles may name the time of its source.
+const contextTime = 315532800
 
 // New returns the app that cfg describes. The command and the Dagger module both call it, so that they send the same
 // graph and get the same image.
@@ -195,9 +199,8 @@ func (a App) canonicalOptions() canonical.Options {
 		if i.Name == "RUN" || i.Name == "WORKDIR" && i.Rest != "/" {
 			parts = 1
 		}
-		o.Instructions = append(o.Instructions, canonical.Instruction{
-			Text: i.String(), Parts: parts, Copies: i.Name == "COPY" || i.Name == "ADD",
-		})
+		_, modes := i.Flag("chmod")
+		o.Instructions = append(o.Instructions, canonical.Instruction{Text: i.String(), Parts: parts, Context: i.FromContext(), Modes: modes})
 	}
 	if epoch, err := strconv.ParseInt(a.BuildArgs[argEpoch], 10, 64); err == nil {
 		o.Epoch = epoch
@@ -210,6 +213,7 @@ func (a App) Tarball() *dagger.File { return a.Build().AsTarball() }
 
 // stage returns the Dockerfile's stage of that name, the last one for "".
 func (a App) stage(target string) *dagger.Container {
+	source := a.Source.WithTimestamps(contextTime)
 	opts := dagger.DirectoryDockerBuildOpts{
 		Dockerfile: a.Dockerfile,
 		Target:     target,
@@ -222,19 +226,19 @@ func (a App) stage(target string) *dagger.Container {
 		opts.BuildArgs = append(opts.BuildArgs, dagger.BuildArg{Name: name, Value: a.BuildArgs[name]})
 	}
 	if slices.ContainsFunc(opts.BuildArgs, func(arg dagger.BuildArg) bool { return arg.Value == "" }) {
-		return a.dockerBuild(opts)
+		return a.dockerBuild(source, opts)
 	}
-	return a.Source.DockerBuild(opts)
+	return source.DockerBuild(opts)
 }
 
 // dockerBuild is Directory.DockerBuild for build arguments that are empty. The SDK leaves empty strings out of input
 // objects, and an engine refuses a build argument without a value, so the query is put together here.
-func (a App) dockerBuild(opts dagger.DirectoryDockerBuildOpts) *dagger.Container {
+func (a App) dockerBuild(source *dagger.Directory, opts dagger.DirectoryDockerBuildOpts) *dagger.Container {
 	var buildArgs []map[string]string
 	for _, arg := range opts.BuildArgs {
 		buildArgs = append(buildArgs, map[string]string{"name": arg.Name, "value": arg.Value})
 	}
-	q := a.Client.QueryBuilder().Select("node").Arg("id", a.Source).InlineFragment("Directory").
+	q := a.Client.QueryBuilder().Select("node").Arg("id", source).InlineFragment("Directory").
 		Select("dockerBuild").Arg("buildArgs", buildArgs)
 	for name, value := range map[string]string{
 		"dockerfile": opts.Dockerfile, "target": opts.Target, "platform": string(opts.Platform),

@@ -108,6 +108,19 @@ func (r *rig) files(t *testing.T) {
 		assert.Equal(t, "nobody /d/a.log\nnobody /d/a.py\nnobody /d/sub\n", out)
 	})
 
+	t.Run("WithTimestamps", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		root := t.TempDir()
+		require.NoError(t, os.Mkdir(filepath.Join(root, "d"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(root, "d", "f"), nil, 0o640))
+		for _, d := range []*dagger.Directory{r.Host().Directory(root), r.Directory().WithNewFile("d/f", "", dagger.DirectoryWithNewFileOpts{Permissions: 0o640})} {
+			out, err := r.base().WithMountedDirectory("/t", d.WithTimestamps(315532800)).WithExec(bash("cd /t; stat -c '%Y %n' d; stat -c '%Y %a %n' d/f")).Stdout(ctx)
+			require.NoError(t, err)
+			assert.Equal(t, "315532800 d\n315532800 640 d/f\n", out)
+		}
+	})
+
 	t.Run("LinksLeadOn", func(t *testing.T) {
 		t.Parallel()
 		ctx := within(t)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/moby/buildkit/client/llb"
 
@@ -91,6 +92,8 @@ func (b *build) changedDirectory(ctx context.Context, n *api.Node) (*directory, 
 		}
 	case "filter":
 		d = directory{tree: tree{state: llb.Scratch()}.withDirectory("/", parent, a), path: "/"}
+	case "withTimestamps":
+		d.tree.state, d.path = withTimestamps(d.tree.state, d.path, a), "/"
 	case "withDirectory", "diff":
 		other, err := b.directory(ctx, b.engine.api.Must(a.Str("source")+a.Str("other"))) // each has one of them
 		if err != nil {
@@ -220,6 +223,17 @@ func (s hostSource) state(e *Engine, label string, excludeToo []string, opts ...
 	// Directories that differ in what is left out share no copy at the daemon: each would undo the other's.
 	opts = append(opts, llb.SharedKeyHint(api.Hash([]any{s.path, label, s.include, exclude})))
 	return llb.Local(s.name, opts...)
+}
+
+// withTimestamps returns a copy of a directory in which all files have one time.
+func withTimestamps(of llb.State, dir string, a api.Args) llb.State {
+	if of.Output() == nil {
+		return of // nothing is in it
+	}
+	seconds, _ := a.Num("timestamp")
+	return llb.Scratch().File(
+		llb.Copy(of, dir, "/", &llb.CopyInfo{CopyDirContentsOnly: true}, llb.WithCreatedTime(time.Unix(int64(seconds), 0))),
+		llb.WithCustomName(progress.InternalPrefix+"set times"))
 }
 
 // hostDirectory copies the directory once more, at the daemon: what is fetched is known by its session, the copy by its

@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path"
@@ -14,7 +13,6 @@ import (
 	commonexptypes "github.com/moby/buildkit/exporter/exptypes"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 	"github.com/aksflow/aksflow/internal/engine/embedded/dockerfile"
@@ -66,7 +64,7 @@ func (b *build) dockerBuild(ctx context.Context, n *api.Node) (*container, error
 	if err := c.setImage(r.Metadata[exptypes.ExporterImageConfigKey], tree{state: llb.Scratch(), steps: source.steps}); err != nil {
 		return nil, err
 	}
-	if err := c.fitsBase(); err != nil {
+	if err := dockerfile.FitsBase(c.base, c.config.Platform); err != nil {
 		return nil, err
 	}
 	ref, err := r.SingleRef()
@@ -81,21 +79,6 @@ func (b *build) dockerBuild(ctx context.Context, n *api.Node) (*container, error
 		c.root.state = bare(st)
 	}
 	return c, nil
-}
-
-// fitsBase refuses an image that says it is for one platform and is built on an image for another. BuildKit only warns,
-// and the image then fails where it is run.
-func (c *container) fitsBase() error {
-	var base ocispecs.Image
-	if json.Unmarshal(c.base, &base) != nil || base.Architecture == "" {
-		return nil
-	}
-	is, says := platforms.Normalize(base.Platform), platforms.Normalize(c.config.Platform)
-	if is.OS == says.OS && is.Architecture == says.Architecture {
-		return nil
-	}
-	return fmt.Errorf("the image would be for %s, and its base image is for %s: choose a base that has %[1]s, or build for %[2]s",
-		platforms.Format(says), platforms.Format(is))
 }
 
 // solveDockerfile runs the frontend.
@@ -123,6 +106,13 @@ type buildSource struct {
 func (b *build) buildContext(ctx context.Context, dir *api.Node, file string) (*buildSource, error) {
 	if dir.Parent.Type == "Host" {
 		return b.hostContext(dir, file)
+	}
+	if dir.Field == "withTimestamps" && dir.Parent.Parent.Type == "Host" {
+		source, err := b.hostContext(dir.Parent, file)
+		if err == nil {
+			source.inputs["context"] = withTimestamps(source.inputs["context"], "/", dir.Args)
+		}
+		return source, err
 	}
 	d, err := b.directory(ctx, dir)
 	if err != nil {

@@ -225,9 +225,29 @@ func (i Instruction) Sources() int {
 	if i.Name != "COPY" && i.Name != "ADD" {
 		return 0
 	}
+	return len(i.words()) - 1
+}
+
+// words returns the sources and the destination of a COPY or an ADD.
+func (i Instruction) words() []string {
 	var words []string
 	if json.Unmarshal([]byte(i.Rest), &words) != nil {
 		words = strings.Fields(i.Rest)
 	}
-	return len(words) - 1
+	return words
+}
+
+// unpacked are the ends of names of what ADD may unpack.
+var unpacked = regexp.MustCompile(`(?i)\.(tar|tgz|tbz2?|txz|gz|bz2|xz|zst)$`)
+
+// FromContext reports whether a COPY or an ADD takes all its files from the build context as they are: not from another
+// stage, not from the network, and not out of an archive.
+func (i Instruction) FromContext() bool {
+	_, elsewhere := i.Flag("from")
+	if i.Sources() < 1 || elsewhere {
+		return false
+	}
+	return i.Name == "COPY" || !slices.ContainsFunc(i.words(), func(word string) bool {
+		return strings.Contains(word, "://") || strings.HasPrefix(word, "git@") || unpacked.MatchString(word)
+	})
 }

@@ -6,9 +6,66 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/aksflow/aksflow/internal/core/build/dockerfile"
 )
+
+func TestFromContext(t *testing.T) {
+	for text, want := range map[string]struct {
+		sources int
+		context bool
+	}{
+		"COPY . /":                        {1, true},
+		"copy --chown=1:1 a b /":          {2, true},
+		"COPY [\"a b\", \"c\"]":           {1, true},
+		"COPY <<A <<B /\nx\nA\ny\nB":      {2, true},
+		"COPY --from=build /a /":          {1, false},
+		"ADD . /":                         {1, true},
+		"ADD rootfs.tar.xz /":             {1, false},
+		"ADD https://example.com/a /":     {1, false},
+		"ADD git@github.com:o/r.git /r":   {1, false},
+		"RUN --mount=type=cache,target=/": {0, false},
+	} {
+		f := dockerfile.Parse([]byte("FROM scratch\n" + text + "\n"))
+		i := f.Stages[0].Instructions[0]
+		assert.Equal(t, want.sources, i.Sources(), text)
+		assert.Equal(t, want.context, i.FromContext(), text)
+	}
+}
+
+// The history of an image is that of the stages that it is made from, in their order.
+func TestHistory(t *testing.T) {
+	f := dockerfile.Parse([]byte(`# syntax=docker/dockerfile:1
+ARG BASE=debian
+FROM --platform=$BUILDPLATFORM ${BASE} AS Base
+RUN a \
+ && b
+FROM base AS other
+RUN other
+FROM BASE
+COPY --from=other --chmod=600 x /
+ONBUILD RUN later
+CMD ["a", "--flag"]
+`))
+	assert.Equal(t, "docker/dockerfile:1", f.Syntax)
+	assert.Equal(t, "$BUILDPLATFORM", f.Stages[0].Platform)
+	for target, want := range map[string][]string{
+		"":      {"RUN a   && b", "COPY --from=other --chmod=600 x /", `CMD ["a", "--flag"]`},
+		"OTHER": {"RUN a   && b", "RUN other"},
+		"0":     {"RUN a   && b"},
+	} {
+		history, err := f.History(target)
+		require.NoError(t, err)
+		var got []string
+		for _, i := range history {
+			got = append(got, i.String())
+		}
+		assert.Equal(t, want, got, target)
+	}
+	_, err := f.History("none")
+	require.ErrorContains(t, err, `the Dockerfile has no stage "none"`)
+}
 
 func TestDeclaredArgs(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -1,10 +1,10 @@
 // Package canonical gives an image that was built from a Dockerfile the form that does not depend on the engine, the
 // machine and the time of the build: the same source then has the same digest.
 //
-// The layers of the base image stay byte for byte what they are. In the others names of users and access times are left out.
-// Files that an instruction copies get the time of the newest file of the base image: their own is that of a checkout. Files
-// that a command makes get it if they are newer, since packages bring times that mean something. They are compressed in one way. The history is that of the
-// Dockerfile. What a build writes into a file is not changed: a log with the time in it is another file each time.
+// The layers of the base image stay byte for byte what they are. In the others no file is newer than the newest of the
+// base image, and names of users and access times are left out. What a COPY takes from the build context has the
+// permissions that git knows, whatever the umask of the clone was. The layers are compressed in one way. The history is that
+// of the Dockerfile. What a build writes into a file is not changed: a log with the time in it is another file each time.
 package canonical
 
 import (
@@ -29,31 +29,28 @@ import (
 	"github.com/aksflow/aksflow/internal/core/image"
 )
 
-// Version changes whenever the same image gets another form.
-const Version = "2"
-
 // Instruction is an instruction of a Dockerfile that leaves an entry in the history.
 type Instruction struct {
 	Text string // as in the Dockerfile, in one line
 	// Parts is how many layers an engine may make of it that makes one for each source of a COPY; 0 for an instruction that
 	// changes no file.
 	Parts int
-	// Copies is true for COPY and ADD.
-	Copies bool
+	// Context says that all its files come from the build context; Modes, that the instruction sets their permissions.
+	Context, Modes bool
 }
 
-// group is what one instruction made: layers, by their index in the manifest.
-type group struct {
+// made is what one instruction made: the layers, by their numbers.
+type made struct {
+	Instruction
 	layers []int
-	copies bool
 }
 
 // Options say what is known about the image.
 type Options struct {
 	// Instructions are those that made the image from its base, in their order.
 	Instructions []Instruction
-	// Epoch is the time of copied files, and the latest time that another file of the new layers may have, in seconds since
-	// 1970. 0 means the time of the newest file of the base, and 1980-01-01 where there is no base.
+	// Epoch is the latest time that a file of the new layers may have, in seconds since 1970. 0 means the time of the newest
+	// file of the base, and 1980-01-01 where there is no base.
 	Epoch int64
 }
 
@@ -175,7 +172,7 @@ const (
 //
 // BuildKit has an entry in the history for each instruction, after those of the base image. A Dagger engine has one for each
 // layer, and says which were imported; of a COPY with several sources it makes several layers.
-func (s *source) split(instructions []Instruction) (base int, groups []group, err error) {
+func (s *source) split(instructions []Instruction) (base int, groups []made, err error) {
 	one, parts := 0, 0
 	for _, i := range instructions {
 		if i.Parts > 0 {
@@ -184,42 +181,42 @@ func (s *source) split(instructions []Instruction) (base int, groups []group, er
 		parts += i.Parts
 	}
 	total := len(s.manifest.Layers)
-	made := -1
+	own := -1
 	switch before := len(s.history) - len(instructions); {
 	case slices.ContainsFunc(s.history, isBase):
-		made = total
+		own = total
 		for _, h := range s.history {
 			if isBase(h) {
-				made--
+				own--
 			}
 		}
 	case before >= 0 && s.endsWith(instructions):
-		made = 0
+		own = 0
 		for _, h := range s.history[before:] {
 			if !h.Empty {
-				made++
+				own++
 			}
 		}
 	case before < 0 || len(s.history) == total:
-		made = total // a Dagger engine's, without a base image
+		own = total // a Dagger engine's, without a base image
 	}
-	if made != one && made != parts {
+	if own != one && own != parts {
 		return 0, nil, ErrUnknownLayers
 	}
-	next := total - made
+	next := total - own
 	for _, i := range instructions {
-		g := group{copies: i.Copies}
+		group := made{Instruction: i}
 		for range i.Parts {
-			if len(g.layers) == 0 || made == parts {
-				g.layers = append(g.layers, next)
+			if len(group.layers) == 0 || own == parts {
+				group.layers = append(group.layers, next)
 				next++
 			}
 		}
-		if len(g.layers) > 0 {
-			groups = append(groups, g)
+		if len(group.layers) > 0 {
+			groups = append(groups, group)
 		}
 	}
-	return total - made, groups, nil
+	return total - own, groups, nil
 }
 
 func isBase(h history) bool {
@@ -239,14 +236,15 @@ func (s *source) endsWith(instructions []Instruction) bool {
 }
 
 // write writes the canonical image and returns its digest.
-func (s *source) write(ctx context.Context, w *writer, base int, groups []group, o Options) (string, error) {
-	epoch := o.Epoch
-	if epoch == 0 {
-		var err error
-		if epoch, err = s.epoch(ctx, base); err != nil {
-			return "", err
-		}
+func (s *source) write(ctx context.Context, w *writer, base int, groups []made, o Options) (string, error) {
+	epoch, dirs, err := s.scan(ctx, base)
+	if err != nil {
+		return "", err
 	}
+	if o.Epoch != 0 {
+		epoch = o.Epoch
+	}
+	r := rewriter{epoch: time.Unix(epoch, 0), dirs: dirs}
 	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1}
 	var diffIDs []string
 	for i, layer := range s.manifest.Layers[:base] {
@@ -256,8 +254,8 @@ func (s *source) write(ctx context.Context, w *writer, base int, groups []group,
 		diffIDs = append(diffIDs, s.diffIDs[i])
 		manifest.Layers = append(manifest.Layers, v1.Descriptor{MediaType: ociType(layer.MediaType), Digest: layer.Digest, Size: layer.Size})
 	}
-	for _, g := range groups {
-		d, diffID, err := w.layer(func(to *tar.Writer) error { return s.rewrite(ctx, to, g, time.Unix(epoch, 0)) })
+	for _, group := range groups {
+		d, diffID, err := w.layer(func(to *tar.Writer) error { return s.rewrite(ctx, to, group, r) })
 		if err != nil {
 			return "", err
 		}
@@ -276,26 +274,27 @@ func (s *source) write(ctx context.Context, w *writer, base int, groups []group,
 	return root.Digest.String(), w.finish(root)
 }
 
-// epoch returns the time of the newest file of the base image.
-func (s *source) epoch(ctx context.Context, base int) (int64, error) {
-	epoch := int64(oldestEpoch)
+// scan returns the time of the newest file of the base image, and its directories.
+func (s *source) scan(ctx context.Context, base int) (epoch int64, dirs directories, err error) {
+	epoch, dirs = oldestEpoch, directories{}
 	for i := range base {
 		entries, done, err := s.entries(ctx, i)
 		if err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		for err == nil {
 			var h *tar.Header
 			if h, err = entries.Next(); err == nil {
 				epoch = max(epoch, h.ModTime.Unix())
+				dirs.note(h)
 			}
 		}
 		done()
 		if !errors.Is(err, io.EOF) {
-			return 0, fmt.Errorf("layer %s: %w", s.manifest.Layers[i].Digest, err)
+			return 0, nil, fmt.Errorf("layer %s: %w", s.manifest.Layers[i].Digest, err)
 		}
 	}
-	return epoch, nil
+	return epoch, dirs, nil
 }
 
 // canonicalConfig returns the configuration with the history of the Dockerfile, and without what only says which engine

@@ -128,7 +128,7 @@ var (
 	//	RUN install
 	//	ENV A=1
 	//	COPY a b /app/
-	instructions = []canonical.Instruction{{Text: "RUN install", Parts: 1}, {Text: "ENV A=1"}, {Text: "COPY a b /app/", Parts: 2, Copies: true}}
+	instructions = []canonical.Instruction{{Text: "RUN install", Parts: 1}, {Text: "ENV A=1"}, {Text: "COPY a b /app/", Parts: 2, Context: true}}
 )
 
 func base(t testing.TB) []byte {
@@ -293,20 +293,42 @@ func TestLayersOfOneInstructionAreJoined(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
-// A checkout may be older than the base image. The files of an installed package may be too, and keep their times.
-func TestOldCheckout(t *testing.T) {
-	image := func(at time.Time) string {
-		return tarball(t, []map[string]any{{"created_by": "COPY a /"}}, nil, [][]byte{layer(t, directory("d", at), regular("d/a", "a", 0o644, at))}, nil)
-	}
-	digest := func(at time.Time, copies bool) string {
-		_, digest := write(t, image(at), canonical.Options{
-			Instructions: []canonical.Instruction{{Text: "COPY a /", Parts: 1, Copies: copies}}, Epoch: released.Unix(),
+// A clone's umask is no part of the source: what is copied from it has the permissions that each clone gives it. What other
+// instructions make keeps its own, and so do directories that were there.
+func TestFilesOfTheContext(t *testing.T) {
+	at := time.Now()
+	for _, tt := range []struct {
+		name               string
+		instruction        canonical.Instruction
+		file, program, dir int64 // in the image
+	}{
+		{"copied", canonical.Instruction{Context: true}, 0o644, 0o755, 0o755},
+		{"with permissions", canonical.Instruction{Context: true, Modes: true}, 0o600, 0o2700, 0o700},
+		{"from another stage", canonical.Instruction{}, 0o600, 0o2700, 0o700},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			temporary, own := directory("tmp", released), directory("app", at)
+			temporary.Mode, own.Mode = 0o1777, 0o700
+			from := tarball(t, []map[string]any{{"created_by": "debootstrap"}, {"created_by": "COPY . /"}}, nil, [][]byte{
+				layer(t, temporary), layer(t, own, regular("app/file", "", 0o600, before), regular("app/program", "", 0o2700, at), temporary),
+			}, gzipped(1))
+			tt.instruction.Text, tt.instruction.Parts = "COPY . /", 1
+			to, digest := write(t, from, canonical.Options{Instructions: []canonical.Instruction{tt.instruction}})
+			_, blobs := contents(t, to)
+			var manifest v1.Manifest
+			require.NoError(t, json.Unmarshal(blobs[digest], &manifest))
+			r, err := gzip.NewReader(bytes.NewReader(blobs[manifest.Layers[1].Digest.String()]))
+			require.NoError(t, err)
+			var got []string
+			files := tar.NewReader(r)
+			for h, err := files.Next(); err == nil; h, err = files.Next() {
+				got = append(got, fmt.Sprintf("%s %o", h.Name, h.Mode))
+			}
+			assert.Equal(t, []string{
+				fmt.Sprintf("app/ %o", tt.dir), fmt.Sprintf("app/file %o", tt.file), fmt.Sprintf("app/program %o", tt.program), "tmp/ 1777",
+			}, got)
 		})
-		return digest
 	}
-	old := released.Add(-1000 * time.Hour)
-	assert.Equal(t, digest(time.Now(), true), digest(old, true))
-	assert.NotEqual(t, digest(time.Now(), false), digest(old, false))
 }
 
 func TestUnknownLayersAreLeftAlone(t *testing.T) {

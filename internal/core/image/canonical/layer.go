@@ -89,15 +89,38 @@ func (c *counter) digest() v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", c.hash.Sum(nil))}
 }
 
+// directories are the paths of those that the layers so far have.
+type directories map[string]bool
+
+// note adds a directory, or removes one that the layer removes.
+func (d directories) note(h *tar.Header) {
+	name := cleanName(h)
+	if dir, base := path.Split(name); strings.HasPrefix(base, whiteout) {
+		delete(d, dir+strings.TrimPrefix(base, whiteout))
+	} else if h.Typeflag == tar.TypeDir {
+		d[name] = true
+	}
+}
+
+// whiteout begins the name of an entry that removes a file.
+// https://github.com/opencontainers/image-spec/blob/main/layer.md#whiteouts
+const whiteout = ".wh."
+
+// rewriter makes entries canonical.
+type rewriter struct {
+	epoch time.Time
+	dirs  directories
+}
+
 // rewrite writes the files of one layer, or of several that become one. Each layer has its files in the order of a walk; of
 // a path that several have, the last layer's counts.
-func (s *source) rewrite(ctx context.Context, to *tar.Writer, g group, epoch time.Time) error {
+func (s *source) rewrite(ctx context.Context, to *tar.Writer, group made, r rewriter) error {
 	type cursor struct {
 		*tar.Reader
 		header *tar.Header
 	}
 	var cursors []*cursor
-	for _, layer := range g.layers {
+	for _, layer := range group.layers {
 		entries, done, err := s.entries(ctx, layer)
 		if err != nil {
 			return err
@@ -129,9 +152,10 @@ func (s *source) rewrite(ctx context.Context, to *tar.Writer, g group, epoch tim
 			return nil
 		}
 		name := cleanName(next.header)
-		if err := to.WriteHeader(canonicalHeader(next.header, g.copies, epoch)); err != nil {
+		if err := to.WriteHeader(r.header(next.header, group.Instruction)); err != nil {
 			return err
 		}
+		r.dirs.note(next.header)
 		if _, err := io.Copy(to, next); err != nil {
 			return err
 		}
@@ -148,15 +172,17 @@ func (s *source) rewrite(ctx context.Context, to *tar.Writer, g group, epoch tim
 // cleanName is the path of an entry without a slash or a dot in front.
 func cleanName(h *tar.Header) string { return strings.TrimPrefix(path.Clean("/"+h.Name), "/") }
 
-// canonicalHeader returns an entry without what depends on the machine and the time of the build. A copied entry gets the
-// epoch as its time.
-func canonicalHeader(h *tar.Header, copied bool, epoch time.Time) *tar.Header {
+// header returns an entry without what depends on the machine and the time of the build.
+func (r rewriter) header(h *tar.Header, of Instruction) *tar.Header {
 	out := &tar.Header{
 		Typeflag: h.Typeflag, Name: cleanName(h), Linkname: h.Linkname, Size: h.Size, Mode: h.Mode & 0o7777,
 		Uid: h.Uid, Gid: h.Gid, Devmajor: h.Devmajor, Devminor: h.Devminor, ModTime: h.ModTime.Truncate(time.Second),
 	}
-	if copied || out.ModTime.After(epoch) {
-		out.ModTime = epoch
+	if out.ModTime.After(r.epoch) {
+		out.ModTime = r.epoch
+	}
+	if of.Context && !of.Modes {
+		out.Mode = r.mode(out)
 	}
 	switch out.Typeflag {
 	case tar.TypeDir:
@@ -175,4 +201,17 @@ func canonicalHeader(h *tar.Header, copied bool, epoch time.Time) *tar.Header {
 		}
 	}
 	return out
+}
+
+// mode returns the permissions of a file of the build context: those that git gives it with the usual umask. Directories
+// that were there before, such as /tmp, stay as they are.
+func (r rewriter) mode(h *tar.Header) int64 {
+	switch {
+	case h.Typeflag == tar.TypeDir && r.dirs[strings.TrimSuffix(h.Name, "/")], h.Typeflag == tar.TypeSymlink:
+		return h.Mode
+	case h.Typeflag == tar.TypeDir, h.Mode&0o100 != 0:
+		return 0o755
+	default:
+		return 0o644
+	}
 }

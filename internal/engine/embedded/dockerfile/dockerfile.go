@@ -11,9 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/patternmatcher/ignorefile"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 )
@@ -93,4 +95,20 @@ func IgnorePatterns(dockerfile string, read func(string) ([]byte, error)) ([]str
 		return patterns, nil
 	}
 	return nil, nil
+}
+
+// FitsBase refuses an image that says it is for one platform and is built on an image for another, whose configuration base
+// is. BuildKit only warns, and the image then fails where it is run.
+func FitsBase(base []byte, says ocispecs.Platform) error {
+	var on ocispecs.Image
+	if json.Unmarshal(base, &on) != nil || on.Architecture == "" {
+		return nil
+	}
+	is := platforms.Normalize(on.Platform)
+	says = platforms.Normalize(says)
+	if is.OS == says.OS && is.Architecture == says.Architecture {
+		return nil
+	}
+	return fmt.Errorf("the image would be for %s, and its base image is for %s: choose a base that has %[1]s, or build for %[2]s",
+		platforms.Format(says), platforms.Format(is))
 }

@@ -1,0 +1,152 @@
+// Package files reads a build context on this machine, as an engine sees it: without what .dockerignore names.
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/moby/patternmatcher"
+	"github.com/moby/patternmatcher/ignorefile"
+)
+
+// Walk visits the files and directories of a build context in the order of their names. dockerfile is the path of the
+// Dockerfile inside it; it and the ignore file are always visited.
+func Walk(root, dockerfile string, visit func(name string, d fs.DirEntry) error) error {
+	patterns, ignoreFile, err := ignored(root, dockerfile)
+	if err != nil {
+		return err
+	}
+	matcher, err := patternmatcher.New(patterns)
+	if err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(root, ignoreFile), err)
+	}
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil || name == "." {
+			return err
+		}
+		if name != filepath.Clean(dockerfile) && name != ignoreFile {
+			skip, err := matcher.MatchesOrParentMatches(name)
+			switch {
+			case err != nil:
+				return err
+			case skip && d.IsDir() && !matcher.Exclusions() && !holds(name, dockerfile):
+				return fs.SkipDir
+			case skip && !d.IsDir(), skip && !matcher.Exclusions():
+				return nil
+			}
+		}
+		return visit(filepath.ToSlash(name), d)
+	})
+}
+
+// holds reports whether a directory has the Dockerfile in it.
+func holds(dir, dockerfile string) bool {
+	inside, err := filepath.Rel(dir, dockerfile)
+	return err == nil && filepath.IsLocal(inside)
+}
+
+// ignored reads the patterns of the Dockerfile's own ignore file, else those of the context's.
+func ignored(root, dockerfile string) (patterns []string, file string, err error) {
+	for _, name := range []string{filepath.Clean(dockerfile) + ".dockerignore", ".dockerignore"} {
+		f, err := os.Open(filepath.Join(root, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		defer f.Close()
+		patterns, err = ignorefile.ReadAll(f)
+		if err != nil {
+			return nil, "", fmt.Errorf("%s: %w", f.Name(), err)
+		}
+		return patterns, name, nil
+	}
+	return nil, "", nil
+}
+
+// Mode returns the permissions that git gives a file or a directory with the usual umask.
+func Mode(mode fs.FileMode) fs.FileMode {
+	if mode.IsDir() || mode&0o100 != 0 {
+		return 0o755
+	}
+	return 0o644
+}
+
+// Canonical returns a directory with the build context in which each file has the permissions that git knows: the umask of
+// a clone is no part of the source. It is the context itself where that is so already, else a copy. done removes the copy.
+func Canonical(ctx context.Context, root, dockerfile string) (dir string, done func() error, err error) {
+	done = func() error { return nil }
+	other := errors.New("other permissions")
+	err = Walk(root, dockerfile, func(_ string, d fs.DirEntry) error {
+		info, err := d.Info()
+		if err == nil && (d.IsDir() || d.Type().IsRegular()) && info.Mode()&^fs.ModeDir != Mode(info.Mode()) {
+			return other
+		}
+		return err
+	})
+	if !errors.Is(err, other) {
+		return root, done, err
+	}
+	if dir, err = os.MkdirTemp("", "aksflow-context-"); err != nil {
+		return "", done, err
+	}
+	done = func() error { return os.RemoveAll(dir) }
+	err = Walk(root, dockerfile, func(name string, d fs.DirEntry) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return copyEntry(filepath.Join(root, name), filepath.Join(dir, name), d)
+	})
+	if err != nil {
+		return "", done, errors.Join(fmt.Errorf("copying the build context: %w", err), done())
+	}
+	return dir, done, nil
+}
+
+// copyEntry copies a file, a link or a directory without what is in it.
+func copyEntry(from, to string, d fs.DirEntry) error {
+	info, err := d.Info()
+	if err != nil {
+		return err
+	}
+	switch {
+	case d.IsDir():
+		return errors.Join(os.MkdirAll(to, 0o755), os.Chmod(to, 0o755))
+	case d.Type() == fs.ModeSymlink:
+		target, err := os.Readlink(from)
+		if err != nil {
+			return err
+		}
+		return os.Symlink(target, to)
+	case !d.Type().IsRegular():
+		return nil // a socket or a pipe is no source
+	}
+	// A directory that is ignored may hold a file that is not.
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	if err = errors.Join(err, out.Close()); err != nil {
+		return err
+	}
+	return errors.Join(os.Chmod(to, Mode(info.Mode())), os.Chtimes(to, info.ModTime(), info.ModTime()))
+}
