@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -17,7 +18,14 @@ import (
 // to the server, so that names, certificates and host keys stay what they are: aksflow --connect-to HOST:PORT:ENDPOINT.
 
 // bind makes a service reachable under a name, in place of the hosts that are listed as HOST:PORT; no port means any.
-func (c *command) bind(ctx context.Context, name string, server *dagger.Service, hosts ...string) error {
+// Without a service, a host that a container cannot reach is an error that names the function that gives one.
+func (c *command) bind(ctx context.Context, name, function string, server *dagger.Service, hosts ...string) error {
+	if server == nil {
+		if slices.ContainsFunc(hosts, func(host string) bool { return !loopback(host) }) {
+			return nil // a kubeconfig may list clusters that are not used
+		}
+		return fmt.Errorf("%s is on your machine, and a container cannot reach it there: add `%s --server=tcp://%s`", hosts[0], function, hosts[0])
+	}
 	endpoint, err := server.Endpoint(ctx)
 	if err != nil {
 		return fmt.Errorf("the service for the %s: %w", name, err)
@@ -38,15 +46,25 @@ func (c *command) bind(ctx context.Context, name string, server *dagger.Service,
 
 // reach lets the command reach the servers of what is planned.
 func (m *AksFlow) reach(ctx context.Context, c *command, p planned) error {
-	if m.RegistryServer != nil && p.Repository != "" {
-		if err := c.bind(ctx, "registry", m.RegistryServer, ref.Read(p.Repository).Host()); err != nil {
+	if p.Repository != "" {
+		if err := c.bind(ctx, "registry", "with-registry", m.RegistryServer, ref.Read(p.Repository).Host()); err != nil {
 			return err
 		}
 	}
-	if m.GitServer != nil && p.GitRepository != "" {
-		return c.bind(ctx, "git-server", m.GitServer, gitHost(p.GitRepository))
+	if p.GitRepository == "" {
+		return nil
 	}
-	return nil
+	return c.bind(ctx, "git-server", "with-git", m.GitServer, gitHost(p.GitRepository))
+}
+
+// loopback reports whether HOST or HOST:PORT means the machine that asks, which in a container is the container.
+func loopback(address string) bool {
+	host := address
+	if h, _, err := net.SplitHostPort(address); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // gitHost returns HOST or HOST:PORT of a URL, or of git's short form for SSH: user@host:path.
@@ -68,10 +86,10 @@ func (m *AksFlow) reachCluster(ctx context.Context, c *command) error {
 		return fmt.Errorf("the kubeconfig: %w", err)
 	}
 	hosts, err := apiServers([]byte(text))
-	if err != nil || m.ClusterServer == nil {
+	if err != nil {
 		return err
 	}
-	return c.bind(ctx, "api-server", m.ClusterServer, hosts...)
+	return c.bind(ctx, "api-server", "with-cluster", m.ClusterServer, hosts...)
 }
 
 // apiServers returns HOST:PORT of the servers in a kubeconfig.

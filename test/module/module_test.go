@@ -241,8 +241,10 @@ func (m *module) misuse(t *testing.T) {
 		"no repository":    {call{Function: "publish"}, "where to? Name an environment with --env"},
 		"no such env":      {call{Function: "plan", Env: "nowhere"}, "--env nowhere: aksflow.yaml has local, "},
 		"local platform":   {call{Function: "deploy", Env: "local"}, "the environment local is on the local platform of `aksflow up`"},
-		"no program":       {call{Function: "plan", Env: "dev", Aksflow: filepath.Join(root, "go.mod")}, "the aksflow program does not start"},
-		"half a login":     {call{Function: "plan", RegistryUsername: "ann"}, "--username and --password go together"},
+		"loopback": {call{Function: "history", Env: "dev", Kubeconfig: "clusters: [{cluster: {server: \"https://127.0.0.1:6443\"}}]\n"},
+			"127.0.0.1:6443 is on your machine, and a container cannot reach it there: add `with-cluster --server=tcp://127.0.0.1:6443`"},
+		"no program":   {call{Function: "plan", Env: "dev", Aksflow: filepath.Join(root, "go.mod")}, "the aksflow program does not start"},
+		"half a login": {call{Function: "plan", RegistryUsername: "ann"}, "--username and --password go together"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := m.try(c.call)
