@@ -94,7 +94,7 @@ func TestWhatIsNotServedIsNamed(t *testing.T) {
 	} {
 		_, message := ask(t, e, query)
 		assert.Contains(t, message, want)
-		assert.Contains(t, message, "the embedded engine does not have it. If Dagger does, run on a Dagger engine")
+		assert.Contains(t, message, "the embedded engine does not have it. If Dagger v0.21 does, run on a Dagger engine (--engine dagger); if not, update the program's SDK")
 	}
 }
 

@@ -157,13 +157,13 @@ func plaintexts(doc *ast.QueryDocument) []string {
 // unknown matches the validator's messages about fields and arguments that are not in the schema.
 var unknown = regexp.MustCompile(`^(Cannot query field "\w+" on type "\w+"|Unknown argument "\w+" on field "[\w.]+")`)
 
-// elsewhere adds to such a message that a Dagger engine may have the field or the argument.
+// elsewhere adds to such a message who may have the field or the argument: a Dagger engine, or an API of another version.
 func elsewhere(message string) string {
 	what := unknown.FindString(message)
 	if what == "" {
 		return message
 	}
-	return what + ": the embedded engine does not have it. If Dagger does, run on a Dagger engine (--engine dagger)"
+	return what + ": the embedded engine does not have it. If Dagger v0.21 does, run on a Dagger engine (--engine dagger); if not, update the program's SDK to v0.21"
 }
 
 // graphqlError makes of an error what goes over the wire.
