@@ -43,7 +43,7 @@ internal/engine: internal/core/image internal/tool
 internal/engine/conformance:
 internal/localplatform: internal/tool
 internal/localplatform/server: internal/localplatform internal/tool
-internal/azure: internal/core/config
+internal/azure: internal/core
 internal/testing: internal/core/image internal/kube internal/localplatform internal/tool
 internal/flow: internal/core internal/git internal/kustomize internal/render internal/target
 internal/cli: internal/azure internal/core internal/engine internal/flow internal/kube internal/localplatform
@@ -52,6 +52,7 @@ cmd/aksflow-platform: internal/localplatform
 ci: internal/core
 manifests:
 test/action:
+test/azure:
 test/build:
 test/e2e:
 test/module:
@@ -69,6 +70,7 @@ manifests: internal/render
 internal/render: internal/tool
 internal/azure: internal/core/image internal/kube internal/localplatform/standin
 test/action: internal/engine internal/localplatform/baseimage
+test/azure: internal/localplatform
 test/build: internal/core/build internal/core/config internal/engine internal/localplatform/baseimage
 test/e2e: internal/localplatform
 test/module: internal/core/image internal/engine internal/localplatform/baseimage

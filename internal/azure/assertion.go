@@ -72,8 +72,8 @@ func (a *assertion) presented() claims {
 
 // gitHubToken asks GitHub for an ID token of this job.
 // https://docs.github.com/en/actions/reference/security/oidc#methods-for-requesting-the-oidc-token
-func (e environment) gitHubToken(ctx context.Context) (string, error) {
-	address, err := url.Parse(e.get(varGitHubURL))
+func (c *Client) gitHubToken(ctx context.Context) (string, error) {
+	address, err := url.Parse(c.env.get(varGitHubURL))
 	if err != nil {
 		return "", fault.Usagef("the variable %s is no URL", varGitHubURL)
 	}
@@ -81,7 +81,7 @@ func (e environment) gitHubToken(ctx context.Context) (string, error) {
 	query.Set("audience", exchangeAudience)
 	address.RawQuery = query.Encode()
 	var answer struct{ Value string }
-	if err := ask(ctx, http.MethodGet, address.String(), e.get(varGitHubToken), &answer); err != nil {
+	if err := c.ask(ctx, http.MethodGet, address.String(), c.env.get(varGitHubToken), &answer); err != nil {
 		return "", fmt.Errorf("asking GitHub for this job's ID token: %w", err)
 	}
 	return answer.Value, nil
@@ -89,24 +89,24 @@ func (e environment) gitHubToken(ctx context.Context) (string, error) {
 
 // pipelinesToken asks Azure DevOps for an ID token of a service connection.
 // https://learn.microsoft.com/rest/api/azure/devops/distributedtask/oidctoken/create
-func (e environment) pipelinesToken(ctx context.Context) (string, error) {
-	address := e.get(varPipelinesURL) + "?api-version=7.1&serviceConnectionId=" + url.QueryEscape(e.get(varPipelinesConnection))
+func (c *Client) pipelinesToken(ctx context.Context) (string, error) {
+	address := c.env.get(varPipelinesURL) + "?api-version=7.1&serviceConnectionId=" + url.QueryEscape(c.env.get(varPipelinesConnection))
 	var answer struct{ OidcToken string }
-	if err := ask(ctx, http.MethodPost, address, e.get(varPipelinesToken), &answer); err != nil {
-		return "", fmt.Errorf("asking Azure Pipelines for an ID token of the service connection %s: %w", e.get(varPipelinesConnection), err)
+	if err := c.ask(ctx, http.MethodPost, address, c.env.get(varPipelinesToken), &answer); err != nil {
+		return "", fmt.Errorf("asking Azure Pipelines for an ID token of the service connection %s: %w", c.env.get(varPipelinesConnection), err)
 	}
 	return answer.OidcToken, nil
 }
 
 // fileToken reads the token of AZURE_FEDERATED_TOKEN_FILE, which its owner renews.
-func (e environment) fileToken(context.Context) (string, error) {
-	content, err := os.ReadFile(e.get(varTokenFile))
+func (c *Client) fileToken(context.Context) (string, error) {
+	content, err := os.ReadFile(c.env.get(varTokenFile))
 	if err != nil {
 		return "", fault.Usage(fmt.Errorf("the file that the variable %s names cannot be read: %w", varTokenFile, err))
 	}
 	token := strings.TrimSpace(string(content))
 	if readClaims(token).Issuer == "" {
-		return "", fault.Usagef("the file that the variable %s names, %s, holds no token (a JSON Web Token: three parts with dots between them)", varTokenFile, e.get(varTokenFile))
+		return "", fault.Usagef("the file that the variable %s names, %s, holds no token (a JSON Web Token: three parts with dots between them)", varTokenFile, c.env.get(varTokenFile))
 	}
 	return token, nil
 }
@@ -116,7 +116,7 @@ const askLimit = time.Minute
 
 // ask sends a request with a bearer token and reads the JSON of the answer. Errors that may pass are retried, as the SDK
 // does. The token reaches no error.
-func ask(ctx context.Context, method, address, bearer string, into any) error {
+func (c *Client) ask(ctx context.Context, method, address, bearer string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	request, err := runtime.NewRequest(ctx, method, address)
@@ -130,7 +130,7 @@ func ask(ctx context.Context, method, address, bearer string, into any) error {
 		request.Raw().Header.Set("Content-Type", "application/json")
 		request.Raw().Header.Set("Content-Length", "0")
 	}
-	answer, err := runtime.NewPipeline("aksflow", "", runtime.PipelineOptions{}, &policy.ClientOptions{}).Do(request)
+	answer, err := runtime.NewPipeline("aksflow", "", runtime.PipelineOptions{}, &policy.ClientOptions{Transport: c.transport}).Do(request)
 	if err != nil {
 		return fmt.Errorf("%s did not answer: %w", request.Raw().URL.Host, transportError(err))
 	}

@@ -9,6 +9,7 @@ package azure
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"regexp"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
+	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
 )
@@ -26,12 +28,16 @@ type Options struct {
 	Lookup func(name string) (value string, ok bool)
 	// LookPath finds a program along PATH, as exec.LookPath does: `az` and `azd`.
 	LookPath func(name string) (string, error)
+	// Network is the way to Azure, and to the CI system that gives ID tokens.
+	Network dial.Network
 }
 
 // Client reaches Azure with one login. It is safe for concurrent use.
 type Client struct {
 	env      environment
 	lookPath func(string) (string, error)
+	// transport is nil for the SDK's own.
+	transport policy.Transporter
 
 	once      sync.Once
 	login     *login
@@ -41,7 +47,11 @@ type Client struct {
 
 // New returns a client. Nothing is read or sent before a token is needed.
 func New(o Options) *Client {
-	return &Client{env: environment{o.Lookup}, lookPath: o.LookPath}
+	c := &Client{env: environment{o.Lookup}, lookPath: o.LookPath}
+	if !o.Network.Usual() {
+		c.transport = &http.Client{Transport: o.Network.Transport(http.DefaultTransport.(*http.Transport))}
+	}
+	return c
 }
 
 // environment finds variables of the process's environment.

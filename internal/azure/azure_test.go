@@ -5,7 +5,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
@@ -17,6 +21,7 @@ import (
 	"github.com/aksflow/aksflow/internal/azure"
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/image"
+	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/localplatform/standin"
 	"github.com/aksflow/aksflow/internal/testing/azuretest"
@@ -83,12 +88,51 @@ func TestPushAndConnect(t *testing.T) {
 	c := client(gitHub(standin.SampleSubject))
 	require.NoError(t, push(t, c, "team/vote"))
 
-	cloud.Cluster(t)
+	admin, err := os.ReadFile(cloud.Cluster(t))
+	require.NoError(t, err)
 	cluster, err := kube.Connect(t.Context(), kube.Options{Access: c.Cluster(devCluster)})
 	require.NoError(t, err)
 	assert.Equal(t, "https://aks-dev-standin.hcp.westeurope.azmk8s.io:443", cluster.Host())
+	static, err := kube.MakeStatic(t.Context(), kube.StaticOptions{Options: kube.Options{Access: c.Cluster(devCluster)}})
+	require.NoError(t, err)
+	assert.Equal(t, "aks-dev", static.Context)
+	assert.Contains(t, cloud.Issued(), static.Secrets[0], "a token of Entra")
+	assert.NotContains(t, string(static.Content), "kubelogin")
+	assert.WithinDuration(t, time.Now().Add(time.Hour), static.Expires, time.Minute)
+
 	_, err = cluster.Get(t.Context(), schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}, "default", "vote")
 	var denied *kube.PermissionError
 	require.ErrorAs(t, kube.Explain("Deployment/vote", err), &denied)
 	assert.Equal(t, standin.SampleObject, denied.User)
+
+	t.Run("without Entra", func(t *testing.T) {
+		without(t, func(e *standin.Estate) {
+			e.Clusters = slices.Clone(e.Clusters)
+			e.Clusters[0].LocalAccounts, e.Clusters[0].UserKubeconfig = true, admin
+		})
+		events := &recorder{}
+		cluster, err := kube.Connect(report.With(t.Context(), events), kube.Options{Access: c.Cluster(devCluster)})
+		require.NoError(t, err)
+		_, err = cluster.Get(t.Context(), schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}, "default", "vote")
+		require.NoError(t, err, "an administrator may read")
+		assert.Contains(t, events.text(), "the cluster aks-dev does not use Entra")
+	})
+}
+
+// recorder keeps the messages of events.
+type recorder struct {
+	mu       sync.Mutex
+	messages []string
+}
+
+func (r *recorder) Event(e report.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.messages = append(r.messages, e.Message)
+}
+
+func (r *recorder) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.messages, "\n")
 }

@@ -30,13 +30,15 @@ type cloudOf struct {
 	registries string
 	// known means that Entra's instance discovery has the login server.
 	known bool
+	// transport is nil for the SDK's own.
+	transport policy.Transporter
 }
 
 func clouds() []cloudOf {
 	return []cloudOf{
-		{"AzurePublic", cloud.AzurePublic, "azurecr.io", true},
-		{"AzureChina", cloud.AzureChina, "azurecr.cn", true},
-		{"AzureGovernment", cloud.AzureGovernment, "azurecr.us", true},
+		{"AzurePublic", cloud.AzurePublic, "azurecr.io", true, nil},
+		{"AzureChina", cloud.AzureChina, "azurecr.cn", true, nil},
+		{"AzureGovernment", cloud.AzureGovernment, "azurecr.us", true, nil},
 	}
 }
 
@@ -104,7 +106,7 @@ func (e environment) byAuthority(authority string) (cloudOf, error) {
 }
 
 func (c cloudOf) clientOptions() policy.ClientOptions {
-	return policy.ClientOptions{Cloud: c.configuration, Telemetry: policy.TelemetryOptions{ApplicationID: "aksflow"}}
+	return policy.ClientOptions{Cloud: c.configuration, Transport: c.transport, Telemetry: policy.TelemetryOptions{ApplicationID: "aksflow"}}
 }
 
 func (c cloudOf) armOptions() *arm.ClientOptions {

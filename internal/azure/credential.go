@@ -57,9 +57,9 @@ type kind struct {
 // name of a credential of the Azure SDK, dev (the ambient ones) or prod (the others).
 func kinds() []kind {
 	return []kind{
-		{name: "GitHub Actions", credentials: []string{"WorkloadIdentityCredential"}, lacks: lacksGitHub, make: byAssertion(environment.gitHubToken)},
+		{name: "GitHub Actions", credentials: []string{"WorkloadIdentityCredential"}, lacks: lacksGitHub, make: byAssertion((*Client).gitHubToken)},
 		{name: "Azure Pipelines", credentials: []string{"AzurePipelinesCredential"}, lacks: lacksPipelines, make: byPipelines},
-		{name: "a token file", credentials: []string{"WorkloadIdentityCredential"}, lacks: lacksFile, make: byAssertion(environment.fileToken)},
+		{name: "a token file", credentials: []string{"WorkloadIdentityCredential"}, lacks: lacksFile, make: byAssertion((*Client).fileToken)},
 		{name: "a client secret", credentials: []string{"EnvironmentCredential"}, lacks: needs(varSecret, varClient, varTenant), make: bySecret},
 		{name: "a certificate", credentials: []string{"EnvironmentCredential"}, lacks: needs(varCert, varClient, varTenant), make: byCertificate},
 		{name: "a managed identity", credentials: []string{managedIdentity}, lacks: lacksManaged, make: byManagedIdentity},
@@ -140,6 +140,7 @@ func (c *Client) choose() (*login, error) {
 	if err != nil {
 		return nil, err
 	}
+	cloud.transport = c.transport
 	choices := c.Choices()
 	for i, choice := range choices {
 		if !choice.Taken {
@@ -241,9 +242,9 @@ func lacksProgram(name, logIn string) func(*Client) string {
 }
 
 // byAssertion makes a credential that presents an ID token.
-func byAssertion(fetch func(environment, context.Context) (string, error)) func(*Client, *login) error {
+func byAssertion(fetch func(*Client, context.Context) (string, error)) func(*Client, *login) error {
 	return func(c *Client, l *login) error {
-		l.assertion = &assertion{fetch: func(ctx context.Context) (string, error) { return fetch(c.env, ctx) }}
+		l.assertion = &assertion{fetch: func(ctx context.Context) (string, error) { return fetch(c, ctx) }}
 		credential, err := azidentity.NewClientAssertionCredential(l.tenant, l.client, l.assertion.get, &azidentity.ClientAssertionCredentialOptions{
 			ClientOptions: l.cloud.clientOptions(), DisableInstanceDiscovery: !l.cloud.known,
 		})
@@ -253,7 +254,7 @@ func byAssertion(fetch func(environment, context.Context) (string, error)) func(
 
 func byPipelines(c *Client, l *login) error {
 	l.client, l.tenant = c.env.pipelinesClient(), c.env.pipelinesTenant()
-	return byAssertion(environment.pipelinesToken)(c, l)
+	return byAssertion((*Client).pipelinesToken)(c, l)
 }
 
 func bySecret(c *Client, l *login) error {

@@ -38,8 +38,9 @@ func kubeconfigCommand(g *globals) *cobra.Command {
 		Use:   "kubeconfig",
 		Short: "Make a kubeconfig that needs no credential plugin and no other file",
 		Long: `Runs the credential plugin of a kubeconfig's context, reads the files that it names, and writes a kubeconfig with what they
-gave: for a container or a job that has neither. It is valid until its credentials expire, which is said. It holds them in
-clear: the file has mode 0600, and in GitHub Actions and Azure Pipelines the log hides them.`,
+gave: for a container or a job that has neither. For an environment with cluster.aks it logs in to Azure instead. The
+kubeconfig is valid until its credentials expire, which is said. It holds them in clear: the file has mode 0600, and in
+GitHub Actions and Azure Pipelines the log hides them.`,
 		Example: `  aksflow kubeconfig --output-file kubeconfig.static
   aksflow kubeconfig --context aks-dev > kubeconfig.static`,
 		Args: exactly(0),
@@ -162,7 +163,7 @@ func (r *request) clusterOptions(ctx context.Context) (kube.Options, error) {
 	if err != nil {
 		return kube.Options{}, err
 	}
-	return kube.Options{Kubeconfig: env.Cluster.Kubeconfig, Context: env.Cluster.Context}, nil
+	return kube.Options{Kubeconfig: env.Cluster.Kubeconfig, Context: env.Cluster.Context, Access: env.ClusterAccess}, nil
 }
 
 // mask makes the CI system that this runs in hide values in its log. The commands go to stderr: stdout may be what is

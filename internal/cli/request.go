@@ -155,8 +155,9 @@ func (r *request) open(ctx context.Context) (*flow.Delivery, func(), error) {
 		r.Ref = gitRef(os.Getenv)
 	}
 	r.Config, r.Variables, r.Local = r.g.config, os.LookupEnv, r.g.local
-	r.Azure = azure.New(azure.Options{Lookup: os.LookupEnv, LookPath: exec.LookPath})
-	connect, closeSession := r.g.session()
+	cloud := r.g.newAzure()
+	r.Azure = cloud
+	connect, closeSession := r.g.session(cloud)
 	r.Client = connect
 	d, err := flow.Open(ctx, r.Request)
 	if err != nil {
@@ -206,8 +207,24 @@ func localPlatform(info *localplatform.Info) (*flow.LocalPlatform, error) {
 	return local, nil
 }
 
+// newAzure makes the login to Azure, which is used where something asks for it.
+func (g *globals) newAzure() *azure.Client {
+	return azure.New(azure.Options{Lookup: os.LookupEnv, LookPath: exec.LookPath, Network: g.network})
+}
+
+// registryLogin gives the credentials for the images that a build pulls from Azure's registries.
+func registryLogin(cloud *azure.Client) func(context.Context, string) (string, string, error) {
+	return func(ctx context.Context, host string) (username, password string, err error) {
+		login := flow.RegistryLogin(ctx, cloud, host)
+		if login == nil {
+			return "", "", nil
+		}
+		return login.Login(ctx)
+	}
+}
+
 // session returns a function that connects to an engine when it is called first, and one that closes the connection.
-func (g *globals) session() (func(context.Context) (*dagger.Client, error), func()) {
+func (g *globals) session(cloud *azure.Client) (func(context.Context) (*dagger.Client, error), func()) {
 	var mu sync.Mutex
 	var s *engine.Session
 	connect := func(ctx context.Context) (*dagger.Client, error) {
@@ -215,7 +232,7 @@ func (g *globals) session() (func(context.Context) (*dagger.Client, error), func
 		defer mu.Unlock()
 		if s == nil {
 			var err error
-			if s, err = engine.Connect(ctx, engine.Options{Engine: g.engine, State: g.state, Env: os.Environ(), Setenv: os.Setenv}); err != nil {
+			if s, err = engine.Connect(ctx, engine.Options{Engine: g.engine, State: g.state, Env: os.Environ(), Setenv: os.Setenv, Login: registryLogin(cloud)}); err != nil {
 				return nil, err
 			}
 		}

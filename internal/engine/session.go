@@ -39,6 +39,9 @@ type Options struct {
 	// Setenv sets a variable of the process. The Dagger SDK learns from one of them which dagger program to start.
 	// Needed for Dagger engines only.
 	Setenv func(name, value string) error
+	// Login gives the embedded engine the credentials for a registry that images are pulled from; empty where Docker's
+	// configuration has them.
+	Login func(ctx context.Context, host string) (username, password string, err error)
 	// IdleTimeout is how long the embedded engine's daemon stays up after its last session. Zero means 15 minutes.
 	IdleTimeout time.Duration
 }
@@ -88,7 +91,7 @@ func connectEmbedded(ctx context.Context, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := embedded.Open(ctx, embedded.Options{Dir: engineDir(state), Idle: o.IdleTimeout, Env: o.Env})
+	conn, err := embedded.Open(ctx, embedded.Options{Dir: engineDir(state), Idle: o.IdleTimeout, Env: o.Env, Login: o.Login})
 	if err != nil {
 		return nil, err
 	}

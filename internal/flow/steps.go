@@ -222,15 +222,20 @@ func (d *Delivery) checkPublish(ctx context.Context) error {
 	return err
 }
 
+// RegistryLogin returns Azure's login for a registry's host; nil where it has none, or where Docker's own goes before it.
+func RegistryLogin(ctx context.Context, azure Azure, host string) delivery.Credentials {
+	login, ambient := azure.Registry(host)
+	if login == nil || ambient && image.HasDockerLogin(ctx, host) {
+		return nil
+	}
+	return login
+}
+
 func (d *Delivery) registry(ctx context.Context) (image.Registry, error) {
 	r := image.Registry{Network: d.env.Network}
 	login := d.env.RegistryLogin
 	if login == nil && d.Azure != nil {
-		host := ref.Read(d.env.Repository).Host()
-		azure, ambient := d.Azure.Registry(host)
-		if azure != nil && !(ambient && image.HasDockerLogin(ctx, host)) {
-			login = azure
-		}
+		login = RegistryLogin(ctx, d.Azure, ref.Read(d.env.Repository).Host())
 	}
 	if login == nil {
 		return r, nil

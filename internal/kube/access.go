@@ -30,6 +30,24 @@ func accessConfig(ctx context.Context, access delivery.ClusterAccess) (*rest.Con
 	return config, nil
 }
 
+// accessStatic is accessConfig with a token that does not change, and the name of the context.
+func accessStatic(ctx context.Context, access delivery.ClusterAccess) (*rest.Config, kubeContext, error) {
+	content, useToken, err := access.Kubeconfig(ctx)
+	if err != nil {
+		return nil, kubeContext{}, err
+	}
+	raw, err := clientcmd.Load(content)
+	if err != nil {
+		return nil, kubeContext{}, fmt.Errorf("reading the kubeconfig that the cluster's cloud gives: %w", err)
+	}
+	config, err := clientcmd.RESTConfigFromKubeConfig(content)
+	if err == nil && useToken {
+		config.ExecProvider, config.AuthProvider = nil, nil
+		config.BearerToken, err = access.Token(ctx)
+	}
+	return config, kubeContext{name: raw.CurrentContext}, err
+}
+
 // tokenLogin sends a bearer token with each request, so that a run may take longer than one token lives.
 type tokenLogin struct {
 	next   http.RoundTripper

@@ -51,11 +51,7 @@ type StaticOptions struct {
 // MakeStatic reads the files that a context names, runs its credential plugin, and returns a kubeconfig with what they
 // gave. What cannot be made static is fault.Usage. The API server is not asked.
 func MakeStatic(ctx context.Context, o StaticOptions) (*Static, error) {
-	config, err := restConfig(o.Options)
-	if err != nil {
-		return nil, fault.Usage(err)
-	}
-	raw, err := rawContext(o.Options)
+	config, raw, err := staticSource(ctx, o.Options)
 	if err != nil {
 		return nil, fault.Usage(err)
 	}
@@ -82,6 +78,19 @@ func MakeStatic(ctx context.Context, o StaticOptions) (*Static, error) {
 	}
 	s.Secrets = slices.DeleteFunc(candidates, func(secret string) bool { return secret == "" })
 	return s, nil
+}
+
+// staticSource reads the kubeconfig, or asks the cluster's cloud for one and logs in.
+func staticSource(ctx context.Context, o Options) (*rest.Config, kubeContext, error) {
+	if o.Access != nil {
+		return accessStatic(ctx, o.Access)
+	}
+	config, err := restConfig(o)
+	if err != nil {
+		return nil, kubeContext{}, err
+	}
+	raw, err := rawContext(o)
+	return config, raw, err
 }
 
 // kubeContext is what a [rest.Config] does not have of a context.

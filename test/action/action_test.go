@@ -137,26 +137,19 @@ func write(t *testing.T, path, text string) {
 }
 
 // pinned matches other people's actions that a file uses, with their commits.
-var pinned = regexp.MustCompile(`uses: (actions/cache|azure/[\w-]+)(?:/\w+)?@([0-9a-f]{40})`)
+var pinned = regexp.MustCompile(`uses: (actions/cache)(?:/\w+)?@([0-9a-f]{40})`)
 
 // standIns returns the arguments with which act uses testdata in place of other people's actions.
 func standIns(t *testing.T) (args []string) {
 	t.Helper()
-	for _, file := range []string{"../../action.yml", "../../.github/workflows/deliver.yml"} {
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
-		uses := pinned.FindAllStringSubmatch(string(text), -1)
-		require.NotEmpty(t, uses, file)
-		for _, m := range uses {
-			action, sha := m[1], m[2]
-			standIn := "testdata/azure"
-			if action == "actions/cache" {
-				standIn = "testdata/cache"
-			}
-			dir, err := filepath.Abs(standIn)
-			require.NoError(t, err)
-			args = append(args, "--local-repository", fmt.Sprintf("%s@%s=%s", action, sha, dir))
-		}
+	text, err := os.ReadFile("../../action.yml")
+	require.NoError(t, err)
+	uses := pinned.FindAllStringSubmatch(string(text), -1)
+	require.NotEmpty(t, uses)
+	dir, err := filepath.Abs("testdata/cache")
+	require.NoError(t, err)
+	for _, m := range uses {
+		args = append(args, "--local-repository", fmt.Sprintf("%s@%s=%s", m[1], m[2], dir))
 	}
 	return args
 }
@@ -330,43 +323,5 @@ func TestAction(t *testing.T) {
 		assert.Contains(t, log, "::error title=aksflow::accepts 0 arg(s), received 13", "words, whatever they hold")
 		assert.Contains(t, log, "unmatched single quote")
 		assert.Equal(t, 1, strings.Count(log, "| cache hit: "), "the later steps find the programs in place")
-	})
-
-	// The workflow of this repository without Azure: az and kubelogin print their arguments, and the registry of the test
-	// takes the place of ACR. There is no cluster, so the deploy fails.
-	t.Run("deliver.yml", func(t *testing.T) {
-		dir := t.TempDir()
-		for _, path := range append(source, "app", "manifests", "aksflow.yaml", ".github") {
-			copyTo(t, filepath.Join(dir, path), filepath.Join("../..", path))
-		}
-		commit(t, dir, "develop")
-		programs := t.TempDir()
-		for _, name := range []string{"az", "kubelogin"} {
-			write(t, filepath.Join(programs, name), "#!/bin/sh\necho called: "+name+" $*\n")
-			require.NoError(t, os.Chmod(filepath.Join(programs, name), 0o755))
-		}
-		t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
-		t.Setenv("KUBECONFIG", filepath.Join(programs, "config"))
-
-		log, _, err := r.run(t, dir)
-		require.NoError(t, err)
-		assert.NotContains(t, log, "aksflow", "without Azure's variables, as in a fork, nothing runs")
-
-		log, _, err = r.run(t, dir, "--var", "AZURE_CLIENT_ID=id", "--var", "AKS_RESOURCE_GROUP=vote", "--var", "AKS_DEV=vote-dev",
-			"--var", "ACR_NAME="+r.registry+"/vote")
-		require.Error(t, err)
-		for _, want := range []string{
-			"| because       branch develop matches develop of the environment dev\n",
-			"| called: az acr login --name " + r.registry + "/vote\n",
-			"| called: az aks get-credentials --resource-group vote --name vote-dev\n",
-			"| called: kubelogin convert-kubeconfig -l azurecli\n",
-			"| test | done | ",
-			"| publish | done | ",
-			"| deploy | failed | ",
-			"vote-dev",
-		} {
-			assert.Contains(t, log, want)
-		}
-		assert.NotContains(t, log, "What runs now")
 	})
 }

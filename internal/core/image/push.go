@@ -71,14 +71,46 @@ func Push(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPush(a, c, o)
-	if err != nil {
-		return nil, err
+	for pause, left := c.pause, attempts; ; pause, left = 2*pause, left-1 {
+		p, err := newPush(a, c, o)
+		if err != nil {
+			return nil, err
+		}
+		err = p.run(ctx, tags)
+		if left > 1 && lacksBlobs(err) {
+			report.Info(ctx, "the registry says that it lacks parts of the image that it has just taken, as a registry with replicas may: pushing again in %s", pause)
+			err = sleep(ctx, pause)
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return nil, c.explain(ctx, fmt.Sprintf("push %s to %s", o.Tarball, o.Repository), err)
+		}
+		return &p.result, nil
 	}
-	if err := p.run(ctx, tags); err != nil {
-		return nil, c.explain(ctx, fmt.Sprintf("push %s to %s", o.Tarball, o.Repository), err)
+}
+
+// lacksBlobs reports whether a registry refused a manifest because it does not know the blobs that it names. They were sent
+// before it: a geo-replicated registry may have taken them at another replica.
+// https://learn.microsoft.com/azure/container-registry/container-registry-geo-replication#considerations-for-high-availability
+func lacksBlobs(err error) bool {
+	var answer *transport.Error
+	return errors.As(err, &answer) && slices.ContainsFunc(answer.Errors, func(d transport.Diagnostic) bool {
+		return d.Code == transport.ManifestBlobUnknownErrorCode || d.Code == transport.BlobUnknownErrorCode
+	})
+}
+
+// sleep waits, unless the context ends before.
+func sleep(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return &p.result, nil
 }
 
 // tagGrammar is that of the OCI distribution specification.

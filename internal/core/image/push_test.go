@@ -8,11 +8,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aksflow/aksflow/internal/core/dial"
@@ -265,4 +267,36 @@ func TestResolve(t *testing.T) {
 	require.ErrorIs(t, err, errNotFound)
 	_, err = resolve(t.Context(), host+"/VOTE:b", quick)
 	require.Equal(t, fault.ExitUsage, fault.ExitCode(err))
+}
+
+// A geo-replicated registry takes blobs at one replica and the manifest at another, which does not know them yet.
+func TestPushToReplicas(t *testing.T) {
+	for name, c := range map[string]struct {
+		behind int32 // manifests that are refused
+		works  bool
+	}{"one that lags": {2, true}, "one that never has them": {1000, false}} {
+		t.Run(name, func(t *testing.T) {
+			var refused atomic.Int32
+			host := serve(t, func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") && refused.Add(1) <= c.behind {
+						w.WriteHeader(http.StatusNotFound)
+						_, _ = io.WriteString(w, `{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}`)
+						return
+					}
+					next.ServeHTTP(w, r)
+				})
+			})
+			got, err := Push(t.Context(), Options{Tarball: tarball(t, newImage(t, emptyImage(), 10, 1)), Repository: host + "/vote", Tags: []string{"v1"}, Registry: quick})
+			if !c.works {
+				require.ErrorContains(t, err, "MANIFEST_BLOB_UNKNOWN")
+				assert.EqualValues(t, attempts, refused.Load())
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, []string{"v1"}, got.Tags)
+			_, err = resolve(t.Context(), got.Image, quick)
+			require.NoError(t, err)
+		})
+	}
 }

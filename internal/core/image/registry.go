@@ -48,7 +48,8 @@ type client struct {
 	repo   name.Repository
 	source string // where the credentials came from, in words
 	secret string
-	advice string // what to do when they are refused
+	advice string        // what to do when they are refused
+	pause  time.Duration // before the first repetition of a whole push
 	opts   []remote.Option
 }
 
@@ -64,6 +65,7 @@ func (r Registry) connect(ctx context.Context, repo name.Repository, scope strin
 	if pause == 0 {
 		pause = 500 * time.Millisecond
 	}
+	c.pause = pause
 	// Pauses are made by pacer, which knows Retry-After and stops waiting when the context ends; what go-containerregistry
 	// adds between attempts is nothing.
 	backoff := remote.Backoff{Duration: time.Nanosecond, Factor: 1, Steps: attempts}

@@ -51,9 +51,10 @@ var ErrClosed = errors.New("the engine's session was closed")
 
 // Options says how an engine is opened.
 type Options struct {
-	Dir  string        // its state directory, shared by all sessions
-	Idle time.Duration // how long its daemon stays up unused; 0 means buildkitd.DefaultIdle
-	Env  []string      // the caller's environment as os.Environ returns it, for secrets with an env:// URI and the daemon
+	Dir   string             // its state directory, shared by all sessions
+	Idle  time.Duration      // how long its daemon stays up unused; 0 means buildkitd.DefaultIdle
+	Env   []string           // the caller's environment as os.Environ returns it, for secrets with an env:// URI and the daemon
+	Login registryauth.Login // for registries that images are pulled from; nil leaves them to Docker's configuration
 }
 
 // Engine is one session of the embedded engine. It is safe for concurrent use.
@@ -103,10 +104,9 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 		return nil, err
 	}
 	e := &Engine{
-		daemon:      daemon,
-		secrets:     &secretstore.Store{Env: o.Env},
-		sockets:     &sockets.Forwarder{},
-		credentials: registryauth.New(),
+		daemon: daemon, credentials: registryauth.New(o.Login),
+		secrets: &secretstore.Store{Env: o.Env},
+		sockets: &sockets.Forwarder{},
 	}
 	e.services.engine = e
 	e.progress.Hide = e.secrets.Hide

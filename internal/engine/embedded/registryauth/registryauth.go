@@ -14,16 +14,21 @@ import (
 	"github.com/moby/buildkit/session/auth/authprovider"
 )
 
+// Login gives the credentials for a registry's host; empty where it has none.
+type Login func(ctx context.Context, host string) (username, password string, err error)
+
 // Credentials are those of a session.
 type Credentials struct {
 	docker authprovider.AuthConfigProvider
+	login  Login
 	mu     sync.Mutex
 	given  map[string]types.AuthConfig // by host
 }
 
-// New returns credentials that are those of Docker's configuration.
-func New() *Credentials {
+// New returns credentials that are those of login, which may be nil, else those of Docker's configuration.
+func New(login Login) *Credentials {
 	return &Credentials{
+		login:  login,
 		docker: authprovider.LoadAuthConfig(config.LoadDefaultConfigFile(io.Discard)),
 		given:  map[string]types.AuthConfig{},
 	}
@@ -58,6 +63,12 @@ func (c *Credentials) Provide(ctx context.Context, host string, scopes []string,
 	c.mu.Unlock()
 	if ok {
 		return a, nil
+	}
+	if c.login != nil {
+		username, password, err := c.login(ctx, host)
+		if err != nil || password != "" {
+			return types.AuthConfig{Username: username, Password: password}, err
+		}
 	}
 	return c.docker(ctx, host, scopes, expired)
 }

@@ -1,6 +1,8 @@
 package registryauth_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -27,7 +29,7 @@ func TestHost(t *testing.T) {
 
 func TestGivenGoesBeforeDockers(t *testing.T) {
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
-	c := registryauth.New()
+	c := registryauth.New(nil)
 	c.Set("r.example/app", "me", "secret")
 	got, err := c.Provide(t.Context(), "r.example", nil, nil)
 	require.NoError(t, err)
@@ -36,4 +38,25 @@ func TestGivenGoesBeforeDockers(t *testing.T) {
 	got, err = c.Provide(t.Context(), "r.example", nil, nil)
 	require.NoError(t, err)
 	assert.Empty(t, got.Username)
+}
+
+func TestLoginGoesBeforeDockers(t *testing.T) {
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	c := registryauth.New(func(_ context.Context, host string) (username, password string, err error) {
+		switch host {
+		case "r.azurecr.io":
+			return "token", "secret", nil
+		case "refused.azurecr.io":
+			return "", "", errors.New("no role")
+		}
+		return "", "", nil
+	})
+	got, err := c.Provide(t.Context(), "r.azurecr.io", nil, nil)
+	require.NoError(t, err)
+	assert.Equal(t, "secret", got.Password)
+	_, err = c.Provide(t.Context(), "refused.azurecr.io", nil, nil)
+	require.EqualError(t, err, "no role")
+	got, err = c.Provide(t.Context(), "ghcr.io", nil, nil)
+	require.NoError(t, err)
+	assert.Empty(t, got.Username, "Docker's configuration has none")
 }
