@@ -42,7 +42,7 @@ TOOL_MODULES := tools/coredns tools/flux/artifact tools/kubernetes tools/pause t
 MODULE := github.com/aksflow/aksflow
 
 # Packages whose tests run under the race detector. The rest drive containers and a cluster from outside.
-RACE := ./internal/cli/... ./internal/flow/... ./internal/git/... ./internal/kube/... ./internal/kustomize/... ./internal/render/... ./internal/target/... \
+RACE := ./internal/azure/... ./internal/cli/... ./internal/flow/... ./internal/git/... ./internal/kube/... ./internal/kustomize/... ./internal/render/... ./internal/target/... \
         $(MODULE)/internal/core/...
 
 # Tests have an engine and a platform of their own, beside those of a demo. The path is short: sockets stand below it.

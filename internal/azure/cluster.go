@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,7 +120,7 @@ func (c *Client) objectID(ctx context.Context, l *login) string {
 	if err != nil {
 		return "OBJECT_ID"
 	}
-	return first(readClaims(token).Object, "OBJECT_ID")
+	return cmp.Or(readClaims(token).Object, "OBJECT_ID")
 }
 
 // Unreachable implements delivery.ClusterAccess: why the API server may not answer this machine; "" when nothing is known.

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -59,7 +60,7 @@ func kinds() []kind {
 	return []kind{
 		{name: "GitHub Actions", credentials: []string{"WorkloadIdentityCredential"}, lacks: lacksGitHub, make: byAssertion((*Client).gitHubToken)},
 		{name: "Azure Pipelines", credentials: []string{"AzurePipelinesCredential"}, lacks: lacksPipelines, make: byPipelines},
-		{name: "a token file", credentials: []string{"WorkloadIdentityCredential"}, lacks: lacksFile, make: byAssertion((*Client).fileToken)},
+		{name: tokenFile, credentials: []string{"WorkloadIdentityCredential"}, lacks: lacksFile, make: byAssertion((*Client).fileToken)},
 		{name: "a client secret", credentials: []string{"EnvironmentCredential"}, lacks: needs(varSecret, varClient, varTenant), make: bySecret},
 		{name: "a certificate", credentials: []string{"EnvironmentCredential"}, lacks: needs(varCert, varClient, varTenant), make: byCertificate},
 		{name: "a managed identity", credentials: []string{managedIdentity}, lacks: lacksManaged, make: byManagedIdentity},
@@ -68,7 +69,10 @@ func kinds() []kind {
 	}
 }
 
-const managedIdentity = "ManagedIdentityCredential"
+const (
+	tokenFile       = "a token file"
+	managedIdentity = "ManagedIdentityCredential"
+)
 
 // Choice is a way to log in, and what became of it.
 type Choice struct {
@@ -191,19 +195,10 @@ func lacksGitHub(c *Client) string {
 // pipelinesClient and pipelinesTenant are set by the tasks of Azure Pipelines that take a service connection, such as
 // AzureCLI@2; a script sets the usual names.
 func (e environment) pipelinesClient() string {
-	return first(e.get(varPipelinesClient), e.get(varClient))
+	return cmp.Or(e.get(varPipelinesClient), e.get(varClient))
 }
 func (e environment) pipelinesTenant() string {
-	return first(e.get(varPipelinesTenant), e.get(varTenant))
-}
-
-func first(values ...string) string {
-	for _, value := range values {
-		if value != "" {
-			return value
-		}
-	}
-	return ""
+	return cmp.Or(e.get(varPipelinesTenant), e.get(varTenant))
 }
 
 func lacksPipelines(c *Client) string {
@@ -220,7 +215,6 @@ func lacksPipelines(c *Client) string {
 	return ""
 }
 
-// lacksFile leaves the token file of GitHub's azure/login out: it names none.
 func lacksFile(c *Client) string { return needs(varTokenFile, varClient, varTenant)(c) }
 
 // lacksManaged wants a managed identity to be configured: asking each machine's metadata service would find the identity

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func (l *login) remedy(code string, err error) string {
 	case conditional:
 		return "a Conditional Access policy blocks it, by the address or the machine that it comes from: run where the policy allows it, or ask for an exception for this workload identity"
 	case otherTenantUser:
-		return fmt.Sprintf("the user who is logged in belongs to another tenant: `az login --tenant %s`", first(l.tenant, "TENANT"))
+		return fmt.Sprintf("the user who is logged in belongs to another tenant: `az login --tenant %s`", cmp.Or(l.tenant, "TENANT"))
 	case needsSignIn, needsMFA:
 		return "the user has to sign in anew: `az login`"
 	}
@@ -116,14 +117,12 @@ func (l *login) oldAssertion() string {
 	case l.kind.ambient:
 		return l.kind.name + " keeps the ID token that it was given, which lives a few minutes, and asks for each further token with it: in GitHub Actions leave azure/login out and give the job `permissions: id-token: write` with " +
 			varClient + " and " + varTenant + ", elsewhere log in anew"
-	case l.kind.name == kinds()[2].name:
+	case l.kind.name == tokenFile:
 		expired := time.Unix(l.assertion.presented().Expires, 0).UTC().Format(time.RFC3339)
-		return fmt.Sprintf("the token in %s expired at %s. GitLab's id_tokens cannot be renewed in a job: make it right before aksflow, and keep long builds in a job of their own (`aksflow build -o FILE`)", l.fileName(), expired)
+		return fmt.Sprintf("the token in the file of %s expired at %s. GitLab's id_tokens cannot be renewed in a job: make it right before aksflow, and keep long builds in a job of their own (`aksflow build -o FILE`)", varTokenFile, expired)
 	}
 	return "its ID token was not valid at this moment: check the clock of this machine"
 }
-
-func (l *login) fileName() string { return "the file of " + varTokenFile }
 
 // description is Entra's own text, without its trace IDs.
 func description(err error) string {

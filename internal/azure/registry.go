@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ func rolesFor(host, objectID string) string {
 	name, _, _ := strings.Cut(host, ".")
 	scope := fmt.Sprintf("$(az acr show --name %s --query id --output tsv)", name)
 	return fmt.Sprintf("it needs the role AcrPush there, or AcrPull to read only; in a registry with repository permissions (ABAC) these are Container Registry Repository Writer and Reader. A new assignment takes minutes to arrive:\n%s",
-		assign(first(objectID, "OBJECT_ID"), "AcrPush", scope))
+		assign(cmp.Or(objectID, "OBJECT_ID"), "AcrPush", scope))
 }
 
 // Refused says what to do when the registry refuses a push or a pull although the login was good.

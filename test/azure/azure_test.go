@@ -271,6 +271,29 @@ func TestDeliverYML(t *testing.T) {
 		first, last := tokens[0], tokens[len(tokens)-1]
 		assert.Greater(t, last.Sub(first), assertionLifetime, "one ID token was not enough for the job")
 	})
+	t.Run("production by pull", func(t *testing.T) {
+		const namespace = "vote-local-argocd"
+		repository := local.RepositoryURL("vote")
+		dir := checkout(t, "main", func(dir string) {
+			// Argo CD follows the local platform's repository: the workflow's own is not on this machine.
+			replace(t, filepath.Join(dir, ".github/workflows/deliver.yml"), "${{ github.server_url }}/${{ github.repository }}.git", repository)
+			replace(t, filepath.Join(dir, "aksflow.yaml"), "    manifests: manifests/overlays/production\n    namespace: vote-production\n",
+				"    manifests: manifests/overlays/local-argocd\n    namespace: "+namespace+"\n")
+			replace(t, filepath.Join(dir, "aksflow.yaml"), "      application: vote-production\n", "      application: "+namespace+"\n      username: aksflow\n      replace: [vote]\n")
+			replace(t, filepath.Join(dir, "manifests/argocd/local/repository.yaml"), "http://localhost:3000/vote.git", repository)
+		})
+		_, err := local.Seed(t.Context(), "vote", "main", dir)
+		require.NoError(t, err)
+		kubectl(t, "apply", "-k", filepath.Join(dir, "manifests/argocd/local"))
+		kubectl(t, "create", "namespace", namespace)
+		kubectl(t, "apply", "-f", "../../manifests/rbac/wait.yaml")
+		kubectl(t, "create", "rolebinding", "-n", "argocd", "wait", "--clusterrole=aksflow-wait-operator", "--user="+standin.SampleObject)
+		kubectl(t, "create", "clusterrolebinding", "wait", "--clusterrole=aksflow-wait-app", "--user="+standin.SampleObject)
+		log, err := push(t, dir, "production")
+		logs.WriteString(log)
+		require.NoError(t, err)
+		assert.Contains(t, log, "production runs "+local.Azure.Registry+"/vote:0.0.0-main.")
+	})
 	t.Run("no token is in a log or a file", func(t *testing.T) {
 		var issued []string
 		control(t, http.MethodGet, "/issued", nil, &issued)
