@@ -3,6 +3,8 @@ package conformance
 import (
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -146,7 +148,7 @@ func (r *rig) settings(t *testing.T) {
 
 	t.Run("UnixSocket", func(t *testing.T) {
 		t.Parallel()
-		socket := greeter(t, "unix")
+		socket := greeter(t)
 		out, err := r.fresh().WithUnixSocket("/run/greeter.sock", r.Host().UnixSocket(socket)).
 			WithExec([]string{"perl", "-MIO::Socket::UNIX", "-e", `print IO::Socket::UNIX->new("/run/greeter.sock")->getline`}).Stdout(within(t))
 		require.NoError(t, err)
@@ -156,7 +158,9 @@ func (r *rig) settings(t *testing.T) {
 	t.Run("HostService", func(t *testing.T) {
 		t.Parallel()
 		ctx := within(t)
-		address := greeter(t, "tcp")
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
+		t.Cleanup(server.Close)
+		address := server.Listener.Addr().String()
 		_, text, err := net.SplitHostPort(address)
 		require.NoError(t, err)
 		backend, err := strconv.Atoi(text)
@@ -166,12 +170,12 @@ func (r *rig) settings(t *testing.T) {
 			port    string
 		}{
 			{r.Host().Service([]dagger.PortForward{{Backend: backend, Frontend: 80}}, dagger.HostServiceOpts{Host: "127.0.0.1"}), "80"},
-			{r.Host().Service([]dagger.PortForward{{Backend: backend}}), text},
+			{r.Host().Service([]dagger.PortForward{{Backend: backend, Frontend: backend}}), text},
 			{r.Address("tcp://" + address).Service(), text},
 		} {
-			out, err := r.fresh().WithServiceBinding("host", test.service).WithExec(bash("head -n 1 < /dev/tcp/host/" + test.port)).Stdout(ctx)
+			out, err := r.fresh().WithServiceBinding("host", test.service).WithExec(bash("exec 3<> /dev/tcp/host/" + test.port + `; printf 'GET / HTTP/1.0\r\n\r\n' >&3; head -n 1 <&3`)).Stdout(ctx)
 			require.NoError(t, err)
-			assert.Equal(t, "hello from the host\n", out)
+			assert.Equal(t, "HTTP/1.0 200 OK\r\n", out)
 		}
 		_, err = r.Host().Service(nil).Start(ctx)
 		assert.Error(t, err, "a service without ports")
@@ -360,19 +364,14 @@ func (r *rig) publish(t *testing.T) {
 	})
 }
 
-// greeter listens on a socket of the host and greets whoever connects. It returns the address: the path of a Unix socket, or
-// HOST:PORT.
-func greeter(t *testing.T, network string) string {
+// greeter listens on a Unix socket of the host and greets whoever connects. It returns the path of the socket.
+func greeter(t *testing.T) string {
 	t.Helper()
-	address := "127.0.0.1:0"
-	if network == "unix" {
-		// Not below the test's own directory: a socket's path is short.
-		dir, err := os.MkdirTemp("", "greeter-*")
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = os.RemoveAll(dir) })
-		address = filepath.Join(dir, "s")
-	}
-	listener, err := net.Listen(network, address)
+	// Not below the test's own directory: a socket's path is short.
+	dir, err := os.MkdirTemp("", "greeter-*")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	listener, err := net.Listen("unix", filepath.Join(dir, "s"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
