@@ -64,6 +64,9 @@ func (m *AksFlow) define(ctx context.Context, env string) (d definition, err err
 	if d.config, err = m.config(ctx, env); err != nil {
 		return d, err
 	}
+	if d.config.Build.Unset != nil {
+		return d, d.config.Build.Unset
+	}
 	if d.client, err = sdk.Connect(ctx); err != nil {
 		return d, err
 	}

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"net/url"
 	"os"
 	"strings"
 
@@ -16,13 +18,16 @@ func runURL(env getenv) string {
 	if server, repo, id := env("GITHUB_SERVER_URL"), env("GITHUB_REPOSITORY"), env("GITHUB_RUN_ID"); server != "" && repo != "" && id != "" {
 		return server + "/" + repo + "/actions/runs/" + id
 	}
-	for _, name := range []string{"BUILD_URL" /* Jenkins */, "CI_JOB_URL" /* GitLab */} {
+	for _, name := range []string{"BUILD_URL" /* Jenkins */, "CI_JOB_URL" /* GitLab */, "CIRCLE_BUILD_URL"} {
 		if url := env(name); url != "" {
 			return url
 		}
 	}
 	if server, project, id := env("SYSTEM_COLLECTIONURI"), env("SYSTEM_TEAMPROJECT"), env("BUILD_BUILDID"); server != "" && id != "" {
-		return server + project + "/_build/results?buildId=" + id // Azure Pipelines
+		return server + url.PathEscape(project) + "/_build/results?buildId=" + id // Azure Pipelines
+	}
+	if repo, number := env("BITBUCKET_GIT_HTTP_ORIGIN"), env("BITBUCKET_BUILD_NUMBER"); repo != "" && number != "" {
+		return repo + "/pipelines/results/" + number
 	}
 	return ""
 }
@@ -34,11 +39,17 @@ func runURL(env getenv) string {
 //   - https://docs.gitlab.com/ci/variables/predefined_variables/
 //   - https://learn.microsoft.com/en-us/azure/devops/pipelines/build/variables
 //   - https://www.jenkins.io/doc/book/pipeline/jenkinsfile/#using-environment-variables (multibranch pipelines)
+//   - https://support.atlassian.com/bitbucket-cloud/docs/variables-and-secrets/
+//   - https://circleci.com/docs/reference/variables/
 func gitRef(env getenv) string {
+	// GITHUB_REF is the base branch here, while what is checked out may be anybody's.
+	if env("GITHUB_EVENT_NAME") == "pull_request_target" {
+		return "refs/pull/" + strings.ReplaceAll(cmp.Or(env("GITHUB_HEAD_REF"), "target"), "/", "-") + "/head"
+	}
 	first := func(prefix, suffix string, names ...string) string {
 		for _, name := range names {
 			if value := env(name); value != "" {
-				return prefix + strings.TrimPrefix(value, "origin/") + suffix
+				return prefix + value + suffix
 			}
 		}
 		return ""
@@ -47,18 +58,52 @@ func gitRef(env getenv) string {
 		first("", "", "GITHUB_REF"),
 		// A merge request's pipeline has the source branch in CI_COMMIT_REF_NAME: it must not count as that branch.
 		first("refs/merge-requests/", "/head", "CI_MERGE_REQUEST_IID"),
+		first("refs/pull/", "/head", "CI_EXTERNAL_PULL_REQUEST_IID"),
 		first("refs/tags/", "", "CI_COMMIT_TAG"),
 		first("refs/heads/", "", "CI_COMMIT_BRANCH", "CI_COMMIT_REF_NAME"),
 		first("", "", "BUILD_SOURCEBRANCH"),
 		first("refs/pull/", "/head", "CHANGE_ID"),
 		first("refs/tags/", "", "TAG_NAME"),
-		first("refs/heads/", "", "BRANCH_NAME", "GIT_BRANCH"),
+		first("refs/heads/", "", "BRANCH_NAME"),
+		// As on GitLab, a pull request's pipeline has the source branch in BITBUCKET_BRANCH.
+		first("refs/pull/", "/head", "BITBUCKET_PR_ID"),
+		first("refs/tags/", "", "BITBUCKET_TAG"),
+		first("refs/heads/", "", "BITBUCKET_BRANCH"),
+		first("refs/pull/", "/head", "CIRCLE_PR_NUMBER"), // of a fork; a branch with a pull request is a branch
+		first("refs/tags/", "", "CIRCLE_TAG"),
+		circleBranch(env("CIRCLE_BRANCH")),
+		jenkinsBranch(env("GIT_BRANCH")),
 	} {
 		if ref != "" {
 			return ref
 		}
 	}
 	return ""
+}
+
+// circleBranch returns the ref of CircleCI's branch, which is called pull/7 for a pull request of a fork.
+func circleBranch(branch string) string {
+	if strings.HasPrefix(branch, "pull/") {
+		return "refs/" + branch + "/head"
+	}
+	return onBranch(branch)
+}
+
+// jenkinsBranch returns the ref of what Jenkins' git plugin calls a branch: the name on the remote, origin/main, or what the
+// job's own setting says, refs/tags/v1.
+func jenkinsBranch(branch string) string {
+	branch = strings.TrimPrefix(branch, "refs/remotes/")
+	if strings.HasPrefix(branch, "tags/") {
+		return "refs/" + branch
+	}
+	return onBranch(strings.TrimPrefix(branch, "origin/"))
+}
+
+func onBranch(name string) string {
+	if name == "" || name == "HEAD" || name == "detached" || strings.HasPrefix(name, "refs/") {
+		return strings.TrimPrefix(name, "detached")
+	}
+	return "refs/heads/" + name
 }
 
 // withOutputs is a result of which later steps of a workflow can use something. The names are those that action.yml

@@ -80,6 +80,43 @@ func opened(t *testing.T, to target.Target, change func(*Request)) *Delivery {
 	return d
 }
 
+// A verb needs the variables of what it does.
+func TestVariablesOfOtherVerbs(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "aksflow.yaml")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\n"), 0o600))
+	checks := func(text string) map[string]error {
+		require.NoError(t, os.WriteFile(path, []byte(configuration+text), 0o600))
+		d, err := open(t.Context(), Request{Config: path, Variables: func(string) (string, bool) { return "", false }}, []namedTarget{{"push", fake{}}})
+		require.NoError(t, err)
+		errs := map[string]error{}
+		for _, s := range d.imageSteps() {
+			if s.Check != nil {
+				errs[s.Name] = s.Check(t.Context())
+			}
+		}
+		return errs
+	}
+	tests := checks("test: {unit: {target: t, env: {A: \"${NONE:?set it}\"}}}\n")
+	assert.NoError(t, tests["build"])
+	assert.ErrorContains(t, tests["test"], "test.unit.env.A: ")
+	build := checks("build: {args: {A: \"${NONE:?set it}\"}}\n")
+	assert.ErrorContains(t, build["build"], "build.args.A: ")
+	assert.NoError(t, build["test"], "there are no tests")
+}
+
+func TestAShortSecretIsWarnedOfOnce(t *testing.T) {
+	var warnings []string
+	ctx := report.With(t.Context(), report.SinkFunc(func(e report.Event) { warnings = append(warnings, e.Message) }))
+	d := opened(t, fake{}, nil)
+	for range 2 {
+		d.warnOfShort(ctx, "pin", "to\n")
+		d.warnOfShort(ctx, "none", "")
+		d.warnOfShort(ctx, "token", "long enough")
+	}
+	assert.Equal(t, []string{"the value of the secret pin is too short to be hidden: output that holds it is shown as it is"}, warnings)
+}
+
 // does is a step that ends as it is told.
 func does(name string, out delivery.Outcome, err error, needs ...string) delivery.Step {
 	return delivery.Step{Name: name, Needs: needs, Changes: true, Run: func(context.Context, *delivery.State) (delivery.Outcome, error) {

@@ -36,6 +36,8 @@ type Delivery struct {
 
 	context       string // the directory that is built from; "" before the first build
 	removeContext func() error
+
+	warned map[string]bool // of secrets that are too short to be hidden, by their names
 }
 
 // Open reads aksflow.yaml, finds the environment and resolves it. It reaches no network and changes nothing.

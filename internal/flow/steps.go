@@ -27,8 +27,8 @@ import (
 // environment to publish for.
 func (d *Delivery) imageSteps() []delivery.Step {
 	steps := []delivery.Step{
-		{Name: "build", Check: d.checkDockerfile, Run: d.build},
-		{Name: "test", Needs: []string{"build"}, Run: d.test},
+		{Name: "build", Check: d.checkBuild, Run: d.build},
+		{Name: "test", Needs: []string{"build"}, Check: d.checkTest, Run: d.test},
 	}
 	if d.env != nil {
 		steps = append(steps, delivery.Step{
@@ -38,9 +38,21 @@ func (d *Delivery) imageSteps() []delivery.Step {
 	return steps
 }
 
-func (d *Delivery) checkDockerfile(context.Context) error {
+func (d *Delivery) checkBuild(context.Context) error {
 	_, err := d.dockerfile()
-	return err
+	return errors.Join(err, d.config.Build.Unset)
+}
+
+// checkTest looks at what the build of the tests' stages needs, too.
+func (d *Delivery) checkTest(ctx context.Context) error {
+	if !d.hasTests() {
+		return nil
+	}
+	return errors.Join(d.checkBuild(ctx), d.config.Test.Unset)
+}
+
+func (d *Delivery) hasTests() bool {
+	return d.config.Test.Unit != nil || d.config.Test.Integration != nil
 }
 
 // dockerfile returns the text of the Dockerfile.
@@ -93,7 +105,7 @@ func (d *Delivery) app(ctx context.Context, source delivery.Source) (build.App, 
 	}
 	var secrets []*dagger.Secret
 	for _, name := range slices.Sorted(maps.Keys(b.Secrets)) {
-		secret, err := d.secret(client, name, b.Secrets[name])
+		secret, err := d.secret(ctx, client, name, b.Secrets[name])
 		if err != nil {
 			return build.App{}, err
 		}
@@ -110,12 +122,13 @@ func (d *Delivery) app(ctx context.Context, source delivery.Source) (build.App, 
 	}), nil
 }
 
-func (d *Delivery) secret(client *dagger.Client, name string, from config.Secret) (*dagger.Secret, error) {
+func (d *Delivery) secret(ctx context.Context, client *dagger.Client, name string, from config.Secret) (*dagger.Secret, error) {
 	if from.Env != "" {
 		value, ok := d.Variables(from.Env)
 		if !ok {
 			return nil, fault.Usagef("the secret %s comes from the environment variable %s, which is not set", name, from.Env)
 		}
+		d.warnOfShort(ctx, name, value)
 		return client.SetSecret(name, value), nil
 	}
 	file, err := filepath.Abs(d.config.Abs(from.File))
@@ -126,13 +139,26 @@ func (d *Delivery) secret(client *dagger.Client, name string, from config.Secret
 	if err != nil {
 		return nil, fault.Usage(fmt.Errorf("the secret %s: %w", name, err))
 	}
+	d.warnOfShort(ctx, name, string(value))
 	return build.FileSecret(client, name, file, value), nil
+}
+
+// warnOfShort says once that a secret's value is not hidden in output.
+func (d *Delivery) warnOfShort(ctx context.Context, name, value string) {
+	if value == "" || report.Maskable(value) || d.warned[name] {
+		return
+	}
+	if d.warned == nil {
+		d.warned = map[string]bool{}
+	}
+	d.warned[name] = true
+	report.Warn(ctx, "the value of the secret %s is too short to be hidden: output that holds it is shown as it is", name)
 }
 
 // test tests the image in the state's tarball, or one that is built now if there is none. The detail is there also when
 // tests failed.
 func (d *Delivery) test(ctx context.Context, s *delivery.State) (delivery.Outcome, error) {
-	if d.config.Test.Unit == nil && d.config.Test.Integration == nil {
+	if !d.hasTests() {
 		return delivery.Outcome{Status: delivery.Unchanged, Summary: "no tests are configured"}, nil
 	}
 	app, err := d.app(ctx, s.Release.Source)
@@ -143,7 +169,7 @@ func (d *Delivery) test(ctx context.Context, s *delivery.State) (delivery.Outcom
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
-	tests, err := d.tests(client)
+	tests, err := d.tests(ctx, client)
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
@@ -162,14 +188,14 @@ func (d *Delivery) test(ctx context.Context, s *delivery.State) (delivery.Outcom
 }
 
 // tests returns the tests that the configuration describes.
-func (d *Delivery) tests(client *dagger.Client) (build.Tests, error) {
+func (d *Delivery) tests(ctx context.Context, client *dagger.Client) (build.Tests, error) {
 	named, err := d.config.Test.Secrets()
 	if err != nil {
 		return build.Tests{}, err
 	}
 	secrets := map[string]*dagger.Secret{}
 	for name, from := range named {
-		if secrets[name], err = d.secret(client, name, from); err != nil {
+		if secrets[name], err = d.secret(ctx, client, name, from); err != nil {
 			return build.Tests{}, err
 		}
 	}

@@ -142,7 +142,7 @@ func SetImage(ctx context.Context, dir string, to manifest.Target, strict bool) 
 
 // NeedTests returns a usage error when aksflow.yaml has no tests.
 func (d *Delivery) NeedTests() error {
-	if d.config.Test.Unit == nil && d.config.Test.Integration == nil {
+	if !d.hasTests() {
 		return fault.Usagef("%s has no tests: name the Dockerfile's stages under test.unit and test.integration", d.config.Path())
 	}
 	return nil

@@ -29,20 +29,14 @@ func parse(suite string, data []byte) ([]Case, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, start, err := rootElement(text)
+	root, err := rootElement(text)
 	switch {
 	case err != nil:
 		return nil, err
 	case root != "testsuites" && root != "testsuite":
 		return nil, &notJUnit{root}
 	}
-	// Node.js puts tests right below the root, where the library looks for suites only.
-	if tail, ok := bytes.CutPrefix(text[start:], []byte("<testsuites")); ok {
-		text = slices.Concat(text[:start], []byte("<testsuite"), tail)
-		if end := bytes.LastIndex(text, []byte("</testsuites")); end >= 0 {
-			text = slices.Concat(text[:end], []byte("</testsuite"), text[end+len("</testsuites"):])
-		}
-	}
+	text = oneKind(text)
 	suites, err := junit.Ingest(text)
 	if err != nil {
 		return nil, err
@@ -89,23 +83,55 @@ func newCase(suite string, t junit.Test) Case {
 	return c
 }
 
-// rootElement returns the name of the root element and where its tag starts. It reads all of the text, so its error is
-// that of a report that is cut short.
-func rootElement(text []byte) (name string, start int, err error) {
+// oneKind turns <testsuites> into <testsuite>: Node.js puts tests right below the root, and tools that merge reports nest the
+// element, where the library looks for suites only. The text is well-formed.
+func oneKind(text []byte) []byte {
 	dec := xml.NewDecoder(bytes.NewReader(text))
+	var out []byte
+	done := 0
 	for {
 		at := int(dec.InputOffset())
+		token, err := dec.RawToken()
+		if err != nil {
+			return append(out, text[done:]...)
+		}
+		tag := "<testsuites"
+		switch token := token.(type) {
+		case xml.StartElement:
+			if token.Name.Local != "testsuites" {
+				continue
+			}
+		case xml.EndElement:
+			if tag = "</testsuites"; token.Name.Local != "testsuites" {
+				continue
+			}
+		default:
+			continue
+		}
+		// The end of <testsuites/> has no text of its own.
+		if bytes.HasPrefix(text[at:], []byte(tag)) {
+			end := at + len(tag)
+			out, done = append(out, text[done:end-1]...), end
+		}
+	}
+}
+
+// rootElement returns the name of the root element. It reads all of the text, so its error is that of a report that is
+// cut short.
+func rootElement(text []byte) (name string, err error) {
+	dec := xml.NewDecoder(bytes.NewReader(text))
+	for {
 		token, err := dec.Token()
 		switch {
 		case errors.Is(err, io.EOF) && name == "":
-			return "", 0, errors.New("it holds no element")
+			return "", errors.New("it holds no element")
 		case errors.Is(err, io.EOF):
-			return name, start, nil
+			return name, nil
 		case err != nil:
-			return "", 0, err
+			return "", err
 		}
 		if element, ok := token.(xml.StartElement); ok && name == "" {
-			name, start = element.Name.Local, at
+			name = element.Name.Local
 		}
 	}
 }
@@ -119,8 +145,13 @@ var (
 // readable returns the text of an XML file in UTF-8, without its declaration and with characters only that XML allows:
 // runners copy what a test printed, escape sequences too, and strict readers refuse the whole file for one of them.
 func readable(data []byte) ([]byte, error) {
-	if bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}) {
-		decoded, err := unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder().Bytes(data)
+	wide := unicode.LittleEndian
+	if bytes.HasPrefix(data, []byte{0, '<'}) {
+		wide = unicode.BigEndian
+	}
+	switch first := string(data[:min(2, len(data))]); first {
+	case "\xff\xfe", "\xfe\xff", "<\x00", "\x00<": // the last two have no byte order mark
+		decoded, err := unicode.UTF16(wide, unicode.UseBOM).NewDecoder().Bytes(data)
 		if err != nil {
 			return nil, err
 		}

@@ -64,7 +64,47 @@ tests/test_app.py:31: AssertionError</failure></testcase>
 			xml:  "<testsuite><testcase name='a\x1b[31mb&#27;c&#x1B;d\xff'/></testsuite>",
 			want: []Case{{Name: "a\ufffd[31mb\ufffdc\ufffdd\ufffd", Status: Passed}},
 		},
-		"ISO-8859-1":      {xml: "<?xml version='1.0' encoding='ISO-8859-1'?><testsuite><testcase name='caf\xe9'/></testsuite>", want: []Case{{Name: "café", Status: Passed}}},
+		"ISO-8859-1":              {xml: "<?xml version='1.0' encoding='ISO-8859-1'?><testsuite><testcase name='caf\xe9'/></testsuite>", want: []Case{{Name: "café", Status: Passed}}},
+		"UTF-16LE without BOM":    {xml: "<\x00t\x00e\x00s\x00t\x00s\x00u\x00i\x00t\x00e\x00>\x00<\x00t\x00e\x00s\x00t\x00c\x00a\x00s\x00e\x00 \x00n\x00a\x00m\x00e\x00=\x00'\x00\xe9\x00'\x00/\x00>\x00<\x00/\x00t\x00e\x00s\x00t\x00s\x00u\x00i\x00t\x00e\x00>\x00", want: []Case{{Name: "é", Status: Passed}}},
+		"UTF-16BE without BOM":    {xml: "\x00<\x00t\x00e\x00s\x00t\x00s\x00u\x00i\x00t\x00e\x00/\x00>"},
+		"Latin-1 that says UTF-8": {xml: "<?xml version='1.0' encoding='UTF-8'?><testsuite><testcase name='caf\xe9'/></testsuite>", want: []Case{{Name: "caf\ufffd", Status: Passed}}},
+		"XML 1.1":                 {xml: "<?xml version='1.1'?><testsuite><testcase name='x'/></testsuite>", want: []Case{{Name: "x", Status: Passed}}},
+		"merged": {
+			xml:  "<testsuites><testsuites name='a'><testsuite><testcase name='x'><failure message='no'/></testcase></testsuite></testsuites><testsuites/><!-- </testsuites> --></testsuites><!-- </testsuites> -->",
+			want: []Case{{Name: "x", Status: Failed, Message: "no", Detail: "no"}},
+		},
+		"what a test printed": {
+			xml:  "<testsuites><testcase name='x'><system-out><![CDATA[<testsuites></testsuites>]]></system-out></testcase></testsuites>",
+			want: []Case{{Name: "x", Status: Passed}},
+		},
+		"PHPUnit": {
+			xml: `<?xml version="1.0" encoding="UTF-8"?><testsuites><testsuite name="/app/phpunit.xml" tests="2"><testsuite name="unit"><testsuite name="Tests\ATest" file="/app/tests/ATest.php">
+<testcase name="testA" file="/app/tests/ATest.php" line="9" class="Tests\ATest" classname="Tests.ATest" assertions="1" time="0.5"/>
+<testcase name="testB" file="/app/tests/ATest.php" line="14" class="Tests\ATest" classname="Tests.ATest" time="0.25"><failure type="ExpectationFailedException">Tests\ATest::testB
+Failed asserting that false is true.</failure></testcase></testsuite></testsuite></testsuite></testsuites>`,
+			want: []Case{
+				{Class: "Tests.ATest", Name: "testA", Status: Passed, Elapsed: 500_000_000},
+				{Class: "Tests.ATest", Name: "testB", Status: Failed, Elapsed: 250_000_000, Message: `Tests\ATest::testB`, Detail: "Tests\\ATest::testB\nFailed asserting that false is true."},
+			},
+		},
+		"Surefire": {
+			xml: `<?xml version="1.0" encoding="UTF-8"?><testsuite xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:noNamespaceSchemaLocation="https://maven.apache.org/surefire/maven-surefire-plugin/xsd/surefire-test-report.xsd" version="3.0" name="a.AppTest" time="1,234.5" tests="3" errors="1" skipped="1" failures="0"><properties><property name="a" value="b"/></properties>
+<testcase name="slow" classname="a.AppTest" time="1,234.5"/><testcase name="off" classname="a.AppTest" time="0"><skipped/></testcase>
+<testcase name="flaky" classname="a.AppTest" time="1"><flakyFailure message="once" type="E"><stackTrace>x</stackTrace></flakyFailure></testcase>
+<testcase name="npe" classname="a.AppTest" time="0"><error type="java.lang.NullPointerException"><![CDATA[java.lang.NullPointerException
+	at a.App.run(App.java:7)]]></error><system-err>log</system-err></testcase></testsuite>`,
+			want: []Case{
+				{Class: "a.AppTest", Name: "slow", Status: Passed, Elapsed: 1_234_500_000_000},
+				{Class: "a.AppTest", Name: "off", Status: Skipped},
+				{Class: "a.AppTest", Name: "flaky", Status: Passed, Elapsed: 1_000_000_000},
+				{Class: "a.AppTest", Name: "npe", Status: Error, Message: "java.lang.NullPointerException", Detail: "java.lang.NullPointerException\n\tat a.App.run(App.java:7)"},
+			},
+		},
+		"gotestsum, a package that does not build": {
+			xml:  `<testsuites tests="1" failures="1" errors="1" time="0.1"><testsuite tests="0" failures="1" name="a" timestamp="2026-11-26T00:00:00Z"><properties><property name="go.version" value="go1.26"/></properties><testcase classname="" name="TestMain" time="0.000"><failure message="Failed" type="">a_test.go:3:1: undefined: x</failure></testcase></testsuite></testsuites>`,
+			want: []Case{{Name: "TestMain", Status: Failed, Message: "Failed", Detail: "a_test.go:3:1: undefined: x", File: "a_test.go", Line: 3}},
+		},
+		"NUnit 3":         {xml: `<?xml version="1.0"?><test-run id="2" result="Failed"><test-suite/></test-run>`, err: "its root element is <test-run>"},
 		"UTF-16":          {xml: "\xff\xfe<\x00t\x00e\x00s\x00t\x00s\x00u\x00i\x00t\x00e\x00/\x00>\x00"},
 		"UTF-8 with BOM":  {xml: "\ufeff<testsuite><testcase name='x'/></testsuite>", want: []Case{{Name: "x", Status: Passed}}},
 		"declared UTF-16": {xml: "<?xml version='1.0' encoding='utf-16'?><testsuite><testcase name='x'/></testsuite>", want: []Case{{Name: "x", Status: Passed}}},

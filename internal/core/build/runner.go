@@ -303,7 +303,7 @@ func (r *runner) read(e *ended, name, text string) {
 		return
 	}
 	stem := strings.ReplaceAll(strings.TrimSuffix(name, ".xml"), "/", "-")
-	if !strings.HasPrefix(stem, r.name) {
+	if stem != r.name && !strings.HasPrefix(stem, r.name+"-") { // else the next run would not know it as one of these
 		stem = r.name + "-" + stem
 	}
 	to := stem + ".xml"

@@ -24,6 +24,9 @@ import (
 // a suite ran no test at all. Any other error is about what stands around the tests: a stage that does not build, an
 // engine that is gone, a context that ended.
 func Test(ctx context.Context, client *dagger.Client, app App, image *dagger.File, tests Tests) (*Results, error) {
+	if tests.Unset != nil {
+		return nil, tests.Unset
+	}
 	tests = tests.withDefaults()
 	if err := tests.validate(); err != nil {
 		return nil, err

@@ -49,6 +49,8 @@ type Tests struct {
 	StartTimeout time.Duration
 	// Warnings are for the reader, before anything runs.
 	Warnings []string
+	// Unset, if any, is why the tests cannot run: the configuration uses variables that are not set.
+	Unset error
 }
 
 // Suite is a set of tests: a container, and a command in it that writes JUnit XML and exits with 0 when all is well.
@@ -98,7 +100,7 @@ func NewTests(test config.Test, secrets map[string]*dagger.Secret) Tests {
 		App: Service{
 			Name: test.App.Name, Env: test.App.Env, Secrets: secretsOf(test.App.Secrets, secrets), StartTimeout: test.App.StartTimeout,
 		},
-		Warnings: test.Warnings,
+		Warnings: test.Warnings, Unset: test.Unset,
 	}
 	if test.App.Port != 0 {
 		tests.App.Ports = []int{test.App.Port}

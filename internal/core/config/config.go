@@ -70,6 +70,9 @@ type Build struct {
 	Args map[string]string `yaml:"args"`
 	// Secrets are mounted for RUN --mount=type=secret,id=NAME.
 	Secrets map[string]Secret `yaml:"secrets"`
+
+	// Unset is what Expand found missing here. It is for those who build; others need no variable of this part.
+	Unset error `yaml:"-"`
 }
 
 // Secret says where a secret's value comes from: one of the two.
@@ -89,6 +92,8 @@ type Test struct {
 
 	// Warnings are what Expand noticed: values that look like secrets and would become public.
 	Warnings []string `yaml:"-"`
+	// Unset is what Expand found missing here. It is for those who test.
+	Unset error `yaml:"-"`
 }
 
 // Suite is a stage of the Dockerfile that runs tests and writes JUnit XML.

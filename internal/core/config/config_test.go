@@ -104,9 +104,11 @@ func TestFaultsNameThePlaceAndTheRemedy(t *testing.T) {
 func TestAMissingVariableNamesItsPlace(t *testing.T) {
 	c, err := Parse("aksflow.yaml", []byte("app: vote\nbuild:\n  args:\n    BASE: ${BASE:?set it to your copy}\n"))
 	require.NoError(t, err)
-	_, err = c.Expand("", func(string) (string, bool) { return "", false })
-	assert.ErrorContains(t, err, "aksflow.yaml:4:11: build.args.BASE: ")
-	assert.ErrorContains(t, err, "set it to your copy")
+	out, err := c.Expand("", func(string) (string, bool) { return "", false })
+	require.NoError(t, err, "a rollback needs no variable of a build")
+	assert.ErrorContains(t, out.Build.Unset, "aksflow.yaml:4:11: build.args.BASE: ")
+	assert.ErrorContains(t, out.Build.Unset, "set it to your copy")
+	assert.NoError(t, out.Test.Unset)
 }
 
 func TestAnExpandedRegistryIsChecked(t *testing.T) {
@@ -190,9 +192,37 @@ test:
 
 	needed, err := Parse("aksflow.yaml", []byte("app: vote\ntest: {app: {env: {A: \"${NONE:?set it}\"}}}\n"))
 	require.NoError(t, err)
-	_, err = needed.Expand("", func(string) (string, bool) { return "", false })
-	assert.ErrorContains(t, err, "test.app.env.A: ")
-	assert.ErrorContains(t, err, "set it")
+	out, err = needed.Expand("", func(string) (string, bool) { return "", false })
+	require.NoError(t, err)
+	assert.NoError(t, out.Build.Unset, "a build needs no variable of the tests")
+	assert.ErrorContains(t, out.Test.Unset, "test.app.env.A: ")
+	assert.ErrorContains(t, out.Test.Unset, "set it")
+}
+
+func TestVariablesOfTestsThatAreWarnedOf(t *testing.T) {
+	warned := func(name, value string) []string {
+		c, err := Parse("aksflow.yaml", []byte("app: vote\ntest: {app: {env: {"+name+": \""+value+"\"}}}\n"))
+		require.NoError(t, err)
+		out, err := c.Expand("", func(name string) (string, bool) { return "v", name != "NONE" })
+		require.NoError(t, err)
+		return out.Test.Warnings
+	}
+	for _, name := range []string{
+		"PGPASSWORD", "DB_PASS", "dbPassword", "GITHUB_PAT", "npmToken", "NPM_TOKEN", "AWS_SECRET_ACCESS_KEY", "STORAGE_ACCOUNT_KEY",
+		"APPLICATIONINSIGHTS_CONNECTION_STRING", "ConnectionString", "APIKEY", "SAS_TOKEN", "GPG_PASSPHRASE", "SSH_PRIVATE_KEY", "CREDENTIALS",
+	} {
+		assert.Len(t, warned("A", "${"+name+"}"), 1, name)
+		assert.Len(t, warned(name, "${A}"), 1, name)
+	}
+	for _, name := range []string{"HOST", "COMPASS", "MAX_TOKENS", "PATH", "PATTERN", "BYPASS", "KEY", "PUBLIC_KEY", "PASSENGERS"} {
+		assert.Empty(t, warned("A", "${"+name+"}"), name)
+	}
+	for value, want := range map[string]int{
+		"${NONE}": 1, "$NONE": 1, "a${NONE}b": 1, "${NONE:-}": 0, "${NONE:-x}": 0, "${NONE-x}": 0, "$${NONE}": 0, "${SET}": 0, "no": 0,
+	} {
+		assert.Len(t, warned("A", value), want, value)
+	}
+	assert.Contains(t, warned("A", "${NONE}")[0], "aksflow.yaml:2:23: test.app.env.A: the variable NONE is not set, so its place is empty")
 }
 
 func TestSecretsOfTests(t *testing.T) {

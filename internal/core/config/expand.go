@@ -16,6 +16,9 @@ type Lookup func(name string) (string, bool)
 
 // Expand returns a copy of c with the variables of its values replaced, for the environment of that name; "" means none. A
 // variable is looked up with lookup first, then in the environment's Variables.
+//
+// The error is about the environment. What is wrong with the values for a build or for tests stands in Build.Unset and
+// Test.Unset, so that a variable which only tests need is no obstacle to a build or a rollback.
 func (c *Config) Expand(environment string, lookup Lookup) (*Config, error) {
 	out := *c
 	x := &expander{doc: c.file, lookup: lookup}
@@ -46,12 +49,17 @@ func (c *Config) Expand(environment string, lookup Lookup) (*Config, error) {
 		out.Environments = maps.Clone(c.Environments)
 		out.Environments[environment] = &expanded
 	}
+	if x.err != nil {
+		return nil, fault.Usage(x.err)
+	}
 	out.Build.Args = maps.Clone(c.Build.Args)
 	for name, value := range out.Build.Args {
 		out.Build.Args[name] = x.expand(value, "build", "args", name)
 	}
+	out.Build.Unset, x.err = fault.Usage(x.err), nil
 	out.Test = x.test(c.Test)
-	return &out, fault.Usage(x.err)
+	out.Test.Unset = fault.Usage(x.err)
+	return &out, nil
 }
 
 // aks expands what names an AKS cluster. A variable that is not set would leave a part empty.
@@ -98,11 +106,16 @@ func (x *expander) test(t Test) Test {
 	return t
 }
 
-// looksSecret matches names that people give to variables with secrets in them.
-var looksSecret = regexp.MustCompile(`(?i)(^|_)(password|passwd|pwd|secret|token|api_?key|private_?key|credentials?)(_|$)`)
+// looksSecret matches names that people give to variables with secrets in them: as DB_PASSWORD, PGPASSWORD and dbPassword.
+var looksSecret = regexp.MustCompile(`(?i:passw(or)?d|passphrase|secret|credential|connection_?string|(api|access|account|private|signing)[_-]?key)|` +
+	`(?i:(^|[_-])(pass|pwd|pat|token|sas)([_-]|$))|[a-z0-9](Pass|Pwd|Token)([A-Z_]|$)`)
+
+// plain matches a variable that is written without a default and without a word on its absence; $$ is a dollar sign.
+var plain = regexp.MustCompile(`\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)`)
 
 // env replaces the variables of an environment for tests. It warns of values from variables whose names look secret,
-// because these values are public: results are remembered under them, and they stand in the image's configuration.
+// because these values are public: results are remembered under them, and they stand in the image's configuration. It
+// warns of variables that are not set, too.
 func (x *expander) env(env map[string]string, at ...any) map[string]string {
 	if env == nil {
 		return nil
@@ -111,6 +124,12 @@ func (x *expander) env(env map[string]string, at ...any) map[string]string {
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		path := append(slices.Clone(at), "env", name)
 		out[name] = x.expand(env[name], path...)
+		for _, m := range plain.FindAllStringSubmatch(env[name], -1) {
+			used := m[1] + m[2]
+			if _, ok := x.lookup(used); !ok && used != "" {
+				x.warnings = append(x.warnings, x.doc.errorf(path, "the variable %s is not set, so its place is empty: write ${%s:-DEFAULT} if it may be absent, ${%s:?} if not", used, used, used).Error())
+			}
+		}
 		for _, used := range slices.Sorted(maps.Keys(template.ExtractVariables(map[string]any{"v": env[name]}, template.DefaultPattern))) {
 			if looksSecret.MatchString(used) || looksSecret.MatchString(name) {
 				x.warnings = append(x.warnings, x.doc.errorf(path,

@@ -129,15 +129,24 @@ func (c candidate) orNearer(pattern, environment, name string) candidate {
 	return c
 }
 
-// preRelease splits a tag that ends in a version with a pre-release: app/v1.2.0-rc.1 is app/v1.2.0 and rc.1.
-var preRelease = regexp.MustCompile(`^(.*?\d+\.\d+\.\d+)-([0-9A-Za-z.-]+)(\+[0-9A-Za-z.-]+)?$`)
+// ended splits a tag that ends in a version: app/v1.2.0-rc.1+build.7 is app/v1.2.0, -rc.1 and +build.7. Of versions that are not
+// semantic, it knows v1.2-rc.1, and 1.2.0rc1 as Python writes it (PEP 440).
+var ended = regexp.MustCompile(`^(.*?\d+\.\d+(?:\.\d+)*)(-[0-9A-Za-z.-]+|[._]?(?i:alpha|beta|rc|pre|preview|dev|snapshot|[abcm])[._-]?\d*)?(\+[0-9A-Za-z.-]+)?$`)
+
+var semantic = regexp.MustCompile(`\d+\.\d+\.\d+$`)
+
+// ofApp matches the tags of one app of several in a repository: app/v1.2.0, app@1.2.0 and app-v1.2.0.
+var ofApp = regexp.MustCompile(`^.*(?:[/@]v?|-v)(\d+\.\d+\.\d+[^/@]*)$`)
 
 // namesPreRelease reports whether a pattern that matches a tag may deliver it: always, unless the tag is a pre-release
 // and the pattern would match the release, too.
 func namesPreRelease(pattern, tag string) bool {
-	m := preRelease.FindStringSubmatch(tag)
-	if m == nil {
+	m := ended.FindStringSubmatch(tag)
+	if m == nil || m[2] == "" {
 		return true
+	}
+	if strings.Trim(m[2][:2], "-0123456789") == "" && !semantic.MatchString(m[1]) {
+		return true // 2026.11-1 is the second of a month
 	}
 	matchesRelease, _ := doublestar.Match(pattern, m[1])
 	return !matchesRelease
@@ -170,6 +179,9 @@ const labelLimit = 40
 // else a pre-release of 0.0.0, which sorts before every release.
 func version(k kind, name, commit string) string {
 	if k == tag {
+		if m := ofApp.FindStringSubmatch(name); m != nil {
+			name = m[1]
+		}
 		if v, ok := release(name); ok {
 			return v
 		}

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // Scrubber replaces secrets in texts. The zero value knows none.
@@ -15,7 +17,8 @@ type Scrubber struct {
 
 const mask = "***"
 
-// New returns a scrubber for secrets. The lines of a secret of several lines are secrets, too.
+// New returns a scrubber for secrets. The lines of a secret of several lines are secrets, too. A secret that is too short to
+// be hidden stays: see [report.Maskable].
 func New(plain []string) Scrubber {
 	var all []string
 	for _, s := range plain {
@@ -30,7 +33,7 @@ func New(plain []string) Scrubber {
 		}
 		all = append(all, strings.TrimSpace(s))
 	}
-	all = slices.DeleteFunc(all, func(s string) bool { return s == "" })
+	all = slices.DeleteFunc(all, func(s string) bool { return !report.Maskable(s) })
 	// The longest first: a secret may begin with another.
 	slices.SortFunc(all, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b)) })
 	var pairs []string

@@ -8,7 +8,7 @@ import (
 )
 
 func TestScrubber(t *testing.T) {
-	s := New([]string{"secret", "secrets are longer", "  padded\n", "", "-----BEGIN KEY-----\nabcdefghijkl\n}\n-----END KEY-----\n"})
+	s := New([]string{"secret", "secrets are longer", "  padded\n", "", "a", "to", "\ne\n", "-----BEGIN KEY-----\nabcdefghijkl\n}\n-----END KEY-----\n"})
 	for in, want := range map[string]string{
 		"a secret here":                 "a *** here",
 		"secrets are longer than most":  "*** than most",
@@ -16,6 +16,7 @@ func TestScrubber(t *testing.T) {
 		"line abcdefghijkl of a key":    "line *** of a key",
 		"func() { a short line stays }": "func() { a short line stays }",
 		"nothing":                       "nothing",
+		"proxy_token: a value to see":   "proxy_token: a value to see",
 	} {
 		got := s.Text(in)
 		assert.NotContains(t, got, "abcdefghijkl")
