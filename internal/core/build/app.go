@@ -77,10 +77,6 @@ const (
 	argEpoch    = "SOURCE_DATE_EPOCH" // in seconds since 1970; see https://reproducible-builds.org/docs/source-date-epoch/
 )
 
-// contextTime is the time of all files of the build context, in seconds since 1970: 1980-01-01, the earliest that a ZIP
-// archive can hold. Their own times are those of a clone. A program that a build compiles may name the time of its source.
-const contextTime = 315532800
-
 // New returns the app that cfg describes. The command and the Dagger module both call it, so that they send the same
 // graph and get the same image.
 //
@@ -213,7 +209,8 @@ func (a App) Tarball() *dagger.File { return a.Build().AsTarball() }
 
 // stage returns the Dockerfile's stage of that name, the last one for "".
 func (a App) stage(target string) *dagger.Container {
-	source := a.Source.WithTimestamps(contextTime)
+	// A program that a stage compiles may name the time of its source.
+	source := a.Source.WithTimestamps(canonical.ContextTime)
 	opts := dagger.DirectoryDockerBuildOpts{
 		Dockerfile: a.Dockerfile,
 		Target:     target,

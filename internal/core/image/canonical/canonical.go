@@ -2,8 +2,8 @@
 // machine and the time of the build: the same source then has the same digest.
 //
 // The layers of the base image stay byte for byte what they are. In the others no file is newer than the newest of the
-// base image, and names of users and access times are left out. What a COPY takes from the build context has the
-// permissions that git knows, whatever the umask of the clone was. The layers are compressed in one way. The history is that
+// base image, and names of users and access times are left out. What a COPY takes from the build context has one
+// time, and the permissions that git knows, whatever the umask of the clone was. The layers are compressed in one way. The history is that
 // of the Dockerfile. What a build writes into a file is not changed: a log with the time in it is another file each time.
 package canonical
 
@@ -54,8 +54,9 @@ type Options struct {
 	Epoch int64
 }
 
-// oldestEpoch is the epoch of an image without a base: 1980-01-01, the earliest time that a ZIP archive can hold.
-const oldestEpoch = 315532800
+// ContextTime is the time of all files of the build context, in seconds since 1970: 1980-01-01, the earliest that a ZIP
+// archive can hold. Their own times are those of a clone. It is also the epoch of an image without a base.
+const ContextTime = 315532800
 
 // ErrUnknownLayers is returned for an image whose layers are not those that the instructions make. Its form is not changed.
 var ErrUnknownLayers = errors.New("the layers of the image do not fit the instructions of its Dockerfile")
@@ -276,7 +277,7 @@ func (s *source) write(ctx context.Context, w *writer, base int, groups []made, 
 
 // scan returns the time of the newest file of the base image, and its directories.
 func (s *source) scan(ctx context.Context, base int) (epoch int64, dirs directories, err error) {
-	epoch, dirs = oldestEpoch, directories{}
+	epoch, dirs = ContextTime, directories{}
 	for i := range base {
 		entries, done, err := s.entries(ctx, i)
 		if err != nil {

@@ -271,10 +271,13 @@ func TestCanonicalImage(t *testing.T) {
 		listed = append(listed, fmt.Sprintf("%c %s %o %d:%d %s %d %v", h.Typeflag, h.Name, h.Mode, h.Uid, h.Gid, h.Linkname, h.ModTime.Unix()-released.Unix(), h.PAXRecords["SCHILY.xattr.security.capability"]))
 		assert.Empty(t, h.Uname)
 	}
+	context := func(of string) string {
+		return fmt.Sprintf("%s 0:0  %d ", of, canonical.ContextTime-released.Unix())
+	}
 	assert.Equal(t, []string{
 		"5 etc/ 755 0:0  0 ", "0 etc/.wh.os 0 0:0  -1754697600 ", "5 usr/ 755 0:0  0 ", "0 usr/private 600 1000:1001  0 cap",
 		"0 usr/" + strings.Repeat("long/", 40) + "program 4755 0:0  -86400 ", "1 usr/same 600 0:0 usr/private 0 ", "2 usr/to 777 0:0 /etc/os 0 ",
-		"5 app/ 755 0:0  0 ", "0 app/a 644 0:0  0 ", "0 app/b 644 0:0  0 ",
+		context("5 app/ 755"), context("0 app/a 644"), context("0 app/b 644"),
 	}, listed)
 }
 
@@ -293,18 +296,19 @@ func TestLayersOfOneInstructionAreJoined(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
-// A clone's umask is no part of the source: what is copied from it has the permissions that each clone gives it. What other
-// instructions make keeps its own, and so do directories that were there.
+// A clone's times and umask are no part of the source: what is copied from it has one time, and the permissions that git
+// knows. What other instructions make keeps its own, and so do directories that were there.
 func TestFilesOfTheContext(t *testing.T) {
 	at := time.Now()
 	for _, tt := range []struct {
 		name               string
 		instruction        canonical.Instruction
 		file, program, dir int64 // in the image
+		old, fresh         int64 // the times of two files: one older than the base image, one newer
 	}{
-		{"copied", canonical.Instruction{Context: true}, 0o644, 0o755, 0o755},
-		{"with permissions", canonical.Instruction{Context: true, Modes: true}, 0o600, 0o2700, 0o700},
-		{"from another stage", canonical.Instruction{}, 0o600, 0o2700, 0o700},
+		{"copied", canonical.Instruction{Context: true}, 0o644, 0o755, 0o755, canonical.ContextTime, canonical.ContextTime},
+		{"with permissions", canonical.Instruction{Context: true, Modes: true}, 0o600, 0o2700, 0o700, canonical.ContextTime, canonical.ContextTime},
+		{"from another stage", canonical.Instruction{}, 0o600, 0o2700, 0o700, before.Unix(), released.Unix()},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			temporary, own := directory("tmp", released), directory("app", at)
@@ -322,10 +326,11 @@ func TestFilesOfTheContext(t *testing.T) {
 			var got []string
 			files := tar.NewReader(r)
 			for h, err := files.Next(); err == nil; h, err = files.Next() {
-				got = append(got, fmt.Sprintf("%s %o", h.Name, h.Mode))
+				got = append(got, fmt.Sprintf("%s %o %d", h.Name, h.Mode, h.ModTime.Unix()))
 			}
 			assert.Equal(t, []string{
-				fmt.Sprintf("app/ %o", tt.dir), fmt.Sprintf("app/file %o", tt.file), fmt.Sprintf("app/program %o", tt.program), "tmp/ 1777",
+				fmt.Sprintf("app/ %o %d", tt.dir, tt.fresh), fmt.Sprintf("app/file %o %d", tt.file, tt.old),
+				fmt.Sprintf("app/program %o %d", tt.program, tt.fresh), fmt.Sprintf("tmp/ 1777 %d", released.Unix()),
 			}, got)
 		})
 	}

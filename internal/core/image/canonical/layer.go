@@ -181,8 +181,13 @@ func (r rewriter) header(h *tar.Header, of Instruction) *tar.Header {
 	if out.ModTime.After(r.epoch) {
 		out.ModTime = r.epoch
 	}
-	if of.Context && !of.Modes {
-		out.Mode = r.mode(out)
+	// A directory that was there before, such as /tmp, stays as it is.
+	if of.Context && (out.Typeflag != tar.TypeDir || !r.dirs[out.Name]) {
+		// An engine may have a copy from before in its cache, which ignores times.
+		out.ModTime = time.Unix(ContextTime, 0)
+		if !of.Modes {
+			out.Mode = mode(out)
+		}
 	}
 	switch out.Typeflag {
 	case tar.TypeDir:
@@ -203,11 +208,10 @@ func (r rewriter) header(h *tar.Header, of Instruction) *tar.Header {
 	return out
 }
 
-// mode returns the permissions of a file of the build context: those that git gives it with the usual umask. Directories
-// that were there before, such as /tmp, stay as they are.
-func (r rewriter) mode(h *tar.Header) int64 {
+// mode returns the permissions that git gives a file or a directory with the usual umask.
+func mode(h *tar.Header) int64 {
 	switch {
-	case h.Typeflag == tar.TypeDir && r.dirs[strings.TrimSuffix(h.Name, "/")], h.Typeflag == tar.TypeSymlink:
+	case h.Typeflag == tar.TypeSymlink:
 		return h.Mode
 	case h.Typeflag == tar.TypeDir, h.Mode&0o100 != 0:
 		return 0o755
