@@ -32,7 +32,7 @@ func validateCommand(g *globals) *cobra.Command {
 		Short: "Render the manifests of every environment with the image set, without a cluster",
 		Args:  exactly(0),
 		RunE: g.run(func(ctx context.Context, _ *cobra.Command, _ []string) (result, error) {
-			r.Config, r.Variables = g.config, os.LookupEnv
+			r.Config, r.Variables, r.Azure = g.config, os.LookupEnv, g.newAzure()
 			validated, err := flow.Validate(ctx, r.Request)
 			return validateResult{validated}, err
 		}),

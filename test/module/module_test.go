@@ -157,7 +157,37 @@ func TestModule(t *testing.T) {
 	t.Run("Plan", m.plan)
 	t.Run("Validate", m.validate)
 	t.Run("Bump", m.bump)
+	t.Run("Programs", m.programs)
 	t.Run("Misuse", m.misuse)
+}
+
+// programs runs the aksflow program of an image, and one that is built. A stand-in for Go "builds" it by a copy.
+func (m *module) programs(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	source := t.TempDir()
+	program, err := os.ReadFile(m.given.Aksflow)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(source, "program"), program, 0o755))
+	publish := func(name, dockerfile string) string {
+		root := t.TempDir()
+		require.NoError(t, os.CopyFS(root, os.DirFS(source)))
+		write(t, root, map[string]string{"aksflow.yaml": "app: " + name + "\nbuild: {args: {BASE: \"${BASE}\"}}\n", "Dockerfile": dockerfile})
+		return m.call(t, call{Function: "publish", Root: root, Repository: strings.TrimPrefix(server.URL, "http://") + "/" + name})
+	}
+	without := *m
+	without.given.Aksflow = ""
+	for name, c := range map[string]call{
+		"image": {AksflowImage: publish("aksflow", "FROM scratch\nCOPY program /bin/aksflow\nENV PATH=/bin\n")},
+		"source": {Source: source, GoImage: publish("go", "ARG BASE\nFROM $BASE\n"+
+			`RUN printf '#!/bin/sh\ntest "$*" = "build -trimpath -ldflags -s -w -o /aksflow ." && cp program /aksflow\n' > /usr/local/bin/go`+
+			" && chmod +x /usr/local/bin/go\n")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.Function, c.Env = "validate", "dev"
+			assert.Regexp(t, `dev +11`, without.call(t, c))
+		})
+	}
 }
 
 func (m *module) validate(t *testing.T) {
