@@ -52,11 +52,12 @@ func (f *finder) countLeaving(ctx context.Context) (pods int, known bool) {
 		f.running.Go(func() {
 			// From the API server's memory, for there may be many.
 			list, err := f.cluster.List(ctx, podKind, "", metav1.ListOptions{ResourceVersion: "0"})
+			ending := f.endingNamespaces(ctx)
 			f.mu.Lock()
 			before := *a
 			*a = leavingPods{known: err == nil, refused: err != nil && ctx.Err() == nil, at: time.Now()}
 			for _, pod := range list {
-				if at := pod.GetDeletionTimestamp(); at != nil && f.cluster.Now().Sub(at.Time) < overdue {
+				if at := pod.GetDeletionTimestamp(); at != nil && f.cluster.Now().Sub(at.Time) < overdue || at == nil && ending[pod.GetNamespace()] {
 					a.count++
 				}
 			}
@@ -68,6 +69,19 @@ func (f *finder) countLeaving(ctx context.Context) (pods int, known bool) {
 		})
 	}
 	return a.count, a.known
+}
+
+// endingNamespaces are the namespaces that began to end lately: their pods are not terminating before the namespace
+// controller gets to them, which takes some seconds. A user who may not list namespaces knows of none.
+func (f *finder) endingNamespaces(ctx context.Context) map[string]bool {
+	ending := map[string]bool{}
+	list, _ := f.cluster.List(ctx, namespaceKind, "", metav1.ListOptions{ResourceVersion: "0"})
+	for _, namespace := range list {
+		if at := namespace.GetDeletionTimestamp(); at != nil && f.cluster.Now().Sub(at.Time) < overdue {
+			ending[namespace.GetName()] = true
+		}
+	}
+	return ending
 }
 
 type answer struct {

@@ -92,12 +92,13 @@ spec:
 	assert.Error(t, w.FollowOnly(ctx, watch.Object{Kind: schema.GroupVersionKind{Group: "farm.example.com", Version: "v1", Kind: "Cow"}, Namespace: "plural", Name: "b"}))
 }
 
-// TestPodsThatLeaveElsewhere counts the pods of all namespaces that are terminating, except one that should have ended.
+// TestPodsThatLeaveElsewhere counts the pods of all namespaces that are terminating, or whose namespace is, except one that should have ended.
 func TestPodsThatLeaveElsewhere(t *testing.T) {
 	c, client := kubetest.Connect(t)
 	kubetest.Namespace(t, client, "elsewhere")
-	for _, name := range []string{"stays", "leaves"} {
-		_, err := client.CoreV1().Pods("elsewhere").Create(t.Context(), &corev1.Pod{
+	kubetest.Namespace(t, client, "ending")
+	for name, namespace := range map[string]string{"stays": "elsewhere", "leaves": "elsewhere", "goes-with-it": "ending"} {
+		_, err := client.CoreV1().Pods(namespace).Create(t.Context(), &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
 			Spec:       corev1.PodSpec{NodeName: "none", Containers: []corev1.Container{{Name: "a", Image: "a"}}},
 		}, metav1.CreateOptions{})
@@ -105,11 +106,13 @@ func TestPodsThatLeaveElsewhere(t *testing.T) {
 	}
 	seconds := int64(600)
 	require.NoError(t, client.CoreV1().Pods("elsewhere").Delete(t.Context(), "leaves", metav1.DeleteOptions{GracePeriodSeconds: &seconds}))
+	// No namespace controller runs here, which would delete the pod.
+	require.NoError(t, client.CoreV1().Namespaces().Delete(t.Context(), "ending", metav1.DeleteOptions{}))
 	w := watch.New(t.Context(), c, watch.Options{})
 	defer w.Close()
 	assert.EventuallyWithT(t, func(t *assert.CollectT) {
 		n, known := w.World().Leaving()
 		assert.True(t, known)
-		assert.Equal(t, 1, n)
+		assert.Equal(t, 2, n)
 	}, 20*time.Second, 50*time.Millisecond)
 }

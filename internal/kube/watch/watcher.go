@@ -27,6 +27,7 @@ import (
 
 var (
 	podKind        = schema.GroupVersionKind{Version: "v1", Kind: "Pod"}
+	namespaceKind  = schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}
 	replicaSetKind = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "ReplicaSet"}
 	eventKind      = schema.GroupVersionKind{Version: "v1", Kind: "Event"}
 	configMapKind  = schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}
