@@ -106,7 +106,6 @@ func TestPodsThatLeaveElsewhere(t *testing.T) {
 	}
 	seconds := int64(600)
 	require.NoError(t, client.CoreV1().Pods("elsewhere").Delete(t.Context(), "leaves", metav1.DeleteOptions{GracePeriodSeconds: &seconds}))
-	// No namespace controller runs here, which would delete the pod.
 	require.NoError(t, client.CoreV1().Namespaces().Delete(t.Context(), "ending", metav1.DeleteOptions{}))
 	w := watch.New(t.Context(), c, watch.Options{})
 	defer w.Close()
