@@ -15,6 +15,7 @@ import (
 	"dagger.io/dagger/engineconn"
 
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
 
 // The environment variables by which Dagger's own programs say where an engine is.
@@ -31,8 +32,8 @@ type found struct {
 
 // findDagger looks for a Dagger engine without starting or fetching anything. The error says what is missing.
 func findDagger(ctx context.Context, env environment) (found, error) {
-	if env[envSessionPort] != "" {
-		return found{why: envSessionPort + " is set"}, nil
+	if env[contract.SessionPort] != "" {
+		return found{why: contract.SessionPort + " is set"}, nil
 	}
 	cli, err := exec.LookPath(cmp.Or(env[envCLI], "dagger"))
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine/embedded"
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
+	"github.com/aksflow/aksflow/internal/engine/serving"
 )
 
 // The engines that Options.Engine and the variable AKSFLOW_ENGINE may name.
@@ -54,6 +55,11 @@ type Session struct {
 
 // Client is the connection; it is valid until Close.
 func (s *Session) Client() *dagger.Client { return s.client }
+
+// Serve serves the session to other programs on this machine: see [serving.Listen].
+func (s *Session) Serve(ctx context.Context) (*serving.Server, error) {
+	return serving.Listen(ctx, s.conn)
+}
 
 // Close ends the session and stops its services. The embedded engine's daemon stays for the next command.
 func (s *Session) Close() error { return s.client.Close() }

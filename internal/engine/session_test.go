@@ -13,6 +13,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
 
 func TestStateDir(t *testing.T) {
@@ -46,7 +47,7 @@ func newMachine(t *testing.T) machine {
 	m := machine{dir: t.TempDir()}
 	t.Setenv("PATH", m.dir)
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(m.dir, "docker.sock"))
-	for _, name := range []string{envSessionPort, envRunnerHost, envCLI} {
+	for _, name := range []string{contract.SessionPort, envRunnerHost, envCLI} {
 		t.Setenv(name, "")
 	}
 	return m
@@ -76,8 +77,8 @@ func TestFindDagger(t *testing.T) {
 			want: "no dagger v0.21.x on PATH",
 		},
 		"inside a session": {
-			set: func(t *testing.T, _ machine) { t.Setenv(envSessionPort, "1234") },
-			why: envSessionPort,
+			set: func(t *testing.T, _ machine) { t.Setenv(contract.SessionPort, "1234") },
+			why: contract.SessionPort,
 		},
 		"no Docker": {
 			set:  func(t *testing.T, m machine) { m.dagger(t, "v0.21.8") },

@@ -155,6 +155,19 @@ func (r *rig) settings(t *testing.T) {
 		assert.Equal(t, "hello from the host\n", out)
 	})
 
+	t.Run("Nesting", func(t *testing.T) {
+		t.Parallel()
+		ctx := within(t)
+		asking := r.fresh().WithUser("nobody").
+			WithExec(bash(askSession), dagger.ContainerWithExecOpts{ExperimentalPrivilegedNesting: true})
+		out, err := asking.Stdout(ctx)
+		require.NoError(t, err)
+		assert.Contains(t, out, "HTTP/1.1 200 OK")
+		assert.Contains(t, out, `"contents":"made within"`)
+		_, err = asking.WithExec(bash(`[ -z "${DAGGER_SESSION_TOKEN:-}${DAGGER_SESSION_PORT:-}" ]`)).Sync(ctx)
+		assert.NoError(t, err, "the session is only for the command that asks for it")
+	})
+
 	t.Run("HostService", func(t *testing.T) {
 		t.Parallel()
 		ctx := within(t)
@@ -386,3 +399,11 @@ func greeter(t *testing.T) string {
 	}()
 	return listener.Addr().String()
 }
+
+// askSession has the session of its container answer a query, and prints the response.
+const askSession = `body='{"query":"{directory{withNewFile(path:\"f\",contents:\"made within\"){file(path:\"f\"){contents}}}}"}'
+exec 3<>"/dev/tcp/127.0.0.1/$DAGGER_SESSION_PORT"
+printf 'POST /query HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic %s\r\nContent-Type: application/json\r\n' \
+  "$(printf '%s:' "$DAGGER_SESSION_TOKEN" | base64 -w0)" >&3
+printf 'Connection: close\r\nContent-Length: %d\r\n\r\n%s' "${#body}" "$body" >&3
+cat <&3`

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
@@ -22,6 +21,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
+	"github.com/aksflow/aksflow/internal/engine/embedded/flight"
 	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 )
 
@@ -99,32 +99,9 @@ func (c *container) steps() []*step {
 	return all
 }
 
-// memo keeps what was worked out in a session. What names services' addresses is good only as long as those are.
-type memo struct {
-	mu     sync.Mutex
-	values map[string]any
-}
-
+// memoized keeps what was worked out in a session. What names services' addresses is good only as long as those are.
 func memoized[T any](b *build, n *api.Node, f func() (T, error)) (T, error) {
-	m := &b.engine.memo
-	key := fmt.Sprintf("%d %s", b.engine.services.epoch.Load(), n.ID)
-	m.mu.Lock()
-	v, ok := m.values[key]
-	m.mu.Unlock()
-	if ok {
-		return v.(T), nil
-	}
-	value, err := f()
-	if err != nil {
-		return value, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.values == nil {
-		m.values = map[string]any{}
-	}
-	m.values[key] = value
-	return value, nil
+	return flight.Remember(&b.engine.memo, fmt.Sprintf("%d %s", b.engine.services.epoch.Load(), n.ID), f)
 }
 
 // container works out a Container.

@@ -35,6 +35,7 @@ import (
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
 	"github.com/aksflow/aksflow/internal/engine/embedded/flight"
 	"github.com/aksflow/aksflow/internal/engine/embedded/hostdirs"
+	"github.com/aksflow/aksflow/internal/engine/embedded/nesting"
 	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 	"github.com/aksflow/aksflow/internal/engine/embedded/registryauth"
 	"github.com/aksflow/aksflow/internal/engine/embedded/secretstore"
@@ -68,6 +69,7 @@ type Engine struct {
 	hosts       *hostdirs.Dirs
 	secrets     *secretstore.Store
 	sockets     *sockets.Forwarder
+	nesting     *nesting.Session
 	credentials *registryauth.Credentials
 	// privileged says that a container of the session asked for insecureRootCapabilities.
 	privileged atomic.Bool
@@ -77,7 +79,7 @@ type Engine struct {
 	work   sync.WaitGroup
 
 	api      *api.Server
-	memo     memo
+	memo     flight.Memo
 	resolved sync.Map                          // reference and platform -> what a registry said
 	images   flight.Group[ocispecs.Descriptor] // in the store: of containers that were exported, of tarballs that were read
 	services services
@@ -112,6 +114,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	e.progress.Hide = e.secrets.Hide
 	e.base, e.cancel = context.WithCancelCause(ctx)
 	e.api = api.New(e.base, e)
+	e.nesting = &nesting.Session{Do: e.api.DoNested, Secrets: e.secrets, Sockets: e.sockets}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.Close())
@@ -159,7 +162,7 @@ func (e *Engine) Host() string { return "embedded" }
 // Close ends what runs in the session, its services too, and returns when all of it has ended.
 func (e *Engine) Close() error {
 	e.cancel(ErrClosed)
-	var errs []error
+	errs := []error{e.nesting.Close()}
 	if e.session != nil {
 		errs = append(errs, e.session.Close())
 	}

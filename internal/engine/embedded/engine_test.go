@@ -47,6 +47,7 @@ func TestEngine(t *testing.T) {
 		"SecretsInEvents":     s.secretsInEvents,
 		"Epoch":               s.epoch,
 		"EpochIsNoCacheKey":   s.epochIsNoCacheKey,
+		"NestedIsCached":      s.nestedIsCached,
 		"TwoEngines":          s.twoEngines,
 		"SecretsOnDisk":       s.secretsOnDisk,
 		"OtherPlatform":       s.otherPlatform,
@@ -262,6 +263,24 @@ RUN cat /proc/sys/kernel/random/uuid > /installed
 }
 
 // twoEngines: two machines that share nothing make the same image of the same source.
+// The token and the port of a nested session differ in each session, and are neither in the cache key nor in any output.
+func (s *suite) nestedIsCached(t *testing.T) {
+	nonce := rand()
+	run := func() (out, told string) {
+		ctx, client, events := s.open(t)
+		out, err := client.Container().From(s.base).WithEnvVariable("NONCE", nonce).
+			WithExec([]string{"bash", "-c", `cat /proc/sys/kernel/random/uuid; echo "token $DAGGER_SESSION_TOKEN"; exec 3<>/dev/tcp/127.0.0.1/$DAGGER_SESSION_PORT`},
+				dagger.ContainerWithExecOpts{ExperimentalPrivilegedNesting: true}).Stdout(ctx)
+		require.NoError(t, err)
+		return out, events.text()
+	}
+	first, told := run()
+	second, _ := run()
+	assert.Equal(t, strings.Split(first, "\n")[0], strings.Split(second, "\n")[0], "the second session has it from the cache")
+	assert.Contains(t, first, "token ***\n")
+	assert.Contains(t, told, "token ***")
+}
+
 func (s *suite) twoEngines(t *testing.T) {
 	source := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(source, "Dockerfile"), []byte("FROM "+s.base+`

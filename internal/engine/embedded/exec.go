@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -14,10 +15,7 @@ import (
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
 
-var (
-	errNoCommand = errors.New("no command has been set")
-	errNesting   = errors.New("experimentalPrivilegedNesting: the embedded engine gives containers no session; run on a Dagger engine (--engine dagger)")
-)
+var errNoCommand = errors.New("no command has been set")
 
 // withExec runs a command under the shim.
 func withExec(ctx context.Context, b *build, c *container, a api.Args) error {
@@ -30,9 +28,6 @@ func withExec(ctx context.Context, b *build, c *container, a api.Args) error {
 	}
 	if len(cmd) == 0 {
 		return errNoCommand
-	}
-	if a.Flag("experimentalPrivilegedNesting") {
-		return errNesting
 	}
 	if a.Flag("insecureRootCapabilities") {
 		if err := b.privilege(); err != nil {
@@ -48,6 +43,12 @@ func withExec(ctx context.Context, b *build, c *container, a api.Args) error {
 		return err
 	}
 	shim = append(shim, streams...)
+	seen := c // what the command sees
+	if a.Flag(nested) {
+		if seen, err = b.nested(c); err != nil {
+			return err
+		}
+	}
 	opts := []llb.RunOption{
 		llb.Args(slices.Concat(shim, []string{"--"}, cmd)),
 		llb.WithCustomName(strings.Join(cmd, " ")), // as the reader knows it, without the shim
@@ -55,16 +56,31 @@ func withExec(ctx context.Context, b *build, c *container, a api.Args) error {
 		llb.AddMount(contract.Shim, shimState(b.engine), llb.SourcePath(shimName), llb.Readonly),
 		llb.Dir(c.abs(".")),
 	}
-	opts = append(opts, c.environmentOptions()...)
+	opts = append(opts, seen.environmentOptions()...)
 	for _, h := range b.hosts(c.bindings) {
 		opts = append(opts, llb.AddExtraHost(h.name, h.ip))
 	}
-	opts = slices.Concat(opts, c.volumeOptions(), streamOpts)
+	opts = slices.Concat(opts, seen.volumeOptions(), streamOpts)
 	if a.Flag("insecureRootCapabilities") {
 		opts = append(opts, llb.Security(llb.SecurityModeInsecure))
 	}
 	c.replaceBy(bare(c.root.state).Run(opts...))
 	return nil
+}
+
+// nested is the argument that gives a container a session.
+const nested = "experimentalPrivilegedNesting"
+
+// nested returns a container with what the shim needs to give commands a session.
+func (b *build) nested(c *container) (*container, error) {
+	socket, token, err := b.engine.nesting.Open(b.engine.base)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", nested, err)
+	}
+	c = c.clone()
+	c.addMount(mount{path: contract.Session, socket: socket, mode: 0o666}) // for any user: the token is the key
+	c.setSecretEnv(contract.SessionToken, token)
+	return c, nil
 }
 
 // redirected returns how the shim is told where a command's standard streams go beside its output, and what that needs.

@@ -32,11 +32,16 @@ func offline(t testing.TB) *Engine {
 // ask answers one query.
 func ask(t testing.TB, e *Engine, query string) (data map[string]any, message string) {
 	t.Helper()
+	return askOf(t, e.Do, query)
+}
+
+func askOf(t testing.TB, do func(*http.Request) (*http.Response, error), query string) (data map[string]any, message string) {
+	t.Helper()
 	body, err := json.Marshal(map[string]string{"query": query})
 	require.NoError(t, err)
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://engine/query", strings.NewReader(string(body)))
 	require.NoError(t, err)
-	response, err := e.Do(r)
+	response, err := do(r)
 	require.NoError(t, err)
 	defer response.Body.Close()
 	assert.Equal(t, http.StatusOK, response.StatusCode)
@@ -95,6 +100,23 @@ func TestWhatIsNotServedIsNamed(t *testing.T) {
 		_, message := ask(t, e, query)
 		assert.Contains(t, message, want)
 		assert.Contains(t, message, "the embedded engine does not have it. If Dagger v0.21 does, run on a Dagger engine (--engine dagger); if not, update the program's SDK")
+	}
+}
+
+func TestNestedSessionsReachNoHost(t *testing.T) {
+	e := offline(t)
+	_, message := askOf(t, e.api.DoNested, `{directory{withNewFile(path:"f",contents:"x"){id}}}`)
+	assert.Empty(t, message)
+	for query, field := range map[string]string{
+		`{host{directory(path:"/etc"){id}}}`:          "host",
+		`{secret(uri:"env://HOME"){plaintext}}`:       "secret",
+		`{address(value:"tcp://127.0.0.1:22"){id}}`:   "address",
+		`{...on Query{h:host{file(path:"/f"){id}}}}`:  "host",
+		`{directory{export(path:"/tmp/never-made")}}`: "export",
+		`{container{export(path:"/tmp/never-made")}}`: "export",
+	} {
+		_, message := askOf(t, e.api.DoNested, query)
+		assert.Contains(t, message, field+": on the embedded engine, a session in a container", query)
 	}
 }
 

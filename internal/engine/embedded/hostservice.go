@@ -29,6 +29,9 @@ func (b *build) served(ctx context.Context, n *api.Node) (*container, []string, 
 		return nil, nil, err
 	}
 	cmd, err := c.serviceCommand(n.Args)
+	if err == nil && n.Args.Flag(nested) {
+		c, err = b.nested(c)
+	}
 	return c, cmd, err
 }
 

@@ -189,8 +189,11 @@ func withSecretVariable(_ context.Context, b *build, c *container, a api.Args) e
 	if err != nil {
 		return err
 	}
-	name := a.Str("name")
+	c.setSecretEnv(a.Str("name"), secret)
+	return nil
+}
+
+func (c *container) setSecretEnv(name, secret string) {
 	c.secretEnv = slices.DeleteFunc(c.secretEnv, func(s secretEnv) bool { return s.name == name })
 	c.secretEnv = append(c.secretEnv, secretEnv{name, secret})
-	return nil
 }

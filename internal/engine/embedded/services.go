@@ -171,9 +171,6 @@ func (s *services) start(ctx context.Context, n *api.Node) (*service, error) {
 // command is what a service runs: as Dagger has it, the given arguments or the container's own, after the entrypoint if
 // that is asked for or nothing else is said.
 func (c *container) serviceCommand(a api.Args) ([]string, error) {
-	if a.Flag("experimentalPrivilegedNesting") {
-		return nil, errNesting
-	}
 	a, err := c.expand(a)
 	if err != nil {
 		return nil, err

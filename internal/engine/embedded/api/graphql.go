@@ -64,7 +64,13 @@ func New(ctx context.Context, backend Backend) *Server {
 
 // Do answers one GraphQL request. It implements [graphql.Doer], the SDK's idea of an HTTP client; nothing goes over a
 // network. Like an HTTP client it fails, instead of answering, when the request's context ends.
-func (s *Server) Do(r *http.Request) (*http.Response, error) {
+func (s *Server) Do(r *http.Request) (*http.Response, error) { return s.answer(r, false) }
+
+// DoNested is Do for a program in a container of the engine: what would read or write this machine is refused, because to
+// such a program the host is its container.
+func (s *Server) DoNested(r *http.Request) (*http.Response, error) { return s.answer(r, true) }
+
+func (s *Server) answer(r *http.Request, nested bool) (*http.Response, error) {
 	var request struct {
 		Query     string         `json:"query"`
 		Variables map[string]any `json:"variables"`
@@ -80,7 +86,7 @@ func (s *Server) Do(r *http.Request) (*http.Response, error) {
 		Data   any           `json:"data"`
 		Errors gqlerror.List `json:"errors,omitempty"`
 	}
-	response.Data, response.Errors = s.query(r.Context(), request.Query, request.Variables, request.Name)
+	response.Data, response.Errors = s.query(r.Context(), request.Query, request.Variables, request.Name, nested)
 	if err := r.Context().Err(); err != nil && response.Errors != nil {
 		return nil, err
 	}
@@ -99,7 +105,7 @@ func (s *Server) Do(r *http.Request) (*http.Response, error) {
 }
 
 // query answers one GraphQL query.
-func (s *Server) query(ctx context.Context, text string, variables map[string]any, name string) (any, gqlerror.List) {
+func (s *Server) query(ctx context.Context, text string, variables map[string]any, name string, nested bool) (any, gqlerror.List) {
 	doc, err := parser.ParseQuery(&ast.Source{Input: text})
 	if err != nil {
 		// The parser's message quotes the query, which may hold a secret.
@@ -120,7 +126,7 @@ func (s *Server) query(ctx context.Context, text string, variables map[string]an
 	if err != nil {
 		return nil, gqlerror.List{gqlerror.Errorf("the query's variables do not fit it")}
 	}
-	q := &query{server: s, variables: values}
+	q := &query{server: s, variables: values, nested: nested}
 	data, err := q.object(ctx, s.root, op.SelectionSet)
 	if err != nil {
 		return nil, gqlerror.List{s.graphqlError(err)}
@@ -177,6 +183,19 @@ func (s *Server) graphqlError(err error) *gqlerror.Error {
 type query struct {
 	server    *Server
 	variables map[string]any
+	nested    bool // asked by a program in a container
+}
+
+// hostFields are those of Query that lead to the caller's machine.
+var hostFields = map[string]bool{"host": true, "address": true, "secret": true}
+
+// refuse is why a program in a container may not ask for a field.
+func refuse(typ, field string) error {
+	if typ == "Query" && hostFields[field] || field == "export" {
+		return fmt.Errorf("%s: on the embedded engine, a session in a container (experimentalPrivilegedNesting) reaches neither "+
+			"the container's files and variables nor the host's: hand over what is needed as mounts and variables of the container, or run on a Dagger engine (--engine dagger)", field)
+	}
+	return nil
 }
 
 // object answers a selection set on an object.
@@ -226,6 +245,11 @@ func (q *query) field(ctx context.Context, n *Node, f *ast.Field) (any, error) {
 			return nil, nil
 		}
 		return q.introspect(metaDefinition(d), f.SelectionSet), nil
+	}
+	if q.nested {
+		if err := refuse(n.Type, f.Name); err != nil {
+			return nil, err
+		}
 	}
 	args := f.ArgumentMap(q.variables)
 	if err := q.server.checkIDs(f, args); err != nil {

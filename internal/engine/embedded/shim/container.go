@@ -120,6 +120,9 @@ func serve(args []string) (int, error) {
 	return run(flags.Args(), os.Stdin, os.Stdout, os.Stderr)
 }
 
+// attend runs a command that has a terminal.
+func attend(args []string) (int, error) { return run(args, os.Stdin, os.Stdout, os.Stderr) }
+
 // check runs a command, and prints its exit code as the last line. It ends with 0 whatever the command does: BuildKit ends
 // a container in which a further process fails.
 func check(args []string) (int, error) {
@@ -166,6 +169,9 @@ func run(args []string, stdin, stdout, stderr *os.File) (int, error) {
 	path, err := exec.LookPath(args[0])
 	if err != nil && !errors.Is(err, exec.ErrDot) {
 		return notRun(err)
+	}
+	if err := nest(); err != nil {
+		return exitNotExecutable, err
 	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals)

@@ -4,9 +4,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
@@ -19,21 +22,37 @@ func forward(ports []string) (int, error) {
 		if err != nil {
 			return exitNotExecutable, err
 		}
-		go func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					failed <- err
-					return
-				}
-				go relay(conn.(*net.TCPConn), filepath.Join(contract.Forward, port))
-			}
-		}()
+		go func() { failed <- pass(listener, filepath.Join(contract.Forward, port)) }()
 	}
 	if len(ports) == 0 {
 		return exitNotExecutable, errors.New("forward: no ports")
 	}
 	return exitNotExecutable, <-failed
+}
+
+// pass connects whoever comes to a listener to a socket, until the listener fails.
+func pass(listener net.Listener, socket string) error {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return err
+		}
+		go relay(conn.(*net.TCPConn), socket)
+	}
+}
+
+// nest gives the commands that are started from now on the engine's session, if the container has its socket: it passes
+// connections to a free port of the loopback interface on. The commands have the token already.
+func nest() error {
+	if _, err := os.Stat(contract.Session); err != nil {
+		return nil
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("pass the session on: %w", err)
+	}
+	go pass(listener, contract.Session) //nolint:errcheck // it ends with this process
+	return os.Setenv(contract.SessionPort, strconv.Itoa(listener.Addr().(*net.TCPAddr).Port))
 }
 
 // relay copies between a connection and a socket, until both sides have said all.

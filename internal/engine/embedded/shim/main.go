@@ -17,6 +17,7 @@ import (
 const usage = `aksflow-shim is started by aksflow:
   aksflow-shim exec   -out DIR -expect SUCCESS|FAILURE|ANY [-stdin FILE] [-stdout FILE] [-stderr FILE] [-key KEY] -- COMMAND...
   aksflow-shim serve  -- COMMAND...
+  aksflow-shim attend COMMAND...
   aksflow-shim check  -timeout DURATION -- COMMAND...
   aksflow-shim forward PORT...
   aksflow-shim changes BEFORE AFTER OUT
@@ -26,7 +27,7 @@ const usage = `aksflow-shim is started by aksflow:
 func main() {
 	var run func([]string) (int, error)
 	if len(os.Args) > 1 {
-		run = map[string]func([]string) (int, error){"exec": execute, "serve": serve, "check": check, "changes": changes, "forward": forward, "daemon": daemon}[os.Args[1]]
+		run = map[string]func([]string) (int, error){"exec": execute, "serve": serve, "attend": attend, "check": check, "changes": changes, "forward": forward, "daemon": daemon}[os.Args[1]]
 	}
 	if run == nil {
 		fmt.Fprint(os.Stderr, usage)

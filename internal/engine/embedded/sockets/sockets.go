@@ -51,16 +51,27 @@ func (s *Forwarder) Add(path string) (id string) { return s.add("unix", path) }
 // AddTCP makes an address HOST:PORT known, and returns the ID under which BuildKit asks for it.
 func (s *Forwarder) AddTCP(address string) (id string) { return s.add("tcp", address) }
 
+// AddSession makes the address HOST:PORT of the engine's own session known, which has one ID wherever it is.
+func (s *Forwarder) AddSession(address string) (id string) {
+	const session = "session"
+	s.addAs(session, "tcp", address)
+	return session
+}
+
 func (s *Forwarder) add(network, address string) string {
 	sum := sha256.Sum256([]byte(network + " " + address))
 	id := "socket-" + hex.EncodeToString(sum[:8])
+	s.addAs(id, network, address)
+	return id
+}
+
+func (s *Forwarder) addAs(id, network, address string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.dial == nil {
 		s.dial = map[string]func(context.Context) (net.Conn, error){}
 	}
 	s.dial[id] = func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, network, address) }
-	return id
 }
 
 // connect connects to the socket with an ID, or to the SSH agent for an ID that nobody has added.

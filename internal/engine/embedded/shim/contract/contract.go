@@ -9,7 +9,16 @@ const (
 
 	Forward = Dir + "/forward" // the directory with the sockets that `forward` connects to, each named by its port
 
+	Session = Dir + "/session" // the socket of the session that a command may use: see SessionPort
+
 	Stdin = Dir + "/stdin" // a file with what a command reads from standard input
+)
+
+// The environment variables by which a Dagger SDK finds the session that its program runs in: a port of 127.0.0.1, and the
+// password of its requests. https://docs.dagger.io/reference/configuration/engine
+const (
+	SessionPort  = "DAGGER_SESSION_PORT"
+	SessionToken = "DAGGER_SESSION_TOKEN"
 )
 
 // The files that `exec` writes into its -out directory.

@@ -1,4 +1,5 @@
-package engine
+// Package serving serves an engine's session to programs that find it as a Dagger SDK does.
+package serving
 
 import (
 	"context"
@@ -12,34 +13,32 @@ import (
 	"strconv"
 	"strings"
 
-	"dagger.io/dagger/engineconn"
+	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
 
-// The environment variables by which a Dagger SDK finds the session that its program runs in.
-// https://docs.dagger.io/reference/configuration/engine
-const (
-	envSessionPort  = "DAGGER_SESSION_PORT"
-	envSessionToken = "DAGGER_SESSION_TOKEN"
-)
+// Conn is an engine's session, as the SDK's engineconn.EngineConn has it.
+type Conn interface {
+	Do(r *http.Request) (*http.Response, error)
+	Host() string
+}
 
 // Server serves a session to other programs on this machine, as `dagger run` does.
 type Server struct {
-	conn     engineconn.EngineConn
+	conn     Conn
 	http     *http.Server
 	listener net.Listener
 	token    string
 	done     chan struct{}
 }
 
-// Serve listens on a free port of 127.0.0.1. Requests must carry a token that only this process and those that it gives
-// the environment to know. The end of ctx ends requests that are under way; Close is still to be called, before the
-// session's.
-func (s *Session) Serve(ctx context.Context) (*Server, error) {
+// Listen serves a session on a free port of 127.0.0.1. Requests must carry a token that only this process and those that it
+// gives it to know. The end of ctx ends requests that are under way; Close is still to be called, before the session's.
+func Listen(ctx context.Context, conn Conn) (*Server, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	server := &Server{conn: s.conn, listener: listener, token: rand.Text(), done: make(chan struct{})}
+	server := &Server{conn: conn, listener: listener, token: rand.Text(), done: make(chan struct{})}
 	server.http = &http.Server{Handler: server, BaseContext: func(net.Listener) context.Context { return ctx }}
 	go func() {
 		defer close(server.done)
@@ -52,11 +51,17 @@ func (s *Session) Serve(ctx context.Context) (*Server, error) {
 func (s *Server) Env(env []string) []string {
 	env = slices.DeleteFunc(slices.Clone(env), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return name == envSessionPort || name == envSessionToken
+		return name == contract.SessionPort || name == contract.SessionToken
 	})
 	port := s.listener.Addr().(*net.TCPAddr).Port
-	return append(env, envSessionPort+"="+strconv.Itoa(port), envSessionToken+"="+s.token)
+	return append(env, contract.SessionPort+"="+strconv.Itoa(port), contract.SessionToken+"="+s.token)
 }
+
+// Address is where the session is served, HOST:PORT.
+func (s *Server) Address() string { return s.listener.Addr().String() }
+
+// Token is what requests must carry.
+func (s *Server) Token() string { return s.token }
 
 // Close ends the requests that are under way and stops listening.
 func (s *Server) Close() error {
@@ -70,7 +75,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	token, _, _ := r.BasicAuth()
 	if subtle.ConstantTimeCompare([]byte(token), []byte(s.token)) != 1 {
 		w.Header().Set("WWW-Authenticate", `Basic realm="session token"`)
-		http.Error(w, "the session token is missing or wrong: "+envSessionToken+" holds it", http.StatusUnauthorized)
+		http.Error(w, "the session token is missing or wrong: "+contract.SessionToken+" holds it", http.StatusUnauthorized)
 		return
 	}
 	if r.URL.Path != "/query" || r.Method != http.MethodPost {
