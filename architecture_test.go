@@ -43,7 +43,7 @@ internal/engine: internal/core/image internal/tool
 internal/engine/conformance:
 internal/localplatform: internal/tool
 internal/localplatform/server: internal/localplatform internal/tool
-internal/azure: internal/core
+internal/azure: internal/core manifests
 internal/testing: internal/core/image internal/kube internal/localplatform internal/tool
 internal/flow: internal/core internal/git internal/kustomize internal/render internal/target
 internal/cli: internal/azure internal/core internal/engine internal/flow internal/kube internal/localplatform

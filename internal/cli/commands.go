@@ -12,7 +12,7 @@ func pipelineCommands(g *globals) []*cobra.Command {
 	}
 }
 
-// machineCommands are about the machine that the command runs on.
+// machineCommands are about the machine that the command runs on, and what has to be set up for a delivery.
 func machineCommands(g *globals) []*cobra.Command {
-	return []*cobra.Command{runCommand(g), upCommand(g), downCommand(g), kubeconfigCommand(g)}
+	return []*cobra.Command{runCommand(g), upCommand(g), downCommand(g), kubeconfigCommand(g), initCommand(g)}
 }

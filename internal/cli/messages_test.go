@@ -34,6 +34,8 @@ var (
 var printers = map[string][]string{
 	"internal/cli":                         nil, // its files are named after their verbs
 	"internal/cli/request.go":              {},
+	"internal/azure/setup":                 {"init"},
+	"internal/azure/setup/files.go":        {}, // prints commands of az
 	"internal/core/build":                  imageVerbs,
 	"internal/core/config":                 envVerbs,
 	"internal/core/gitflow":                refVerbs,
@@ -197,6 +199,9 @@ func find(root *cobra.Command, name string) *cobra.Command {
 
 func hasFlag(c *cobra.Command, name string) bool {
 	lookup := func(f *pflag.FlagSet) bool { return f.Lookup(name) != nil }
+	if slices.ContainsFunc(c.Commands(), func(below *cobra.Command) bool { return hasFlag(below, name) }) {
+		return true
+	}
 	return name == "help" || lookup(c.Flags()) || lookup(c.InheritedFlags()) || lookup(c.Root().PersistentFlags())
 }
 

@@ -85,13 +85,12 @@ type Secret struct {
 	Expires time.Time
 }
 
-// Assignment gives a role to a principal (its object ID, or that of a group) on a resource and all below it.
+// Assignment gives a role to a principal (its object ID, or that of a group) on a resource and all below it. The stand-in
+// knows no conditions: Deploy refuses a template that has one.
 type Assignment struct {
 	Principal string
 	Role      string // the role definition's GUID
 	Scope     string
-	// Condition is an expression that limits it; the stand-in knows that of a repository's name only: see grants.
-	Condition string
 }
 
 // The built-in roles that the stand-in knows. https://learn.microsoft.com/azure/role-based-access-control/built-in-roles

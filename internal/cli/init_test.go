@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/azure/setup"
+)
+
+// What somebody has changed is replaced only when that is asked for.
+func TestInitReplacesNothingUnasked(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "infra")
+	files := []setup.File{{Name: "a.bicep", Content: "one\n"}, {Name: "b.bicep", Content: "two\n"}}
+	require.NoError(t, writeNew(t.Context(), dir, files, false))
+	require.NoError(t, writeNew(t.Context(), dir, files, false), "the same contents")
+
+	changed := filepath.Join(dir, "b.bicep")
+	require.NoError(t, os.WriteFile(changed, []byte("mine\n"), 0o644))
+	files[0].Content = "new\n"
+	read := func(name string) string {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		return string(content)
+	}
+	err := writeNew(t.Context(), dir, files[1:], false)
+	require.ErrorContains(t, err, changed)
+	require.Error(t, writeNew(t.Context(), dir, append([]setup.File{{Name: "c.bicep", Content: "three\n"}}, files...), false))
+	assert.NoFileExists(t, filepath.Join(dir, "c.bicep"), "all or none")
+	assert.Equal(t, []string{"one\n", "mine\n"}, []string{read("a.bicep"), read("b.bicep")})
+
+	require.NoError(t, writeNew(t.Context(), dir, files, true))
+	assert.Equal(t, []string{"new\n", "two\n"}, []string{read("a.bicep"), read("b.bicep")})
+}
+
+func TestGitHubRepository(t *testing.T) {
+	t.Setenv("GITHUB_REPOSITORY", "o/r")
+	t.Setenv("GITHUB_REPOSITORY_OWNER_ID", "")
+	t.Setenv("GITHUB_REPOSITORY_ID", "")
+	assert.Equal(t, "o/r", gitHubRepository())
+	t.Setenv("GITHUB_REPOSITORY_OWNER_ID", "1")
+	t.Setenv("GITHUB_REPOSITORY_ID", "2")
+	assert.Equal(t, "o@1/r@2", gitHubRepository())
+}
