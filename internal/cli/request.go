@@ -155,6 +155,9 @@ func (r *request) open(ctx context.Context) (*flow.Delivery, func(), error) {
 		r.Ref = gitRef(os.Getenv)
 	}
 	r.Config, r.Variables, r.Local = r.g.config, os.LookupEnv, r.g.local
+	if state, _, err := r.g.stateDirs(); err == nil { // an engine of its own says what is wrong
+		r.Layers = filepath.Join(state, "layers")
+	}
 	cloud := r.g.newAzure()
 	r.Azure = cloud
 	connect, closeSession := r.g.session(cloud)

@@ -35,6 +35,8 @@ type Request struct {
 	// Client connects to the engine that builds and tests. It is called when the first container work is due, and may
 	// be called again.
 	Client func(context.Context) (*dagger.Client, error)
+	// Layers is a directory that keeps layers of images from one build to the next; "" keeps none.
+	Layers string
 
 	// BuildArgs are added to those of aksflow.yaml, and win.
 	BuildArgs map[string]string

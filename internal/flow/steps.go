@@ -118,7 +118,7 @@ func (d *Delivery) app(ctx context.Context, source delivery.Source) (build.App, 
 	}
 	return build.New(d.config, build.Inputs{
 		Client: client, Dir: client.Host().Directory(d.context), Dockerfile: dockerfile,
-		Source: source, Args: d.BuildArgs, Secrets: secrets, SSH: agent,
+		Source: source, Args: d.BuildArgs, Secrets: secrets, SSH: agent, Cache: d.Layers,
 	}), nil
 }
 

@@ -50,7 +50,8 @@ type App struct {
 	// Platform is what the image is built for, as in "linux/arm64". Empty: the engine's own.
 	Platform dagger.Platform
 
-	text []byte // of the Dockerfile
+	text  []byte // of the Dockerfile
+	cache string // a directory for layers
 }
 
 // Inputs are what an app is built from beside its configuration.
@@ -69,6 +70,8 @@ type Inputs struct {
 	Secrets []*dagger.Secret
 	// SSH is the socket of an SSH agent, or nil.
 	SSH *dagger.Socket
+	// Cache is a directory that keeps the layers that Export wrote, so that it compresses them once; "" keeps none.
+	Cache string
 }
 
 // Build arguments that are set from the commit, for Dockerfiles that declare them.
@@ -102,6 +105,7 @@ func New(cfg *config.Config, in Inputs) App {
 		SSH:        in.SSH,
 		Platform:   dagger.Platform(cfg.Build.Platform),
 		text:       in.Dockerfile,
+		cache:      in.Cache,
 	}
 }
 
@@ -185,7 +189,7 @@ func (a App) Export(ctx context.Context, file string) (digest string, err error)
 
 // canonicalOptions are what package canonical needs to know of the Dockerfile.
 func (a App) canonicalOptions() canonical.Options {
-	var o canonical.Options
+	o := canonical.Options{Cache: a.cache}
 	instructions, err := dockerfile.Parse(a.text).History(a.Target)
 	if err != nil {
 		return o // an engine says so when it builds

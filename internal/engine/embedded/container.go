@@ -38,8 +38,8 @@ type container struct {
 	output      *tree // what the last command left; nil before one ran
 	// stored is the image in the engine's store that this container is, unchanged.
 	stored *ocispecs.Descriptor
-	// epoch is the time that the image says it was made at, in seconds since 1970; no file in it is newer. Empty: the
-	// time when it is made, and files keep their times.
+	// epoch is the time that the image says it was made at, in seconds since 1970; empty: the time when it is made. Files
+	// keep their times: package canonical sets those, for every engine.
 	epoch []byte
 	// base is the configuration of the image that this one is built on. Its layers stay as they are.
 	base []byte

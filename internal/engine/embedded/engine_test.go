@@ -1,12 +1,10 @@
 package embedded_test
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,16 +15,12 @@ import (
 	"time"
 
 	"dagger.io/dagger"
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine/embedded"
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
-	"github.com/aksflow/aksflow/internal/testing/ociimage"
 	"github.com/aksflow/aksflow/internal/testing/registrytest"
 	"github.com/aksflow/aksflow/internal/tool"
 )
@@ -48,7 +42,6 @@ func TestEngine(t *testing.T) {
 		"Epoch":               s.epoch,
 		"EpochIsNoCacheKey":   s.epochIsNoCacheKey,
 		"NestedIsCached":      s.nestedIsCached,
-		"TwoEngines":          s.twoEngines,
 		"SecretsOnDisk":       s.secretsOnDisk,
 		"OtherPlatform":       s.otherPlatform,
 		"OddFileNames":        s.oddFileNames,
@@ -231,38 +224,8 @@ RUN cat /proc/sys/kernel/random/uuid > /installed
 	assert.Equal(t, installed("", "1700000000"), installed("", "1800000000"), "packages are installed again")
 	const declared = "ARG SOURCE_DATE_EPOCH"
 	assert.NotEqual(t, installed(declared, "1700000000"), installed(declared, "1800000000"), "the argument is not passed on")
-
-	image := s.export(t, ctx, build("", "1700000000"))
-	base, err := remote.Image(must(name.ParseReference(s.base)))
-	require.NoError(t, err)
-	baseLayers, err := base.Layers()
-	require.NoError(t, err)
-	layers, err := image.Layers()
-	require.NoError(t, err)
-	require.Greater(t, len(layers), len(baseLayers))
-	for i, layer := range layers {
-		if i < len(baseLayers) {
-			want, err := baseLayers[i].DiffID()
-			require.NoError(t, err)
-			got, err := layer.DiffID()
-			require.NoError(t, err)
-			assert.Equal(t, want, got, "a layer of the base changed")
-			continue
-		}
-		content, err := layer.Uncompressed()
-		require.NoError(t, err)
-		for r := tar.NewReader(content); ; {
-			header, err := r.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			require.NoError(t, err)
-			assert.False(t, header.ModTime.After(time.Unix(1700000000, 0)), "%s: %s", header.Name, header.ModTime)
-		}
-	}
 }
 
-// twoEngines: two machines that share nothing make the same image of the same source.
 // The token and the port of a nested session differ in each session, and are neither in the cache key nor in any output.
 func (s *suite) nestedIsCached(t *testing.T) {
 	nonce := rand()
@@ -279,44 +242,6 @@ func (s *suite) nestedIsCached(t *testing.T) {
 	assert.Equal(t, strings.Split(first, "\n")[0], strings.Split(second, "\n")[0], "the second session has it from the cache")
 	assert.Contains(t, first, "token ***\n")
 	assert.Contains(t, told, "token ***")
-}
-
-func (s *suite) twoEngines(t *testing.T) {
-	source := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(source, "Dockerfile"), []byte("FROM "+s.base+`
-WORKDIR /app
-COPY code .
-RUN mkdir data && date -u +%Y > data/made && chmod 600 data/made
-`), 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(source, "code"), []byte("code"), 0o600))
-	digest := func(s *suite) string {
-		ctx, client, _ := s.open(t)
-		digest, err := s.export(t, ctx, client.Host().Directory(source).DockerBuild()).Digest()
-		require.NoError(t, err)
-		return digest.String()
-	}
-	first := digest(s)
-	later := time.Now().Add(-time.Hour)
-	require.NoError(t, os.Chtimes(filepath.Join(source, "code"), later, later))
-	assert.Equal(t, first, digest(&suite{dir: stateDir(t), base: s.base}))
-}
-
-// export returns a container's image.
-func (s *suite) export(t *testing.T, ctx context.Context, c *dagger.Container) v1.Image {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "image.tar")
-	_, err := c.AsTarball().Export(ctx, file)
-	require.NoError(t, err)
-	made, err := ociimage.Read(file)
-	require.NoError(t, err)
-	return made
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }
 
 // secretsOnDisk: a step that prints a secret leaves it neither in the daemon's log nor in a record of the build.

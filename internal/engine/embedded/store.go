@@ -25,7 +25,7 @@ func (e *Engine) tarball(ctx context.Context, n *api.Node) (ocispecs.Descriptor,
 		var response map[string]string
 		exports := []bkclient.ExportEntry{{
 			Type:        bkclient.ExporterOCI,
-			Attrs:       map[string]string{"tar": "false", "rewrite-timestamp": "true"},
+			Attrs:       map[string]string{"tar": "false"},
 			OutputStore: e.store,
 		}}
 		find := func(ctx context.Context, b *build) (*result, error) {

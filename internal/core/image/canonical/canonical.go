@@ -27,6 +27,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/aksflow/aksflow/internal/core/image"
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // Instruction is an instruction of a Dockerfile that leaves an entry in the history.
@@ -52,6 +53,8 @@ type Options struct {
 	// Epoch is the latest time that a file of the new layers may have, in seconds since 1970. 0 means the time of the newest
 	// file of the base, and 1980-01-01 where there is no base.
 	Epoch int64
+	// Cache is a directory that keeps layers for the next time; "" keeps none. It is made when it is not there.
+	Cache string
 }
 
 // ContextTime is the time of all files of the build context, in seconds since 1970: 1980-01-01, the earliest that a ZIP
@@ -238,7 +241,8 @@ func (s *source) endsWith(instructions []Instruction) bool {
 
 // write writes the canonical image and returns its digest.
 func (s *source) write(ctx context.Context, w *writer, base int, groups []made, o Options) (string, error) {
-	epoch, dirs, err := s.scan(ctx, base)
+	layers := cache{o.Cache}
+	below, epoch, dirs, err := s.scanOnce(ctx, layers, base)
 	if err != nil {
 		return "", err
 	}
@@ -256,13 +260,15 @@ func (s *source) write(ctx context.Context, w *writer, base int, groups []made, 
 		manifest.Layers = append(manifest.Layers, v1.Descriptor{MediaType: ociType(layer.MediaType), Digest: layer.Digest, Size: layer.Size})
 	}
 	for _, group := range groups {
-		d, diffID, err := w.layer(func(to *tar.Writer) error { return s.rewrite(ctx, to, group, r) })
+		below = s.key(group.layers, below, epoch, group.Instruction)
+		d, diffID, err := s.layerOnce(ctx, w, layers, below, group, &r)
 		if err != nil {
 			return "", err
 		}
 		diffIDs = append(diffIDs, diffID)
 		manifest.Layers = append(manifest.Layers, d)
 	}
+	layers.prune()
 	config, err := w.json(s.canonicalConfig(base, diffIDs, epoch, o.Instructions), types.OCIConfigJSON)
 	if err != nil {
 		return "", err
@@ -273,6 +279,45 @@ func (s *source) write(ctx context.Context, w *writer, base int, groups []made, 
 		return "", err
 	}
 	return root.Digest.String(), w.finish(root)
+}
+
+// scanOnce is scan, unless the cache knows the base. It also returns the key of the base.
+func (s *source) scanOnce(ctx context.Context, c cache, base int) (key string, epoch int64, dirs directories, err error) {
+	numbers := make([]int, base)
+	for i := range numbers {
+		numbers[i] = i
+	}
+	key = s.key(numbers, "", 0, Instruction{})
+	if k, ok := c.find(key); ok {
+		return key, k.Epoch, directoriesOf(k.Directories), nil
+	}
+	if epoch, dirs, err = s.scan(ctx, base); err != nil {
+		return "", 0, nil, err
+	}
+	if err := c.keep(key, kept{Epoch: epoch, Directories: dirs.list()}, nil); err != nil {
+		report.Warn(ctx, "the cache of image layers: %v", err)
+	}
+	return key, epoch, dirs, nil
+}
+
+// layerOnce writes a canonical layer: the one in the cache if its bytes are still what they were, else a new one.
+func (s *source) layerOnce(ctx context.Context, w *writer, c cache, key string, group made, r *rewriter) (v1.Descriptor, string, error) {
+	if k, ok := c.find(key); ok && w.cached(k.Layer, func() (io.ReadCloser, error) { return c.open(key) }) {
+		r.dirs = directoriesOf(k.Directories)
+		return k.Layer, k.DiffID, nil
+	}
+	start := w.offset
+	d, diffID, err := w.layer(func(to *tar.Writer) error { return s.rewrite(ctx, to, group, *r) })
+	if err != nil {
+		return d, "", err
+	}
+	if w.offset > start { // else the layer has been written before
+		content := io.NewSectionReader(w.file, start+block, d.Size)
+		if err := c.keep(key, kept{Layer: d, DiffID: diffID, Directories: r.dirs.list()}, content); err != nil {
+			report.Warn(ctx, "the cache of image layers: %v", err)
+		}
+	}
+	return d, diffID, nil
 }
 
 // scan returns the time of the newest file of the base image, and its directories.
@@ -414,6 +459,28 @@ func (w *writer) copy(d v1.Descriptor, open opener) error {
 		_, err = io.Copy(to, &interruptible{w.ctx, blob})
 		return err
 	}, func() string { return blobPath(d.Digest) })
+}
+
+// cached writes a layer of the cache, and reports whether its bytes are those that it is named by. What was written of
+// others is overwritten by the next entry.
+func (w *writer) cached(d v1.Descriptor, open opener) bool {
+	start, content := w.offset, sha256.New()
+	err := w.entry(func(to io.Writer) error {
+		blob, err := open()
+		if err != nil {
+			return err
+		}
+		defer blob.Close()
+		n, err := io.Copy(io.MultiWriter(to, content), &interruptible{w.ctx, blob})
+		if err == nil && (n != d.Size || fmt.Sprintf("%x", content.Sum(nil)) != d.Digest.Hex) {
+			err = errors.New("it changed")
+		}
+		return err
+	}, func() string { return blobPath(d.Digest) })
+	if err != nil {
+		w.offset = start
+	}
+	return err == nil
 }
 
 // json writes a document as a blob.

@@ -336,6 +336,67 @@ func TestFilesOfTheContext(t *testing.T) {
 	}
 }
 
+// With the layers of an earlier run an image is the same, also when the layer above them changed, and when somebody damaged
+// what was kept.
+func TestLayersFromTheCache(t *testing.T) {
+	cache := filepath.Join(t.TempDir(), "layers")
+	kept := func() map[string]os.FileInfo {
+		files := map[string]os.FileInfo{}
+		entries, err := os.ReadDir(cache)
+		require.NoError(t, err)
+		for _, e := range entries {
+			if files[e.Name()], err = e.Info(); strings.HasSuffix(e.Name(), ".json") {
+				delete(files, e.Name())
+			}
+			require.NoError(t, err)
+		}
+		return files
+	}
+	o := canonical.Options{Instructions: instructions}
+	first, second := fromBuildKit(t, time.Now()), fromDagger(t, time.Now(), zstandard)
+	_, want := write(t, first, o)
+	o.Cache = cache
+	for _, from := range []string{first, first, second} {
+		to, digest := write(t, from, o)
+		assert.Equal(t, want, digest)
+		contents(t, to) // checks each blob
+	}
+	layers := kept()
+	require.NotEmpty(t, layers)
+	write(t, first, o)
+	again := kept()
+	require.Len(t, again, len(layers))
+	for name := range layers {
+		assert.True(t, os.SameFile(layers[name], again[name]), "%s was made again", name)
+	}
+
+	for name := range layers {
+		require.NoError(t, os.WriteFile(filepath.Join(cache, name), []byte("damaged"), 0o600))
+	}
+	for _, from := range []string{first, second} {
+		to, digest := write(t, from, o)
+		assert.Equal(t, want, digest)
+		contents(t, to)
+	}
+	for name := range layers {
+		assert.NotEqual(t, int64(len("damaged")), kept()[name].Size(), "%s stays damaged", name)
+	}
+}
+
+// What was not used for a week is removed.
+func TestOldLayersLeaveTheCache(t *testing.T) {
+	cache := t.TempDir()
+	old := filepath.Join(cache, "old.gz")
+	require.NoError(t, os.WriteFile(old, nil, 0o600))
+	then := time.Now().Add(-8 * 24 * time.Hour)
+	require.NoError(t, os.Chtimes(old, then, then))
+	write(t, fromBuildKit(t, then), canonical.Options{Instructions: instructions, Cache: cache})
+	assert.NoFileExists(t, old)
+	made, err := filepath.Glob(filepath.Join(cache, "*.gz"))
+	require.NoError(t, err)
+	assert.NotEmpty(t, made)
+}
+
 func TestUnknownLayersAreLeftAlone(t *testing.T) {
 	for name, o := range map[string][]canonical.Instruction{
 		"one layer too few":   {{Text: "RUN install", Parts: 1}},
@@ -389,11 +450,19 @@ func BenchmarkWrite(b *testing.B) {
 	}
 	from := tarball(b, []map[string]any{{"created_by": "RUN make"}}, nil, [][]byte{layer(b, files...)}, nil)
 	to := filepath.Join(b.TempDir(), "out.tar")
-	b.SetBytes(size)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := canonical.Write(b.Context(), from, to, canonical.Options{Instructions: []canonical.Instruction{{Text: "RUN make", Parts: 1}}}); err != nil {
-			b.Fatal(err)
-		}
+	for name, cache := range map[string]string{"first": "", "again": b.TempDir()} {
+		b.Run(name, func(b *testing.B) {
+			o := canonical.Options{Instructions: []canonical.Instruction{{Text: "RUN make", Parts: 1}}, Cache: cache}
+			if cache != "" {
+				_, err := canonical.Write(b.Context(), from, to, o)
+				require.NoError(b, err)
+			}
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := canonical.Write(b.Context(), from, to, o)
+				require.NoError(b, err)
+			}
+		})
 	}
 }

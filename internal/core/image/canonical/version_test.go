@@ -9,7 +9,8 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// The command and the Dagger module compress with the same version of the library: another one makes other bytes.
+// The command and the Dagger module compress with the same version of the library: another one makes other bytes. Layers that
+// an earlier version compressed are not taken from the cache.
 func TestOneCompressor(t *testing.T) {
 	const root, library = "../../../../", "github.com/klauspost/compress"
 	versions := map[string][]string{}
@@ -27,4 +28,9 @@ func TestOneCompressor(t *testing.T) {
 		versions[version] = append(versions[version], name)
 	}
 	assert.Len(t, versions, 1, "the versions of %s: an image would have one digest in the command and another in the module", library)
+	cache, err := os.ReadFile("cache.go")
+	require.NoError(t, err)
+	for version := range versions {
+		assert.Contains(t, string(cache), `const compressVersion = "`+version+`"`)
+	}
 }
