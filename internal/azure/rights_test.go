@@ -87,6 +87,19 @@ func TestThrottledRegistry(t *testing.T) {
 	require.NoError(t, logIn(t, client(gitHub(standin.SampleSubject))))
 }
 
+func TestLockedRepository(t *testing.T) {
+	without(t, func(e *standin.Estate) {
+		e.Registries = slices.Clone(e.Registries)
+		e.Registries[0].Locked = []string{"team/locked"}
+	})
+	c := client(gitHub(standin.SampleSubject))
+	require.NoError(t, push(t, c, "team/open"))
+	expect(t, push(t, c, "team/locked"), []string{
+		"The operation is disallowed on this registry", "is locked, or the registry is full",
+		"`az acr repository show --name " + standin.SampleRegistry + " --repository team/locked`", "`--image team/locked:TAG` in place of the repository",
+	})
+}
+
 // A cluster that does not answer from here says why.
 func TestUnreachableCluster(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -31,7 +31,7 @@ import (
 )
 
 // source lists what the action is built from. action.yml hashes the same files for its cache key.
-var source = []string{"action.yml", "Makefile", "go.mod", "go.sum", "main.go", "internal", "tools/buildkit"}
+var source = []string{"action.yml", "Makefile", "go.mod", "go.sum", "main.go", "internal", "manifests/rbac", "tools/buildkit"}
 
 // runner is a machine that runs workflows.
 type runner struct {

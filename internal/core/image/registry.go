@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -174,6 +175,12 @@ func (c *client) explain(ctx context.Context, doing string, err error) error {
 	return err
 }
 
+// disallowed reports whether Azure refuses a write because of a lock. It answers so, with 405, to any right.
+// https://learn.microsoft.com/azure/container-registry/container-registry-image-lock
+func disallowed(answer *transport.Error) bool {
+	return slices.ContainsFunc(answer.Errors, func(d transport.Diagnostic) bool { return d.Code == "REGISTRY_DISALLOWED_OPERATION" })
+}
+
 func refused(code int) bool { return code == http.StatusUnauthorized || code == http.StatusForbidden }
 
 // refusal is what a registry says to credentials that it does not take.
@@ -200,6 +207,10 @@ func (c *client) remedy(err error) string {
 	switch {
 	case errors.As(err, &answer):
 		switch code := answer.StatusCode; {
+		case disallowed(answer):
+			registry, _, _ := strings.Cut(host, ".")
+			repository := c.repo.RepositoryStr()
+			return fmt.Sprintf("; the repository, the manifest or the tag is locked, or the registry is full: `az acr repository show --name %[1]s --repository %[2]s` shows a repository's changeableAttributes, `--image %[2]s:TAG` in place of the repository those of a tag, and `az acr repository update` with the same and `--write-enabled true` unlocks", registry, repository)
 		case refused(code):
 			if c.advice != "" {
 				return "; " + c.advice

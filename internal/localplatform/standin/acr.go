@@ -56,6 +56,8 @@ func (s *Server) registryRoutes() http.Handler {
 		s.mu.Lock()
 		registry := find(s.estate.Registries, func(g *Registry) bool { return g.Login == r.Host })
 		throttled := registry != nil && registry.Throttled > 0
+		repository, _, manifest := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/manifests/")
+		locked := registry != nil && manifest && r.Method == http.MethodPut && slices.Contains(registry.Locked, repository)
 		if throttled {
 			registry.Throttled--
 		}
@@ -66,6 +68,8 @@ func (s *Server) registryRoutes() http.Handler {
 		case throttled:
 			w.Header().Set("Retry-After", "1")
 			registryError(w, http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many requests")
+		case locked:
+			registryError(w, http.StatusMethodNotAllowed, "REGISTRY_DISALLOWED_OPERATION", "The operation is disallowed on this registry, repository or image. View troubleshooting steps at https://aka.ms/acr/faq/#why-does-my-pull-or-push-request-fail-with-disallowed-operation")
 		default:
 			mux.ServeHTTP(w, r)
 		}

@@ -27,6 +27,8 @@ type Registry struct {
 	NoARMTokens bool
 	// Throttled is how many of the next requests are answered with 429.
 	Throttled int
+	// Locked are repositories that take no manifest, as `az acr repository update --write-enabled false` makes them.
+	Locked []string
 }
 
 // Cluster is an AKS cluster.
