@@ -101,8 +101,9 @@ func (r *registryLogin) explain(l *login, who claims, err error) error {
 func rolesFor(host, objectID string) string {
 	name, _, _ := strings.Cut(host, ".")
 	scope := fmt.Sprintf("$(az acr show --name %s --query id --output tsv)", name)
-	return fmt.Sprintf("it needs the role AcrPush there, or AcrPull to read only; in a registry with repository permissions (ABAC) these are Container Registry Repository Writer and Reader. A new assignment takes minutes to arrive:\n%s",
-		assign(cmp.Or(objectID, "OBJECT_ID"), "AcrPush", scope))
+	objectID = cmp.Or(objectID, "OBJECT_ID")
+	return fmt.Sprintf("it needs the role AcrPush there, or AcrPull to read only; in a registry with repository permissions (ABAC) these are Container Registry Repository Writer and Reader. A new assignment takes minutes to arrive:\n%s\nor, with repository permissions:\n%s",
+		assign(objectID, "AcrPush", scope), assign(objectID, "Container Registry Repository Writer", scope))
 }
 
 // Refused says what to do when the registry refuses a push or a pull although the login was good.

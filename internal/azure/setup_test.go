@@ -123,7 +123,9 @@ func TestSetupIsEnoughAndNeeded(t *testing.T) {
 								return there.Principal == outputs[id.Name]["objectId"] && there.Role == a.Role.ID
 							})
 						})
-						expect(t, rights[a.Kind](), []string{a.Role.Name, "az role assignment create --assignee-object-id " + outputs[id.Name]["objectId"]})
+						expect(t, rights[a.Kind](), []string{
+							"az role assignment create --assignee-object-id " + outputs[id.Name]["objectId"] + " --assignee-principal-type ServicePrincipal --role '" + a.Role.Name + "' ",
+						})
 						for kind, right := range rights {
 							if kind != a.Kind {
 								require.NoError(t, right(), "it is needed for nothing else")
