@@ -15,6 +15,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine"
+	"github.com/aksflow/aksflow/internal/engine/embedded/terminal"
 )
 
 func runCommand(g *globals) *cobra.Command {
@@ -23,7 +24,7 @@ func runCommand(g *globals) *cobra.Command {
 		Short: "Run a program that uses a Dagger SDK, on the engine",
 		Long: `run starts a program that connects to Dagger with one of its SDKs (Go, Python, TypeScript), and gives it a session on the
 engine: the embedded one needs neither Docker nor an engine image. The program has this terminal, its exit code is
-aksflow's, and signals reach it. The engine's progress goes to stderr; --verbose adds what its containers print.
+aksflow's, and signals reach it. A container's terminal (the field of that name) is this one, too. The engine's progress goes to stderr; --verbose adds what its containers print.
 
 What follows COMMAND is its own.`,
 		Example: `  aksflow run go run ./ci
@@ -73,8 +74,9 @@ func (g *globals) runProgram(ctx context.Context, args []string) (err error) {
 	defer end(nil)
 	started := context.AfterFunc(ctx, func() { end(context.Cause(ctx)) })
 	// The program's own lines come between those of the progress, so none of these is drawn over.
-	life = report.With(life, report.NewPlain(g.stderr, g.verbose))
-	session, err := engine.Connect(life, engine.Options{Engine: g.engine, State: g.state, Env: os.Environ(), Setenv: os.Setenv})
+	tty := terminal.New(os.Stdin, os.Getenv("TERM"))
+	life = report.With(life, report.NewPlain(tty.Writer(g.stderr), g.verbose))
+	session, err := engine.Connect(life, engine.Options{Engine: g.engine, State: g.state, Env: os.Environ(), Setenv: os.Setenv, Terminal: tty})
 	if err != nil {
 		return err
 	}

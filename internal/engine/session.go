@@ -18,6 +18,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine/embedded"
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
+	"github.com/aksflow/aksflow/internal/engine/embedded/terminal"
 	"github.com/aksflow/aksflow/internal/engine/serving"
 )
 
@@ -43,6 +44,8 @@ type Options struct {
 	// Login gives the embedded engine the credentials for a registry that images are pulled from; empty where Docker's
 	// configuration has them.
 	Login func(ctx context.Context, host string) (username, password string, err error)
+	// Terminal is what the embedded engine gives to containers that ask for one; nil is none.
+	Terminal *terminal.Terminal
 	// IdleTimeout is how long the embedded engine's daemon stays up after its last session. Zero means 15 minutes.
 	IdleTimeout time.Duration
 }
@@ -97,7 +100,7 @@ func connectEmbedded(ctx context.Context, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := embedded.Open(ctx, embedded.Options{Dir: engineDir(state), Idle: o.IdleTimeout, Env: o.Env, Login: o.Login})
+	conn, err := embedded.Open(ctx, embedded.Options{Dir: engineDir(state), Idle: o.IdleTimeout, Env: o.Env, Login: o.Login, Terminal: o.Terminal})
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,8 @@ import (
 	"dagger.io/dagger"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/aksflow/aksflow/internal/localplatform/baseimage"
 	"github.com/aksflow/aksflow/internal/testing/registrytest"
@@ -36,7 +38,7 @@ const (
 
 func TestMain(m *testing.M) {
 	program, ok := map[string]func(context.Context, *dagger.Client) error{
-		"pipeline": pipeline, "cleanup": cleanup,
+		"pipeline": pipeline, "cleanup": cleanup, "shell": shell,
 	}[os.Getenv(programVar)]
 	if !ok {
 		os.Exit(m.Run())
@@ -84,6 +86,16 @@ func cleanup(ctx context.Context, client *dagger.Client) error {
 	fmt.Println(<-signals)
 	text, err := client.Directory().WithNewFile("f", "cleaned up").File("f").Contents(ctx)
 	fmt.Println(text)
+	return err
+}
+
+// shell gives the terminal to a container, and says afterwards that it has it back.
+func shell(ctx context.Context, client *dagger.Client) error {
+	_, err := client.Container().From(os.Getenv(baseVar)).WithNewFile("/file", "of the container\n").WithWorkdir("/usr").
+		Terminal().Sync(ctx)
+	if err == nil {
+		fmt.Println("back")
+	}
 	return err
 }
 
@@ -149,4 +161,85 @@ func TestRunHasALimit(t *testing.T) {
 	require.Error(t, err)
 	assert.Contains(t, string(out), "run: --timeout 100ms is over")
 	assert.Less(t, time.Since(began), time.Minute)
+}
+
+func TestRunHasNoTerminal(t *testing.T) {
+	t.Parallel()
+	cmd := command(t, "shell")
+	cmd.Env = append(cmd.Env, baseVar+"="+registrytest.Start(t)+"/"+baseimage.Debian)
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	assert.Contains(t, string(out), "terminal: standard input is not a terminal")
+}
+
+func TestRunGivesItsTerminal(t *testing.T) {
+	t.Parallel()
+	cmd := command(t, "shell")
+	cmd.Env = append(cmd.Env, baseVar+"="+registrytest.Start(t)+"/"+baseimage.Debian, "TERM=vt100")
+	master, slave := pty(t)
+	require.NoError(t, unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 31, Col: 97}))
+	before, err := term.GetState(int(slave.Fd()))
+	require.NoError(t, err)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	require.NoError(t, cmd.Start())
+
+	var said bytes.Buffer
+	await := func(text string) {
+		t.Helper()
+		buffer := make([]byte, 4096)
+		for !strings.Contains(said.String(), text) {
+			n, err := master.Read(buffer)
+			require.NoError(t, err, "waiting for %q after %q", text, said.String())
+			said.Write(buffer[:n])
+		}
+		said.Reset()
+	}
+	say := func(text string) {
+		t.Helper()
+		_, err := io.WriteString(master, text)
+		require.NoError(t, err)
+	}
+	await("# ") // the shell's prompt
+	say("cat /file; pwd; echo kind $TERM; tty >/dev/null && echo is a t''ty\r")
+	await("of the container\r\n/usr\r\nkind vt100\r\nis a tty\r\n")
+	say("sleep 600; echo inter''rupted\r")
+	await("rupted\r\n") // its echo
+	say("\x03")
+	await("# ")
+	// The size is followed: first as it was at the start, then as it changes.
+	say("stty size\r")
+	await("31 97\r\n")
+	require.NoError(t, unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 32, Col: 98}))
+	say("until [ \"$(stty size)\" = '32 98' ]; do sleep 0.1; done; echo fol''lowed\r")
+	await("followed\r\n")
+	say("exit 3\r")
+	await("exit 3\r\n")
+	await("back\r\n")
+	require.NoError(t, cmd.Wait(), "how the shell ends is no failure")
+	after, err := term.GetState(int(slave.Fd()))
+	require.NoError(t, err)
+	assert.Equal(t, before, after, "the terminal is as it was")
+}
+
+// pty opens a pseudo-terminal. Reads of its master end with the test's patience.
+func pty(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = master.Close() })
+	var number int
+	raw, err := master.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
+			number, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		}
+	}))
+	require.NoError(t, err)
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = slave.Close() })
+	require.NoError(t, master.SetReadDeadline(time.Now().Add(3 * time.Minute)))
+	return master, slave
 }

@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,8 +11,6 @@ import (
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
-	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
-	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/entitlements"
 	"github.com/opencontainers/go-digest"
@@ -21,7 +18,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
-	"github.com/aksflow/aksflow/internal/engine/embedded/failure"
 	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
@@ -102,7 +98,7 @@ func (e *Engine) job(ctx context.Context, exports []bkclient.ExportEntry, f func
 		return nil, ended
 	}
 	if err != nil {
-		return nil, e.hosts.OddName(explain(watch, err))
+		return nil, e.hosts.OddName(watch.Explain(err))
 	}
 	return response.ExporterResponse, nil
 }
@@ -119,9 +115,6 @@ func (b *build) privilege() error {
 	}
 	return nil
 }
-
-// errNeedServices says that a step is not cached and wants services that do not run.
-var errNeedServices = errors.New("a step needs its services")
 
 // attempts bounds how often a build is tried again because services that ran have ended meanwhile.
 const attempts = 3
@@ -140,11 +133,11 @@ func (e *Engine) run(ctx context.Context, exports []bkclient.ExportEntry, f func
 		if err != nil && !privileged && e.privileged.Load() {
 			continue // it may have failed for want of the permission
 		}
-		if !errors.Is(err, errNeedServices) {
+		if !errors.Is(err, progress.ErrNeedServices) {
 			return response, e.services.blame(err, needs)
 		}
 		if try == attempts {
-			return nil, e.services.blame(fmt.Errorf("%w, and they do not stay up", errNeedServices), needs)
+			return nil, e.services.blame(fmt.Errorf("%w, and they do not stay up", progress.ErrNeedServices), needs)
 		}
 		if err := e.services.startAll(ctx, needs); err != nil {
 			return nil, err
@@ -231,33 +224,4 @@ func (b *build) host(service *api.Node) (ip net.IP, runs bool) {
 		return ip, true
 	}
 	return net.ParseIP(contract.NotRunning), false
-}
-
-// explain gives an error of a failed step the step's output.
-func explain(w *progress.Watcher, err error) error {
-	var exit *gatewaypb.ExitError
-	if !errors.As(err, &exit) {
-		return failure.Plain(err)
-	}
-	if exit.ExitCode == contract.NeedServices {
-		return errNeedServices
-	}
-	failed := &failure.ExecError{ExitCode: int(exit.ExitCode)}
-	var vertex *errdefs.VertexError
-	if errors.As(err, &vertex) {
-		v := w.Vertex(vertex.Digest)
-		failed.Stdout, failed.Stderr = v.Stdout.String(), v.Stderr.String()
-		failed.Place = cmp.Or(failure.Place(err), v.Name)
-	}
-	var solve *errdefs.SolveError
-	if errors.As(err, &solve) && solve.Op.GetExec() != nil {
-		failed.Cmd = solve.Op.GetExec().GetMeta().GetArgs()
-	}
-	if cmd, ok := failure.UserCommand(failed.Cmd); ok {
-		failed.Cmd, failed.Place = cmd, ""
-		if failed.ExitCode == contract.UnexpectedSuccess {
-			failed.ExitCode = 0
-		}
-	}
-	return failed
 }

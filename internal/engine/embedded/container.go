@@ -35,7 +35,8 @@ type container struct {
 	secretEnv   []secretEnv
 	bindings    []binding
 	ports       []port
-	output      *tree // what the last command left; nil before one ran
+	output      *tree    // what the last command left; nil before one ran
+	terminal    api.Args // the arguments of withDefaultTerminalCmd
 	// stored is the image in the engine's store that this container is, unchanged.
 	stored *ocispecs.Descriptor
 	// epoch is the time that the image says it was made at, in seconds since 1970; empty: the time when it is made. Files
@@ -117,6 +118,9 @@ func (b *build) container(ctx context.Context, n *api.Node) (*container, error) 
 		if err != nil {
 			return nil, err
 		}
+		if n.Field == "terminal" {
+			return parent, b.engine.attach(ctx, n, parent)
+		}
 		change := containerChanges[n.Field]
 		if change == nil {
 			return nil, fmt.Errorf("field Container.%s stands in the schema and is not implemented", n.Field)
@@ -159,7 +163,7 @@ var keepsImage = map[string]bool{
 	"import": true, "withServiceBinding": true, "withSecretVariable": true,
 	"withMountedDirectory": true, "withMountedCache": true, "withMountedSecret": true, "withMountedFile": true,
 	"withMountedTemp": true, "withoutMount": true, "withUnixSocket": true, "withoutUnixSocket": true,
-	"withRegistryAuth": true, "withoutRegistryAuth": true,
+	"withRegistryAuth": true, "withoutRegistryAuth": true, "withDefaultTerminalCmd": true,
 }
 
 // containerChanges are the fields that make a container from another.
@@ -167,35 +171,35 @@ var containerChanges map[string]func(context.Context, *build, *container, api.Ar
 
 func init() { // not an initializer: it would refer to itself
 	containerChanges = map[string]func(context.Context, *build, *container, api.Args) error{
-		"from":                 from,
-		"import":               importImage,
-		"withExec":             withExec,
-		"withDirectory":        withDirectory,
-		"withFile":             withFile,
-		"withNewFile":          withNewFile,
-		"withMountedDirectory": withMountedDirectory,
-		"withMountedCache":     withMountedCache,
-		"withMountedSecret":    withMountedSecret,
-		"withSecretVariable":   withSecretVariable,
-		"withMountedFile":      withMountedFile,
-		"withMountedTemp":      withMountedTemp,
-		"withUnixSocket":       withUnixSocket,
-		"withoutMount":         withoutMount,
-		"withoutUnixSocket":    withoutMount,
-		"withRootfs":           withRootfs,
-		"withFiles":            withFiles,
-		"withoutFile":          withoutPaths,
-		"withoutFiles":         withoutPaths,
-		"withoutDirectory":     withoutPaths,
-		"withRegistryAuth":     withRegistryAuth,
-		"withoutRegistryAuth":  withoutRegistryAuth,
-		"terminal":             terminal,
-		"withServiceBinding":   withServiceBinding,
-		"withExposedPort":      withExposedPort,
-		"withEnvVariable":      setting(func(c *container, a api.Args) { c.setEnv(a.Str("name"), a.Str("value")) }),
-		"withoutEnvVariable":   setting(func(c *container, a api.Args) { c.unsetEnv(a.Str("name")) }),
-		"withUser":             setting(func(c *container, a api.Args) { c.config.Config.User = a.Str("name") }),
-		"withWorkdir":          setting(func(c *container, a api.Args) { c.config.Config.WorkingDir = c.abs(a.Str("path")) }),
+		"from":                   from,
+		"import":                 importImage,
+		"withExec":               withExec,
+		"withDirectory":          withDirectory,
+		"withFile":               withFile,
+		"withNewFile":            withNewFile,
+		"withMountedDirectory":   withMountedDirectory,
+		"withMountedCache":       withMountedCache,
+		"withMountedSecret":      withMountedSecret,
+		"withSecretVariable":     withSecretVariable,
+		"withMountedFile":        withMountedFile,
+		"withMountedTemp":        withMountedTemp,
+		"withUnixSocket":         withUnixSocket,
+		"withoutMount":           withoutMount,
+		"withoutUnixSocket":      withoutMount,
+		"withRootfs":             withRootfs,
+		"withFiles":              withFiles,
+		"withoutFile":            withoutPaths,
+		"withoutFiles":           withoutPaths,
+		"withoutDirectory":       withoutPaths,
+		"withRegistryAuth":       withRegistryAuth,
+		"withoutRegistryAuth":    withoutRegistryAuth,
+		"withDefaultTerminalCmd": setting(func(c *container, a api.Args) { c.terminal = a }),
+		"withServiceBinding":     withServiceBinding,
+		"withExposedPort":        withExposedPort,
+		"withEnvVariable":        setting(func(c *container, a api.Args) { c.setEnv(a.Str("name"), a.Str("value")) }),
+		"withoutEnvVariable":     setting(func(c *container, a api.Args) { c.unsetEnv(a.Str("name")) }),
+		"withUser":               setting(func(c *container, a api.Args) { c.config.Config.User = a.Str("name") }),
+		"withWorkdir":            setting(func(c *container, a api.Args) { c.config.Config.WorkingDir = c.abs(a.Str("path")) }),
 		"withLabel": setting(func(c *container, a api.Args) {
 			if c.config.Config.Labels == nil {
 				c.config.Config.Labels = map[string]string{}

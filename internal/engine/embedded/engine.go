@@ -41,6 +41,7 @@ import (
 	"github.com/aksflow/aksflow/internal/engine/embedded/secretstore"
 	"github.com/aksflow/aksflow/internal/engine/embedded/sockets"
 	"github.com/aksflow/aksflow/internal/engine/embedded/store"
+	"github.com/aksflow/aksflow/internal/engine/embedded/terminal"
 	"github.com/aksflow/aksflow/internal/tool"
 )
 
@@ -56,6 +57,8 @@ type Options struct {
 	Idle  time.Duration      // how long its daemon stays up unused; 0 means buildkitd.DefaultIdle
 	Env   []string           // the caller's environment as os.Environ returns it, for secrets with an env:// URI and the daemon
 	Login registryauth.Login // for registries that images are pulled from; nil leaves them to Docker's configuration
+	// Terminal is what containers may have for a while; nil is none.
+	Terminal *terminal.Terminal
 }
 
 // Engine is one session of the embedded engine. It is safe for concurrent use.
@@ -70,6 +73,7 @@ type Engine struct {
 	secrets     *secretstore.Store
 	sockets     *sockets.Forwarder
 	nesting     *nesting.Session
+	terminal    *terminal.Terminal
 	credentials *registryauth.Credentials
 	// privileged says that a container of the session asked for insecureRootCapabilities.
 	privileged atomic.Bool
@@ -82,6 +86,7 @@ type Engine struct {
 	memo     flight.Memo
 	resolved sync.Map                          // reference and platform -> what a registry said
 	images   flight.Group[ocispecs.Descriptor] // in the store: of containers that were exported, of tarballs that were read
+	attached flight.Group[bool]                // the terminal was, to the container of a node
 	services services
 	progress progress.Session
 }
@@ -108,7 +113,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	e := &Engine{
 		daemon: daemon, credentials: registryauth.New(o.Login),
 		secrets: &secretstore.Store{Env: o.Env},
-		sockets: &sockets.Forwarder{},
+		sockets: &sockets.Forwarder{}, terminal: o.Terminal,
 	}
 	e.services.engine = e
 	e.progress.Hide = e.secrets.Hide

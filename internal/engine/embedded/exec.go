@@ -13,6 +13,7 @@ import (
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
+	"github.com/aksflow/aksflow/internal/engine/embedded/terminal"
 )
 
 var errNoCommand = errors.New("no command has been set")
@@ -256,7 +257,27 @@ func (b *build) hosts(bindings []binding) []hostEntry {
 	return append(entries, hostEntry{contract.ServicesHost, mark})
 }
 
-// terminal refuses: whoever runs aksflow may have one, the program that uses the session has it now.
-func terminal(context.Context, *build, *container, api.Args) error {
-	return errors.New("terminal: the embedded engine has no terminal for a container; run on a Dagger engine (--engine dagger)")
+// attach gives this process's terminal to a command in the container of a field `terminal`, once for each place in a
+// program, and returns when the command has ended.
+func (e *Engine) attach(ctx context.Context, n *api.Node, c *container) error {
+	_, err := e.attached.Once(ctx, e.base, n.ID, func(ctx context.Context) (_ bool, err error) {
+		if err := e.terminal.Check(); err != nil {
+			return false, err
+		}
+		service := e.api.Child(n.Parent, "Service", "asService", terminal.ServiceArgs(n.Args, c.terminal))
+		_, cmd, err := e.services.prepare(ctx, service)
+		if err != nil {
+			return false, err
+		}
+		_, err = e.job(ctx, nil, func(ctx context.Context, b *build) (*result, error) {
+			ctr, start, err := b.serviceProcess(ctx, service, slices.Concat([]string{contract.Shim, "attend", "--"}, cmd))
+			if err != nil {
+				return nil, err
+			}
+			defer ctr.Release(context.WithoutCancel(ctx)) //nolint:errcheck // the job's end releases it too
+			return nil, e.terminal.Attach(ctx, start, ctr.Start)
+		})
+		return true, err
+	})
+	return err
 }

@@ -302,34 +302,12 @@ func (b *build) refs(ctx context.Context, c *container) ([]gateway.Reference, er
 
 // serve runs a service until it ends.
 func (b *build) serve(ctx context.Context, n *api.Node, r *service, cmd []string, log *servicelog.Log) error {
-	c, _, err := b.served(ctx, n) // once more: the services that it is bound to have addresses now
-	if err != nil {
-		return err
-	}
-	request, err := b.serviceContainer(ctx, c)
-	if err != nil {
-		return err
-	}
-	ctr, err := b.gateway.NewContainer(ctx, request)
+	ctr, start, err := b.serviceProcess(ctx, n, slices.Concat([]string{contract.Shim, "serve", "--"}, cmd))
 	if err != nil {
 		return err
 	}
 	defer ctr.Release(context.WithoutCancel(ctx)) //nolint:errcheck // the job's end releases it too
-	start := gateway.StartRequest{
-		Args:                      slices.Concat([]string{contract.Shim, "serve", "--"}, cmd),
-		Env:                       c.env(),
-		User:                      c.config.Config.User,
-		Cwd:                       c.abs("."),
-		Stdout:                    &log.Stdout,
-		Stderr:                    &log.Stderr,
-		RemoveMountStubsRecursive: true,
-	}
-	if n.Args.Flag("insecureRootCapabilities") {
-		start.SecurityMode = pb.SecurityMode_INSECURE
-	}
-	for _, s := range c.secretEnv {
-		start.SecretEnv = append(start.SecretEnv, &pb.SecretEnv{ID: s.secret, Name: s.name})
-	}
+	start.Stdout, start.Stderr = &log.Stdout, &log.Stderr
 	process, err := ctr.Start(ctx, start)
 	if err != nil {
 		return err
@@ -337,6 +315,28 @@ func (b *build) serve(ctx context.Context, n *api.Node, r *service, cmd []string
 	r.process.Store(&process)
 	r.container <- ctr
 	return process.Wait()
+}
+
+// serviceProcess makes a service's container, and says how to start its process.
+func (b *build) serviceProcess(ctx context.Context, n *api.Node, args []string) (gateway.Container, gateway.StartRequest, error) {
+	start := gateway.StartRequest{Args: args, RemoveMountStubsRecursive: true}
+	c, _, err := b.served(ctx, n) // once more: the services that it is bound to have addresses now
+	if err != nil {
+		return nil, start, err
+	}
+	request, err := b.serviceContainer(ctx, c)
+	if err != nil {
+		return nil, start, err
+	}
+	start.Env, start.User, start.Cwd = c.env(), c.config.Config.User, c.abs(".")
+	if n.Args.Flag("insecureRootCapabilities") {
+		start.SecurityMode = pb.SecurityMode_INSECURE
+	}
+	for _, s := range c.secretEnv {
+		start.SecretEnv = append(start.SecretEnv, &pb.SecretEnv{ID: s.secret, Name: s.name})
+	}
+	ctr, err := b.gateway.NewContainer(ctx, request)
+	return ctr, start, err
 }
 
 // serviceContainer describes the container that a service runs in.

@@ -121,7 +121,7 @@ func serve(args []string) (int, error) {
 }
 
 // attend runs a command that has a terminal.
-func attend(args []string) (int, error) { return run(args, os.Stdin, os.Stdout, os.Stderr) }
+func attend(args []string) (int, error) { return run(args[1:], os.Stdin, os.Stdout, os.Stderr) }
 
 // check runs a command, and prints its exit code as the last line. It ends with 0 whatever the command does: BuildKit ends
 // a container in which a further process fails.
