@@ -240,6 +240,6 @@ func pty(t *testing.T) (master, slave *os.File) {
 	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = slave.Close() })
-	require.NoError(t, master.SetReadDeadline(time.Now().Add(3 * time.Minute)))
+	require.NoError(t, master.SetReadDeadline(time.Now().Add(3*time.Minute)))
 	return master, slave
 }
