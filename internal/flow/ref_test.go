@@ -121,12 +121,12 @@ func TestTheVersionIsThatOfTheSource(t *testing.T) {
 }
 
 func TestADirtyWorkTreeIsWarnedOfAndRecorded(t *testing.T) {
-	r := newRepository(t)
+	r, digest := newRepository(t), strings.Repeat("0123456789abcdef", 4)
 	clean, warnings := r.open("develop")
 	assert.Empty(t, warnings)
 	source, err := clean.source(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, []string{source.Commit[:12], clean.Decision.Version, "develop"}, clean.tags(source))
+	assert.Equal(t, []string{source.Commit[:12], clean.Decision.Version, "develop"}, clean.tags(source, digest))
 
 	r.write("app/main.py", "print(1)\n")
 	d, warnings := r.open("develop")
@@ -136,7 +136,7 @@ func TestADirtyWorkTreeIsWarnedOfAndRecorded(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, source.Dirty)
 	assert.True(t, strings.HasSuffix(d.release(source).Source.Revision(), "-dirty"), "history and trailers say so")
-	assert.Equal(t, []string{d.Decision.Version}, d.tags(source), "no tag claims that this is the commit or the branch")
+	assert.Equal(t, []string{"dirty-0123456789ab", d.Decision.Version}, d.tags(source, digest), "no tag claims that this is the commit or the branch")
 	assert.True(t, strings.HasSuffix(d.Decision.Version, "-dirty"))
 
 	result, err := d.run(t.Context(), "")

@@ -280,8 +280,16 @@ func (d *Delivery) publish(ctx context.Context, s *delivery.State) (delivery.Out
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
+	archive, err := image.Open(s.Tarball)
+	if err != nil {
+		return delivery.Outcome{}, err
+	}
+	digest := archive.Digest().Hex
+	if err := archive.Close(); err != nil {
+		return delivery.Outcome{}, err
+	}
 	pushed, err := image.Push(ctx, image.Options{
-		Tarball: s.Tarball, Repository: d.env.Repository, Tags: d.tags(s.Release.Source), Registry: registry,
+		Tarball: s.Tarball, Repository: d.env.Repository, Tags: d.tags(s.Release.Source, digest), Registry: registry,
 	})
 	if err != nil {
 		return delivery.Outcome{}, err
@@ -305,10 +313,14 @@ func (d *Delivery) publish(ctx context.Context, s *delivery.State) (delivery.Out
 }
 
 // tags are what the image is called in the registry: by its commit, by its git ref, and as the caller says. An image
-// with changes that are not committed is not called by the commit.
-func (d *Delivery) tags(source delivery.Source) []string {
+// with changes that are not committed is called by its digest, in hex, in place of the commit: the other tags move with the
+// next such image, and registries delete digests without a tag, which may be running.
+func (d *Delivery) tags(source delivery.Source, digest string) []string {
 	var tags []string
-	if source.Commit != "" && !source.Dirty {
+	switch {
+	case source.Dirty:
+		tags = append(tags, "dirty-"+digest[:12])
+	case source.Commit != "":
 		tags = append(tags, source.Commit[:12])
 	}
 	return append(append(tags, d.Decision.Tags...), d.Tags...)

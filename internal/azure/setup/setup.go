@@ -198,11 +198,11 @@ func (p *Plan) addCluster(id *Identity, e *config.Environment) {
 		return
 	}
 	purpose := "Gets the cluster's address. What it may do there is for Kubernetes to say: see the RoleBinding."
-	if e.Target == config.Pull {
+	if e.OperatorApplies() {
 		purpose = "Gets the cluster's address, to watch there until the operator has applied the commit. It may change nothing of the app."
 	}
 	id.Assignments = append(id.Assignments, Assignment{Role: clusterUser, Kind: clusterKind, Resource: aks.Name, Group: aks.ResourceGroup, Purpose: purpose})
-	if e.Target == config.Pull {
+	if e.OperatorApplies() {
 		operator := map[string]string{config.ArgoCD: "argocd", config.Flux: "flux-system"}[e.GitOps.Operator]
 		id.Grants = []Grant{
 			{cmp.Or(e.GitOps.Namespace, operator), "ClusterRole", "aksflow-wait-operator", "Asks the operator to look at git now, and reads what it says."},

@@ -24,6 +24,10 @@ const (
 // Targets returns the names of all targets.
 func Targets() []string { return []string{Push, Pull} }
 
+// OperatorApplies reports whether an operator in the cluster applies what is delivered to the environment, so that aksflow
+// itself only reads there.
+func (e *Environment) OperatorApplies() bool { return e.Target == Pull }
+
 // checkTarget checks that the environment has what its target needs. It is not asked for the local platform, which
 // provides it.
 func (e *Environment) checkTarget(k *checker, field func(...any) []any) {
