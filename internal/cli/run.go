@@ -24,7 +24,8 @@ func runCommand(g *globals) *cobra.Command {
 		Short: "Run a program that uses a Dagger SDK, on the engine",
 		Long: `run starts a program that connects to Dagger with one of its SDKs (Go, Python, TypeScript), and gives it a session on the
 engine: the embedded one needs neither Docker nor an engine image. The program has this terminal, its exit code is
-aksflow's, and signals reach it. A container's terminal (the field of that name) is this one, too. The engine's progress goes to stderr; --verbose adds what its containers print.
+aksflow's, and signals reach it. A container's terminal (the field of that name) is this one, too. The engine's progress goes to
+stderr; --verbose adds what its containers print.
 
 What follows COMMAND is its own.`,
 		Example: `  aksflow run go run ./ci

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package run drives `aksflow run` with programs that use the Dagger SDK. The programs are functions of this file: the
 // test binary runs them in place of its tests when a variable names one.
 package run
