@@ -100,9 +100,17 @@ func unschedulable(pod *corev1.Pod, message string, events []*corev1.Event, r ro
 	return p
 }
 
-// needsRoom reports whether a pod that leaves a node may make room for another one: what a node is by its labels and
-// taints does not change by that.
+// notHelpful is how the scheduler says, since Kubernetes 1.31, that on so many of its nodes the pod would not fit without any
+// other pod either: it asks for more than the node has.
+// https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/scheduler/framework/plugins/noderesources/fit.go
+var notHelpful = regexp.MustCompile(`preemption: 0/(\d+) nodes are available: (\d+) Preemption is not helpful for scheduling`)
+
+// needsRoom reports whether a pod that leaves a node may make room for another one: what a node is by its labels, its taints
+// and its size does not change by that.
 func needsRoom(message string) bool {
+	if m := notHelpful.FindStringSubmatch(message); m != nil && m[1] == m[2] {
+		return false
+	}
 	return containsAny(message, "Insufficient ", "free ports", "Too many pods", "anti-affinity", "topology spread", "exceed max volume count",
 		"ReadWriteOncePod", "volume node affinity conflict", "no available disk")
 }

@@ -105,8 +105,8 @@ type World struct {
 	// Find returns an object by name, nil when there is none. Known is false while nobody has looked, or may look.
 	// A nil Find knows nothing.
 	Find func(kind schema.GroupVersionKind, namespace, name string) (object *unstructured.Unstructured, known bool)
-	// Leaving returns how many pods of all namespaces are terminating, or are about to with their namespace, without those whose time to end is long over. Known
-	// is as for Find, and so is nil.
+	// Leaving returns how many pods of all namespaces are terminating, or are about to with their namespace, without those
+	// whose time to end is long over. Known is as for Find, and so is nil.
 	Leaving func() (pods int, known bool)
 }
 

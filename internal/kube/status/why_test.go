@@ -193,12 +193,24 @@ func TestWhatLeavingPodsHold(t *testing.T) {
 			assert.Contains(t, p.Message, "(pods elsewhere that are still terminating: 3)")
 		})
 	}
-	t.Run("no label", func(t *testing.T) {
-		w := world(t, unschedulable("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.")+leaving)
-		w.Autoscaler = status.Absent
-		p := status.Of(object(t, rollingOut), w).Problems[0]
-		assert.Equal(t, status.Perhaps, p.Heals)
-		assert.False(t, p.Depends)
+	for name, message := range map[string]string{
+		"no label": "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.",
+		"larger than each node": "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: 0/2 nodes are available: " +
+			"2 Preemption is not helpful for scheduling.",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := world(t, unschedulable(message)+leaving)
+			w.Autoscaler, w.Leaving = status.Absent, func() (int, bool) { return 3, true }
+			p := status.Of(object(t, rollingOut), w).Problems[0]
+			assert.Equal(t, status.Perhaps, p.Heals)
+			assert.Equal(t, 2*time.Second, p.Grace)
+			assert.False(t, p.Depends)
+		})
+	}
+	t.Run("larger than one of two nodes", func(t *testing.T) {
+		w := world(t, unschedulable("0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: "+
+			"1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.")+leaving)
+		assert.Equal(t, status.Expected, status.Of(object(t, rollingOut), w).Problems[0].Heals)
 	})
 	t.Run("claim that is being deleted", func(t *testing.T) {
 		w := world(t, unschedulable(`0/1 nodes are available: persistentvolumeclaim \"data\" is being deleted.`)+leaving)
