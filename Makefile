@@ -155,7 +155,7 @@ test: setup test-packages $(BIN)/gateway-crds $(BIN)/act $(BIN)/gotestsum lint #
 	printf '\033[36m==>\033[0m rollouts that fail, strategies under load, a network that is cut: on a cluster\n'; \
 	$(ON_CLUSTER) $(BIN)/gotestsum --format testname -- -count=1 -p 1 -parallel 6 -timeout 20m ./internal/kube/... ./internal/target/... -run OnCluster; \
 	printf '\033[36m==>\033[0m tests with containers and a cluster\n'; \
-	$(TEST_ENV) $(BIN)/gotestsum --format testname --hide-summary skipped -- -p 1 -parallel 3 -timeout 40m $$(go list $(MODULE)/... | grep -vxF -f <(go list $(RACE)))
+	$(TEST_ENV) $(BIN)/gotestsum --format testname --hide-summary skipped -- -p 1 -timeout 40m $$(go list $(MODULE)/... | grep -vxF -f <(go list $(RACE)))
 
 .PHONY: lint
 lint: $(BIN)/staticcheck $(BIN)/actionlint $(BIN)/deadcode ## format, vet, staticcheck, dead code
