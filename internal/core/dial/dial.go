@@ -202,10 +202,7 @@ func (n Network) Transport(base *http.Transport) *http.Transport {
 	return t
 }
 
-// Client returns an HTTP client that connects through the network.
+// Client returns an HTTP client that connects through the network, with connections of its own.
 func (n Network) Client() *http.Client {
-	if n.Usual() {
-		return &http.Client{}
-	}
 	return &http.Client{Transport: n.Transport(http.DefaultTransport.(*http.Transport))}
 }

@@ -71,8 +71,9 @@ func (f *finder) countLeaving(ctx context.Context) (pods int, known bool) {
 	return a.count, a.known
 }
 
-// endingNamespaces are the namespaces that began to end lately: their pods are not terminating before the namespace
-// controller gets to them, which takes some seconds. A user who may not list namespaces knows of none.
+// endingNamespaces returns the namespaces whose deletion began less than overdue ago. The namespace controller needs some
+// seconds until it deletes their pods, so these pods are not terminating yet. The result is empty for a user who may not list
+// namespaces.
 func (f *finder) endingNamespaces(ctx context.Context) map[string]bool {
 	ending := map[string]bool{}
 	list, _ := f.cluster.List(ctx, namespaceKind, "", metav1.ListOptions{ResourceVersion: "0"})

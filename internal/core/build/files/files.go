@@ -82,8 +82,9 @@ func Mode(mode fs.FileMode) fs.FileMode {
 	return 0o644
 }
 
-// Canonical returns a directory with the build context in which each file has the permissions that git knows: the umask of
-// a clone is no part of the source. It is the context itself where that is so already, else a copy. done removes the copy.
+// Canonical returns a directory with the build context in which each file has the permissions that git knows, since the
+// umask of a clone is no part of the source. If all files of the context have these permissions, the directory is root.
+// If not, it is a copy, and done removes it.
 func Canonical(ctx context.Context, root, dockerfile string) (dir string, done func() error, err error) {
 	done = func() error { return nil }
 	other := errors.New("other permissions")

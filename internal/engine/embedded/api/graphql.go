@@ -163,7 +163,8 @@ func plaintexts(doc *ast.QueryDocument) []string {
 // unknown matches the validator's messages about fields and arguments that are not in the schema.
 var unknown = regexp.MustCompile(`^(Cannot query field "\w+" on type "\w+"|Unknown argument "\w+" on field "[\w.]+")`)
 
-// elsewhere adds to such a message who may have the field or the argument: a Dagger engine, or an API of another version.
+// elsewhere gives a message that unknown matches a remedy: a Dagger engine may serve the field or the argument, or another
+// version of the API may have it. It returns other messages as they are.
 func elsewhere(message string) string {
 	what := unknown.FindString(message)
 	if what == "" {
