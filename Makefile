@@ -14,28 +14,35 @@ PACKAGES := ca-certificates containerd containernetworking-plugins curl gcc git 
             mmdebstrap openssh-client redis-server runc
 
 # The servers of the local platform and the tools of this repository, each from its own go.mod: name=directory:package.
-TOOLS := kubernetes=tools/kubernetes:. \
-         argocd=tools/argocd:github.com/argoproj/argo-cd/v3/cmd \
-         buildkitd=tools/buildkit:github.com/moby/buildkit/cmd/buildkitd \
-         buildctl=tools/buildkit:github.com/moby/buildkit/cmd/buildctl \
-         registry=tools/registry:. \
-         coredns=tools/coredns:. \
-         pause=tools/pause:. \
-         kustomize=tools/kustomize:sigs.k8s.io/kustomize/kustomize/v5 \
-         source-controller=tools/flux:github.com/fluxcd/source-controller \
-         kustomize-controller=tools/flux:github.com/fluxcd/kustomize-controller \
-         staticcheck=tools/lint:honnef.co/go/tools/cmd/staticcheck \
-         actionlint=tools/lint:github.com/rhysd/actionlint/cmd/actionlint \
-         deadcode=tools/lint:golang.org/x/tools/cmd/deadcode
-# Programs for tests only: a Gateway, a runner of workflows, and a printer of test results.
-TEST_TOOLS := traefik=tools/traefik:github.com/traefik/traefik/v3/cmd/traefik \
-              act=tools/act:github.com/nektos/act \
-              gotestsum=tools/gotestsum:gotest.tools/gotestsum
-# A program that a benchmark compares with.
-BENCH_TOOLS := yq=tools/yq:github.com/mikefarah/yq/v4
+# A delivery by push needs the first two lists, one by pull with Argo CD the third, one with Flux the fourth.
+BUILD_TOOLS := registry=tools/registry:. \
+               buildkitd=tools/buildkit:github.com/moby/buildkit/cmd/buildkitd
+# What the embedded engine needs beside buildkitd where it runs without root.
+ROOTLESS_TOOLS := rootlesskit=tools/rootlesskit:github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit
+PUSH_TOOLS  := kubernetes=tools/kubernetes:. \
+               coredns=tools/coredns:. \
+               pause=tools/pause:.
+PULL_TOOLS  := argocd=tools/argocd:github.com/argoproj/argo-cd/v3/cmd \
+               kustomize=tools/kustomize:sigs.k8s.io/kustomize/kustomize/v5
+FLUX_TOOLS  := source-controller=tools/flux:github.com/fluxcd/source-controller \
+               kustomize-controller=tools/flux:github.com/fluxcd/kustomize-controller
+LINT_TOOLS  := staticcheck=tools/lint:honnef.co/go/tools/cmd/staticcheck \
+               actionlint=tools/lint:github.com/rhysd/actionlint/cmd/actionlint \
+               deadcode=tools/lint:golang.org/x/tools/cmd/deadcode
+# Programs for tests: a Gateway, what packs releases, a runner of workflows, and a printer of test results.
+TEST_TOOLS  := traefik=tools/traefik:github.com/traefik/traefik/v3/cmd/traefik \
+               release=tools/release:. \
+               act=tools/act:github.com/nektos/act \
+               gotestsum=tools/gotestsum:gotest.tools/gotestsum
+# Programs that benchmarks compare with.
+BENCH_TOOLS := buildctl=tools/buildkit:github.com/moby/buildkit/cmd/buildctl \
+               yq=tools/yq:github.com/mikefarah/yq/v4
+TOOLS       := $(BUILD_TOOLS) $(ROOTLESS_TOOLS) $(PUSH_TOOLS) $(PULL_TOOLS) $(FLUX_TOOLS) $(LINT_TOOLS) $(TEST_TOOLS) $(BENCH_TOOLS)
+# The files of a list of tools.
+files = $(foreach t,$(1),$(BIN)/$(firstword $(subst =, ,$(t))))
 
 # Modules below tools/ with Go code of their own; the others only name what to build.
-TOOL_MODULES := tools/coredns tools/flux/artifact tools/kubernetes tools/pause tools/registry
+TOOL_MODULES := tools/build tools/coredns tools/flux/artifact tools/kubernetes tools/pause tools/registry tools/release
 
 # The import path of this module. Patterns that begin with it reach internal/core too, which is a module of its own:
 # a pattern such as ./... ends at its go.mod.
@@ -47,7 +54,11 @@ RACE := ./internal/azure/... ./internal/cli/... ./internal/flow/... ./internal/g
 
 # Tests have an engine and a platform of their own, beside those of a demo. The path is short: sockets stand below it.
 TEST_STATE := $(or $(XDG_STATE_HOME),$(HOME)/.local/state)/aksflow-test
-TEST_ENV   := $(SUDO) env AKSFLOW_STATE=$(TEST_STATE) AKSFLOW_BIN=$(BIN) PATH="$(BIN):$$PATH"
+# The end-to-end tests run beside the others, in a state of their own.
+E2E_STATE  := $(TEST_STATE)-e2e
+TEST_ENV   := $(SUDO) env AKSFLOW_STATE=$(TEST_STATE) AKSFLOW_E2E_STATE=$(E2E_STATE) AKSFLOW_BIN=$(BIN) PATH="$(BIN):$$PATH"
+# The end of a test run: it leaves no process behind.
+DOWN       := $(foreach state,$(TEST_STATE) $(E2E_STATE),$(SUDO) $(BIN)/aksflow down --state $(state) 2>/dev/null;)
 
 # One way to compile for building, vetting and testing, so that each package is compiled once; the race detector needs cgo.
 export CGO_ENABLED := 0
@@ -56,7 +67,7 @@ say = @printf '\033[36m==>\033[0m %s\n'
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: packages tools aksflow ## install what the engine and the platform need, build the tools and aksflow itself
@@ -75,11 +86,14 @@ packages:
 	  | sort | comm -13 - <(printf '%s\n' $(PACKAGES) | sort)); \
 	$(INSTALL)
 
-# For tests only: Microsoft's own client judges the stand-in for Azure.
+# For tests only: Microsoft's own client judges the stand-in for Azure, and a user without root gets IDs for containers.
 .PHONY: test-packages
 test-packages:
-	@missing=$$(command -v az >/dev/null || echo azure-cli); \
+	@missing=$$(command -v az >/dev/null || echo azure-cli; command -v newuidmap >/dev/null || echo uidmap); \
 	$(INSTALL)
+
+.PHONY: rootless
+rootless: $(BIN)/buildkitd $(call files,$(ROOTLESS_TOOLS)) $(BIN)/aksflow ## build aksflow and the embedded engine for a user without root: docs/engine.md
 
 .PHONY: engine
 engine: engine-packages $(BIN)/buildkitd $(BIN)/aksflow ## build aksflow and the embedded engine only, as the GitHub Action does
@@ -92,20 +106,27 @@ engine-packages:
 	  [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || [ -x /usr/libexec/cni/bridge ] || echo containernetworking-plugins); \
 	$(INSTALL)
 
-.PHONY: tools
-tools: $(foreach t,$(TOOLS),$(BIN)/$(firstword $(subst =, ,$(t)))) $(BIN)/argocd-crds $(BIN)/flux-crds
+.PHONY: tools build-tools push-tools pull-tools
+tools: build-tools push-tools pull-tools $(call files,$(ROOTLESS_TOOLS)) $(call files,$(FLUX_TOOLS)) $(BIN)/flux-crds
+build-tools: $(call files,$(BUILD_TOOLS))
+push-tools: $(call files,$(PUSH_TOOLS))
+pull-tools: $(call files,$(PULL_TOOLS)) $(BIN)/argocd-crds
 
 # Kubernetes tells clients its version, which only the linker can say.
 LDFLAGS_kubernetes := -X k8s.io/component-base/version.gitVersion=v1.34.4 \
                       -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34
 
-# One rule a tool. It is rebuilt when its module changes.
+# The program that builds the others: one line for each, with the time that is left.
+BUILD := $(BIN)/.build
+$(BUILD): $(wildcard tools/build/*)
+	@cd tools/build && go build -o $@ .
+
+# One rule a tool. It is rebuilt when its module changes. exec, so that the end of make reaches it.
 define tool
-$(BIN)/$(1): $$(wildcard $(2)/go.mod $(2)/go.sum $(2)/*.go)
-	$$(say) 'building $(1) (minutes the first time, seconds from the cache)'
-	@cd $(2) && go build -ldflags '-s -w $(LDFLAGS_$(1))' -o $(BIN)/$(1) $(3)
+$(BIN)/$(1): $$(wildcard $(2)/go.mod $(2)/go.sum $(2)/*.go $(2)/Dockerfile) | $$(BUILD)
+	@exec $$(BUILD) -o $$@ -C $(2) -ldflags '-s -w $(LDFLAGS_$(1))' -all '$(TOOLS)' $(3)
 endef
-$(foreach t,$(TOOLS) $(TEST_TOOLS) $(BENCH_TOOLS),$(eval $(call tool,$(firstword $(subst =, ,$(t))),$(firstword $(subst :, ,$(lastword $(subst =, ,$(t))))),$(lastword $(subst :, ,$(t))))))
+$(foreach t,$(TOOLS),$(eval $(call tool,$(firstword $(subst =, ,$(t))),$(firstword $(subst :, ,$(lastword $(subst =, ,$(t))))),$(lastword $(subst :, ,$(t))))))
 
 # The resource definitions of the operators, from the modules that their programs are built from.
 $(BIN)/argocd-crds: tools/argocd/go.mod | $(BIN)/argocd
@@ -123,20 +144,22 @@ $(BIN)/gateway-crds: tools/traefik/go.mod | $(BIN)/traefik
 	@touch $@
 
 .PHONY: aksflow
-aksflow: $(BIN)/aksflow ## build bin/aksflow, with its shim and the local platform
-	@go build -ldflags '-s -w' -o $(BIN)/aksflow-platform ./cmd/aksflow-platform
+aksflow: $(BIN)/aksflow $(BIN)/aksflow-platform ## build bin/aksflow, with its shim and the local platform
 
 # What a delivery needs: the command, and the first process of the embedded engine's containers. Always built, because
 # only the compiler knows whether a source has changed.
-.PHONY: $(BIN)/aksflow
-$(BIN)/aksflow:
-	$(say) 'building aksflow'
-	@go build -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/aksflow .
-	@go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(BIN)/aksflow-shim ./internal/engine/embedded/shim
+.PHONY: $(BIN)/aksflow $(BIN)/aksflow-platform
+$(BIN)/aksflow: | $(BUILD)
+	@$(BUILD) -o $@ -ldflags '-s -w -X main.version=$(VERSION)' .
+	@GOFLAGS="$${GOFLAGS:-} -trimpath -buildvcs=false" exec $(BUILD) -o $@-shim ./internal/engine/embedded/shim
 
+$(BIN)/aksflow-platform: | $(BUILD)
+	@exec $(BUILD) -o $@ ./cmd/aksflow-platform
+
+# The script builds what each of its parts needs, and Argo CD beside the delivery by push.
 .PHONY: demo
-demo: setup ## deliver the sample app to a real cluster: by push, then by pull with Argo CD
-	@$(SUDO) env PATH="$(BIN):$$PATH" test/demo.sh
+demo: packages ## deliver the sample app to a real cluster: by push, then by pull with Argo CD
+	@MAKE='$(MAKE)' BIN='$(BIN)' SUDO='$(SUDO)' exec test/demo.sh
 
 .PHONY: down
 down: ## stop what the demo left running
@@ -147,18 +170,22 @@ ON_CLUSTER = $(TEST_ENV) $(BIN)/aksflow up --free-ports kubernetes >/dev/null; \
 	registry=$$($(SUDO) sed -n 's/^ *"registry": "\(.*\)",*$$/\1/p' $(TEST_STATE)/platform/info.json); \
 	$(TEST_ENV) AKSFLOW_TEST_KUBECONFIG=$(TEST_STATE)/platform/kubeconfig AKSFLOW_TEST_REGISTRY=$$registry
 
+# Of the last tests one package runs at a time in each of two state directories, because they share the engine in it. The
+# next ones are compiled meanwhile. The end-to-end tests come first, since they take the longest.
 .PHONY: test
-test: setup test-packages $(BIN)/gateway-crds $(BIN)/act $(BIN)/gotestsum lint ## every test there is, the end-to-end ones on a cluster of their own included
-	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
+test: setup test-packages $(call files,$(TEST_TOOLS)) $(BIN)/gateway-crds lint ## every test there is, the end-to-end ones on a cluster of their own included
+	@trap '$(DOWN)' EXIT; \
 	printf '\033[36m==>\033[0m tests under the race detector\n'; \
-	$(TEST_ENV) CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --hide-summary skipped -- -race $(RACE); \
+	$(TEST_ENV) CGO_ENABLED=1 $(BIN)/gotestsum --format pkgname --hide-summary skipped -- -race -parallel 4 $(RACE); \
 	printf '\033[36m==>\033[0m rollouts that fail, strategies under load, a network that is cut: on a cluster\n'; \
-	$(ON_CLUSTER) $(BIN)/gotestsum --format testname -- -count=1 -p 1 -parallel 6 -timeout 20m ./internal/kube/... ./internal/target/... -run OnCluster; \
+	$(ON_CLUSTER) $(BIN)/gotestsum --format testname -- -count=1 -p 1 -parallel 4 -timeout 20m ./internal/target/cluster -run OnCluster; \
+	$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null; \
 	printf '\033[36m==>\033[0m tests with containers and a cluster\n'; \
-	$(TEST_ENV) $(BIN)/gotestsum --format testname --hide-summary skipped -- -p 1 -timeout 40m $$(go list $(MODULE)/... | grep -vxF -f <(go list $(RACE)))
+	$(TEST_ENV) $(BIN)/gotestsum --format testname --hide-summary skipped -- -p 4 -exec $(CURDIR)/test/alone.sh -timeout 55m \
+	  $(MODULE)/test/e2e $$(go list $(MODULE)/... | grep -vxF -e $(MODULE)/test/e2e -f <(go list $(RACE)))
 
 .PHONY: lint
-lint: $(BIN)/staticcheck $(BIN)/actionlint $(BIN)/deadcode ## format, vet, staticcheck, dead code
+lint: $(call files,$(LINT_TOOLS)) ## format, vet, staticcheck, dead code
 	$(say) 'gofmt, go vet, staticcheck, deadcode'
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	if [ -n "$$unformatted" ]; then printf 'gofmt -w these:\n%s\n' "$$unformatted"; exit 1; fi
@@ -168,13 +195,29 @@ lint: $(BIN)/staticcheck $(BIN)/actionlint $(BIN)/deadcode ## format, vet, stati
 	@for module in $(TOOL_MODULES); do (cd $$module && go vet ./...); done
 	@if ls .github/workflows/*.yml >/dev/null 2>&1; then $(BIN)/actionlint; fi
 
+# The image holds the command alone. `aksflow publish --image` pushes it.
+.PHONY: release
+release: $(BIN)/release $(BIN)/aksflow $(BIN)/buildkitd engine-packages ## dist/: what RELEASE=v1.2.3 consists of, for amd64 and arm64
+	@[ -n "$(RELEASE)" ] || { echo 'name the version: make release RELEASE=v1.2.3' >&2; exit 2; }
+	@[ -z "$$(git status --porcelain)" ] || { echo 'a release is made of what is committed; these are not:' >&2; git status --short >&2; exit 2; }
+	@$(BIN)/release -version '$(RELEASE)' -commit "$$(git rev-parse HEAD)" -time "$$(git log -1 --format=%ct)" -run '$(RUN_URL)' -out dist \
+	  -aksflow "$(SUDO) env PATH=$(BIN):$$PATH $(BIN)/aksflow" amd64 arm64
+
 BENCHTIME ?= 1x
 .PHONY: bench
-bench: setup $(BIN)/yq ## the figures that the README quotes
+bench: setup $(call files,$(BENCH_TOOLS)) ## the figures that the README quotes
 	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
 	$(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) $(MODULE) $(MODULE)/internal/...; \
 	$(ON_CLUSTER) go test -count=1 -parallel 1 ./internal/target/cluster -run 'OnCluster(TimeToRed|Rollouts)' -v | \
 	  sed -n -e '/what is wrong/,/^ *$$/p' -e 's/^ *rollouts_test.go:[0-9]*: //p'
+
+# Debian's Chromium and a font: some 400 MB, which `make test` does without. Its tests read the pages as a browser does.
+SCREENSHOT_PACKAGES := chromium fonts-dejavu-core
+.PHONY: screenshots
+screenshots: ## pictures of the report in bin/screenshots, as phone and desktop, light and dark show it
+	@missing=$$(command -v chromium >/dev/null || echo $(SCREENSHOT_PACKAGES)); \
+	$(INSTALL)
+	@go test -count=1 -tags screenshots -run Screenshots ./internal/page
 
 .PHONY: clean
 clean: ## stop the platform and remove what was built; caches of Go and of images stay

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path"
-	"path/filepath"
 
 	sdk "dagger.io/dagger"
 
@@ -13,7 +11,6 @@ import (
 	"github.com/aksflow/aksflow/internal/core/build"
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
-	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // Build the image from the application's Dockerfile: an OCI tarball, which test, publish and deliver take
@@ -26,7 +23,7 @@ func (m *AksFlow) Build(
 	// +optional
 	env string,
 ) (*dagger.File, error) {
-	d, err := m.define(ctx, env)
+	d, err := m.define(ctx, env, "")
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +41,7 @@ func (m *AksFlow) Container(
 	// +optional
 	env string,
 ) (*dagger.Container, error) {
-	d, err := m.define(ctx, env)
+	d, err := m.define(ctx, env, "")
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +56,9 @@ type definition struct {
 	tests  build.Tests
 }
 
-// define reads the configuration for an environment; "" stands for none.
-func (m *AksFlow) define(ctx context.Context, env string) (d definition, err error) {
+// define reads the configuration for an environment; "" stands for none. A generation makes the engine run again what it
+// remembers of an earlier one.
+func (m *AksFlow) define(ctx context.Context, env, generation string) (d definition, err error) {
 	if d.config, err = m.config(ctx, env); err != nil {
 		return d, err
 	}
@@ -74,6 +72,7 @@ func (m *AksFlow) define(ctx context.Context, env string) (d definition, err err
 	if err != nil {
 		return d, err
 	}
+	in.Generation = generation
 	secrets := map[string]*sdk.Secret{}
 	for i, name := range m.TestSecretNames {
 		if secrets[name], err = toSDK[*sdk.Secret](ctx, d.client, m.TestSecrets[i]); err != nil {
@@ -84,18 +83,8 @@ func (m *AksFlow) define(ctx context.Context, env string) (d definition, err err
 	return d, nil
 }
 
-// image builds the image, and returns it as a tarball, with its digest. The tarball is written by this module and not by
-// the engine: it is the same, byte for byte, on each engine that builds this source.
-func (d definition) image(ctx context.Context) (file *dagger.File, digest string, err error) {
-	const name = "image.tar" // in the working directory, which is this module's own
-	path, err := filepath.Abs(name)
-	if err != nil {
-		return nil, "", err
-	}
-	if digest, err = d.app.Export(report.With(ctx, report.NewPlain(os.Stderr, true)), path); err != nil {
-		return nil, "", err
-	}
-	return dag.CurrentModule().WorkdirFile(name), digest, nil
+func (d definition) hasTests() bool {
+	return d.config.Test.Unit != nil || d.config.Test.Integration != nil
 }
 
 // inputs returns what the application is built from.
@@ -143,6 +132,6 @@ func (m *AksFlow) source(ctx context.Context) (source delivery.Source, err error
 	if err != nil {
 		return source, err
 	}
-	p, err := c.plan(ctx, flags("--ref", m.Ref))
+	p, err := m.plan(ctx, c, flags("--ref", m.Ref))
 	return p.Source, err
 }

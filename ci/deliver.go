@@ -4,18 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
-	"time"
+	"slices"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
-	"github.com/aksflow/aksflow/internal/core/delivery"
-	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // All of it: build, test, publish, then deploy (push) or bump and wait (pull)
 //
 // The image is built and tested in your engine, and delivered to the environment that the git ref maps to. A git ref that
-// maps to none is built and tested, and that is all.
+// maps to none is built and tested, and that is all. An image that the environment's registry has for this source is not
+// built again, and tests that it passed do not run again.
 //
 // +cache="never"
 func (m *AksFlow) Deliver(
@@ -49,9 +47,13 @@ func (m *AksFlow) Deliver(
 	// +optional
 	noRollback bool,
 
-	// Run tests again whose content did not change
+	// Build the image again, without what an engine remembers, though the registry has one of this source
 	// +optional
-	noCache bool,
+	rebuild bool,
+
+	// Run the tests again, though the image passed them
+	// +optional
+	retest bool,
 
 	// Further flags of aksflow deliver, such as --force or --timeout=10m
 	// +optional
@@ -62,122 +64,63 @@ func (m *AksFlow) Deliver(
 	format Format,
 ) (string, error) {
 	args := append(m.choice(env, target), rollout(strategy, percent, hold, noRollback)...)
-	return m.deliver(ctx, env, m.choice(env, target), image, noCache, append(args, flag...), format)
+	return m.deliver(ctx, env, m.choice(env, target), image, again{rebuild, retest}, append(args, flag...), format)
 }
 
 // deliver plans a delivery, makes the image unless there is one, and lets the command do the rest.
 func (m *AksFlow) deliver(
-	ctx context.Context, env string, choice []string, image *dagger.File, noCache bool, args []string, format Format,
+	ctx context.Context, env string, choice []string, image *dagger.File, again again, args []string, format Format,
 ) (string, error) {
 	c, err := m.prepare(ctx, env)
 	if err != nil {
 		return "", err
 	}
-	p, err := c.plan(ctx, choice)
+	p, err := m.plan(ctx, c, choice)
 	if err != nil {
 		return "", err
 	}
-	made := &made{}
-	if image == nil {
-		if image, err = m.produce(ctx, p, noCache, made); err != nil {
+	if err := m.unreachable(p); err != nil {
+		return "", err
+	}
+	switch {
+	case image != nil:
+		c.container = c.container.WithMountedFile(imagePath, image)
+		args = append(args, "--image", imagePath)
+	case p.From == "":
+		made, err := m.make(ctx, p, again)
+		if err != nil {
 			return "", err
 		}
-	}
-	if err := m.reach(ctx, c, p); err != nil {
-		return "", err
+		args = slices.Concat(args, m.arguments(), again.flags(), made.give(c))
 	}
 	if err := m.reachCluster(ctx, c); err != nil {
 		return "", err
 	}
 	m.withCluster(c)
-	m.withRegistry(c)
-	c.container = c.container.WithMountedFile(imagePath, image)
-	out, err := c.run(ctx, "deliver", append(args, "--image", imagePath)...)
+	out, err := c.run(ctx, "deliver", append(args, m.login()...)...)
 	if err != nil {
 		return "", err
 	}
-	return made.join(out, format)
+	return out.delivered(format)
 }
 
-// made is what this module did of a delivery.
-type made struct{ steps []step }
-
-// step is one row of a delivery's table.
-type step struct {
-	Name    string          `json:"name"`
-	Status  delivery.Status `json:"status"`
-	Seconds float64         `json:"seconds"`
-	Message string          `json:"message,omitempty"`
-}
-
-// produce builds and tests the image for what is planned.
-func (m *AksFlow) produce(ctx context.Context, p planned, noCache bool, made *made) (*dagger.File, error) {
-	d, err := m.define(ctx, p.Environment)
-	if err != nil {
-		return nil, err
-	}
-	began := time.Now()
-	image, digest, err := d.image(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("build: %w", err)
-	}
-	made.add("build", delivery.Done, began, digest)
-	began = time.Now()
-	if d.config.Test.Unit == nil && d.config.Test.Integration == nil {
-		made.add("test", delivery.Unchanged, began, "no tests are configured")
-		return image, nil
-	}
-	results, err := d.test(ctx, image, noCache)
-	if err != nil {
-		return nil, fmt.Errorf("test: %w", err)
-	}
-	made.add("test", delivery.Done, began, results.Summary())
-	return image, nil
-}
-
-func (m *made) add(name string, status delivery.Status, began time.Time, message string) {
-	m.steps = append(m.steps, step{Name: name, Status: status, Seconds: time.Since(began).Seconds(), Message: message})
-}
-
-// join puts the steps of this module before those of the command.
-func (m *made) join(out *outcome, format Format) (string, error) {
-	var document map[string]any
-	if err := json.Unmarshal(out.document, &document); err != nil {
-		return "", fmt.Errorf("reading the result: %w", err)
+// delivered is what came of a delivery, in a format.
+func (o *outcome) delivered(format Format) (string, error) {
+	if format == Json {
+		return string(o.document), nil
 	}
 	var done struct {
 		Changed, Delivered  bool
 		Environment, Reason string
-		Steps               []step
 	}
-	if err := json.Unmarshal(out.document, &done); err != nil {
+	if err := json.Unmarshal(o.document, &done); err != nil {
 		return "", fmt.Errorf("reading the result: %w", err)
 	}
-	if format == Json {
-		var steps []any
-		for _, s := range m.steps {
-			steps = append(steps, s)
-		}
-		theirs, _ := document["steps"].([]any)
-		document["steps"] = append(steps, theirs...)
-		var text strings.Builder
-		enc := json.NewEncoder(&text)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		err := enc.Encode(document)
-		return text.String(), err
-	}
-	var rows [][]string
-	for _, s := range append(m.steps, done.Steps...) {
-		rows = append(rows, []string{s.Name, string(s.Status), fmt.Sprintf("%.1f", s.Seconds), s.Message})
-	}
-	var text strings.Builder
-	report.Table(&text, []string{"step", "status", "seconds", ""}, rows)
 	switch {
 	case done.Environment == "":
-		fmt.Fprintf(&text, "nothing was delivered: %s\n", done.Reason)
+		return fmt.Sprintf("%snothing was delivered: %s\n", o.text, done.Reason), nil
 	case done.Delivered && !done.Changed:
-		fmt.Fprintf(&text, "nothing new: %s runs this source already\n", done.Environment)
+		return fmt.Sprintf("%snothing new: %s runs this source already\n", o.text, done.Environment), nil
 	}
-	return text.String(), nil
+	return o.text, nil
 }

@@ -174,21 +174,6 @@ func (m *AksFlow) onCluster(ctx context.Context, verb, env string, format Format
 	if err != nil {
 		return "", err
 	}
-	if m.RegistryServer != nil || m.GitServer != nil { // where they are is known to the command
-		p, err := c.plan(ctx, flags("--env", env))
-		if err != nil {
-			return "", err
-		}
-		if m.RegistryServer == nil {
-			p.Repository = "" // the verb may do without
-		}
-		if m.GitServer == nil {
-			p.GitRepository = ""
-		}
-		if err := m.reach(ctx, c, p); err != nil {
-			return "", err
-		}
-	}
 	if err := m.reachCluster(ctx, c); err != nil {
 		return "", err
 	}

@@ -66,6 +66,24 @@ type AksFlow struct {
 	// +private
 	ClusterServer *dagger.Service
 	// +private
+	AzureClient string
+	// +private
+	AzureTenant string
+	// +private
+	AzureRequestURL string
+	// +private
+	AzureRequestToken *dagger.Secret
+	// +private
+	AzureConnection string
+	// +private
+	AzureToken *dagger.Secret
+	// +private
+	AzureSecret *dagger.Secret
+	// +private
+	AzureProxy *dagger.Service
+	// +private
+	AzureCertificates *dagger.File
+	// +private
 	By string
 	// +private
 	RunURL string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/aksflow/aksflow/internal/core/delivery"
 )
@@ -58,7 +59,7 @@ func (m *AksFlow) Plan(
 	if err != nil {
 		return "", err
 	}
-	out, err := c.run(ctx, "plan", m.choice(env, target)...)
+	out, err := c.run(ctx, "plan", m.planning(m.choice(env, target))...)
 	if err != nil {
 		return "", err
 	}
@@ -81,18 +82,27 @@ func flags(pairs ...string) []string {
 	return set
 }
 
+// planning returns the flags of a plan.
+func (m *AksFlow) planning(choice []string) []string {
+	return slices.Concat(choice, m.login(), m.arguments())
+}
+
 // planned is the part of a plan's JSON that this module needs.
 type planned struct {
 	Environment   string
+	From          string // the environment that the image is promoted from
 	Repository    string
 	GitRepository string
 	Reason        string
 	Source        delivery.Source
+	Images        map[string]string // those of registries that the image is made from, with their digests
+	Generation    string            // what makes the engine run again what it remembers
+	Recorded      *struct{ Digest, Tests string }
 }
 
-// plan asks the command what a delivery would be.
-func (c *command) plan(ctx context.Context, choice []string) (p planned, err error) {
-	out, err := c.run(ctx, "plan", choice...)
+// plan asks the command what a delivery would be, and what the registry has for this source.
+func (m *AksFlow) plan(ctx context.Context, c *command, choice []string) (p planned, err error) {
+	out, err := c.run(ctx, "plan", m.planning(choice)...)
 	if err != nil {
 		return p, err
 	}

@@ -69,7 +69,7 @@ type command struct {
 // prepare returns a command with the repository and all that was given to the module, for an environment; "" stands for one
 // that is not known yet.
 func (m *AksFlow) prepare(ctx context.Context, env string) (*command, error) {
-	cfg, err := m.config(ctx, "")
+	cfg, err := m.parsed(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -95,10 +95,38 @@ func (m *AksFlow) prepare(ctx context.Context, env string) (*command, error) {
 	for name, value := range variables {
 		c = c.WithEnvVariable(name, value)
 	}
-	return &command{container: m.withGit(c, cfg), flags: []string{"--config", cfg.Path(), "--result", resultPath}}, nil
+	if m.RegistryPassword != nil {
+		c = c.WithSecretVariable(registryPassword, m.RegistryPassword)
+	}
+	if c, err = m.withAzure(ctx, m.withGit(c, cfg)); err != nil {
+		return nil, err
+	}
+	prepared := &command{container: c, flags: []string{"--config", cfg.Path(), "--result", resultPath}}
+	return prepared, m.reachServices(ctx, prepared, cfg)
 }
 
-// withGit gives the container what a bump logs in with. Where aksflow.yaml names a variable for the token, it is that one.
+// registryPassword is the variable with the registry's password in the program's container.
+const registryPassword = "AKSFLOW_REGISTRY_PASSWORD"
+
+// login returns the flags for the registry's login, of verbs that take one.
+func (m *AksFlow) login() []string {
+	if m.RegistryPassword == nil {
+		return nil
+	}
+	return flags("--username", m.RegistryUsername, "--password-env", registryPassword)
+}
+
+// arguments returns the flags for the build arguments, of verbs that take them.
+func (m *AksFlow) arguments() []string {
+	var set []string
+	for _, pair := range m.BuildArgs {
+		set = append(set, "--build-arg", pair)
+	}
+	return set
+}
+
+// withGit gives the container what a bump logs in with. Where aksflow.yaml names a variable for the token, it is that one. The
+// key of an image says whether the build has an SSH agent, so the agent of the build is there where git has none.
 func (m *AksFlow) withGit(c *dagger.Container, cfg *config.Config) *dagger.Container {
 	if m.GitToken != nil {
 		c = c.WithSecretVariable("AKSFLOW_GIT_TOKEN", m.GitToken).WithEnvVariable("AKSFLOW_GIT_USERNAME", m.GitUsername)
@@ -108,8 +136,8 @@ func (m *AksFlow) withGit(c *dagger.Container, cfg *config.Config) *dagger.Conta
 			}
 		}
 	}
-	if m.GitSSHAgent != nil {
-		c = c.WithUnixSocket(agentPath, m.GitSSHAgent).WithEnvVariable("SSH_AUTH_SOCK", agentPath)
+	if agent := cmp.Or(m.GitSSHAgent, m.SSHAgent); agent != nil {
+		c = c.WithUnixSocket(agentPath, agent).WithEnvVariable("SSH_AUTH_SOCK", agentPath)
 	}
 	if m.GitKnownHosts != nil {
 		c = c.WithFile(knownHostsPath, m.GitKnownHosts).WithEnvVariable("SSH_KNOWN_HOSTS", knownHostsPath)
@@ -122,14 +150,6 @@ func (m *AksFlow) withCluster(c *command) {
 	if m.Kubeconfig != nil {
 		c.container = c.container.WithMountedSecret(kubeconfigPath, m.Kubeconfig)
 		c.flags = append(c.flags, "--kubeconfig", kubeconfigPath)
-	}
-}
-
-// withRegistry gives the command the registry's login.
-func (m *AksFlow) withRegistry(c *command) {
-	if m.RegistryPassword != nil {
-		c.container = c.container.WithSecretVariable("AKSFLOW_REGISTRY_PASSWORD", m.RegistryPassword)
-		c.flags = append(c.flags, "--username", m.RegistryUsername, "--password-env", "AKSFLOW_REGISTRY_PASSWORD")
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
 	"github.com/aksflow/aksflow/internal/core/delivery"
@@ -16,7 +18,8 @@ import (
 
 // Push the image that was tested, and print its reference by digest
 //
-// What the registry has already is not sent again.
+// What the registry has already is not sent again. An image that the environment's registry has for this source is not built
+// again, and tests that it passed do not run again.
 //
 // +cache="never"
 func (m *AksFlow) Publish(
@@ -37,13 +40,24 @@ func (m *AksFlow) Publish(
 	// The image that was tested, an OCI tarball. Without it, one is built and tested first
 	// +optional
 	image *dagger.File,
+
+	// Build the image again, without what an engine remembers, though the registry has one of this source
+	// +optional
+	rebuild bool,
+
+	// Run the tests again, though the image passed them
+	// +optional
+	retest bool,
 ) (string, error) {
+	if env != "" && repository == "" && image == nil {
+		return m.publish(ctx, env, tags, again{rebuild, retest})
+	}
 	if env != "" {
 		c, err := m.prepare(ctx, env)
 		if err != nil {
 			return "", err
 		}
-		p, err := c.plan(ctx, flags("--env", env))
+		p, err := m.plan(ctx, c, flags("--env", env))
 		if err != nil {
 			return "", err
 		}
@@ -57,11 +71,61 @@ func (m *AksFlow) Publish(
 	}
 	if image == nil {
 		var err error
-		if image, err = m.tested(ctx, env); err != nil {
+		if image, err = m.tested(ctx, env, again{rebuild, retest}); err != nil {
 			return "", err
 		}
 	}
+	if m.AzureClient != "" && m.RegistryPassword == nil {
+		return m.pushAs(ctx, image, env, repository, tags)
+	}
 	return m.push(ctx, image, repository, tags)
+}
+
+// publish brings the image of this source to an environment's registry, as far as it is not there.
+func (m *AksFlow) publish(ctx context.Context, env string, tags []string, again again) (string, error) {
+	c, err := m.prepare(ctx, env)
+	if err != nil {
+		return "", err
+	}
+	p, err := m.plan(ctx, c, flags("--env", env))
+	if err != nil {
+		return "", err
+	}
+	if err := m.unreachable(p); err != nil {
+		return "", err
+	}
+	var made *made
+	if p.From == "" { // else the command refuses
+		if made, err = m.make(ctx, p, again); err != nil {
+			return "", fmt.Errorf("nothing was pushed: %w", err)
+		}
+	}
+	return c.publish(ctx, tags, slices.Concat(flags("--env", env), m.login(), m.arguments(), again.flags(), made.give(c)))
+}
+
+// publish runs the verb of that name, and returns the reference that it prints.
+func (c *command) publish(ctx context.Context, tags, args []string) (string, error) {
+	for _, tag := range tags {
+		args = append(args, "--tag", tag)
+	}
+	out, err := c.run(ctx, "publish", args...)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(out.text), nil
+}
+
+// pushAs lets the aksflow program push, which knows how Azure's registries are logged in to.
+func (m *AksFlow) pushAs(ctx context.Context, image *dagger.File, env, repository string, tags []string) (string, error) {
+	c, err := m.prepare(ctx, env)
+	if err != nil {
+		return "", err
+	}
+	if err := m.unreachable(planned{Repository: repository}); err != nil {
+		return "", err
+	}
+	c.container = c.container.WithMountedFile(imagePath, image)
+	return c.publish(ctx, tags, flags("--env", env, "--repository", repository, "--image", imagePath))
 }
 
 // commitTag returns the tag that names an image by its commit, none for changes that are not committed.
@@ -73,8 +137,8 @@ func commitTag(source delivery.Source) []string {
 }
 
 // tested builds the image as a tarball, and returns it if its tests say so.
-func (m *AksFlow) tested(ctx context.Context, env string) (*dagger.File, error) {
-	d, err := m.define(ctx, env)
+func (m *AksFlow) tested(ctx context.Context, env string, again again) (*dagger.File, error) {
+	d, err := m.define(ctx, env, again.generation(planned{}))
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +146,8 @@ func (m *AksFlow) tested(ctx context.Context, env string) (*dagger.File, error) 
 	if err != nil {
 		return nil, err
 	}
-	if d.config.Test.Unit != nil || d.config.Test.Integration != nil {
-		if _, err := d.test(ctx, image, false); err != nil {
+	if d.hasTests() {
+		if _, err := d.test(ctx, image, again.retest); err != nil {
 			return nil, fmt.Errorf("nothing was pushed: %w", err)
 		}
 	}

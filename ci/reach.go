@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -11,20 +12,17 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
+	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
 // A server that only the caller can reach comes in as a service. The program connects to the service where it would connect
 // to the server, so that names, certificates and host keys stay what they are: aksflow --connect-to HOST:PORT:ENDPOINT.
 
-// bind makes a service reachable under a name, in place of the hosts that are listed as HOST:PORT; no port means any.
-// Without a service, a host that a container cannot reach is an error that names the function that gives one.
-func (c *command) bind(ctx context.Context, name, function string, server *dagger.Service, hosts ...string) error {
+// serve makes a service reachable under a name, in place of the hosts that are listed as HOST:PORT; no port means any.
+func (c *command) serve(ctx context.Context, name string, server *dagger.Service, hosts []string) error {
 	if server == nil {
-		if slices.ContainsFunc(hosts, func(host string) bool { return !loopback(host) }) {
-			return nil // a kubeconfig may list clusters that are not used
-		}
-		return fmt.Errorf("%s is on your machine, and a container cannot reach it there: add `%s --server=tcp://%s`", hosts[0], function, hosts[0])
+		return nil
 	}
 	endpoint, err := server.Endpoint(ctx)
 	if err != nil {
@@ -35,7 +33,8 @@ func (c *command) bind(ctx context.Context, name, function string, server *dagge
 		return fmt.Errorf("the service for the %s is at %q: want HOST:PORT", name, endpoint)
 	}
 	c.container = c.container.WithServiceBinding(name, server)
-	for _, host := range hosts {
+	slices.Sort(hosts)
+	for _, host := range slices.Compact(hosts) {
 		if !strings.Contains(host, ":") || strings.HasSuffix(host, "]") {
 			host += ":"
 		}
@@ -44,17 +43,47 @@ func (c *command) bind(ctx context.Context, name, function string, server *dagge
 	return nil
 }
 
-// reach lets the command reach the servers of what is planned.
-func (m *AksFlow) reach(ctx context.Context, c *command, p planned) error {
-	if p.Repository != "" {
-		if err := c.bind(ctx, "registry", "with-registry", m.RegistryServer, ref.Read(p.Repository).Host()); err != nil {
+// onlyHere returns an error for hosts that only the caller's machine can reach: it names the function that gives a service. A
+// kubeconfig may list clusters that are not used, so it is none if one of the hosts is another.
+func onlyHere(function string, hosts ...string) error {
+	if slices.ContainsFunc(hosts, func(host string) bool { return !loopback(host) }) {
+		return nil
+	}
+	return fmt.Errorf("%s is on your machine, and a container cannot reach it there: add `%s --server=tcp://%s`", hosts[0], function, hosts[0])
+}
+
+// reachServices lets the command reach the registries and git servers of aksflow.yaml that come in as services.
+func (m *AksFlow) reachServices(ctx context.Context, c *command, cfg *config.Config) error {
+	var registries, gitServers []string
+	for _, name := range cfg.Names() {
+		expanded, err := m.expanded(cfg, name)
+		if err != nil {
+			continue // an environment that lacks a variable is not delivered to
+		}
+		env := expanded.Environments[name]
+		if env.Registry != "" {
+			registries = append(registries, ref.Read(env.Registry+"/"+cfg.Image).Host())
+		}
+		if env.GitOps.Repo != "" {
+			gitServers = append(gitServers, gitHost(env.GitOps.Repo))
+		}
+	}
+	return errors.Join(
+		c.serve(ctx, "registry", m.RegistryServer, registries),
+		c.serve(ctx, "git-server", m.GitServer, gitServers))
+}
+
+// unreachable returns an error for a server of what is planned that a container cannot reach.
+func (m *AksFlow) unreachable(p planned) error {
+	if p.Repository != "" && m.RegistryServer == nil {
+		if err := onlyHere("with-registry", ref.Read(p.Repository).Host()); err != nil {
 			return err
 		}
 	}
-	if p.GitRepository == "" {
-		return nil
+	if p.GitRepository != "" && m.GitServer == nil {
+		return onlyHere("with-git", gitHost(p.GitRepository))
 	}
-	return c.bind(ctx, "git-server", "with-git", m.GitServer, gitHost(p.GitRepository))
+	return nil
 }
 
 // loopback reports whether HOST or HOST:PORT means the machine that asks, which in a container is the container.
@@ -89,7 +118,10 @@ func (m *AksFlow) reachCluster(ctx context.Context, c *command) error {
 	if err != nil {
 		return err
 	}
-	return c.bind(ctx, "api-server", "with-cluster", m.ClusterServer, hosts...)
+	if m.ClusterServer == nil {
+		return onlyHere("with-cluster", hosts...)
+	}
+	return c.serve(ctx, "api-server", m.ClusterServer, hosts)
 }
 
 // apiServers returns HOST:PORT of the servers in a kubeconfig.

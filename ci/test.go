@@ -15,7 +15,8 @@ import (
 
 // Run the unit tests, and the integration tests against the image with its services beside it
 //
-// Fails with the names of the tests that failed.
+// Fails with the names of the tests that failed. Tests that the image of this source passed in the environment's registry do
+// not run again.
 //
 // +check
 // +cache="session"
@@ -30,11 +31,17 @@ func (m *AksFlow) Test(
 	// +optional
 	env string,
 
-	// Run tests again whose content did not change
+	// Run the tests again, though the image passed them
 	// +optional
-	noCache bool,
+	retest bool,
 ) (string, error) {
-	results, err := m.test(ctx, image, env, noCache)
+	if image == nil && env != "" && !retest {
+		found, err := m.testedBefore(ctx, env)
+		if err != nil || found != "" {
+			return found, err
+		}
+	}
+	results, err := m.test(ctx, image, env, retest)
 	if err != nil {
 		return "", err
 	}
@@ -55,11 +62,11 @@ func (m *AksFlow) TestReports(
 	// +optional
 	env string,
 
-	// Run tests again whose content did not change
+	// Run the tests again, though the image passed them
 	// +optional
-	noCache bool,
+	retest bool,
 ) (*dagger.Directory, error) {
-	results, err := m.test(ctx, image, env, noCache)
+	results, err := m.test(ctx, image, env, retest)
 	var failed *build.TestFailure
 	if err != nil && !errors.As(err, &failed) {
 		return nil, err
@@ -73,26 +80,39 @@ func (m *AksFlow) TestReports(
 	return reports, nil
 }
 
-// test runs the tests on an image, or on the one that is built if it is nil.
-func (m *AksFlow) test(ctx context.Context, image *dagger.File, env string, noCache bool) (*build.Results, error) {
-	d, err := m.define(ctx, env)
+// testedBefore says which tests the registry's image of this source passed; "" if they have to run.
+func (m *AksFlow) testedBefore(ctx context.Context, env string) (string, error) {
+	c, err := m.prepare(ctx, env)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	if d.config.Test.Unit == nil && d.config.Test.Integration == nil {
-		return nil, fmt.Errorf("%s has no tests: name the Dockerfile's stages under test.unit and test.integration", d.config.Path())
+	p, err := m.plan(ctx, c, flags("--env", env))
+	if err != nil || p.Recorded == nil || p.Recorded.Tests == "" {
+		return "", err
 	}
-	return d.test(ctx, image, noCache)
+	return p.Recorded.Tests + "; no test ran", nil
 }
 
 // test runs the tests on an image, or on the one that is built if it is nil.
-func (d definition) test(ctx context.Context, image *dagger.File, noCache bool) (results *build.Results, err error) {
+func (m *AksFlow) test(ctx context.Context, image *dagger.File, env string, retest bool) (*build.Results, error) {
+	d, err := m.define(ctx, env, "")
+	if err != nil {
+		return nil, err
+	}
+	if !d.hasTests() {
+		return nil, fmt.Errorf("%s has no tests: name the Dockerfile's stages under test.unit and test.integration", d.config.Path())
+	}
+	return d.test(ctx, image, retest)
+}
+
+// test runs the tests on an image, or on the one that is built if it is nil.
+func (d definition) test(ctx context.Context, image *dagger.File, retest bool) (results *build.Results, err error) {
 	var tarball *sdk.File
 	if image != nil {
 		if tarball, err = toSDK[*sdk.File](ctx, d.client, image); err != nil {
 			return nil, err
 		}
 	}
-	d.tests.NoCache = noCache
+	d.tests.NoCache = retest
 	return build.Test(report.With(ctx, report.NewPlain(os.Stderr, true)), d.client, d.app, tarball, d.tests)
 }

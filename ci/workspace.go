@@ -38,6 +38,18 @@ func (m *AksFlow) configPath(ctx context.Context) (string, error) {
 
 // config reads aksflow.yaml for an environment; "" stands for none.
 func (m *AksFlow) config(ctx context.Context, env string) (*config.Config, error) {
+	cfg, err := m.parsed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if env != "" && cfg.Environments[env] == nil {
+		return nil, fmt.Errorf("--env %s: %s has %s", env, cfg.Path(), strings.Join(cfg.Names(), ", "))
+	}
+	return m.expanded(cfg, env)
+}
+
+// parsed reads aksflow.yaml as it is written.
+func (m *AksFlow) parsed(ctx context.Context) (*config.Config, error) {
 	name, err := m.configPath(ctx)
 	if err != nil {
 		return nil, err
@@ -46,16 +58,14 @@ func (m *AksFlow) config(ctx context.Context, env string) (*config.Config, error
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}
-	cfg, err := config.Parse(name, []byte(text))
-	if err != nil {
-		return nil, err
-	}
+	return config.Parse(name, []byte(text))
+}
+
+// expanded puts the values of variables into the configuration of an environment; "" stands for none.
+func (m *AksFlow) expanded(cfg *config.Config, env string) (*config.Config, error) {
 	variables, err := pairs("variables", m.Variables)
 	if err != nil {
 		return nil, err
-	}
-	if env != "" && cfg.Environments[env] == nil {
-		return nil, fmt.Errorf("--env %s: %s has %s", env, name, strings.Join(cfg.Names(), ", "))
 	}
 	return cfg.Expand(env, func(name string) (string, bool) {
 		value, ok := variables[name]

@@ -55,7 +55,7 @@ func run(verb string) int {
 		_ = out.Encode(m) // a caller that no longer reads has closed standard input, too
 	}
 	ctx = report.With(ctx, report.SinkFunc(func(e report.Event) {
-		send(localplatform.Message{Event: &localplatform.Event{Kind: e.Kind, Object: e.Object, Message: e.Message}})
+		send(localplatform.Message{Event: &localplatform.Event{Kind: e.Kind, State: e.State, Object: e.Object, Message: e.Message}})
 	}))
 	info, err := call(ctx, verb, o)
 	if err != nil {

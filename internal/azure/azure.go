@@ -103,7 +103,7 @@ func (c *Client) accessToken(ctx context.Context, o policy.TokenRequestOptions) 
 	c.announced.Do(func() { report.Info(ctx, "Azure: %s, %s", l.as(), l.reason) })
 	began, noticed := time.Now(), false
 	for {
-		got, err := l.credential.GetToken(ctx, o)
+		got, err := l.getToken(ctx, o)
 		if err == nil {
 			return got, nil
 		}
@@ -120,6 +120,23 @@ func (c *Client) accessToken(ctx context.Context, o policy.TokenRequestOptions) 
 			return got, context.Cause(ctx)
 		}
 	}
+}
+
+// programLimit is how long `az` or `azd` may take: the SDK's own limit of ten seconds is too short for a busy machine.
+const programLimit = 90 * time.Second
+
+// getToken asks the credential.
+func (l *login) getToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	if !l.kind.ambient {
+		return l.credential.GetToken(ctx, o)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, programLimit, fmt.Errorf("it gave no token within %s", programLimit))
+	defer cancel()
+	got, err := l.credential.GetToken(ctx, o)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return got, err
 }
 
 // codePattern finds an error code of Entra: https://learn.microsoft.com/entra/identity-platform/reference-error-codes

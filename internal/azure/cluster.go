@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
@@ -18,6 +17,9 @@ import (
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
 )
+
+// clusterUserRole lets an identity get a cluster's kubeconfig, and read its settings.
+const clusterUserRole = "Azure Kubernetes Service Cluster User Role"
 
 // Cluster returns the way to an AKS cluster. Nothing is sent yet.
 func (c *Client) Cluster(aks config.AKS) delivery.ClusterAccess { return &cluster{c, aks} }
@@ -104,8 +106,8 @@ func (c *cluster) explain(ctx context.Context, l *login, err error) error {
 	case errors.As(err, &explained):
 		return fmt.Errorf("getting the kubeconfig of the cluster %s: %w", c.Name, explained.error)
 	case forbidden(err):
-		return fault.Usagef("%s may not get the kubeconfig of the cluster %s, or there is no such cluster: it needs the role Azure Kubernetes Service Cluster User Role there. A new assignment takes minutes to arrive:\n%s",
-			l.as(), c.Name, assign(c.client.objectID(ctx, l), "Azure Kubernetes Service Cluster User Role", c.id()))
+		return fault.Usagef("%s may not get the kubeconfig of the cluster %s, or there is no such cluster: it needs the role %s there. A new assignment takes minutes to arrive:\n%s",
+			l.as(), c.Name, clusterUserRole, assign(c.client.objectID(ctx, l), clusterUserRole, c.id()))
 	case errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound:
 		return fault.Usagef("there is no cluster %s in the resource group %s of the subscription %s: check cluster.aks in aksflow.yaml", c.Name, c.ResourceGroup, c.Subscription)
 	case errors.As(err, &answer):
@@ -116,7 +118,7 @@ func (c *cluster) explain(ctx context.Context, l *login, err error) error {
 
 // objectID returns the object ID of the identity that is logged in, OBJECT_ID where it is not known.
 func (c *Client) objectID(ctx context.Context, l *login) string {
-	token, err := c.token(ctx, l.cloud.configuration.Services["resourceManager"].Audience+"/.default")
+	token, err := c.token(ctx, l.managementScope())
 	if err != nil {
 		return "OBJECT_ID"
 	}
@@ -135,16 +137,10 @@ func (c *cluster) Unreachable(ctx context.Context) string {
 	}
 	const inside = "deliver by pull (target: pull), which needs no way to the API server, or run where the cluster can be reached"
 	switch access := answer.Properties.APIServerAccessProfile; {
-	case access.EnablePrivateCluster != nil && *access.EnablePrivateCluster:
+	case isTrue(access.EnablePrivateCluster):
 		return fmt.Sprintf("the cluster %s is private: its API server has an address in its virtual network only; %s", c.Name, inside)
 	case len(access.AuthorizedIPRanges) > 0:
-		var ranges []string
-		for _, r := range access.AuthorizedIPRanges {
-			if r != nil {
-				ranges = append(ranges, *r)
-			}
-		}
-		return fmt.Sprintf("the cluster %s answers the addresses %s only; %s", c.Name, strings.Join(ranges, ", "), inside)
+		return fmt.Sprintf("the cluster %s answers the addresses %s only; %s", c.Name, joined(access.AuthorizedIPRanges), inside)
 	}
 	if state := answer.Properties.PowerState; state != nil && state.Code != nil && *state.Code == armcontainerservice.CodeStopped {
 		return fmt.Sprintf("the cluster %s is stopped: `az aks start --resource-group %s --name %s`", c.Name, c.ResourceGroup, c.Name)

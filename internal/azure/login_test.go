@@ -81,6 +81,8 @@ func TestEachKindOfLogin(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 		return path
 	}
+	table := &table{head: []string{"login", "to a registry"}}
+	defer table.log(t)
 	for name, variables := range map[string]map[string]string{
 		"GitHub Actions": gitHub(standin.SampleSubject),
 		"Azure Pipelines": {
@@ -96,7 +98,9 @@ func TestEachKindOfLogin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := client(variables)
 			assert.Equal(t, name, taken(c))
-			require.NoError(t, logIn(t, c))
+			err := logIn(t, c)
+			table.add(name, err)
+			require.NoError(t, err)
 		})
 	}
 }
@@ -236,6 +240,8 @@ func TestClouds(t *testing.T) {
 		e.Registries = append(e.Registries, china, government)
 	})
 	cloud.Registry(t)
+	table := &table{head: []string{"cloud", "login to a registry"}}
+	defer table.log(t)
 	for name, c := range map[string]struct {
 		variables map[string]string
 		domain    string
@@ -255,6 +261,7 @@ func TestClouds(t *testing.T) {
 			login, _ := azure.Registry(standin.SampleRegistry + ".azurecr." + c.domain)
 			require.NotNil(t, login)
 			_, _, err := login.Login(t.Context())
+			table.add(name, err)
 			require.NoError(t, err)
 			azure.Cluster(devCluster).Unreachable(t.Context())
 			assert.Contains(t, strings.Join(cloud.Requests()[before:], "\n"), c.asks)

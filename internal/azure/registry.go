@@ -99,8 +99,7 @@ func (r *registryLogin) explain(l *login, who claims, err error) error {
 
 // rolesFor says which role lets an identity push, in both modes of a registry.
 func rolesFor(host, objectID string) string {
-	name, _, _ := strings.Cut(host, ".")
-	scope := fmt.Sprintf("$(az acr show --name %s --query id --output tsv)", name)
+	scope := registryResource(host)
 	objectID = cmp.Or(objectID, "OBJECT_ID")
 	return fmt.Sprintf("it needs the role AcrPush there, or AcrPull to read only; in a registry with repository permissions (ABAC) these are Container Registry Repository Writer and Reader. A new assignment takes minutes to arrive:\n%s\nor, with repository permissions:\n%s",
 		assign(objectID, "AcrPush", scope), assign(objectID, "Container Registry Repository Writer", scope))
@@ -108,5 +107,18 @@ func rolesFor(host, objectID string) string {
 
 // Refused says what to do when the registry refuses a push or a pull although the login was good.
 func (r *registryLogin) Refused() string {
-	return "it needs another role there: AcrPush to push; in a registry with repository permissions (ABAC) Container Registry Repository Writer"
+	who := "OBJECT_ID"
+	if l, err := r.client.chosen(); err == nil && l.client != "" {
+		who = l.client
+	}
+	return fmt.Sprintf("it needs another role there: AcrPush to push; in a registry with repository permissions (ABAC) Container Registry Repository Writer: az role assignment create --assignee %s --role AcrPush --scope %s",
+		who, registryResource(r.host))
+}
+
+// registryResource is the registry's resource ID, as a shell finds it. A login server with a domain name label has a hash
+// behind the name, which itself has no dashes.
+func registryResource(host string) string {
+	name, _, _ := strings.Cut(host, ".")
+	name, _, _ = strings.Cut(name, "-")
+	return fmt.Sprintf("$(az acr show --name %s --query id --output tsv)", name)
 }

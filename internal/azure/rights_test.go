@@ -39,6 +39,8 @@ func TestEachRightTakenAway(t *testing.T) {
 			e.Registries[0].Repositories = true
 		}
 	}
+	table := &table{head: []string{"taken away, or given in place", "message"}}
+	defer table.log(t)
 	for name, c := range map[string]struct {
 		change func(*standin.Estate)
 		says   []string // nothing: it works
@@ -53,17 +55,55 @@ func TestEachRightTakenAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			without(t, c.change)
 			err := push(t, client(gitHub(standin.SampleSubject)), "vote-"+strings.ToLower(strings.ReplaceAll(name, " ", "-")))
+			table.add(name, err)
 			expect(t, err, c.says)
 		})
 	}
+	t.Run("no role on the vault", func(t *testing.T) {
+		without(t, remove(standin.CryptoUser))
+		_, err := client(gitHub(standin.SampleSubject)).Key(t.Context(), "https://"+sampleVault+"/keys/"+standin.SampleKey)
+		table.add("no role on the vault", err)
+		expect(t, err, []string{"it needs the role Key Vault Crypto User there", "--role 'Key Vault Crypto User'"})
+	})
+	t.Run("no role to read the subscription", func(t *testing.T) {
+		_, err := client(gitHub(standin.SampleSubject)).Compare(t.Context(), sampleSetup(t, false))
+		table.add("no role to read the subscription", err)
+		expect(t, err, []string{"it needs the role Reader on the subscription", "--role 'Reader' --scope /subscriptions/" + standin.SampleSubscription})
+	})
 	t.Run("no role on the cluster", func(t *testing.T) {
 		without(t, remove(standin.ClusterUser))
 		_, _, err := client(gitHub(standin.SampleSubject)).Cluster(devCluster).Kubeconfig(t.Context())
+		table.add("no role on the cluster", err)
 		expect(t, err, []string{
 			"it needs the role Azure Kubernetes Service Cluster User Role there",
 			"--assignee-object-id " + standin.SampleObject, "--scope " + standin.ResourceID(standin.ClusterKind, "aks-dev"),
 		})
 	})
+}
+
+// table collects what a test saw, for its log.
+type table struct {
+	head []string
+	rows [][]string
+}
+
+// add adds a row; nil means that it worked.
+func (a *table) add(what string, err error) {
+	message := "it works"
+	if err != nil {
+		message = strings.Join(strings.Fields(err.Error()), " ")
+	}
+	a.rows = append(a.rows, []string{what, message})
+}
+
+func (a *table) log(t *testing.T) {
+	t.Helper()
+	slices.SortFunc(a.rows, slices.Compare)
+	var b strings.Builder
+	for _, row := range append([][]string{a.head}, a.rows...) {
+		b.WriteString("\n| " + strings.Join(row, " | ") + " |")
+	}
+	t.Log(b.String())
 }
 
 func expect(t *testing.T, err error, says []string) {
@@ -125,20 +165,36 @@ func TestUnreachableCluster(t *testing.T) {
 
 // Microsoft's own client accepts the stand-in: what it passes, Azure is likely to pass.
 func TestAzureCLI(t *testing.T) {
-	if _, err := exec.LookPath("az"); err != nil {
-		t.Skip("needs the Azure CLI: apt-get install azure-cli")
-	}
+	az := azureCLI(t)
 	host := cloud.Registry(t)
 	cloud.SetAPIServerCA(t)
 	without(t, func(e *standin.Estate) { // `az acr` looks the registry up by its name
 		e.Assignments = append(slices.Clone(e.Assignments), standin.Assignment{Principal: standin.SampleObject, Role: standin.Reader, Scope: "/subscriptions/" + standin.SampleSubscription})
 	})
-	dir := t.TempDir()
+	var login struct{ LoginServer, AccessToken string }
+	require.NoError(t, json.Unmarshal([]byte(az("acr", "login", "--name", standin.SampleRegistry, "--expose-token", "--output", "json")), &login))
+	assert.Equal(t, host, login.LoginServer)
+	assert.Contains(t, cloud.Issued(), login.AccessToken)
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	az("aks", "get-credentials", "--resource-group", standin.SampleGroup, "--name", "aks-dev", "--file", kubeconfig)
+	content, err := os.ReadFile(kubeconfig)
+	require.NoError(t, err)
+	assert.Contains(t, string(content), "aks-dev-standin.hcp.westeurope.azmk8s.io")
+}
+
+// azureCLI logs Microsoft's own client in, and returns a function that runs it.
+func azureCLI(t *testing.T) func(args ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath("az"); err != nil {
+		t.Skip("needs the Azure CLI: apt-get install azure-cli")
+	}
+	for name, value := range map[string]string{"AZURE_CONFIG_DIR": t.TempDir(), "AZURE_CORE_COLLECT_TELEMETRY": "no", "REQUESTS_CA_BUNDLE": cloud.CAFile()} {
+		t.Setenv(name, value)
+	}
 	az := func(args ...string) string {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), "az", args...)
-		cmd.Env = append(os.Environ(), "AZURE_CONFIG_DIR="+dir, "AZURE_CORE_COLLECT_TELEMETRY=no", "REQUESTS_CA_BUNDLE="+cloud.CAFile())
 		var stderr strings.Builder
+		cmd := exec.CommandContext(t.Context(), "az", args...)
 		cmd.Stderr = &stderr
 		out, err := cmd.Output()
 		require.NoError(t, err, "az %s: %s", args[0], stderr.String())
@@ -146,13 +202,5 @@ func TestAzureCLI(t *testing.T) {
 	}
 	token := cloud.IDToken(standin.GitHubIssuer, standin.SampleSubject)
 	az("login", "--service-principal", "--username", standin.SampleClient, "--tenant", standin.SampleTenant, "--federated-token", token, "--output", "none")
-	var login struct{ LoginServer, AccessToken string }
-	require.NoError(t, json.Unmarshal([]byte(az("acr", "login", "--name", standin.SampleRegistry, "--expose-token", "--output", "json")), &login))
-	assert.Equal(t, host, login.LoginServer)
-	assert.Contains(t, cloud.Issued(), login.AccessToken)
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	az("aks", "get-credentials", "--resource-group", standin.SampleGroup, "--name", "aks-dev", "--file", kubeconfig)
-	content, err := os.ReadFile(kubeconfig)
-	require.NoError(t, err)
-	assert.Contains(t, string(content), "aks-dev-standin.hcp.westeurope.azmk8s.io")
+	return az
 }

@@ -204,6 +204,45 @@ func TestSetupInTheCluster(t *testing.T) {
 	}
 }
 
+// Where rights in the cluster are Azure's, a role on one namespace gives them there, without what such a role leaves out.
+func TestRolesOfAzureInTheCluster(t *testing.T) {
+	admin, err := kube.Connect(t.Context(), kube.Options{Kubeconfig: cloud.Cluster(t)})
+	require.NoError(t, err)
+	made := func(apiVersion, kind, namespace string, more map[string]any) *unstructured.Unstructured {
+		o := &unstructured.Unstructured{Object: map[string]any{"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"name": "rbac"}}}
+		o.SetNamespace(namespace)
+		for key, value := range more {
+			o.Object[key] = value
+		}
+		return o
+	}
+	for _, namespace := range []string{"vote-rbac", "vote-other"} {
+		o := made("v1", "Namespace", "", nil)
+		o.SetName(namespace)
+		_, err := admin.Apply(t.Context(), o, kube.ApplyOptions{})
+		require.NoError(t, err)
+	}
+	may := func(o *unstructured.Unstructured) error {
+		cluster, err := kube.Connect(t.Context(), kube.Options{Access: client(gitHub(standin.SampleSubject)).Cluster(devCluster)})
+		require.NoError(t, err)
+		_, err = cluster.Apply(t.Context(), o, kube.ApplyOptions{})
+		return kube.Explain(o.GetKind()+"/"+o.GetName(), err)
+	}
+	configMap, role := made("v1", "ConfigMap", "vote-rbac", nil), made("rbac.authorization.k8s.io/v1", "Role", "vote-rbac", map[string]any{"rules": []any{}})
+	require.ErrorContains(t, may(configMap), standin.SampleObject+" may not ", "no role at all")
+	without(t, func(e *standin.Estate) {
+		cluster(func(c *standin.Cluster) { c.AzureRBAC = true })(e)
+		e.Assignments = append(slices.Clone(e.Assignments), standin.Assignment{
+			Principal: standin.SampleObject, Role: standin.ClusterWriter, Scope: standin.ResourceID(standin.ClusterKind, "aks-dev") + "/namespaces/vote-rbac",
+		})
+	})
+	require.NoError(t, may(configMap))
+	require.ErrorContains(t, may(made("v1", "ConfigMap", "vote-other", nil)), "may not ", "another namespace")
+	require.ErrorContains(t, may(role), "may not ", "Roles are in no role but an administrator's")
+	cloud.Change(func(e *standin.Estate) { e.Assignments[len(e.Assignments)-1].Role = standin.ClusterReader })
+	require.ErrorContains(t, may(configMap), "may not ", "a reader")
+}
+
 // The stand-in refuses what Azure refuses of a template.
 func TestDeploymentIsChecked(t *testing.T) {
 	files, err := sampleSetup(t, false).Files()

@@ -110,15 +110,9 @@ func onBranch(name string) string {
 // declares.
 type withOutputs interface{ outputs() []report.Output }
 
-// withSummary is a result that has a place on the page of a workflow's run, also when err ended it.
-type withSummary interface{ markdown(err error) string }
-
-// writeCI writes the result into the files that GitHub Actions gives a step. A file that cannot be written is no reason
-// to fail a delivery that succeeded.
-func writeCI(ctx context.Context, res result, err error) {
-	if isNil(res) {
-		return
-	}
+// writeCI writes the result into the files that GitHub Actions gives a step, and for Azure Pipelines what it shows on the page
+// of the run. What cannot be written is no reason to fail a delivery that succeeded.
+func (g *globals) writeCI(ctx context.Context, res result) {
 	write := func(variable, text string) {
 		path := os.Getenv(variable)
 		if path == "" || text == "" {
@@ -128,10 +122,17 @@ func writeCI(ctx context.Context, res result, err error) {
 			report.Warn(ctx, "writing to %s: %v", variable, err)
 		}
 	}
-	if r, ok := res.(withOutputs); ok {
+	if r, ok := res.(withOutputs); ok && !isNil(res) {
 		write("GITHUB_OUTPUT", report.FormatOutputs(r.outputs()))
 	}
-	if r, ok := res.(withSummary); ok {
-		write("GITHUB_STEP_SUMMARY", r.markdown(err))
+	if g.page == nil {
+		return
+	}
+	summary := g.page.Markdown()
+	write("GITHUB_STEP_SUMMARY", summary)
+	if dir := os.Getenv("AGENT_TEMPDIRECTORY"); dir != "" && os.Getenv("TF_BUILD") != "" {
+		if err := report.AzureSummary(g.stderr, dir, summary); err != nil {
+			report.Warn(ctx, "the summary for Azure Pipelines: %v", err)
+		}
 	}
 }

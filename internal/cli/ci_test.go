@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -14,6 +15,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/flow"
+	"github.com/aksflow/aksflow/internal/page"
 )
 
 func TestOutputs(t *testing.T) {
@@ -51,50 +53,6 @@ func TestOutputs(t *testing.T) {
 	}
 }
 
-func TestDeliverMarkdown(t *testing.T) {
-	t.Run("proposed", func(t *testing.T) {
-		r := deliverResult{&flow.Result{
-			Environment: "production", Target: "pull", Image: "host/vote@sha256:abc", Commit: "1a2b",
-			PullRequest: "https://github.com/team/vote/pull/7",
-			Steps: []flow.StepResult{
-				{Name: "build", Status: delivery.Done, Seconds: 0.71, Message: "sha256:abc"},
-				{Name: "bump", Status: delivery.Unchanged, Seconds: 0.02},
-			},
-		}}
-		assert.Equal(t, "### Proposed for production (pull)\n"+`
-Image `+"`host/vote@sha256:abc`"+`
-
-Commit `+"`1a2b`"+`
-
-Pull request <https://github.com/team/vote/pull/7>
-
-| Step | Status | Seconds |  |
-| --- | --- | --- | --- |
-| build | done | 0.7 | sha256:abc |
-| bump | unchanged | 0.0 |  |
-
-`, r.markdown(nil))
-	})
-	t.Run("failed", func(t *testing.T) {
-		r := deliverResult{&flow.Result{
-			Environment: "dev", Target: "push",
-			Steps: []flow.StepResult{
-				{Name: "build", Status: delivery.Done, Seconds: 1},
-				{Name: "test", Status: delivery.Failed, Seconds: 2.25},
-				{Name: "publish", Status: delivery.Skipped},
-			},
-		}}
-		assert.Equal(t, "### ✘ Not delivered to dev (push)\n"+`
-| Step | Status | Seconds |  |
-| --- | --- | --- | --- |
-| build | done | 1.0 |  |
-| test | failed | 2.2 |  |
-| publish | skipped |  |  |
-
-`+"```text\ntest: 1 test failed\n  assert 1 == 2\n```\n\n", r.markdown(errors.New("test: 1 test failed\n  assert 1 == 2")))
-	})
-}
-
 func TestWriteCI(t *testing.T) {
 	dir := t.TempDir()
 	output := filepath.Join(dir, "output")
@@ -103,11 +61,15 @@ func TestWriteCI(t *testing.T) {
 	t.Setenv("GITHUB_STEP_SUMMARY", dir) // no file can be written there
 	var log bytes.Buffer
 	ctx := report.With(context.Background(), report.NewPlain(&log, false))
+	g := &globals{}
 
-	writeCI(ctx, nil, errors.New("a verb that failed early has no result"))
-	writeCI(ctx, downResult{}, nil)
+	g.writeCI(ctx, nil)
+	g.writeCI(ctx, deliverResult{})
+	g.writeCI(ctx, downResult{})
 	assert.Empty(t, log.String())
-	writeCI(ctx, deliverResult{&flow.Result{Environment: "dev", Target: "push"}}, nil)
+	result := &flow.Result{Environment: "dev", Target: "push"}
+	g.page = &page.Run{Verb: "deliver", Environment: "dev", Target: "push"}
+	g.writeCI(ctx, deliverResult{result})
 
 	data, err := os.ReadFile(output)
 	require.NoError(t, err)
@@ -115,6 +77,27 @@ func TestWriteCI(t *testing.T) {
 	assert.Contains(t, log.String(), "! writing to GITHUB_STEP_SUMMARY: ")
 
 	t.Setenv("GITHUB_OUTPUT", "")
-	writeCI(ctx, publishResult{&delivery.Published{Image: "host/vote@sha256:abc"}}, nil)
+	g.page = nil
+	g.writeCI(ctx, publishResult{&delivery.Published{Image: "host/vote@sha256:abc"}})
 	assert.NotContains(t, log.String(), "GITHUB_OUTPUT", "elsewhere there is no such file")
+}
+
+func TestWriteCIOnAzurePipelines(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("GITHUB_STEP_SUMMARY", "")
+	t.Setenv("TF_BUILD", "True")
+	t.Setenv("AGENT_TEMPDIRECTORY", dir)
+	log, err := os.Create(filepath.Join(dir, "log"))
+	require.NoError(t, err)
+	defer log.Close()
+	g := &globals{stderr: log, page: &page.Run{Verb: "deliver", Environment: "dev", Target: "push", Err: errors.New("no")}}
+	g.writeCI(context.Background(), deliverResult{})
+
+	command, err := os.ReadFile(log.Name())
+	require.NoError(t, err)
+	path, found := strings.CutPrefix(strings.TrimSpace(string(command)), "##vso[task.uploadsummary]")
+	require.True(t, found, "%s", command)
+	summary, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Contains(t, string(summary), "### ✘ Not delivered to dev (push)\n")
 }

@@ -22,6 +22,16 @@ func (r deliverResult) Text(w io.Writer) {
 	report.Table(w, []string{"step", "status", "seconds", ""}, r.rows())
 }
 
+// Headline writes what came of it, and the image in full, to be copied.
+func (r deliverResult) Headline(w io.Writer, headline string) {
+	fmt.Fprintln(w, headline)
+	for _, line := range []string{r.Image, r.PullRequest} {
+		if line != "" {
+			fmt.Fprintln(w, "  "+line)
+		}
+	}
+}
+
 // rows are the lines of the table: step, status, seconds, message.
 func (r deliverResult) rows() [][]string {
 	var rows [][]string
@@ -52,48 +62,6 @@ func rolledBack(r *flow.Result) string {
 	return strconv.FormatBool(r.RolledBack)
 }
 
-// title is the headline of the summary.
-func (r deliverResult) title(err error) string {
-	to := fmt.Sprintf("%s (%s)", r.Environment, r.Target)
-	switch {
-	case r.Environment == "" && err == nil:
-		return "Built and tested, not delivered"
-	case r.Environment == "":
-		return "✘ Not built and tested"
-	case err != nil && r.RolledBack:
-		return fmt.Sprintf("✘ Not delivered to %s: revision %d is back", to, r.Revision)
-	case err != nil:
-		return "✘ Not delivered to " + to
-	case r.Held:
-		return fmt.Sprintf("Held in %s: revision %d waits for `aksflow resume` or `aksflow abort`", to, r.Revision)
-	case r.PullRequest != "":
-		return "Proposed for " + to
-	default:
-		return "✔ Delivered to " + to
-	}
-}
-
-func (r deliverResult) markdown(err error) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "### %s\n\n", r.title(err))
-	if r.Environment == "" {
-		fmt.Fprintf(&b, "%s\n\n", r.Reason)
-	}
-	for _, line := range [][2]string{{"Image", r.Image}, {"Commit", r.Commit}} {
-		if line[1] != "" {
-			fmt.Fprintf(&b, "%s `%s`\n\n", line[0], line[1])
-		}
-	}
-	if r.PullRequest != "" {
-		fmt.Fprintf(&b, "Pull request <%s>\n\n", r.PullRequest)
-	}
-	b.WriteString(report.MarkdownTable([]string{"Step", "Status", "Seconds", ""}, r.rows()))
-	if err != nil {
-		b.WriteString("\n" + report.MarkdownBlock(err.Error()))
-	}
-	return b.String() + "\n"
-}
-
 func deliverCommand(g *globals) *cobra.Command {
 	r := &request{g: g}
 	r.ByRef = true
@@ -101,7 +69,10 @@ func deliverCommand(g *globals) *cobra.Command {
 		Use:   "deliver",
 		Short: "All of it: build, test, publish, then deploy (push) or bump and wait (pull)",
 		Long: `Builds, tests and publishes the image, and brings it to the environment that the git ref maps to. A git ref that maps to
-none is built and tested, and that is all.`,
+none is built and tested, and that is all.
+
+An image that the environment's registry has for this source is not built again, and tests that it passed do not run
+again. ` + "`aksflow plan --explain`" + ` lists what makes it this source.`,
 		Example: `  aksflow deliver --env local --target pull
   aksflow deliver                    # the environment that the current branch or tag maps to
   aksflow deliver --image vote.tar   # what another job built and tested`,
@@ -113,6 +84,7 @@ none is built and tested, and that is all.`,
 			}
 			defer done()
 			delivered, err := d.Deliver(ctx)
+			r.describe(ctx, "deliver", d, delivered, err)
 			return deliverResult{delivered}, err
 		}),
 	}
@@ -125,16 +97,22 @@ none is built and tested, and that is all.`,
 	f.StringVar(&r.Ref, "ref", "", "the git ref that decides the environment (default: that of the CI run, else of the work tree)")
 	f.StringVar(&r.Set.Target, "target", "", strings.Join(config.Targets(), " or ")+" (default: that of the environment)")
 	f.StringVar(&r.Tarball, "image", "", "deliver the image in this `FILE`, an OCI tarball that was tested: nothing is built and no test runs")
-	f.StringVar(&r.Reports, "report", "", "write the tests' JUnit XML into this `DIR`")
-	f.BoolVar(&r.NoCache, "no-cache", false, "run tests again whose content did not change")
+	f.StringVar(&r.Reports, "report", "", "write the tests' JUnit XML and report.html, a page about the run, into this `DIR`")
+	r.rebuildFlag(f)
+	r.retestFlag(f)
+	r.overrideFlag(f)
+	r.signFlags(f)
+	r.madeFlag(f)
 	f.BoolVar(&r.Options.Pull.Force, "force", false, "pull: set the image also when a later commit rolled it back")
 	f.BoolVar(&r.Options.Pull.Sync, "sync", false, "pull: ask the operator for a sync where it is not automated")
 	r.applyFlags(f)
 	r.rolloutFlags(f)
 	r.graceFlag(f)
 	r.recordFlags(f)
+	cmd.MarkFlagsMutuallyExclusive("key", "keyless")
+	cmd.MarkFlagsMutuallyExclusive("image", "made")
 	cmd.MarkFlagsMutuallyExclusive("image", "build-arg")
-	cmd.MarkFlagsMutuallyExclusive("image", "report")
-	cmd.MarkFlagsMutuallyExclusive("image", "no-cache")
+	cmd.MarkFlagsMutuallyExclusive("image", "rebuild")
+	cmd.MarkFlagsMutuallyExclusive("image", "retest")
 	return cmd
 }

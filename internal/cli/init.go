@@ -1,153 +1,342 @@
 package cli
 
 import (
-	"bytes"
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
-	"github.com/aksflow/aksflow/internal/azure/setup"
+	"github.com/aksflow/aksflow/internal/adopt"
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/doctor"
+	"github.com/aksflow/aksflow/internal/engine"
+	"github.com/aksflow/aksflow/internal/flow"
+	"github.com/aksflow/aksflow/internal/git"
 )
 
-// initResult is the JSON document of `aksflow init azure`.
+// initResult is the JSON document of `aksflow init`.
 type initResult struct {
-	Directory string       `json:"directory,omitempty"`
-	Files     []setup.File `json:"files"`
+	Services []initService `json:"services"`
+	Files    []adopt.File  `json:"files"`
+	Notices  []string      `json:"notices"`
+	Written  bool          `json:"written"`
+	// Engine is what builds and tests them, and Checked are the services that were looked at after the files were written.
+	Engine  []delivery.Check `json:"engine,omitempty"`
+	Checked []initChecked    `json:"checked,omitempty"`
 }
 
-// Text writes the files one after another, or the names of those that were written.
+// initService is an image that was found.
+type initService struct {
+	Name       string   `json:"name"`
+	Dockerfile string   `json:"dockerfile"`
+	Stages     []string `json:"stages,omitempty"`
+	Ports      []string `json:"ports,omitempty"`
+	Manifests  string   `json:"manifests,omitempty"`
+}
+
+// initChecked is what doctor and plan say of a service.
+type initChecked struct {
+	Config string         `json:"config"`
+	Plan   *flow.Plan     `json:"plan,omitempty"`
+	Doctor *doctor.Result `json:"doctor"`
+}
+
+// Text writes what was found, and what plan and doctor say of it.
 func (r *initResult) Text(w io.Writer) {
-	for i, file := range r.Files {
-		if r.Directory != "" {
-			fmt.Fprintln(w, filepath.Join(r.Directory, file.Name))
-			continue
+	var rows [][]string
+	for _, s := range r.Services {
+		rows = append(rows, []string{s.Name, s.Dockerfile, strings.Join(s.Ports, " "), cmp.Or(s.Manifests, "none: new ones")})
+	}
+	report.Table(w, []string{"app", "dockerfile", "port", "manifests"}, rows)
+	if len(r.Checked) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	doctorResult{&doctor.Result{Parts: []doctor.Part{{Name: "engine", Checks: r.Engine}}}}.Text(w)
+	if len(r.Checked) == 1 {
+		c := r.Checked[0]
+		fmt.Fprintf(w, "\n%s\n", c.Config)
+		if c.Plan != nil {
+			planResult{c.Plan}.Text(w)
 		}
-		if i > 0 {
-			fmt.Fprintln(w)
+		doctorResult{c.Doctor}.Text(w)
+		return
+	}
+	r.summary(w)
+}
+
+// summary writes a line for each service, and below them what is not as it should be.
+func (r *initResult) summary(w io.Writer) {
+	var rows [][]string
+	var wrong []doctor.Part
+	for _, c := range r.Checked {
+		of := doctor.Part{Name: c.Config}
+		ok := 0
+		for _, p := range c.Doctor.Parts {
+			for _, check := range p.Checks {
+				if check.Status == delivery.CheckOK {
+					ok++
+				} else {
+					of.Checks = append(of.Checks, check)
+				}
+			}
 		}
-		fmt.Fprintf(w, "==> %s <==\n%s", file.Name, file.Content)
+		steps := ""
+		if c.Plan != nil {
+			steps = strings.TrimSpace(c.Plan.Environment + ": " + strings.Join(c.Plan.Steps, ", "))
+		}
+		rows = append(rows, []string{c.Config, fmt.Sprintf("%d of %d ok", ok, ok+len(of.Checks)), strings.TrimPrefix(steps, ": ")})
+		if len(of.Checks) > 0 {
+			wrong = append(wrong, of)
+		}
+	}
+	fmt.Fprintln(w)
+	report.Table(w, []string{"config", "checks", "deliver would"}, rows)
+	if len(wrong) > 0 {
+		fmt.Fprintln(w)
+		doctorResult{&doctor.Result{Parts: wrong}}.Text(w)
 	}
 }
 
 func initCommand(g *globals) *cobra.Command {
+	var o adopt.Options
+	var yes bool
 	cmd := &cobra.Command{
-		Use:   "init",
-		Short: "Print what has to be there before the first delivery",
-		Args:  exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return fault.Usagef("init needs to know what for: aksflow init azure")
+		Use:   "init [DIRECTORY]",
+		Short: "Propose how a repository is delivered, and write aksflow.yaml",
+		Long: `Looks for Dockerfiles with their stages and ports, Compose files, kustomizations, charts, plain manifests, tests, branches and
+the remote, and proposes an aksflow.yaml for each image, manifests where there are none, and the pipeline of a CI system. It
+shows all files and asks before it writes them; --yes writes without a question. A file that is there is never replaced.
+Then it runs plan and doctor on what it wrote.`,
+		Example: `  aksflow init
+  aksflow init --registry myregistry.azurecr.io --ci github --yes
+  aksflow init azure --repository OWNER/NAME`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			return fault.Usage(cobra.MaximumNArgs(1)(cmd, args))
 		},
+		RunE: g.run(func(ctx context.Context, _ *cobra.Command, args []string) (result, error) {
+			dir := strings.Join(args, "")
+			ask := !yes && isatty.IsTerminal(os.Stdin.Fd()) && g.output != "json"
+			r, err := g.initialise(ctx, cmp.Or(dir, "."), o, ask, yes)
+			if r == nil {
+				return nil, err
+			}
+			return r, err
+		}),
 	}
+	f := cmd.Flags()
+	f.StringVar(&o.Registry, "registry", anyRegistry, "the registry's host")
+	f.StringVar(&o.Target, "target", config.Targets()[0], strings.Join(config.Targets(), " or ")+": how environments are delivered to")
+	f.StringVar(&o.CI, "ci", "", "also the pipeline of a CI system: "+strings.Join(adopt.Systems(), ", "))
+	f.BoolVar(&o.DevContainer, "devcontainer", false, "also .devcontainer/devcontainer.json: aksflow, the local platform and the schema of aksflow.yaml in VS Code")
+	f.StringVar(&o.Only, "app", "", "only the image of this name (default: all that are found)")
+	f.BoolVarP(&yes, "yes", "y", false, "write the files without a question")
 	cmd.AddCommand(initAzureCommand(g))
 	return cmd
 }
 
-func initAzureCommand(g *globals) *cobra.Command {
-	var o setup.Options
-	var directory string
-	var force bool
-	cmd := &cobra.Command{
-		Use:   "azure",
-		Short: "Print the identities, roles and Kubernetes objects that deliveries to Azure need, as Bicep, ARM templates and YAML",
-		Long: `Prints what each environment of aksflow.yaml needs in Azure, each part with what it is for: a user-assigned identity, the
-federated credentials that let a workflow's job on GitHub be it without a secret, its role assignments, and its Roles in the
-cluster. Pull requests get an identity of their own, which may only pull. The Bicep file and the ARM template of the same name
-hold the same resources: deploy one of them, then apply the YAML. Nothing is sent to Azure by this command.`,
-		Example: `  aksflow init azure --repository OWNER/NAME
-  aksflow init azure --repository OWNER@1/NAME@2 --env dev --output-dir infra`,
-		Args: exactly(0),
-		RunE: g.run(func(ctx context.Context, _ *cobra.Command, _ []string) (result, error) {
-			var err error
-			if o.Config, err = config.Load(g.config); err != nil {
-				return nil, err
-			}
-			o.Lookup = os.LookupEnv
-			o.Repository = cmp.Or(o.Repository, gitHubRepository())
-			plan, err := setup.Make(o)
-			if err != nil {
-				return nil, err
-			}
-			for _, notice := range plan.Notices {
-				report.Warn(ctx, "%s", notice)
-			}
-			files, err := plan.Files()
-			if err != nil {
-				return nil, err
-			}
-			if directory != "" {
-				err = writeNew(ctx, directory, files, force)
-			}
-			if err != nil {
-				return nil, err
-			}
-			return &initResult{directory, files}, nil
-		}),
-	}
-	f := cmd.Flags()
-	f.StringSliceVarP(&o.Environments, "env", "e", nil, "an environment of aksflow.yaml (may be repeated; default: all that are in Azure)")
-	f.StringVar(&o.Repository, "repository", "", "OWNER/NAME or OWNER@ID/NAME@ID of the repository on GitHub whose workflows deliver (default: that of the workflow that this runs in)")
-	f.StringSliceVar(&o.Trust, "trust", []string{setup.TrustEnvironment},
-		"which jobs may be the identity of an environment: environment (they name it, and GitHub asks for its approvals), branch, tag (may be repeated)")
-	f.BoolVar(&o.PullRequests, "pull-requests", true, "also the identity of pull requests, which may only pull")
-	f.BoolVar(&o.ABAC, "abac", false, "the registries have repository permissions (ABAC)")
-	f.StringVar(&o.Group, "resource-group", "", "where the identities are (default: that of the environment's cluster)")
-	f.StringVar(&o.RegistryGroup, "registry-resource-group", "", "where the registries are (default: where the identities are)")
-	f.StringVar(&o.Subscription, "subscription", "", "the subscription's ID, for environments without cluster.aks")
-	f.StringVar(&directory, "output-dir", "", "write the files into this `DIRECTORY` (default: print them)")
-	f.BoolVar(&force, "force", false, "replace files of --output-dir that have other contents")
-	return cmd
-}
+// anyRegistry stands for a registry that was not named.
+const anyRegistry = "myregistry.azurecr.io"
 
-// gitHubRepository is the repository of the workflow that this runs in, with its IDs where they are known; "" elsewhere.
-// https://docs.github.com/actions/reference/workflows-and-actions/variables
-func gitHubRepository() string {
-	repository := os.Getenv("GITHUB_REPOSITORY")
-	owner, name, _ := strings.Cut(repository, "/")
-	ownerID, id := os.Getenv("GITHUB_REPOSITORY_OWNER_ID"), os.Getenv("GITHUB_REPOSITORY_ID")
-	if ownerID == "" || id == "" || name == "" {
-		return repository
+// initialise proposes, shows, writes and checks.
+func (g *globals) initialise(ctx context.Context, dir string, o adopt.Options, ask, yes bool) (*initResult, error) {
+	if err := ref.CheckRegistry(o.Registry); err != nil {
+		return nil, fault.Usagef("--registry: %w", err)
 	}
-	return owner + "@" + ownerID + "/" + name + "@" + id
-}
-
-// writeNew writes files into a directory. Without force it writes none where one is there with other contents.
-func writeNew(ctx context.Context, directory string, files []setup.File, force bool) error {
-	var replaced []string
-	for _, file := range files {
-		path := filepath.Join(directory, file.Name)
-		content, err := os.ReadFile(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			return fault.Usage(fmt.Errorf("--output-dir: %w", err))
-		case !bytes.Equal(content, []byte(file.Content)):
-			replaced = append(replaced, path)
+	if !slices.Contains(config.Targets(), o.Target) {
+		return nil, fault.Usagef("--target %q: want %s", o.Target, strings.Join(config.Targets(), " or "))
+	}
+	if ask {
+		answers := bufio.NewReader(os.Stdin)
+		o.Registry = g.askFor(answers, "Registry", o.Registry)
+		o.CI = g.askFor(answers, "Pipeline for "+strings.Join(adopt.Systems(), ", ")+", or none", cmp.Or(o.CI, "none"))
+		if o.CI == "none" {
+			o.CI = ""
 		}
 	}
-	if len(replaced) > 0 && !force {
-		return fault.Usagef("there with other contents: %s. Nothing was written: --force replaces them", strings.Join(replaced, ", "))
+	if err := aboutRepository(dir, &o); err != nil {
+		return nil, err
 	}
-	for _, path := range replaced {
-		report.Warn(ctx, "%s is replaced", path)
+	found, err := adopt.Find(dir)
+	if err != nil {
+		return nil, err
 	}
-	if err := os.MkdirAll(directory, 0o755); err != nil {
-		return fault.Usage(fmt.Errorf("--output-dir: %w", err))
+	proposal, err := found.Propose(ctx, o)
+	if err != nil {
+		return nil, fault.Usage(err)
 	}
-	for _, file := range files {
-		if err := os.WriteFile(filepath.Join(directory, file.Name), []byte(file.Content), 0o644); err != nil {
-			return fault.Usage(fmt.Errorf("--output-dir: %w", err))
+	r := &initResult{Files: proposal.Files, Notices: append([]string{}, proposal.Notices...)}
+	for _, s := range proposal.Services {
+		one := initService{Name: s.Name, Dockerfile: path.Join(s.Context, s.Dockerfile), Ports: s.Ports}
+		if len(s.Manifests) > 0 {
+			one.Manifests = s.Manifests[0].Path
+		}
+		r.Services = append(r.Services, one)
+	}
+	for _, notice := range r.Notices {
+		report.Warn(ctx, "%s", notice)
+	}
+	g.showFiles(proposal.Files)
+	if !yes && (!ask || !confirm(os.Stdin, g.stderr, "Write these files?")) {
+		report.Info(ctx, "nothing was written: --yes writes these files")
+		return r, nil
+	}
+	if err := writeProposed(dir, proposal.Files); err != nil {
+		return r, err
+	}
+	r.Written = true
+	if o.Registry == anyRegistry {
+		report.Info(ctx, "%s stands for your registry, and is not asked: write yours into aksflow.yaml. The environment local needs none: `aksflow up`, then `aksflow deliver --env local`", anyRegistry)
+	}
+	g.check(ctx, dir, proposal.Configs, o.Registry == anyRegistry, r)
+	return r, nil
+}
+
+// askFor asks for a value on the terminal. Enter takes the default.
+func (g *globals) askFor(answers *bufio.Reader, what, otherwise string) string {
+	fmt.Fprintf(g.stderr, "%s [%s]: ", what, otherwise)
+	answer, _ := answers.ReadString('\n')
+	return cmp.Or(strings.TrimSpace(answer), otherwise)
+}
+
+// aboutRepository fills in the name, the branches and the remote of the repository that a directory is in.
+func aboutRepository(dir string, o *adopt.Options) error {
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	o.Name = filepath.Base(absolute)
+	refs, err := git.Refs(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range refs {
+		if branch, ok := strings.CutPrefix(name, "refs/heads/"); ok {
+			o.Branches = append(o.Branches, branch)
+		}
+	}
+	remote, branches, err := git.Origin(dir)
+	if err != nil {
+		return err
+	}
+	o.Branches = append(o.Branches, branches...)
+	o.Remote = cmp.Or(withoutPassword(remote), "https://git.example/team/deploy.git")
+	if name := strings.TrimSuffix(path.Base(remote), ".git"); remote != "" && name != "repo" {
+		o.Name = name
+	}
+	return nil
+}
+
+// withoutPassword is a URL without what logs in.
+func withoutPassword(remote string) string {
+	u, err := url.Parse(remote)
+	if err != nil || u.Scheme != "https" {
+		return remote
+	}
+	u.User = nil
+	return u.String()
+}
+
+// showFiles writes the files as a diff that makes them.
+func (g *globals) showFiles(files []adopt.File) {
+	for _, f := range files {
+		if f.Exists {
+			fmt.Fprintf(g.stderr, "# %s is there already, and stays as it is\n", f.Path)
+			continue
+		}
+		fmt.Fprintf(g.stderr, "--- /dev/null\n+++ b/%s\n", f.Path)
+		for line := range strings.Lines(f.Content) {
+			fmt.Fprint(g.stderr, "+"+line)
+		}
+	}
+}
+
+// writeProposed writes the files that are not there.
+func writeProposed(dir string, files []adopt.File) error {
+	for _, f := range files {
+		if f.Exists {
+			continue
+		}
+		name := filepath.Join(dir, filepath.FromSlash(f.Path))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return fault.Usage(err)
+		}
+		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return fault.Usage(err)
+		}
+		_, err = file.WriteString(f.Content)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return fmt.Errorf("writing %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// checkLimit bounds how long all checks of init take, and checksAtOnce how many services are looked at beside each other.
+const (
+	checkLimit   = time.Minute
+	checksAtOnce = 6
+)
+
+// check adds to the result what plan and doctor say of each service, and what doctor says of the engine.
+func (g *globals) check(ctx context.Context, dir string, configs []string, offline bool, r *initResult) {
+	ctx, end := report.Start(ctx, "check")
+	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, delivery.LimitError(fmt.Sprintf("no answer within %s", minutes(checkLimit))))
+	defer cancel()
+	r.Checked = make([]initChecked, len(configs))
+	var running errgroup.Group
+	running.SetLimit(checksAtOnce)
+	running.Go(func() error {
+		r.Engine = engine.Check(ctx, engine.Options{Engine: g.engine, State: g.state, Env: os.Environ()})
+		return nil
+	})
+	var done atomic.Int32
+	quiet := report.With(ctx, report.SinkFunc(func(report.Event) {})) // what is wrong is in the checks
+	for i, name := range configs {
+		running.Go(func() error {
+			r.Checked[i] = g.checkWritten(quiet, filepath.Join(dir, filepath.FromSlash(name)), offline)
+			report.Progressf(ctx, "services", "%d of %d, %s", done.Add(1), len(configs), name)
+			return nil
+		})
+	}
+	_ = running.Wait() // none of them returns an error
+	end(report.Count(len(configs), "service"), nil)
+}
+
+// checkWritten runs plan and doctor on an aksflow.yaml.
+func (g *globals) checkWritten(ctx context.Context, file string, offline bool) initChecked {
+	of := *g
+	of.config = file
+	r := &request{g: &of}
+	r.ByRef = true
+	checked := initChecked{Config: file}
+	if d, done, err := r.open(ctx); err == nil {
+		defer done()
+		checked.Plan, _ = d.Plan(ctx) // what is wrong is for doctor to say
+	}
+	checked.Doctor = doctor.Run(ctx, doctor.Options{Request: r.Request, Offline: offline})
+	return checked
 }

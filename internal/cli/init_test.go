@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/go-git/go-git/v5"
+	gitconfig "github.com/go-git/go-git/v5/config"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -44,4 +46,20 @@ func TestGitHubRepository(t *testing.T) {
 	t.Setenv("GITHUB_REPOSITORY_OWNER_ID", "1")
 	t.Setenv("GITHUB_REPOSITORY_ID", "2")
 	assert.Equal(t, "o@1/r@2", gitHubRepository())
+}
+
+func TestRepositoryOnGitHub(t *testing.T) {
+	for origin, want := range map[string]string{
+		"git@github.com:team/vote.git": "team/vote", "https://github.com/team/vote": "team/vote",
+		"https://x-access-token:t0ken@github.com/team/vote.git": "team/vote", "ssh://git@github.com/team/vote.git": "team/vote",
+		"https://gitlab.com/team/vote.git": "", "https://github.com.example/team/vote": "", "/srv/git/vote.git": "",
+	} {
+		dir := t.TempDir()
+		repo, err := git.PlainInit(dir, false)
+		require.NoError(t, err)
+		_, err = repo.CreateRemote(&gitconfig.RemoteConfig{Name: "origin", URLs: []string{origin}})
+		require.NoError(t, err)
+		assert.Equal(t, want, onGitHub(dir), origin)
+	}
+	assert.Empty(t, onGitHub(t.TempDir()))
 }

@@ -34,6 +34,8 @@ var (
 var printers = map[string][]string{
 	"internal/cli":                         nil, // its files are named after their verbs
 	"internal/cli/request.go":              {},
+	"internal/adopt":                       {"init"},
+	"internal/adopt/runner.go":             {}, // commands of test runners
 	"internal/azure/setup":                 {"init"},
 	"internal/azure/setup/files.go":        {}, // prints commands of az
 	"internal/core/build":                  imageVerbs,
@@ -42,15 +44,26 @@ var printers = map[string][]string{
 	"internal/core/image":                  {"publish", "deliver"},
 	"internal/core/image/archive.go":       {"build", "publish", "deliver"},
 	"internal/core/manifest":               {"bump", "deliver"},
+	"internal/doctor":                      {"doctor"},
 	"internal/flow":                        envVerbs,
-	"internal/flow/access.go":              {"bump", "publish", "deliver"},
+	"internal/flow/access/access.go":       {"bump", "publish", "deliver"},
+	"internal/flow/evidence/candidate.go":  {"deliver", "promote"},
+	"internal/flow/signing/signing.go":     {"approve"},
+	"internal/flow/approve.go":             {"approve"},
+	"internal/flow/dev.go":                 {"dev"},
+	"internal/flow/made.go":                {"publish", "deliver"},
+	"internal/flow/override.go":            {"deliver", "promote"},
+	"internal/flow/promote.go":             {"deliver", "promote"},
 	"internal/flow/steps.go":               {"build", "test", "publish", "deliver"},
+	"internal/flow/attest.go":              {"deploy", "bump", "wait"},
+	"internal/flow/verify.go":              {"verify"},
 	"internal/git":                         pullVerbs,
 	"internal/kube":                        pushVerbs,
 	"internal/kube/status":                 {"deploy", "deliver", "rollback", "resume", "abort", "wait"},
 	"internal/kube/watch":                  {"deploy", "deliver", "rollback", "resume", "abort", "wait"},
 	"internal/kustomize":                   {"bump", "deliver", "deploy", "diff"},
 	"internal/localplatform":               {}, // passes flags to other programs
+	"internal/proof":                       {"publish", "deliver", "verify"},
 	"internal/render":                      {"deploy", "diff", "deliver"},
 	"internal/target/cluster":              pushVerbs,
 	"internal/target/cluster/rollback.go":  {"rollback"},
@@ -63,6 +76,7 @@ var printers = map[string][]string{
 
 // shared names the verbs that print a message of a file which several verbs share, by a part of the message.
 var shared = map[string][]string{
+	"has no --checksum": {}, // a flag of the Dockerfile's ADD
 	"--build-arg":       {"build", "test", "deliver"},
 	"--image: ":         {"bump", "wait", "deploy", "diff"},
 	"--target %q":       {"deliver", "plan"},

@@ -33,7 +33,35 @@ func (r planResult) Text(w io.Writer) {
 	add("version", r.Version)
 	add("tags", strings.Join(r.Tags, ", "))
 	add("steps", strings.Join(r.Steps, " → "))
+	for _, gate := range r.Gates {
+		add("gate", gate)
+	}
+	add("source key", r.SourceKey)
+	add("build key", r.BuildKey)
+	switch {
+	case r.Recorded != nil:
+		add("recorded", r.Recorded.String())
+	case r.NotReused != "":
+		add("recorded", "not used again: "+r.NotReused)
+	case r.BuildKey != "" && r.Environment != "":
+		add("recorded", "nothing: the image is built")
+	}
 	report.Table(w, []string{"deliver", ""}, rows)
+	if len(r.Rules) > 0 {
+		rows = nil
+		for _, rule := range r.Rules {
+			rows = append(rows, []string{strings.Join(rule.Refs, ", "), rule.Does})
+		}
+		report.Table(w, []string{"git ref", "rule"}, rows)
+	}
+	if len(r.Explain) == 0 {
+		return
+	}
+	rows = nil
+	for _, e := range r.Explain {
+		rows = append(rows, []string{string(e.Kind), e.Name, e.Value})
+	}
+	report.Table(w, []string{"in the key", "name", "value"}, rows)
 }
 
 func (r planResult) outputs() []report.Output {
@@ -65,7 +93,10 @@ func planCommand(g *globals) *cobra.Command {
 	}
 	f := cmd.Flags()
 	r.envFlag(f)
+	r.buildFlags(f)
+	r.registryFlags(f)
 	f.StringVar(&r.Ref, "ref", "", "a git ref (default: that of the CI run, else of the work tree)")
 	f.StringVar(&r.Set.Target, "target", "", strings.Join(config.Targets(), " or ")+" (default: that of the environment)")
+	f.BoolVar(&r.Explain, "explain", false, "list what went into the key of the image: every file, argument and base image")
 	return cmd
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/azure"
 	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
@@ -29,6 +31,8 @@ type request struct {
 	g *globals
 	flow.Request
 	buildArgs []string
+	made      string
+	cloud     *azure.Client
 }
 
 func (r *request) envFlag(f *pflag.FlagSet) {
@@ -37,6 +41,21 @@ func (r *request) envFlag(f *pflag.FlagSet) {
 
 func (r *request) buildFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&r.buildArgs, "build-arg", nil, "NAME=VALUE for an ARG of the Dockerfile; NAME alone takes the value from the environment")
+}
+
+// madeFlag is for the Dagger module, which builds and tests with the engine that it runs in.
+func (r *request) madeFlag(f *pflag.FlagSet) {
+	const name = "made"
+	f.StringVar(&r.made, name, "", "what another program built and tested of this source: a JSON `FILE`, with the image beside it")
+	_ = f.MarkHidden(name) // it is there
+}
+
+func (r *request) rebuildFlag(f *pflag.FlagSet) {
+	f.BoolVar(&r.Rebuild, "rebuild", false, "build the image again, without what an engine remembers, though the registry has one of this source")
+}
+
+func (r *request) retestFlag(f *pflag.FlagSet) {
+	f.BoolVar(&r.Retest, "retest", false, "run the tests again, though the image passed them")
 }
 
 func (r *request) registryFlags(f *pflag.FlagSet) {
@@ -139,13 +158,39 @@ func (c connectToFlag) Set(value string) error {
 // open completes the request with what comes from outside, and opens it. The function that is returned ends what was
 // connected to.
 func (r *request) open(ctx context.Context) (*flow.Delivery, func(), error) {
-	var err error
-	if r.Request.BuildArgs, err = parseBuildArgs(r.buildArgs); err != nil {
+	if r.cloud == nil { // a request may be opened again, also by several at once
+		if err := r.complete(); err != nil {
+			return nil, nil, err
+		}
+	}
+	connect, closeSession := r.g.session(r.cloud)
+	request := r.Request
+	request.Client = connect
+	d, err := flow.Open(ctx, request)
+	if err != nil {
 		return nil, nil, err
+	}
+	return d, func() {
+		closeSession()
+		if err := d.Close(); err != nil {
+			report.Warn(ctx, "a copy of the build context stays behind: %v", err)
+		}
+	}, nil
+}
+
+// complete adds to the request what comes from outside. It connects to nothing.
+func (r *request) complete() (err error) {
+	if r.Request.BuildArgs, err = parseBuildArgs(r.buildArgs); err != nil {
+		return err
+	}
+	if r.made != "" {
+		if r.Made, err = flow.ReadMade(r.made); err != nil {
+			return err
+		}
 	}
 	if r.Set.Kubeconfig != "" {
 		if r.Set.Kubeconfig, err = filepath.Abs(r.Set.Kubeconfig); err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
 	r.User = cmp.Or(r.User, os.Getenv("AKSFLOW_USER"), userAtHost())
@@ -156,22 +201,12 @@ func (r *request) open(ctx context.Context) (*flow.Delivery, func(), error) {
 	}
 	r.Config, r.Variables, r.Local = r.g.config, os.LookupEnv, r.g.local
 	if state, _, err := r.g.stateDirs(); err == nil { // an engine of its own says what is wrong
-		r.Layers = filepath.Join(state, "layers")
+		r.Layers, r.Keys = filepath.Join(state, "layers"), filepath.Join(state, "keys")
 	}
-	cloud := r.g.newAzure()
-	r.Azure = cloud
-	connect, closeSession := r.g.session(cloud)
-	r.Client = connect
-	d, err := flow.Open(ctx, r.Request)
-	if err != nil {
-		return nil, nil, err
-	}
-	return d, func() {
-		closeSession()
-		if err := d.Close(); err != nil {
-			report.Warn(ctx, "a copy of the build context stays behind: %v", err)
-		}
-	}, nil
+	r.cloud = r.g.newAzure()
+	r.Azure = r.cloud
+	r.SigningKey = func(ctx context.Context, address string) (crypto.Signer, error) { return r.cloud.Key(ctx, address) }
+	return nil
 }
 
 // stateDirs returns the folders of the engine's and the local platform's state.
@@ -227,15 +262,21 @@ func registryLogin(cloud *azure.Client) func(context.Context, string) (string, s
 }
 
 // session returns a function that connects to an engine when it is called first, and one that closes the connection.
-func (g *globals) session(cloud *azure.Client) (func(context.Context) (*dagger.Client, error), func()) {
+func (g *globals) session(cloud *azure.Client) (func(context.Context, delivery.Session) (*dagger.Client, error), func()) {
 	var mu sync.Mutex
 	var s *engine.Session
-	connect := func(ctx context.Context) (*dagger.Client, error) {
+	connect := func(ctx context.Context, want delivery.Session) (*dagger.Client, error) {
 		mu.Lock()
 		defer mu.Unlock()
+		if s != nil && want.NoCache {
+			if err := s.Close(); err != nil {
+				return nil, err
+			}
+			s = nil
+		}
 		if s == nil {
 			var err error
-			if s, err = engine.Connect(ctx, engine.Options{Engine: g.engine, State: g.state, Env: os.Environ(), Setenv: os.Setenv, Login: registryLogin(cloud)}); err != nil {
+			if s, err = engine.Connect(ctx, engine.Options{Engine: g.engine, State: g.state, Env: os.Environ(), Setenv: os.Setenv, Login: registryLogin(cloud), Session: want}); err != nil {
 				return nil, err
 			}
 		}

@@ -8,6 +8,9 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"slices"
+
+	"github.com/mattn/go-isatty"
 
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/flow"
@@ -19,14 +22,28 @@ type result interface {
 	Text(w io.Writer)
 }
 
-// detail returns the detail of a run's last step: what a verb that is one step prints. It is nil when the step failed
-// before there was anything to say.
+// withHeadline is a result that says less to a person who saw the steps on the same terminal.
+type withHeadline interface {
+	Headline(w io.Writer, headline string)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}
+
+// detail returns the detail of a verb's own step, which is the last one of its type. It is nil when the step failed before
+// there was anything to say.
 func detail[T any](r *flow.Result) *T {
-	if r == nil || len(r.Steps) == 0 {
+	if r == nil {
 		return nil
 	}
-	d, _ := r.Steps[len(r.Steps)-1].Detail.(*T)
-	return d
+	for _, s := range slices.Backward(r.Steps) {
+		if d, ok := s.Detail.(*T); ok {
+			return d
+		}
+	}
+	return nil
 }
 
 // failure is what a JSON document says of a run beside the verb's result.
@@ -44,7 +61,12 @@ func (g *globals) print(res result, err error, code int) error {
 	if g.result != "" || g.output == "json" {
 		writing = g.printJSON(res, err, code)
 	}
-	if g.output != "json" && !isNil(res) {
+	if g.output == "json" || isNil(res) {
+		return writing
+	}
+	if seen, ok := res.(withHeadline); ok && g.live && g.page != nil && isTerminal(g.stdout) {
+		seen.Headline(g.stdout, g.page.Headline())
+	} else {
 		res.Text(g.stdout)
 	}
 	return writing

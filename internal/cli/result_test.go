@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aksflow/aksflow/internal/core/delivery"
-	"github.com/aksflow/aksflow/internal/flow"
 )
 
 // document reads the one JSON document that stdout has.
@@ -130,16 +129,6 @@ func TestPlanWithoutAnEnvironment(t *testing.T) {
 
 	_, stdout, _ = run(t, dir, "plan", "--ref", "develp")
 	assert.Contains(t, string(stdout), "the nearest pattern is develop of dev")
-}
-
-func TestTheSummarySaysWhenNothingIsDelivered(t *testing.T) {
-	r := deliverResult{&flow.Result{Reason: "branch feature/x is built and tested only", Steps: []flow.StepResult{{Name: "build", Status: delivery.Done}}}}
-	text := r.markdown(nil)
-	assert.Contains(t, text, "### Built and tested, not delivered")
-	assert.Contains(t, text, "branch feature/x is built and tested only")
-
-	held := deliverResult{&flow.Result{Environment: "dev", Target: "push", Held: true, Revision: 7}}
-	assert.Contains(t, held.markdown(nil), "### Held in dev (push): revision 7 waits for `aksflow resume` or `aksflow abort`")
 }
 
 func TestGitRef(t *testing.T) {

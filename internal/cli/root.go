@@ -23,6 +23,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/page"
 )
 
 // globals are the flags that every verb has.
@@ -40,8 +41,13 @@ type globals struct {
 	stdout  io.Writer
 	stderr  *os.File
 	github  *report.GitHub // the log of a GitHub Actions step; nil elsewhere
-	started bool           // a verb's own code was reached
-	printed bool           // the result was written
+	live    bool           // stderr is a terminal that showed the steps as they came
+
+	began    time.Time
+	recorder *report.Recorder // the events of this run
+	page     *page.Run        // what became of it; nil for verbs without a delivery
+	started  bool             // a verb's own code was reached
+	printed  bool             // the result was written
 }
 
 // Execute runs the command line and returns the exit code: fault.ExitCode's, with 130 when a signal ended the run.
@@ -109,15 +115,17 @@ manifests (push) or by writing the digest to git for Argo CD or Flux (pull).`,
 		Version:       g.version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			g.findConfig(cmd)
 			if g.output != "text" && g.output != "json" {
 				return fault.Usagef("--output %q: want text or json", g.output)
 			}
 			return nil
 		},
 	}
+	root.SetOut(g.stdout)
 	f := root.PersistentFlags()
-	f.StringVarP(&g.config, "config", "c", "aksflow.yaml", "what to deliver and where to")
+	f.StringVarP(&g.config, "config", "c", defaultConfig, "what to deliver and where to; without the flag also in the directories above, up to the top of the git repository")
 	f.StringVar(&g.state, "state", "", "folder for the engine's cache and the local platform (default $AKSFLOW_STATE, else ~/.local/state/aksflow)")
 	f.StringVar(&g.engine, "engine", "", "what runs the containers: auto, dagger or embedded (default $AKSFLOW_ENGINE, else auto)")
 	f.StringVar(&g.output, "output", "text", "what stdout gets: text, or json (one document)")
@@ -131,7 +139,6 @@ manifests (push) or by writing the digest to git for Argo CD or Flux (pull).`,
 		return fault.Usagef("%w\nSee %s --help", err, cmd.CommandPath())
 	})
 	cobra.EnableCommandSorting = false // the order of a delivery says more than the alphabet
-	root.CompletionOptions.HiddenDefaultCmd = true
 
 	root.AddGroup(
 		&cobra.Group{ID: "pipeline", Title: "The pipeline, step by step and as a whole:"},
@@ -145,6 +152,10 @@ manifests (push) or by writing the digest to git for Argo CD or Flux (pull).`,
 		c.GroupID = "machine"
 		root.AddCommand(c)
 	}
+	root.SetCompletionCommandGroupID("machine")
+	root.SetHelpCommandGroupID("machine")
+	root.InitDefaultCompletionCmd()
+	g.completeFlags(root)
 	return root
 }
 
@@ -173,9 +184,10 @@ func (g *globals) run(verb func(ctx context.Context, cmd *cobra.Command, args []
 			defer cancel()
 		}
 		sink, closeSink := g.sink()
-		ctx = report.With(ctx, sink)
+		g.began, g.recorder = time.Now(), report.NewRecorder(sink)
+		ctx = report.With(ctx, g.recorder)
 		res, err := verb(ctx, cmd, args)
-		writeCI(ctx, res, err)
+		g.writeCI(ctx, res)
 		closeSink()
 		if printErr := g.print(res, err, exitCode(cmd.Context(), err)); err == nil && printErr != nil {
 			err = fmt.Errorf("writing the result: %w", printErr)
@@ -189,16 +201,20 @@ func (g *globals) sink() (report.Sink, func()) {
 	case g.github != nil:
 		return g.github, func() {}
 	case isatty.IsTerminal(g.stderr.Fd()) && os.Getenv("TERM") != "dumb":
-		t := report.NewTerminal(g.stderr, g.verbose, func() int {
-			if w, _, err := term.GetSize(int(g.stderr.Fd())); err == nil && w > 0 {
-				return w
-			}
-			return 80
-		})
+		g.live = true
+		t := report.NewTerminal(g.stderr, g.verbose, g.size)
 		return t, func() { _ = t.Close() }
 	default:
 		return report.NewPlain(g.stderr, g.verbose), func() {}
 	}
+}
+
+// size is that of the terminal, in columns and lines.
+func (g *globals) size() (width, height int) {
+	if width, height, err := term.GetSize(int(g.stderr.Fd())); err == nil && width > 0 && height > 0 {
+		return width, height
+	}
+	return 80, 24
 }
 
 func (g *globals) printError(err error) {
@@ -206,7 +222,12 @@ func (g *globals) printError(err error) {
 	if errors.Is(err, context.Canceled) {
 		message = "interrupted: " + message
 	}
-	fmt.Fprintln(g.stderr, "aksflow: "+message)
+	message = "aksflow: " + message
+	if g.live {
+		width, _ := g.size()
+		message = report.Wrap(message, width-1)
+	}
+	fmt.Fprintln(g.stderr, message)
 	if g.github != nil {
 		g.github.Fail(err)
 	}

@@ -36,6 +36,7 @@ func testCommand(g *globals) *cobra.Command {
 				return nil, err
 			}
 			run, err := d.Step(ctx, "test")
+			r.describe(ctx, "test", d, run, err)
 			return testResult{detail[delivery.Tested](run)}, err
 		}),
 	}
@@ -43,7 +44,7 @@ func testCommand(g *globals) *cobra.Command {
 	r.envFlag(f)
 	r.buildFlags(f)
 	f.StringVar(&r.Tarball, "image", "", "test the image in this `FILE`, an OCI tarball (default: one that is built now)")
-	f.StringVar(&r.Reports, "report", "", "write JUnit XML into this `DIR`")
-	f.BoolVar(&r.NoCache, "no-cache", false, "run tests again whose content did not change")
+	f.StringVar(&r.Reports, "report", "", "write JUnit XML and report.html, a page about the run, into this `DIR`")
+	r.retestFlag(f)
 	return cmd
 }

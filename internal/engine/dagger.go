@@ -14,6 +14,7 @@ import (
 
 	"dagger.io/dagger/engineconn"
 
+	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
@@ -35,7 +36,7 @@ func findDagger(ctx context.Context, env environment) (found, error) {
 	if env[contract.SessionPort] != "" {
 		return found{why: contract.SessionPort + " is set"}, nil
 	}
-	cli, err := exec.LookPath(cmp.Or(env[envCLI], "dagger"))
+	cli, err := exec.LookPath(daggerProgram(env))
 	if err != nil {
 		return found{}, fmt.Errorf("there is no dagger %s on PATH (see https://docs.dagger.io/install)", wantVersion())
 	}
@@ -54,6 +55,9 @@ func findDagger(ctx context.Context, env environment) (found, error) {
 	}
 	return found{cli: cli, why: fmt.Sprintf("%s %s and Docker are there", cli, version)}, nil
 }
+
+// daggerProgram is the name or path of Dagger's command.
+func daggerProgram(env environment) string { return cmp.Or(env[envCLI], "dagger") }
 
 func wantVersion() string { return "v" + minor(engineconn.CLIVersion) + ".x" }
 
@@ -107,6 +111,12 @@ func dockerAnswers(ctx context.Context, host string) error {
 
 // connectDagger connects through the CLI that was found. The SDK, left to itself, would download one.
 func connectDagger(ctx context.Context, f found, o Options) (*Session, error) {
+	if o.Session.NoCache {
+		return nil, fault.Usagef("a Dagger engine cannot build without its cache: add --engine embedded")
+	}
+	if o.Session.Cache != nil {
+		report.Warn(ctx, "build.cache: a Dagger engine keeps what it builds on its own disk, and takes no cache from a registry; --engine embedded does")
+	}
 	if f.cli != "" && o.Setenv != nil {
 		if err := o.Setenv(envCLI, f.cli); err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -14,10 +15,14 @@ import (
 	"dagger.io/dagger"
 	"dagger.io/dagger/engineconn"
 
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine/embedded"
+	"github.com/aksflow/aksflow/internal/engine/embedded/bkhost"
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
+	"github.com/aksflow/aksflow/internal/engine/embedded/registryauth"
+	"github.com/aksflow/aksflow/internal/engine/embedded/remotecache"
 	"github.com/aksflow/aksflow/internal/engine/embedded/terminal"
 	"github.com/aksflow/aksflow/internal/engine/serving"
 )
@@ -26,7 +31,7 @@ import (
 const (
 	Auto     = "auto"     // a Dagger engine if one is at hand, else the embedded one
 	Dagger   = "dagger"   // a Dagger engine, or an error that says what is missing
-	Embedded = "embedded" // the embedded engine (Linux, root)
+	Embedded = "embedded" // the embedded engine (Linux), on the BuildKit of BUILDKIT_HOST if there is one
 )
 
 // Options says where a session runs. Nothing here reads the process's environment: package cli passes it in.
@@ -46,6 +51,8 @@ type Options struct {
 	Login func(ctx context.Context, host string) (username, password string, err error)
 	// Terminal is what the embedded engine gives to containers that ask for one; nil is none.
 	Terminal *terminal.Terminal
+	// Session says what the session is for.
+	Session delivery.Session
 	// IdleTimeout is how long the embedded engine's daemon stays up after its last session. Zero means 15 minutes.
 	IdleTimeout time.Duration
 }
@@ -75,7 +82,7 @@ func Connect(ctx context.Context, o Options) (*Session, error) {
 	env := newEnvironment(o.Env)
 	switch want := cmp.Or(o.Engine, env["AKSFLOW_ENGINE"], Auto); want {
 	case Embedded:
-		return connectEmbedded(ctx, o)
+		return connectEmbedded(ctx, o, "")
 	case Dagger:
 		found, err := findDagger(ctx, env)
 		if err != nil {
@@ -85,8 +92,7 @@ func Connect(ctx context.Context, o Options) (*Session, error) {
 	case Auto:
 		found, err := findDagger(ctx, env)
 		if err != nil {
-			report.Info(ctx, "engine: embedded, because %v", err)
-			return connectEmbedded(ctx, o)
+			return connectEmbedded(ctx, o, err.Error())
 		}
 		report.Info(ctx, "engine: Dagger, because %s", found.why)
 		return connectDagger(ctx, found, o)
@@ -95,16 +101,64 @@ func Connect(ctx context.Context, o Options) (*Session, error) {
 	}
 }
 
-func connectEmbedded(ctx context.Context, o Options) (*Session, error) {
+// connectEmbedded connects to the embedded engine, and says in one line where its containers run and why it was taken; an
+// empty why says that it was chosen.
+func connectEmbedded(ctx context.Context, o Options, why string) (*Session, error) {
 	state, err := StateDir(o.State, o.Env)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := embedded.Open(ctx, embedded.Options{Dir: engineDir(state), Idle: o.IdleTimeout, Env: o.Env, Login: o.Login, Terminal: o.Terminal})
+	host, err := newHost(o)
+	if err != nil {
+		return nil, err
+	}
+	switch how := mode(host); {
+	case why != "":
+		report.Info(ctx, "engine: %s, because %s", how, why)
+	case how != Embedded:
+		report.Info(ctx, "engine: %s", how)
+	}
+	opts := embedded.Options{Dir: engineDir(state), Idle: o.IdleTimeout, Env: o.Env, Login: o.Login, Terminal: o.Terminal, Host: host}
+	opts.NoCache = o.Session.NoCache
+	if c := o.Session.Cache; c != nil {
+		opts.Cache = remotecache.Options{Imports: c.Imports, Export: c.Export}
+		opts.Login = loginFor(c, o.Login)
+	}
+	conn, err := embedded.Open(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
 	return newSession(ctx, conn)
+}
+
+// newHost returns the BuildKit that the environment names, nil for none.
+func newHost(o Options) (*bkhost.Host, error) {
+	env := newEnvironment(o.Env)
+	return bkhost.New(env[bkhost.Variable], env[bkhost.TLS])
+}
+
+// mode is how the embedded engine runs containers.
+func mode(host *bkhost.Host) string {
+	if host != nil {
+		return fmt.Sprintf("%s, on the BuildKit of %s (%s)", Embedded, bkhost.Variable, host.Address)
+	}
+	if os.Geteuid() != 0 {
+		return Embedded + ", rootless"
+	}
+	return Embedded
+}
+
+// loginFor returns a login that is the cache's own for its registry.
+func loginFor(c *delivery.BuildCache, others registryauth.Login) registryauth.Login {
+	return func(ctx context.Context, host string) (username, password string, err error) {
+		if c.Login != nil && host == c.Host {
+			return c.Login.Login(ctx)
+		}
+		if others == nil {
+			return "", "", nil
+		}
+		return others(ctx, host)
+	}
 }
 
 // newSession makes a session of a connection, which is closed if that fails.

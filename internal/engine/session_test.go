@@ -13,6 +13,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/engine/embedded/bkhost"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
 
@@ -47,7 +48,7 @@ func newMachine(t *testing.T) machine {
 	m := machine{dir: t.TempDir()}
 	t.Setenv("PATH", m.dir)
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(m.dir, "docker.sock"))
-	for _, name := range []string{contract.SessionPort, envRunnerHost, envCLI} {
+	for _, name := range []string{contract.SessionPort, envRunnerHost, envCLI, bkhost.Variable} {
 		t.Setenv(name, "")
 	}
 	return m

@@ -33,6 +33,10 @@ func (f fake) Current(context.Context, *delivery.Environment) (target.Running, e
 	return target.Running{}, nil
 }
 
+func (f fake) Health(context.Context, *delivery.Environment, target.Running) (target.Health, error) {
+	return target.Health{}, nil
+}
+
 func (f fake) Diff(context.Context, delivery.Release, target.Options) (delivery.Outcome, error) {
 	return delivery.Outcome{Detail: &delivery.Difference{Diff: "+ a", Changed: true}}, nil
 }
@@ -70,7 +74,9 @@ func opened(t *testing.T, to target.Target, change func(*Request)) *Delivery {
 	r := Request{
 		Config: filepath.Join(dir, "aksflow.yaml"), Env: "dev", User: "ann@laptop",
 		Variables: func(string) (string, bool) { return "", false },
-		Client:    func(context.Context) (*dagger.Client, error) { return nil, errors.New("no engine") },
+		Client: func(context.Context, delivery.Session) (*dagger.Client, error) {
+			return nil, errors.New("no engine")
+		},
 	}
 	if change != nil {
 		change(&r)
@@ -233,7 +239,7 @@ func TestAnInterruptedRunSkipsTheRest(t *testing.T) {
 func TestAConnectionOutlivesItsStep(t *testing.T) {
 	var connection context.Context
 	d := opened(t, fake{}, func(r *Request) {
-		r.Client = func(ctx context.Context) (*dagger.Client, error) {
+		r.Client = func(ctx context.Context, _ delivery.Session) (*dagger.Client, error) {
 			connection = ctx
 			return nil, nil
 		}
@@ -241,7 +247,7 @@ func TestAConnectionOutlivesItsStep(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := d.run(ctx, "",
 		delivery.Step{Name: "build", Run: func(ctx context.Context, _ *delivery.State) (delivery.Outcome, error) {
-			_, err := d.Client(outliving(ctx))
+			_, err := d.client(ctx)
 			return delivery.Outcome{}, err
 		}},
 		delivery.Step{Name: "test", Run: func(context.Context, *delivery.State) (delivery.Outcome, error) {
@@ -332,8 +338,20 @@ func TestPlanWarnsOfArgumentsFromTheCommit(t *testing.T) {
 	})
 	p, err := d.Plan(t.Context())
 	require.NoError(t, err)
-	require.Len(t, p.Warnings, 1)
+	require.Len(t, p.Warnings, 2, "the registry cannot be asked, too")
 	assert.Contains(t, p.Warnings[0], "the Dockerfile declares ARG REVISION, which is set from the commit")
+}
+
+func TestPlanSaysWhatTheTestsLack(t *testing.T) {
+	d := opened(t, fake{}, func(r *Request) {
+		tests := "test: {unit: {target: unit, env: {A: \"${NOT_SET_HERE}\", B: \"${MISSING_HERE:?the tests need it}\"}}}\n"
+		require.NoError(t, os.WriteFile(r.Config, []byte(configuration+tests), 0o600))
+	})
+	p, err := d.Plan(t.Context())
+	require.NoError(t, err)
+	require.Len(t, p.Warnings, 2)
+	assert.Contains(t, p.Warnings[0], "test.unit.env.A: the variable NOT_SET_HERE is not set, so its place is empty")
+	assert.Contains(t, p.Warnings[1], "MISSING_HERE is missing a value: the tests need it")
 }
 
 func TestASingleStepIsFoundInAnotherTarget(t *testing.T) {

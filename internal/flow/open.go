@@ -3,18 +3,24 @@ package flow
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/mod/semver"
 
+	"github.com/aksflow/aksflow/internal/core/build"
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/gitflow"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/flow/access"
+	"github.com/aksflow/aksflow/internal/flow/signing"
 	"github.com/aksflow/aksflow/internal/git"
 	"github.com/aksflow/aksflow/internal/target"
 )
@@ -28,6 +34,7 @@ type Delivery struct {
 	config  *config.Config
 	env     *delivery.Environment // nil: build and test only
 	targets []namedTarget
+	engine  containers
 	target  target.Target // of env
 	image   ref.Ref
 
@@ -37,7 +44,20 @@ type Delivery struct {
 	context       string // the directory that is built from; "" before the first build
 	removeContext func() error
 
-	warned map[string]bool // of secrets that are too short to be hidden, by their names
+	warned  map[string]bool // of secrets that are too short to be hidden, by their names
+	secrets report.Scrubber
+
+	byHand         bool              // what is checked out is not asked when an image is promoted
+	gitRef         string            // the one that decided; "" when none was asked
+	known          *known            // of the source; nil before it is looked up
+	basesMu        sync.Mutex        // guards bases
+	bases          map[string]string // the digests of images of registries, by their names
+	saidUnverified bool
+	results        *build.Results // of tests that passed on an image that the registry does not have yet
+
+	suites []Part // the suites that run; nil means all
+
+	scratchDir string // for files that Close removes; "" before the first one
 }
 
 // Open reads aksflow.yaml, finds the environment and resolves it. It reaches no network and changes nothing.
@@ -47,14 +67,25 @@ func Open(ctx context.Context, r Request) (*Delivery, error) {
 
 // Close removes what the delivery left on this machine for its own use.
 func (d *Delivery) Close() error {
-	if d.removeContext == nil {
-		return nil
+	var err error
+	if d.removeContext != nil {
+		err = d.removeContext()
 	}
-	return d.removeContext()
+	if d.scratchDir != "" {
+		err = errors.Join(err, os.RemoveAll(d.scratchDir))
+	}
+	return err
 }
 
 func open(ctx context.Context, r Request, known []namedTarget) (*Delivery, error) {
 	d := &Delivery{Request: r, targets: known}
+	d.engine = onEngine{d}
+	if r.WorkTree {
+		d.builtFrom, d.found = delivery.Source{Dirty: true}, true
+	}
+	if r.Made != nil {
+		d.engine = handedOver{d}
+	}
 	var err error
 	if r.Image != "" {
 		if d.image, err = ref.Parse(r.Image); err != nil {
@@ -71,7 +102,7 @@ func open(ctx context.Context, r Request, known []namedTarget) (*Delivery, error
 	if err := d.decide(ctx); err != nil {
 		return nil, err
 	}
-	variables, local, err := d.variables()
+	variables, local, err := d.variables(d.Decision.Environment)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +160,7 @@ func (d *Delivery) decideByRef(ctx context.Context) error {
 	for i, gitRef := range refs {
 		decision := gitflow.Decide(d.config, gitRef, source.Commit)
 		if i == 0 || decision.Environment != "" {
-			d.Decision = decision
+			d.Decision, d.gitRef = decision, gitRef
 		}
 		if decision.Environment != "" {
 			break
@@ -142,8 +173,8 @@ func (d *Delivery) decideByRef(ctx context.Context) error {
 }
 
 // variables returns the lookup for the values of aksflow.yaml, and the local platform if the environment is on it.
-func (d *Delivery) variables() (config.Lookup, *LocalPlatform, error) {
-	env := d.config.Environments[d.Decision.Environment]
+func (d *Delivery) variables(environment string) (config.Lookup, *LocalPlatform, error) {
+	env := d.config.Environments[environment]
 	if env == nil || env.Platform != config.LocalPlatform {
 		return d.Variables, nil, nil
 	}
@@ -176,7 +207,9 @@ func (d *Delivery) resolve(from *config.Environment, local *LocalPlatform) error
 	for _, file := range from.ValuesFiles {
 		env.ValuesFiles = append(env.ValuesFiles, c.Abs(file))
 	}
-	if err := d.access(env); err != nil {
+	if err := d.outside().Fill(env, access.Flags{
+		Username: d.Set.Username, PasswordEnv: d.Set.PasswordEnv, GitUsername: d.Set.GitUsername, GitPasswordEnv: d.Set.GitPasswordEnv,
+	}); err != nil {
 		return err
 	}
 	if local != nil {
@@ -199,6 +232,16 @@ func (d *Delivery) resolve(from *config.Environment, local *LocalPlatform) error
 		}
 	}
 	return fault.Usagef("--target %q: want %s", env.Target, strings.Join(names(d.targets), " or "))
+}
+
+// outside is where credentials and secrets come from.
+func (d *Delivery) outside() access.Source {
+	return access.Source{Variables: d.Variables, Hide: d.hide}
+}
+
+// keyring has the keys that sign for the environment, and those that it trusts.
+func (d *Delivery) keyring() signing.Keys {
+	return signing.Keys{Source: d.outside(), Env: d.env, Abs: d.config.Abs, Vault: d.SigningKey}
 }
 
 // onAzure sets the way to an AKS cluster, unless a flag names another cluster.
@@ -253,6 +296,14 @@ func (s Settings) replace(env *delivery.Environment) {
 	rollout.Hold = rollout.Hold || s.Hold
 
 	env.MoreValues, env.SetValues = s.ValuesFiles, s.Values
+}
+
+// App is the application's name.
+func (d *Delivery) App() string {
+	if d.env != nil {
+		return d.env.App
+	}
+	return d.config.App
 }
 
 // Environment returns the resolved environment, or a usage error that lists those that can be named.

@@ -11,9 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/git"
 )
 
 // Result is what became of a run.
@@ -40,6 +42,9 @@ type Result struct {
 	// RolledBack reports that the deploy failed and that what was there before is back.
 	RolledBack bool `json:"rolledBack,omitempty"`
 
+	// NotMergedBack is what the branch that was delivered has and develop lacks.
+	NotMergedBack []git.Unmerged `json:"notMergedBack,omitempty"`
+
 	Steps []StepResult `json:"steps"`
 	// Changed reports whether a step changed something outside of this machine.
 	Changed bool `json:"changed"`
@@ -56,21 +61,27 @@ type StepResult struct {
 }
 
 // Steps returns all steps of the delivery in their order. Without an environment the image is built and tested. An image
-// that was given is neither built nor tested.
+// that was given is neither built nor tested, and one that is promoted is not built at all.
 func (d *Delivery) Steps() ([]delivery.Step, error) {
 	steps := d.imageSteps()
-	if d.Tarball != "" {
+	switch {
+	case d.env != nil && d.env.From != "":
+		steps = d.promoteSteps()
+	case d.Tarball != "":
 		steps = slices.DeleteFunc(steps, func(s delivery.Step) bool { return s.Name != "publish" })
 	}
 	if d.env == nil {
 		return steps, nil
 	}
-	own, err := d.target.Steps(d.release(delivery.Source{}), d.Options)
+	own, err := d.targetSteps()
 	return append(steps, own...), err
 }
 
 // Deliver runs all steps. The result is there also when one failed.
 func (d *Delivery) Deliver(ctx context.Context) (*Result, error) {
+	if err := d.checkOverride(); err != nil {
+		return nil, err
+	}
 	steps, err := d.Steps()
 	if err != nil {
 		return nil, err
@@ -85,11 +96,46 @@ func (d *Delivery) Deliver(ctx context.Context) (*Result, error) {
 	} else {
 		report.Info(ctx, "environment %s: %s", d.env.Name, d.Decision.Reason)
 	}
-	r, err := d.run(ctx, cmp.Or(d.Tarball, filepath.Join(scratch, "image.tar")), steps...)
+	r, err := d.run(ctx, d.tarball(scratch), steps...)
+	if r != nil {
+		var reading error
+		if r.NotMergedBack, reading = d.notMergedBack(ctx); reading != nil {
+			report.Warn(ctx, "whether %s has everything is not known: %v", config.Develop, reading)
+		}
+		for _, reminder := range reminders(r.NotMergedBack) {
+			report.Warn(ctx, "%s", reminder)
+		}
+	}
 	if r != nil && r.Delivered && !r.Changed {
 		report.Info(ctx, "nothing new: %s runs this source already", d.env.Name)
 	}
 	return r, err
+}
+
+// tarball is the file with the image: the one that was given or made, else one in a directory.
+func (d *Delivery) tarball(dir string) string {
+	if d.Made != nil {
+		return d.Made.Tarball
+	}
+	return cmp.Or(d.Tarball, filepath.Join(dir, "image.tar"))
+}
+
+// Publish builds, tests and pushes the image, as far as the environment's registry does not have it.
+func (d *Delivery) Publish(ctx context.Context) (*Result, error) {
+	if d.Tarball != "" {
+		return d.Step(ctx, "publish")
+	}
+	if _, err := d.Environment(); err != nil {
+		return nil, err
+	}
+	if d.env.From != "" {
+		return nil, fault.Usagef("%s takes its image from %s: `aksflow promote --to %s` brings it there", d.env.Name, d.env.From, d.env.Name)
+	}
+	scratch, err := d.scratch()
+	if err != nil {
+		return nil, err
+	}
+	return d.run(ctx, d.tarball(scratch), d.imageSteps()...)
 }
 
 // Step runs one step by its name. A step of another target than the environment's is found, too: a pull environment can
@@ -108,7 +154,7 @@ func (d *Delivery) Step(ctx context.Context, name string) (*Result, error) {
 	for _, t := range append([]namedTarget{{d.env.Target, d.target}}, d.targets...) {
 		steps, err := t.Steps(d.release(delivery.Source{}), d.Options)
 		if i := find(steps); i >= 0 {
-			return d.run(ctx, d.Tarball, steps[i])
+			return d.run(ctx, d.Tarball, d.proving(steps, i)...)
 		}
 		if failed == nil {
 			failed = err
@@ -163,7 +209,9 @@ func (d *Delivery) run(ctx context.Context, tarball string, steps ...delivery.St
 		failures = append(failures, context.Cause(ctx))
 	}
 	err = errors.Join(failures...)
-	if state.Release.Image.Repository != "" {
+	result.Source = state.Release.Source
+	// An image that the registry has is no result of a run whose tests it fails.
+	if published, part := done["publish"]; state.Release.Image.Repository != "" && (published || !part) {
 		result.Image = state.Release.Image.String()
 	}
 	result.Delivered = d.env != nil && err == nil && !result.Held && result.PullRequest == ""
@@ -175,11 +223,14 @@ func (d *Delivery) step(ctx context.Context, s delivery.Step, state *delivery.St
 	began := time.Now()
 	ctx, end := report.Start(context.WithValue(ctx, runKey{}, ctx), s.Name)
 	limited, cancel := d.limit(ctx, s)
-	out, err := s.Run(limited, state)
+	err, out := d.verify(limited, s.Name, state), delivery.Outcome{}
+	if err == nil {
+		out, err = s.Run(limited, state)
+	}
 	cancel()
 	end(out.Summary, err)
 	done := StepResult{
-		Name: s.Name, Status: out.Status, Seconds: time.Since(began).Seconds(), Message: out.Summary, Detail: out.Detail,
+		Name: s.Name, Status: out.Status, Seconds: (time.Since(began) + d.took(s.Name)).Seconds(), Message: out.Summary, Detail: out.Detail,
 		Reasons: delivery.Reasons(err),
 	}
 	switch {

@@ -1,7 +1,9 @@
 package flow
 
 import (
+	"cmp"
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"dagger.io/dagger"
 
@@ -68,33 +71,73 @@ func (d *Delivery) dockerfile() ([]byte, error) {
 	return text, nil
 }
 
-// build builds the image, and writes it to the state's tarball unless that is "".
+// build builds the image, and writes it to the state's tarball unless that is "". An image that the registry has for the
+// source is not built.
 func (d *Delivery) build(ctx context.Context, s *delivery.State) (delivery.Outcome, error) {
-	app, err := d.app(ctx, s.Release.Source)
+	k, err := d.lookUp(ctx)
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
+	if k.found() {
+		return d.take(ctx, s, k)
+	}
+	if k != nil && k.why != "" {
+		report.Info(ctx, "this source is built, whatever the registry has: %s", k.why)
+	}
+	s.Release.Source.Key = k.sourceKey()
 	built := &delivery.Built{Tarball: d.Tarball, Revision: s.Release.Source.Revision(), Source: s.Release.Source}
-	if s.Tarball == "" {
-		_, err = app.Build().Sync(ctx)
-		return delivery.Outcome{Summary: d.config.App, Detail: built}, build.Explain(err)
+	if s.Tarball != "" {
+		if err := os.MkdirAll(filepath.Dir(s.Tarball), 0o755); err != nil {
+			return delivery.Outcome{}, fmt.Errorf("making the folder for the image: %w", err)
+		}
 	}
-	if err := os.MkdirAll(filepath.Dir(s.Tarball), 0o755); err != nil {
-		return delivery.Outcome{}, fmt.Errorf("making the folder for the image: %w", err)
-	}
-	if built.Digest, err = app.Export(ctx, s.Tarball); err != nil {
+	if built.Digest, err = d.engine.build(ctx, s.Release.Source, s.Tarball, d.annotations(ctx, s.Release.Source)); err != nil {
 		return delivery.Outcome{}, err
 	}
-	return delivery.Outcome{Summary: built.Digest, Detail: built}, nil
+	if s.Tarball != "" {
+		if built.Layers, err = image.LayersOf(s.Tarball); err != nil {
+			return delivery.Outcome{}, err
+		}
+	}
+	return delivery.Outcome{Summary: cmp.Or(built.Digest, d.config.App), Detail: built}, nil
+}
+
+// containers is the work that an engine does. A Delivery does it with the engine that the request connects to.
+type containers interface {
+	// build builds the image and writes it to a tarball unless that is "". The tarball says the annotations about the image. It
+	// returns the digest of what it wrote.
+	build(ctx context.Context, source delivery.Source, tarball string, annotations map[string]string) (digest string, err error)
+	// test tests the image in a tarball; without one, the image that is built now. The results may be there also with an error.
+	test(ctx context.Context, source delivery.Source, tarball string) (*build.Results, error)
+}
+
+// onEngine is the work of a delivery's own engine.
+type onEngine struct{ *Delivery }
+
+func (d onEngine) build(ctx context.Context, source delivery.Source, tarball string, annotations map[string]string) (digest string, err error) {
+	app, err := d.app(ctx, source)
+	if err != nil {
+		return "", err
+	}
+	if tarball == "" {
+		_, err = app.Build().Sync(ctx)
+		return "", build.Explain(err)
+	}
+	return app.Export(ctx, tarball, annotations)
 }
 
 // app returns what the configuration builds.
 func (d *Delivery) app(ctx context.Context, source delivery.Source) (build.App, error) {
-	dockerfile, err := d.dockerfile()
+	client, err := d.client(ctx)
 	if err != nil {
 		return build.App{}, err
 	}
-	client, err := d.Client(outliving(ctx))
+	return d.appOn(ctx, client, source)
+}
+
+// appOn is app in a session.
+func (d *Delivery) appOn(ctx context.Context, client *dagger.Client, source delivery.Source) (build.App, error) {
+	dockerfile, err := d.dockerfile()
 	if err != nil {
 		return build.App{}, err
 	}
@@ -118,30 +161,32 @@ func (d *Delivery) app(ctx context.Context, source delivery.Source) (build.App, 
 	}
 	return build.New(d.config, build.Inputs{
 		Client: client, Dir: client.Host().Directory(d.context), Dockerfile: dockerfile,
-		Source: source, Args: d.BuildArgs, Secrets: secrets, SSH: agent, Cache: d.Layers,
+		Source: source, Args: d.BuildArgs, Secrets: secrets, SSH: agent, Cache: d.Layers, Generation: d.known.engineGeneration(d.Rebuild),
 	}), nil
 }
 
 func (d *Delivery) secret(ctx context.Context, client *dagger.Client, name string, from config.Secret) (*dagger.Secret, error) {
-	if from.Env != "" {
-		value, ok := d.Variables(from.Env)
-		if !ok {
-			return nil, fault.Usagef("the secret %s comes from the environment variable %s, which is not set", name, from.Env)
-		}
-		d.warnOfShort(ctx, name, value)
-		return client.SetSecret(name, value), nil
-	}
-	file, err := filepath.Abs(d.config.Abs(from.File))
+	value, file, err := d.outside().Value(name, from, d.config.Abs)
 	if err != nil {
 		return nil, err
 	}
-	value, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fault.Usage(fmt.Errorf("the secret %s: %w", name, err))
-	}
 	d.warnOfShort(ctx, name, string(value))
+	d.hide(string(value))
+	if file == "" {
+		return client.SetSecret(name, string(value)), nil
+	}
 	return build.FileSecret(client, name, file, value), nil
 }
+
+// hide makes Hide hide a secret, and what XML makes of it.
+func (d *Delivery) hide(value string) {
+	var escaped strings.Builder
+	_ = xml.EscapeText(&escaped, []byte(value)) // writing to a string does not fail
+	d.secrets = report.NewScrubber(append(d.secrets.Secrets, value, escaped.String()))
+}
+
+// Hide returns a text without the secrets of the build, of the tests, and of what the delivery logs in with.
+func (d *Delivery) Hide(text string) string { return d.secrets.Text(text) }
 
 // warnOfShort says once that a secret's value is not hidden in output.
 func (d *Delivery) warnOfShort(ctx context.Context, name, value string) {
@@ -161,30 +206,41 @@ func (d *Delivery) test(ctx context.Context, s *delivery.State) (delivery.Outcom
 	if !d.hasTests() {
 		return delivery.Outcome{Status: delivery.Unchanged, Summary: "no tests are configured"}, nil
 	}
-	app, err := d.app(ctx, s.Release.Source)
-	if err != nil {
-		return delivery.Outcome{}, err
+	tarball, done, err := d.toTest(ctx, s)
+	if err != nil || done != nil {
+		return *cmp.Or(done, &delivery.Outcome{}), err
 	}
-	client, err := d.Client(outliving(ctx))
-	if err != nil {
-		return delivery.Outcome{}, err
-	}
-	tests, err := d.tests(ctx, client)
-	if err != nil {
-		return delivery.Outcome{}, err
-	}
-	var img *dagger.File
-	if s.Tarball != "" {
-		if _, err := os.Stat(s.Tarball); err != nil {
-			return delivery.Outcome{}, fault.Usage(fmt.Errorf("the image to test: %w; `aksflow build -o FILE` makes one", err))
-		}
-		img = client.Host().File(s.Tarball)
-	}
-	results, err := build.Test(ctx, client, app, img, tests)
+	results, err := d.engine.test(ctx, s.Release.Source, tarball)
 	if results == nil {
 		return delivery.Outcome{}, err
 	}
+	if err == nil {
+		err = d.noteTests(ctx, s, results)
+	}
 	return d.tested(ctx, results, err)
+}
+
+func (d onEngine) test(ctx context.Context, source delivery.Source, tarball string) (*build.Results, error) {
+	app, err := d.app(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	client, err := d.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tests, err := d.tests(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	var img *dagger.File
+	if tarball != "" {
+		if _, err := os.Stat(tarball); err != nil {
+			return nil, fault.Usage(fmt.Errorf("the image to test: %w; `aksflow build -o FILE` makes one", err))
+		}
+		img = client.Host().File(tarball)
+	}
+	return build.Test(ctx, client, app, img, tests)
 }
 
 // tests returns the tests that the configuration describes.
@@ -200,17 +256,21 @@ func (d *Delivery) tests(ctx context.Context, client *dagger.Client) (build.Test
 		}
 	}
 	tests := build.NewTests(d.config.Test, secrets)
-	tests.NoCache = d.NoCache
-	return tests, nil
+	tests.NoCache, tests.Hide = d.Retest, d.Hide
+	return d.only(tests), nil
 }
 
 // tested writes the reports and says which tests failed.
 func (d *Delivery) tested(ctx context.Context, results *build.Results, err error) (delivery.Outcome, error) {
 	detail := &delivery.Tested{Summary: results.Summary(), Tests: []delivery.Test{}, Reports: []string{}}
 	for _, c := range results.Cases() {
-		detail.Tests = append(detail.Tests, delivery.Test{
+		t := delivery.Test{
 			Suite: c.Suite, Name: c.String(), Status: string(c.Status), Seconds: c.Elapsed.Seconds(), Message: c.Message,
-		})
+		}
+		if c.Status == build.Failed || c.Status == build.Error {
+			t.Detail, t.File, t.Line = c.Detail, c.File, c.Line
+		}
+		detail.Tests = append(detail.Tests, t)
 	}
 	var reasons []delivery.Reason
 	for _, c := range results.Failed() {
@@ -243,6 +303,10 @@ func (d *Delivery) checkPublish(ctx context.Context) error {
 		if _, err := os.Stat(d.Tarball); err != nil {
 			return fault.Usage(fmt.Errorf("the image to push: %w; `aksflow build -o FILE` makes one", err))
 		}
+		// A file that is no image needs no registry to be refused.
+		if _, err := image.LayersOf(d.Tarball); err != nil {
+			return err
+		}
 	}
 	_, err := d.registry(ctx)
 	return err
@@ -274,54 +338,71 @@ func (d *Delivery) registry(ctx context.Context) (image.Registry, error) {
 	return r, err
 }
 
-// publish pushes the image in the state's tarball to the environment's repository.
+// publish brings the image to the environment's repository: it pushes the state's tarball, unless the registry has the image
+// of this source. The tags that people read move last.
 func (d *Delivery) publish(ctx context.Context, s *delivery.State) (delivery.Outcome, error) {
-	registry, err := d.registry(ctx)
+	repository, err := d.open(ctx, image.ReadWrite)
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
-	archive, err := image.Open(s.Tarball)
+	digest, attached, unchanged := s.Release.Image.Digest, []string(nil), true
+	if s.Release.Published {
+		err = d.stillRecorded(ctx, repository, digest)
+	} else {
+		digest, attached, unchanged, err = d.push(ctx, s, repository)
+	}
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
-	digest := archive.Digest().Hex
-	if err := archive.Close(); err != nil {
-		return delivery.Outcome{}, err
+	tags := d.tags(s.Release.Source, strings.TrimPrefix(digest, "sha256:"))
+	var fixed []string
+	if gitflow.IsRelease(d.gitRef, s.Release.Version) {
+		fixed = append(fixed, gitflow.Tag(s.Release.Version))
 	}
-	pushed, err := image.Push(ctx, image.Options{
-		Tarball: s.Tarball, Repository: d.env.Repository, Tags: d.tags(s.Release.Source, digest), Registry: registry,
-	})
+	moved, err := repository.Tag(ctx, digest, image.TagOptions{Tags: tags, Keep: commitTags(s.Release.Source), Fixed: fixed})
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
-	if s.Release.Image, err = ref.Parse(pushed.Image); err != nil {
-		return delivery.Outcome{}, err
-	}
-	s.Release.Published = true
+	published := ref.Ref{Repository: d.env.Repository, Digest: digest}
+	s.Release.Image, s.Release.Published = published, true
 	// The version is for readers of the manifests, and for charts, which label their objects with the tag. The digest
 	// decides what runs.
-	if version := gitflow.Tag(s.Release.Version); slices.Contains(pushed.Tags, version) {
+	if version := gitflow.Tag(s.Release.Version); slices.Contains(tags, version) {
 		s.Release.Image.Tag = version
 	}
-	out := delivery.Outcome{Summary: pushed.Image, Detail: &delivery.Published{
-		Image: pushed.Image, Digest: pushed.Digest, Tags: append([]string{}, pushed.Tags...), Unchanged: pushed.Unchanged,
+	out := delivery.Outcome{Summary: published.String(), Detail: &delivery.Published{
+		Image: published.String(), Digest: digest, Tags: append([]string{}, tags...), Unchanged: unchanged && !moved, Attached: attached,
 	}}
-	if pushed.Unchanged {
+	switch {
+	case len(attached) > 0 && unchanged && !moved:
+		out.Summary = "the registry has it; attached: " + strings.Join(attached, ", ")
+	case unchanged && !moved:
 		out.Status, out.Summary = delivery.Unchanged, "nothing to push: the registry has it"
 	}
 	return out, nil
 }
 
+// commitTags are the tags that stay with a commit. A second image of the commit moves them, and the first may be running.
+func commitTags(source delivery.Source) []string {
+	if source.Dirty || source.Commit == "" {
+		return nil
+	}
+	return []string{source.Commit[:12]}
+}
+
 // tags are what the image is called in the registry: by its commit, by its git ref, and as the caller says. An image
-// with changes that are not committed is called by its digest, in hex, in place of the commit: the other tags move with the
-// next such image, and registries delete digests without a tag, which may be running.
+// of no commit, or with changes that are not committed, is called by its digest, in hex, in place of the commit: the other
+// tags move with the next such image, and registries delete digests without a tag, which may be running.
 func (d *Delivery) tags(source delivery.Source, digest string) []string {
-	var tags []string
+	if d.WorkTree {
+		return d.Tags
+	}
+	tags := commitTags(source)
 	switch {
 	case source.Dirty:
 		tags = append(tags, "dirty-"+digest[:12])
-	case source.Commit != "":
-		tags = append(tags, source.Commit[:12])
+	case source.Commit == "":
+		tags = append(tags, "image-"+digest[:12])
 	}
 	return append(append(tags, d.Decision.Tags...), d.Tags...)
 }

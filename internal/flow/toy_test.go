@@ -37,6 +37,10 @@ func (s ship) Current(context.Context, *delivery.Environment) (target.Running, e
 	return target.Running{}, nil
 }
 
+func (s ship) Health(context.Context, *delivery.Environment, target.Running) (target.Health, error) {
+	return target.Health{}, nil
+}
+
 func (s ship) Diff(context.Context, delivery.Release, target.Options) (delivery.Outcome, error) {
 	return delivery.Outcome{Detail: &delivery.Difference{}}, nil
 }
@@ -88,8 +92,8 @@ func TestANewTargetWorksInEveryVerb(t *testing.T) {
 	assert.EqualError(t, err, `--target "sheep": want push or ship`)
 }
 
-// These are the two files that a new target touches outside of its own package: its section and its name in aksflow.yaml,
-// and its line in the list. Nothing else may ask which target it is.
+// These are the files that a new target touches outside of its own package: its section and its name in aksflow.yaml, its
+// line in the list, and what init proposes. Nothing else may ask which target it is.
 var namesTargets = []string{"internal/core/config/config.go", "internal/flow/targets.go"}
 
 func TestNothingElseAsksWhichTargetItIs(t *testing.T) {

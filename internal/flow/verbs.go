@@ -7,9 +7,11 @@ import (
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/kustomize"
 	"github.com/aksflow/aksflow/internal/render"
 	"github.com/aksflow/aksflow/internal/target"
+	"github.com/aksflow/aksflow/internal/target/cluster"
 )
 
 // single runs what the environment's target does beside a delivery's steps, as a run of one step.
@@ -25,7 +27,7 @@ func (d *Delivery) single(ctx context.Context, name string, do func(context.Cont
 // Rollback goes back to what was delivered before, or to the revision or commit that to names.
 func (d *Delivery) Rollback(ctx context.Context, to string) (*Result, error) {
 	return d.single(ctx, "rollback", func(ctx context.Context, r delivery.Release) (delivery.Outcome, error) {
-		return d.target.Rollback(ctx, r, to, d.Options)
+		return d.rollback(ctx, r, to)
 	})
 }
 
@@ -36,7 +38,11 @@ func (d *Delivery) Resume(ctx context.Context) (*Result, error) {
 		if err != nil {
 			return delivery.Outcome{}, err
 		}
-		return t.Resume(ctx, r, d.Options)
+		out, err := t.Resume(ctx, r, d.Options)
+		if err == nil {
+			err = d.proveCurrent(ctx, "resume")
+		}
+		return out, err
 	})
 }
 
@@ -146,4 +152,12 @@ func (d *Delivery) NeedTests() error {
 		return fault.Usagef("%s has no tests: name the Dockerfile's stages under test.unit and test.integration", d.config.Path())
 	}
 	return nil
+}
+
+// Logs reads the output of the app's pods in the environment. It returns how many containers were read.
+func (d *Delivery) Logs(ctx context.Context, o kube.LogOptions, emit func(kube.LogLine)) (int, error) {
+	if _, err := d.Environment(); err != nil {
+		return 0, err
+	}
+	return cluster.Logs(ctx, d.release(delivery.Source{}), d.Options, o, emit)
 }

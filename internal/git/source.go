@@ -205,7 +205,13 @@ func (s *sourceFinder) dirty(ctx context.Context, head *object.Commit) (bool, er
 		if was, found := committed[e.Name]; !found || was.Hash != e.Hash || was.Mode != e.Mode {
 			return true, nil
 		}
-		if e.SkipWorktree || e.Mode == filemode.Submodule {
+		if e.SkipWorktree {
+			continue
+		}
+		if e.Mode == filemode.Submodule {
+			if changed, err := s.submoduleChanged(ctx, e); err != nil || changed {
+				return changed, err
+			}
 			continue
 		}
 		changed, err := s.changed(e, settled)
@@ -217,6 +223,32 @@ func (s *sourceFinder) dirty(ctx context.Context, head *object.Commit) (bool, er
 		return true, nil
 	}
 	return s.untracked(ctx, known)
+}
+
+// submoduleChanged reports whether the submodule is at another commit than the index says, or is dirty itself. One that is
+// not checked out is as git left it.
+func (s *sourceFinder) submoduleChanged(ctx context.Context, e *index.Entry) (bool, error) {
+	dir := filepath.Join(s.root, filepath.FromSlash(e.Name))
+	repository, err := git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
+	if errors.Is(err, git.ErrRepositoryNotExists) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("the submodule %s: %w", e.Name, err)
+	}
+	reference, err := repository.Head()
+	if errors.Is(err, plumbing.ErrReferenceNotFound) || err == nil && reference.Hash() != e.Hash {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("the submodule %s: %w", e.Name, err)
+	}
+	head, err := repository.CommitObject(e.Hash)
+	if err != nil {
+		return false, fmt.Errorf("the submodule %s: %w", e.Name, err)
+	}
+	inner := &sourceFinder{repository: repository, root: dir, paths: []string{"."}}
+	return inner.dirty(ctx, head)
 }
 
 func (s *sourceFinder) covers(name string) bool {

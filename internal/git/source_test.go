@@ -132,6 +132,43 @@ func TestSourceRevisionWithoutAnAnswer(t *testing.T) {
 	assert.True(t, got.Shallow)
 }
 
+// The files of a submodule are in the build's context, so that what is not committed of them counts.
+func TestSourceRevisionWithASubmodule(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(r *gittest.Repository, dir string)
+		dirty bool
+	}{
+		"clean":          {func(*gittest.Repository, string) {}, false},
+		"changed":        {func(r *gittest.Repository, _ string) { r.Write("app/lib/a.py", "other") }, true},
+		"new file":       {func(r *gittest.Repository, _ string) { r.Write("app/lib/new.py", "") }, true},
+		"ignored file":   {func(r *gittest.Repository, _ string) { r.Write("app/lib/x.pyc", "") }, false},
+		"another commit": {func(r *gittest.Repository, dir string) { r.Run(dir, "checkout", "-q", "HEAD~1") }, true},
+		"one that is staged": {func(r *gittest.Repository, dir string) {
+			r.Run(dir, "checkout", "-q", "HEAD~1")
+			r.Run(r.Work, "add", "-A")
+		}, true},
+		"not checked out": {func(r *gittest.Repository, _ string) { r.Run(r.Work, "submodule", "-q", "deinit", "-f", "app/lib") }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			library := gittest.WorkTree(t)
+			library.Write(".gitignore", "*.pyc\n")
+			library.Record("first")
+			library.Write("a.py", "a")
+			library.Record("second")
+			r := gittest.WorkTree(t)
+			r.Write("app/b.py", "b")
+			r.Run(r.Work, "-c", "protocol.file.allow=always", "submodule", "-q", "add", library.Work, "app/lib")
+			commit := r.Record("first")
+			c.spoil(r, filepath.Join(r.Work, "app/lib"))
+			got, err := SourceOf(t.Context(), r.Work, "app")
+			require.NoError(t, err)
+			assert.Equal(t, commit, got.Commit)
+			assert.Equal(t, c.dirty, got.Dirty)
+			assert.Equal(t, c.dirty, r.Run(r.Work, "status", "--porcelain", "--", "app") != "", "git agrees")
+		})
+	}
+}
+
 // In a linked work tree, .git is a file.
 func TestSourceRevisionInALinkedWorkTree(t *testing.T) {
 	r := gittest.WorkTree(t)

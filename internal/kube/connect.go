@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -154,6 +156,17 @@ func Files(kubeconfig string) []string {
 		return []string{kubeconfig}
 	}
 	return clientcmd.NewDefaultClientConfigLoadingRules().GetLoadingPrecedence()
+}
+
+// Contexts returns the names of the contexts of a kubeconfig: of the one that is named, or of those that kubectl would take.
+func Contexts(kubeconfig string) ([]string, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	config, err := rules.Load()
+	if err != nil {
+		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
+	}
+	return slices.Sorted(maps.Keys(config.Contexts)), nil
 }
 
 // configOf reads the kubeconfig, or asks for one.

@@ -30,6 +30,8 @@ type Revision struct {
 	Time           time.Time      `json:"time"`
 	// Message says why it failed, or what it is held for.
 	Message string `json:"message,omitempty"`
+	// Left reports that what a failed deploy changed is still there: the revision before was not put back.
+	Left bool `json:"left,omitempty"`
 
 	// Namespaces and Strategy are what is needed to go on with a held revision. Strategy is the caller's own.
 	Namespaces []string        `json:"namespaces,omitempty"`

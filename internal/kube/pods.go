@@ -14,7 +14,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 )
 
 // deploymentRevision is the annotation that numbers the templates of a Deployment, on it and on its ReplicaSets.
@@ -63,6 +65,42 @@ func (c *Cluster) PodUIDs(ctx context.Context, namespace string) ([]types.UID, e
 		uids = append(uids, list.Items[i].UID)
 	}
 	return uids, err
+}
+
+// AwaitPod returns a pod that labels select and for which fits is true, as soon as there is one; the newest of several.
+func (c *Cluster) AwaitPod(ctx context.Context, namespace string, selected map[string]string, fits func(*corev1.Pod) bool) (*corev1.Pod, error) {
+	pods := c.core.Pods(namespace)
+	selector := labels.SelectorFromSet(selected).String()
+	for {
+		var list *corev1.PodList
+		err := c.Retry(ctx, func(ctx context.Context) (err error) {
+			list, err = pods.List(ctx, metav1.ListOptions{LabelSelector: selector})
+			return err
+		})
+		if err != nil {
+			return nil, Explain("the pods of the namespace "+namespace, err)
+		}
+		slices.SortStableFunc(list.Items, func(a, b corev1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
+		for i := range list.Items {
+			if fits(&list.Items[i]) {
+				return &list.Items[i], nil
+			}
+		}
+		changes, err := pods.Watch(ctx, metav1.ListOptions{LabelSelector: selector, ResourceVersion: list.ResourceVersion})
+		if err != nil {
+			return nil, Explain("the pods of the namespace "+namespace, err)
+		}
+		for event := range changes.ResultChan() { // it is closed at times, and then begun again
+			if pod, ok := event.Object.(*corev1.Pod); ok && event.Type != watch.Deleted && fits(pod) {
+				changes.Stop()
+				return pod, nil
+			}
+		}
+		changes.Stop()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // TemplateHash returns the label pod-template-hash of the pods of a Deployment's current template, "" if there is none.

@@ -6,10 +6,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/rest"
 )
 
 // maxAnswer is how much of a Service's answer is read, in bytes.
@@ -21,14 +23,25 @@ const maxAnswer = 4 << 20
 //
 // It needs the right to get (or, for a POST, to create) services/proxy.
 func (c *Cluster) ServiceProxy(ctx context.Context, namespace, service, port, method, path string, form url.Values) (status int, body []byte, err error) {
+	return c.proxy(ctx, "Service/"+service, c.core.RESTClient().Verb(method).Namespace(namespace).Resource("services").SubResource("proxy").
+		Name(utilnet.JoinSchemeNamePort("", service, port)), method, path, form)
+}
+
+// PodProxy sends one GET request to a pod through the API server, as ServiceProxy does to a Service.
+//
+// It needs the right to get pods/proxy.
+func (c *Cluster) PodProxy(ctx context.Context, namespace, pod string, port int, path string) (status int, body []byte, err error) {
+	return c.proxy(ctx, "Pod/"+pod, c.core.RESTClient().Get().Namespace(namespace).Resource("pods").SubResource("proxy").
+		Name(utilnet.JoinSchemeNamePort("", pod, strconv.Itoa(port))), http.MethodGet, path, nil)
+}
+
+// proxy sends a request to what the API server passes requests on to; name is what errors call it.
+func (c *Cluster) proxy(ctx context.Context, name string, to *rest.Request, method, path string, form url.Values) (status int, body []byte, err error) {
 	client := *c.http
 	// A redirect would lead to the API server's own paths.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	path, query, _ := strings.Cut(path, "?")
-	target := c.core.RESTClient().Verb(method).
-		Namespace(namespace).Resource("services").SubResource("proxy").
-		Name(utilnet.JoinSchemeNamePort("", service, port)).
-		Suffix(path).URL()
+	target := to.Suffix(path).URL()
 	if strings.HasSuffix(path, "/") || path == "" {
 		target.Path = strings.TrimSuffix(target.Path, "/") + "/"
 	}
@@ -47,12 +60,12 @@ func (c *Cluster) ServiceProxy(ctx context.Context, namespace, service, port, me
 	}
 	answer, err := client.Do(request)
 	if err != nil {
-		return 0, nil, fmt.Errorf("asking Service/%s through the API server: %w", service, rootCause(err))
+		return 0, nil, fmt.Errorf("asking %s through the API server: %w", name, rootCause(err))
 	}
 	defer answer.Body.Close()
 	body, err = io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err != nil {
-		return 0, nil, fmt.Errorf("reading the answer of Service/%s: %w", service, err)
+		return 0, nil, fmt.Errorf("reading the answer of %s: %w", name, err)
 	}
 	return answer.StatusCode, body, nil
 }

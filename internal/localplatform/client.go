@@ -42,14 +42,15 @@ type Message struct {
 
 // Event is the part of a [report.Event] that the program uses.
 type Event struct {
-	Kind    report.Kind `json:"kind"`
-	Object  string      `json:"object,omitempty"`
-	Message string      `json:"message"`
+	Kind    report.Kind  `json:"kind"`
+	State   report.State `json:"state,omitempty"`
+	Object  string       `json:"object,omitempty"`
+	Message string       `json:"message"`
 }
 
 // Up starts the platform, or finds that it runs already with all that is asked for, and returns when every part answers.
-// A platform that lacks a part is started anew with it, as is one that a crash has stopped. The cluster is a new one
-// each time; what the registry and the git server hold stays.
+// Argo CD and Flux join a platform that runs. One that lacks another part is started anew with it, as is one that a crash
+// has stopped. The cluster is a new one each time; what the registry and the git server hold stays.
 //
 // Cancelling ctx stops what Up has started. The platform outlives the caller once Up has returned.
 func Up(ctx context.Context, o Options) (*Info, error) {
@@ -131,7 +132,7 @@ func replay(ctx context.Context, stdout io.Reader) (Message, error) {
 		if m.Event == nil {
 			return m, nil
 		}
-		report.Emit(ctx, report.Event{Kind: m.Event.Kind, Object: m.Event.Object, Message: m.Event.Message})
+		report.Emit(ctx, report.Event{Kind: m.Event.Kind, State: m.Event.State, Object: m.Event.Object, Message: m.Event.Message})
 	}
 }
 

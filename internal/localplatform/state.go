@@ -121,6 +121,31 @@ func (s State) running() (bool, error) {
 	return true, nil
 }
 
+// Remove deletes a state directory with all that is in it: images, repositories, the cluster. A platform that runs, or
+// starts at this moment, is an error.
+func Remove(dir string) error {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	s, err := OpenState(dir)
+	if err != nil {
+		return err
+	}
+	lock := flock.New(s.LockFile())
+	free, err := lock.TryLock()
+	if err != nil {
+		return fmt.Errorf("looking for a platform in %s: %w", s, err)
+	}
+	if !free {
+		return fault.Usagef("the local platform in %s runs: stop it first with `aksflow down`", s)
+	}
+	defer func() { _ = lock.Unlock() }()
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("deleting the local platform: %w", err)
+	}
+	return nil
+}
+
 // ReadJSON reads a file of the state directory. The error for a missing file is fs.ErrNotExist.
 func ReadJSON(path string, into any) error {
 	data, err := os.ReadFile(path)

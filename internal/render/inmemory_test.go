@@ -22,6 +22,12 @@ const (
 		"    spec:\n      containers:\n      - {name: web, image: \"{{ .Values.image.repository }}:{{ .Values.image.tag }}\"}\n{{- end }}\n"
 )
 
+// judgedSet is an ApplicationSet with values of environments.
+func judgedSet(generator string) string {
+	return "apiVersion: argoproj.io/v1alpha1\nkind: ApplicationSet\nmetadata: {name: web}\nspec:\n  generators: [{" + generator + "}]\n" +
+		"  template:\n    spec:\n      source:\n        path: chart\n        helm: {valueFiles: [\"../envs/{{env}}.yaml\"]}\n"
+}
+
 // TestChartsJudgeValues edits values of charts, and has the charts say what comes of it.
 func TestChartsJudgeValues(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -69,6 +75,29 @@ func TestChartsJudgeValues(t *testing.T) {
 					"    enabled: false\n    image:\n      repository: acme.azurecr.io/shop/web\n      tag: 1.0.0\n",
 			},
 			unverified: "release.yaml the chart chart does not give the image",
+		},
+		"an ApplicationSet that names values": {files: map[string]string{
+			"chart/values.yaml": "image: {}\nenabled: false\n", "envs/prod.yaml": judgedValues, "envs/test.yaml": "enabled: false\n", "set.yaml": judgedSet("list: {elements: [{env: test}, {env: prod}]}"),
+		}},
+		"an ApplicationSet whose chart does not use them": {
+			files: map[string]string{
+				"chart/values.yaml": "image: {}\nenabled: false\n", "envs/prod.yaml": judgedValues, "set.yaml": judgedSet("list: {elements: [{env: prod}]}"),
+				"chart/templates/web.yaml": strings.Replace(judgedDeployment, "{{ .Values.image.tag }}", "{{ .Chart.AppVersion }}", 1),
+			},
+			err: "set.yaml: the chart chart would still give acme.azurecr.io/shop/web:0.9.0 in Deployment/web; nothing was changed",
+		},
+		"an ApplicationSet of files": {
+			files: map[string]string{
+				"chart/values.yaml": "image: {}\nenabled: false\n", "envs/prod.yaml": judgedValues + "env: prod\n", "envs/old.yaml": "env: old\n",
+				"set.yaml": judgedSet("git: {repoURL: x, files: [{path: envs/*.yaml}]}"), "chart/templates/web.yaml": strings.Replace(judgedDeployment, "{{ .Values.image.tag }}", "{{ .Chart.AppVersion }}", 1),
+			},
+			err: "set.yaml: the chart chart would still give acme.azurecr.io/shop/web:0.9.0",
+		},
+		"an ApplicationSet of clusters": {
+			files: map[string]string{
+				"set.yaml": strings.Replace(judgedSet("clusters: {}"), "path: chart", "path: \"{{name}}\"", 1),
+			},
+			unverified: "set.yaml:1 the ApplicationSet's Applications are not known: its generator clusters is not expanded offline",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

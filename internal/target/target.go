@@ -22,6 +22,8 @@ type Target interface {
 	// Rollback goes back to what was delivered before, or to the revision or commit that to names. It returns an
 	// outcome beside an error, as far as it came.
 	Rollback(ctx context.Context, r delivery.Release, to string, o Options) (delivery.Outcome, error)
+	// Health returns how what Current returned is now.
+	Health(context.Context, *delivery.Environment, Running) (Health, error)
 	// History returns what was delivered to the environment, the newest first.
 	History(context.Context, *delivery.Environment) ([]delivery.Revision, error)
 }
@@ -46,6 +48,12 @@ type Preparer interface {
 	Prepare(context.Context, *delivery.Environment) error
 }
 
+// Checker is a target that can find out beforehand what would stop a delivery.
+type Checker interface {
+	// Check looks for what the steps of the release need: servers that answer, and rights there. It changes nothing.
+	Check(context.Context, delivery.Release, Options) []delivery.Check
+}
+
 // Running is what runs in an environment.
 type Running struct {
 	// Image is the one that was delivered last and succeeded; "" when nothing was.
@@ -54,6 +62,14 @@ type Running struct {
 	Source string
 	// Since is when it was delivered.
 	Since time.Time
+}
+
+// Health is how what runs in an environment is.
+type Health struct {
+	// Since is since when it runs without a problem, as far as the cluster tells.
+	Since time.Time
+	// Problem is what is wrong now; "" when nothing is.
+	Problem string
 }
 
 // Options are what the caller decides about one run. A target ignores those that mean nothing to it.

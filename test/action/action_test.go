@@ -4,15 +4,16 @@ package action
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,14 +31,14 @@ import (
 	"github.com/aksflow/aksflow/internal/testing/registrytest"
 )
 
-// source lists what the action is built from. action.yml hashes the same files for its cache key.
-var source = []string{"action.yml", "Makefile", "go.mod", "go.sum", "main.go", "internal", "manifests/rbac", "tools/buildkit"}
+// source lists what the action is built from. action.yml hashes the same files, to know what it has built.
+var source = []string{"action.yml", "Makefile", "go.mod", "go.sum", "main.go", "internal", "manifests/rbac", "schema", "tools/build", "tools/buildkit"}
 
 // runner is a machine that runs workflows.
 type runner struct {
 	act      string // the program
+	bin      string // aksflow's programs, for a release
 	actions  string // this repository's action, as GitHub gives it to a runner: without bin/
-	cache    string // the directory of the stand-in for GitHub's cache
 	state    string // AKSFLOW_STATE
 	registry string // host
 	result   string // the file that RESULT names to the steps of a run
@@ -57,7 +58,7 @@ func newRunner(t *testing.T) *runner {
 	if bin == "" {
 		bin = filepath.Join(root, "bin")
 	}
-	r := &runner{act: filepath.Join(bin, "act"), actions: t.TempDir(), cache: t.TempDir(), state: os.Getenv("AKSFLOW_STATE")}
+	r := &runner{act: filepath.Join(bin, "act"), bin: bin, actions: t.TempDir(), state: os.Getenv("AKSFLOW_STATE")}
 	if _, err := os.Stat(r.act); err != nil {
 		t.Skip("act was not found: `make bin/act` builds it")
 	}
@@ -136,22 +137,23 @@ func write(t *testing.T, path, text string) {
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 }
 
-// pinned matches other people's actions that a file uses, with their commits.
-var pinned = regexp.MustCompile(`uses: (actions/cache)(?:/\w+)?@([0-9a-f]{40})`)
-
-// standIns returns the arguments with which act uses testdata in place of other people's actions.
-func standIns(t *testing.T) (args []string) {
+// release makes the action one of a release, whose programs a server of the test has. damage is what it does to them.
+func (r *runner) release(t *testing.T, damage string) {
 	t.Helper()
-	text, err := os.ReadFile("../../action.yml")
+	files := t.TempDir()
+	archive := filepath.Join(files, "aksflow_1.2.3_linux_"+runtime.GOARCH+".tar.gz")
+	pack := exec.CommandContext(t.Context(), "tar", "-czf", archive, "-C", r.bin, "aksflow", "aksflow-shim", "buildkitd")
+	out, err := pack.CombinedOutput()
+	require.NoError(t, err, string(out))
+	data, err := os.ReadFile(archive)
 	require.NoError(t, err)
-	uses := pinned.FindAllStringSubmatch(string(text), -1)
-	require.NotEmpty(t, uses)
-	dir, err := filepath.Abs("testdata/cache")
+	write(t, filepath.Join(files, "SHA256SUMS"), fmt.Sprintf("%x  %s\n%064x  aksflow_1.2.3_linux_other.tar.gz\n", sha256.Sum256(data), filepath.Base(archive), 1))
+	write(t, archive, string(data)+damage)
+	server := httptest.NewServer(http.FileServer(http.Dir(files)))
+	t.Cleanup(server.Close)
+	file, err := exec.CommandContext(t.Context(), "../../tools/release/action.sh", server.URL, filepath.Join(files, "SHA256SUMS")).Output()
 	require.NoError(t, err)
-	for _, m := range uses {
-		args = append(args, "--local-repository", fmt.Sprintf("%s@%s=%s", m[1], m[2], dir))
-	}
-	return args
+	write(t, filepath.Join(r.actions, ".release"), string(file))
 }
 
 // run runs the repository's workflow for a push, with more arguments for act. It returns the log of the run, and what its
@@ -159,7 +161,7 @@ func standIns(t *testing.T) (args []string) {
 func (r *runner) run(t *testing.T, dir string, args ...string) (log, result string, err error) {
 	t.Helper()
 	r.result = filepath.Join(t.TempDir(), "result")
-	cmd := exec.CommandContext(t.Context(), r.act, slices.Concat([]string{
+	cmd := exec.CommandContext(t.Context(), r.act, append([]string{
 		"push",
 		"--directory", dir,
 		"--platform", "ubuntu-latest=-self-hosted", // on this machine, without Docker
@@ -168,11 +170,11 @@ func (r *runner) run(t *testing.T, dir string, args ...string) (log, result stri
 		"--no-cache-server",
 		"--secret", "GITHUB_TOKEN=none",
 		"--local-repository", "aksflow/aksflow@v1=" + r.actions,
-	}, standIns(t), args)...)
+	}, args...)...)
 	cmd.Env = append(os.Environ(),
 		"XDG_CONFIG_HOME="+t.TempDir(), // not the settings of the user who runs the test
 		"AKSFLOW_STATE="+r.state, "AKSFLOW_BIN=", "AKSFLOW_ENGINE=embedded",
-		"CACHE_SERVICE="+r.cache, "RESULT="+r.result,
+		"RESULT="+r.result,
 		"REGISTRY="+r.registry, "BASE="+r.registry+"/"+baseimage.Debian,
 	)
 	cmd.WaitDelay = 30 * time.Second
@@ -265,7 +267,7 @@ jobs:
         run: echo "$OUTCOMES" >"$RESULT"
 `
 
-// The runs share a cache, like the runs of one repository. The first one builds the programs.
+// The first run has a checkout of the action, which builds the programs. The others have a release.
 func TestAction(t *testing.T) {
 	r := newRunner(t)
 
@@ -286,11 +288,11 @@ func TestAction(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, digest, pushed.Digest.String())
 		}
-		assert.Equal(t, 1, strings.Count(log, "| cache miss: "))
-		assert.Equal(t, 1, strings.Count(log, "| cache save: "), "what the first step builds is for all that follow")
+		assert.Equal(t, 1, strings.Count(log, "| building the programs from source"), "what the first step builds is for all that follow")
 	})
 
 	t.Run("failing test", func(t *testing.T) {
+		r.release(t, "")
 		dir := repository(t, delivering, func(service string) {
 			write(t, filepath.Join(service, "app/tests/unit/test_broken.py"), "def test_broken():\n    assert 6 * 7 == 41\n")
 		})
@@ -302,14 +304,15 @@ func TestAction(t *testing.T) {
 		assert.Regexp(t, `::error title=aksflow test::1 of 43 tests failed`, log)
 		assert.Contains(t, log, "::error title=unit%3A tests.unit.test_broken.test_broken,file=service/app/tests/unit/test_broken.py,line=2::assert (6 * 7) == 41\n")
 		assert.Contains(t, log, "### ✘ Not delivered to ci (push)")
-		assert.Regexp(t, `\| build \| done \| [0-9.]+ \| sha256:`, log)
+		assert.Regexp(t, `\| build \| unchanged \| [0-9.]+ \| image of this source is in the registry: sha256:`, log)
 		assert.Regexp(t, `\| test \| failed \| [0-9.]+ \| 42 passed, 1 failed \|`, log)
 		assert.Contains(t, log, "| publish | skipped |  |  |")
-		assert.Equal(t, 1, strings.Count(log, "| cache hit: "))
-		assert.NotContains(t, log, "building aksflow", "the programs come from the cache")
+		assert.Equal(t, 1, strings.Count(log, "| fetching http"))
+		assert.NotContains(t, log, "from source")
 	})
 
 	t.Run("injection", func(t *testing.T) {
+		r.release(t, "")
 		dir := repository(t, fmt.Sprintf(injecting, "`"), func(service string) {
 			copyTo(t, filepath.Join(service, "../aksflow"), r.actions) // the action as a part of the repository
 		})
@@ -322,6 +325,14 @@ func TestAction(t *testing.T) {
 		assert.Equal(t, 2, strings.Count(log, "] exit status 2\n"), "of aksflow, and of the empty input")
 		assert.Contains(t, log, "::error title=aksflow::accepts 0 arg(s), received 13", "words, whatever they hold")
 		assert.Contains(t, log, "unmatched single quote")
-		assert.Equal(t, 1, strings.Count(log, "| cache hit: "), "the later steps find the programs in place")
+		assert.Equal(t, 1, strings.Count(log, "| fetching http"), "the later steps find the programs in place")
+	})
+
+	t.Run("another file than that of the release", func(t *testing.T) {
+		r.release(t, "more")
+		log, result, err := r.run(t, repository(t, delivering, nil))
+		require.Error(t, err)
+		assert.Equal(t, "failure\n\n\nimage=\n", result)
+		assert.Regexp(t, "::error title=aksflow::http.*tar.gz is not the file of this release: its digest should be [0-9a-f]{64}", log)
 	})
 }

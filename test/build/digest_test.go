@@ -51,7 +51,7 @@ func (s *suite) oneDigest(t *testing.T) {
 		text, err := os.ReadFile(filepath.Join(root, "Dockerfile"))
 		require.NoError(t, err)
 		app := build.New(cfg, build.Inputs{Client: s.client, Dir: s.client.Host().Directory(dir), Dockerfile: text})
-		digest, err := app.Export(ctx, filepath.Join(t.TempDir(), "image.tar"))
+		digest, err := app.Export(ctx, filepath.Join(t.TempDir(), "image.tar"), nil)
 		require.NoError(t, err)
 		return digest
 	}

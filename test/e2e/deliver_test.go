@@ -63,6 +63,9 @@ func TestDeliver(t *testing.T) {
 			assertRuns(t, "vote-"+tc.environment, first.Image)
 			if tc.changes == "bump" {
 				assert.Contains(t, inGit(t, tc.environment), digest(first.Image))
+				var bumped struct{ Commit string }
+				w.succeed(&bumped, "bump", "--env", tc.environment, "--image", first.Image)
+				assert.Equal(t, first.Commit, bumped.Commit, "it is there already")
 			}
 			assert.Equal(t, "Cats - 3 | Dogs - 1", vote(t, tc.environment))
 

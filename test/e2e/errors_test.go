@@ -57,7 +57,7 @@ func TestErrors(t *testing.T) {
 		{"a bump that matches nothing", nil,
 			[]string{"bump", "--manifests", "manifests/overlays/dev", "--image", strings.Replace(anyImage, "vote", "other", 1)}, 1, []string{"no image named", "vote"}},
 		{"an unknown key in aksflow.yaml", func(w *worktree) { w.replace("aksflow.yaml", "build:\n", "biuld:\n") },
-			[]string{"build"}, 2, []string{`aksflow.yaml:4:1: biuld: unknown key: did you mean "build"?`}},
+			[]string{"build"}, 2, []string{`aksflow.yaml:5:1: biuld: unknown key: did you mean "build"?`}},
 		{"an unknown environment", nil, []string{"deliver", "--env", "prod"}, 2, []string{"production"}},
 		{"an unknown verb", nil, []string{"delivr"}, 2, []string{"deliver"}},
 		{"an unknown flag", nil, []string{"build", "--fast"}, 2, []string{"--fast", "aksflow build --help"}},

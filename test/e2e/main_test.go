@@ -21,12 +21,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aksflow/aksflow/internal/localplatform"
+	"github.com/aksflow/aksflow/internal/testing/docstest"
 )
 
 var (
 	aksflow string              // the binary under test
 	state   string              // its state directory
 	local   *localplatform.Info // what is up
+	runs    docstest.Runs       // what was run with success
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -49,11 +51,27 @@ func run(m *testing.M) int {
 	if state = os.Getenv("AKSFLOW_STATE"); state == "" {
 		state = filepath.Join(root, ".aksflow")
 	}
+	return runUp(m)
+}
+
+// runUp runs the tests beside a platform, which ends with them.
+func runUp(m *testing.M) (code int) {
 	defer func() {
 		if out, err := command(context.Background(), "down").CombinedOutput(); err != nil {
 			fmt.Printf("down: %v\n%s", err, out)
+			code = 1
 		}
+		runs.Add([]string{"down"})
 	}()
+	// What other tests left in the git server would be fetched by each bump.
+	platform, err := localplatform.OpenState(filepath.Join(state, "platform"))
+	if err == nil {
+		err = os.RemoveAll(platform.Repositories())
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
 	// In an empty directory: the environments are prepared by the tests' own work trees.
 	up := command(context.Background(), "up", "--free-ports", "--output", "json", "argocd", "flux")
 	up.Dir = os.TempDir()
@@ -152,10 +170,17 @@ type ran struct {
 	took           time.Duration
 }
 
+// remember adds the run to runs if it did what it is for. diff exits with 1 when it finds something.
+func (r ran) remember(args []string) {
+	if r.code == 0 || r.code == 1 && args[0] == "diff" {
+		runs.Add(args)
+	}
+}
+
 // aksflow runs the command in the work tree.
 func (w *worktree) aksflow(args ...string) ran {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 12*time.Minute)
 	defer cancel()
 	cmd := command(ctx, args...)
 	cmd.Dir = w.dir
@@ -168,6 +193,7 @@ func (w *worktree) aksflow(args ...string) ran {
 	if err != nil && r.code < 0 {
 		w.t.Fatalf("aksflow %v: %v", args, err)
 	}
+	r.remember(args)
 	return r
 }
 

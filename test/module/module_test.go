@@ -157,6 +157,8 @@ func TestModule(t *testing.T) {
 	t.Run("Plan", m.plan)
 	t.Run("Validate", m.validate)
 	t.Run("Bump", m.bump)
+	t.Run("BuiltOnce", m.builtOnce)
+	t.Run("GitBySSH", m.gitBySSH)
 	t.Run("Programs", m.programs)
 	t.Run("Misuse", m.misuse)
 }
@@ -273,8 +275,9 @@ func (m *module) misuse(t *testing.T) {
 		"local platform":   {call{Function: "deploy", Env: "local"}, "the environment local is on the local platform of `aksflow up`"},
 		"loopback": {call{Function: "history", Env: "dev", Kubeconfig: "clusters: [{cluster: {server: \"https://127.0.0.1:6443\"}}]\n"},
 			"127.0.0.1:6443 is on your machine, and a container cannot reach it there: add `with-cluster --server=tcp://127.0.0.1:6443`"},
-		"no program":   {call{Function: "plan", Env: "dev", Aksflow: filepath.Join(root, "go.mod")}, "the aksflow program does not start"},
-		"half a login": {call{Function: "plan", RegistryUsername: "ann"}, "--username and --password go together"},
+		"no program":        {call{Function: "plan", Env: "dev", Aksflow: filepath.Join(root, "go.mod")}, "the aksflow program does not start"},
+		"no login to Azure": {call{Function: "plan", AzureClient: "id", AzureTenant: "id"}, "with-azure: give one of --request-token, --token and --secret"},
+		"half a login":      {call{Function: "plan", RegistryUsername: "ann"}, "--username and --password go together"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := m.try(c.call)
@@ -481,6 +484,11 @@ type call struct {
 	GitSSHAgent, GitKnownHosts         string
 	Kubeconfig, ClusterServer          string
 	By, RunURL                         string
+	AzureClient, AzureTenant           string
+	AzureRequestURL, AzureRequestToken string
+	AzureConnection                    string
+	AzureToken, AzureSecret            string
+	AzureProxy, AzureCertificates      string
 
 	Function         string
 	Env, Image       string // Image is a tarball's path, or a reference
@@ -494,7 +502,7 @@ type call struct {
 	Percent          []int
 	Hold             bool
 	NoRollback       bool
-	NoCache          bool
+	Rebuild, Retest  bool
 	Flag             []string
 	Format           string
 	Output           string // where a file, directory or change that the function returns is exported to
@@ -551,7 +559,7 @@ func compile(t *testing.T, client *dagger.Client) string {
 	run := func(args ...string) {
 		cmd := exec.Command("go", args...)
 		cmd.Dir = ci
-		cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false", "GOWORK=off")
+		cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false", "GOWORK=off", "CGO_ENABLED=0")
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "go %s:\n%s", strings.Join(args, " "), out)
 	}

@@ -101,6 +101,21 @@ var (
 	clusterUser      = Role{"4abbcc35-e782-43d8-92f1-2d3f1bd2253f", "Azure Kubernetes Service Cluster User Role"}
 )
 
+// RoleName is the name of a role of a plan by the ID of its definition; the ID for any other role.
+func RoleName(id string) string {
+	for _, role := range []Role{acrPush, acrPull, repositoryWriter, repositoryReader, clusterUser} {
+		if strings.EqualFold(role.ID, id) {
+			return role.Name
+		}
+	}
+	return id
+}
+
+// ResourceID is the resource that an assignment of the identity is on.
+func (id *Identity) ResourceID(a Assignment) string {
+	return fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/%s/%s", id.Subscription, a.Group, a.Kind, a.Resource)
+}
+
 const (
 	registryKind = "Microsoft.ContainerRegistry/registries"
 	clusterKind  = "Microsoft.ContainerService/managedClusters"

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// gitHubIssuer issues the ID tokens of workflows' jobs, and exchangeAudience is who they are for: Entra.
+// GitHubIssuer issues the ID tokens of workflows' jobs, and exchangeAudience is who they are for: Entra.
 const (
-	gitHubIssuer     = "https://token.actions.githubusercontent.com"
+	GitHubIssuer     = "https://token.actions.githubusercontent.com"
 	exchangeAudience = "api://AzureADTokenExchange"
 )
 

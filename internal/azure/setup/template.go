@@ -78,7 +78,7 @@ func (id *Identity) templates() []template {
 		made := resource{
 			symbol: fmt.Sprintf("credential%d", i+1), kind: identity.kind + "/federatedIdentityCredentials", version: identity.version, name: c.Name,
 			parent: identity, after: previous, purpose: c.Purpose,
-			properties: []property{{"issuer", gitHubIssuer}, {"subject", c.Subject}, {"audiences", []string{exchangeAudience}}},
+			properties: []property{{"issuer", GitHubIssuer}, {"subject", c.Subject}, {"audiences", []string{exchangeAudience}}},
 		}
 		own.resources = append(own.resources, made)
 		previous = &made

@@ -6,9 +6,11 @@ package build
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -50,8 +52,9 @@ type App struct {
 	// Platform is what the image is built for, as in "linux/arm64". Empty: the engine's own.
 	Platform dagger.Platform
 
-	text  []byte // of the Dockerfile
-	cache string // a directory for layers
+	text       []byte // of the Dockerfile
+	cache      string // a directory for layers
+	generation string
 }
 
 // Inputs are what an app is built from beside its configuration.
@@ -72,12 +75,16 @@ type Inputs struct {
 	SSH *dagger.Socket
 	// Cache is a directory that keeps the layers that Export wrote, so that it compresses them once; "" keeps none.
 	Cache string
+	// Generation is raised to run again what an engine remembers. "" runs what changed.
+	Generation string
 }
 
 // Build arguments that are set from the commit, for Dockerfiles that declare them.
 const (
 	argRevision = "REVISION"
-	argEpoch    = "SOURCE_DATE_EPOCH" // in seconds since 1970; see https://reproducible-builds.org/docs/source-date-epoch/
+	// argGeneration is added to each stage, so that its instructions run again.
+	argGeneration = "AKSFLOW_GENERATION"
+	argEpoch      = "SOURCE_DATE_EPOCH" // in seconds since 1970; see https://reproducible-builds.org/docs/source-date-epoch/
 )
 
 // New returns the app that cfg describes. The command and the Dagger module both call it, so that they send the same
@@ -88,9 +95,6 @@ const (
 // both are part of the cache key of the instructions that follow the declaration. Arguments of the configuration and of
 // in win over these.
 func New(cfg *config.Config, in Inputs) App {
-	args := commitArgs(dockerfile.Parse(in.Dockerfile).Declared(), in.Source)
-	maps.Copy(args, cfg.Build.Args)
-	maps.Copy(args, in.Args)
 	if !bytes.Contains(in.Dockerfile, []byte("type=ssh")) {
 		in.SSH = nil // so that the graph is the same with and without an agent
 	}
@@ -100,12 +104,13 @@ func New(cfg *config.Config, in Inputs) App {
 		Source:     in.Dir,
 		Dockerfile: cfg.Build.Dockerfile,
 		Target:     cfg.Build.Target,
-		BuildArgs:  args,
+		BuildArgs:  arguments(cfg, in.Dockerfile, in.Source, in.Args),
 		Secrets:    in.Secrets,
 		SSH:        in.SSH,
 		Platform:   dagger.Platform(cfg.Build.Platform),
 		text:       in.Dockerfile,
 		cache:      in.Cache,
+		generation: in.Generation,
 	}
 }
 
@@ -158,8 +163,9 @@ func (a App) Build() *dagger.Container { return a.stage(a.Target) }
 
 // Export builds the image and writes it to a file, an OCI image layout in a tar archive: the unit that is tested, handed
 // from one job to the next, and pushed. The image is in its canonical form, so that each engine and each machine make the
-// same of the same source; see package canonical. It returns the digest.
-func (a App) Export(ctx context.Context, file string) (digest string, err error) {
+// same of the same source; see package canonical. The index of the file says the annotations about the image, which has the same
+// digest without them. It returns the digest.
+func (a App) Export(ctx context.Context, file string, annotations map[string]string) (digest string, err error) {
 	raw, err := os.CreateTemp(filepath.Dir(file), ".image-*.tar")
 	if err != nil {
 		return "", fmt.Errorf("making a file for the image: %w", err)
@@ -171,36 +177,64 @@ func (a App) Export(ctx context.Context, file string) (digest string, err error)
 	if _, err := a.Tarball().Export(ctx, raw.Name()); err != nil {
 		return "", Explain(err)
 	}
-	digest, err = canonical.Write(ctx, raw.Name(), file, a.canonicalOptions())
-	if !errors.Is(err, canonical.ErrUnknownLayers) {
-		return digest, err
+	form := a.Form(a.cache)
+	form.Annotations = annotations
+	finished, err := Finish(ctx, raw.Name(), file, form)
+	if finished.Warning != "" {
+		report.Warn(ctx, "%s", finished.Warning)
 	}
-	report.Warn(ctx, "%v: it keeps the form that the engine gave it, and another machine or engine may make another digest of the same source", canonical.ErrUnknownLayers)
-	if err := os.Rename(raw.Name(), file); err != nil {
-		return "", err
-	}
-	kept, err := image.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer kept.Close()
-	return kept.Digest().String(), nil
+	return finished.Digest, err
 }
 
-// canonicalOptions are what package canonical needs to know of the Dockerfile.
-func (a App) canonicalOptions() canonical.Options {
-	o := canonical.Options{Cache: a.cache}
+// Finished is what Finish made.
+type Finished struct {
+	Digest string `json:"digest"`
+	// Warning says why the image is not in its canonical form; "" if it is.
+	Warning string `json:"warning,omitempty"`
+}
+
+// Finish writes the image that an engine exported to the file from in its canonical form. An image that has none keeps the
+// form that the engine gave it.
+func Finish(ctx context.Context, from, to string, o canonical.Options) (f Finished, err error) {
+	f.Digest, err = canonical.Write(ctx, from, to, o)
+	if !errors.Is(err, canonical.ErrUnknownLayers) {
+		return f, err
+	}
+	f.Warning = canonical.ErrUnknownLayers.Error() +
+		": it keeps the form that the engine gave it, and another machine or engine may make another digest of the same source"
+	archive, err := image.Open(from)
+	if err != nil {
+		return f, err
+	}
+	defer archive.Close()
+	f.Digest = archive.Digest().String()
+	return f, copyFile(from, to)
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// Form returns what Finish needs to know of the Dockerfile. Layers are kept in the directory cache; "" keeps none.
+func (a App) Form(cache string) canonical.Options {
+	o := canonical.Options{Cache: cache}
 	instructions, err := dockerfile.Parse(a.text).History(a.Target)
 	if err != nil {
 		return o // an engine says so when it builds
 	}
 	for _, i := range instructions {
-		parts := i.Sources()
-		if i.Name == "RUN" || i.Name == "WORKDIR" && i.Rest != "/" {
-			parts = 1
-		}
 		_, modes := i.Flag("chmod")
-		o.Instructions = append(o.Instructions, canonical.Instruction{Text: i.String(), Parts: parts, Context: i.FromContext(), Modes: modes})
+		o.Instructions = append(o.Instructions, canonical.Instruction{Text: i.String(), Parts: layersOf(i), Context: i.FromContext(), Modes: modes})
 	}
 	if epoch, err := strconv.ParseInt(a.BuildArgs[argEpoch], 10, 64); err == nil {
 		o.Epoch = epoch
@@ -208,13 +242,32 @@ func (a App) canonicalOptions() canonical.Options {
 	return o
 }
 
+// layersOf is how many layers an engine may make of an instruction; see [canonical.Instruction].
+func layersOf(i dockerfile.Instruction) int {
+	if i.Name == "RUN" || i.Name == "WORKDIR" && i.Rest != "/" {
+		return 1
+	}
+	return i.Sources()
+}
+
+// Layers returns the instructions that made the layers of an image in its canonical form, those of the base image aside.
+func (a App) Layers() ([]dockerfile.Instruction, error) {
+	instructions, err := dockerfile.Parse(a.text).History(a.Target)
+	return slices.DeleteFunc(instructions, func(i dockerfile.Instruction) bool { return layersOf(i) == 0 }), err
+}
+
 // Tarball returns the image as an OCI image layout in a tar archive, in the form that the engine gives it.
 func (a App) Tarball() *dagger.File { return a.Build().AsTarball() }
 
 // stage returns the Dockerfile's stage of that name, the last one for "".
 func (a App) stage(target string) *dagger.Container {
+	source := a.Source
+	if a.generation != "" {
+		text := dockerfile.Parse(a.text).WithArg(a.text, argGeneration, a.generation)
+		source = source.WithNewFile(cmp.Or(a.Dockerfile, "Dockerfile"), string(text))
+	}
 	// A program that a stage compiles may name the time of its source.
-	source := a.Source.WithTimestamps(canonical.ContextTime)
+	source = source.WithTimestamps(canonical.ContextTime)
 	opts := dagger.DirectoryDockerBuildOpts{
 		Dockerfile: a.Dockerfile,
 		Target:     target,

@@ -205,8 +205,8 @@ func portable(data []byte) []byte {
 	return append([]byte(`<?xml version="1.0" encoding="UTF-8"?>`), text...)
 }
 
-// traceLine matches a place as pytest, Go, Node.js and compilers print it.
-var traceLine = regexp.MustCompile(`(?m)^\s*([^\s:]+):([0-9]+):`)
+// traceLine matches a place as pytest, Go, Node.js, Vitest and compilers print it.
+var traceLine = regexp.MustCompile(`(?m)^\s*(?:❯ )?([^\s:]+):([0-9]+):`)
 
 // place finds where a test failed: the innermost place in its trace that belongs to the project and not to a library.
 // The attributes that some runners write do not help: they name the test's first line, counted from 0 or from 1.
@@ -219,31 +219,60 @@ func place(trace string) (file string, line int) {
 	return "", 0
 }
 
-// compose writes a JUnit XML file with one test, which could not run.
-func compose(c Case) []byte {
-	type problem struct {
-		Message string `xml:"message,attr"`
+// The elements of a JUnit XML file that no runner wrote.
+type (
+	junitFile struct {
+		XMLName xml.Name `xml:"testsuites"`
+		Suite   junitSuite
+	}
+	junitSuite struct {
+		XMLName    xml.Name         `xml:"testsuite"`
+		Name       string           `xml:"name,attr"`
+		Tests      int              `xml:"tests,attr"`
+		Errors     int              `xml:"errors,attr"`
+		Skipped    int              `xml:"skipped,attr"`
+		Time       string           `xml:"timestamp,attr,omitempty"`
+		Properties *junitProperties `xml:"properties"`
+		Cases      []junitCase      `xml:"testcase"`
+	}
+	junitProperties struct {
+		Property []junitProperty `xml:"property"`
+	}
+	junitProperty struct {
+		Name  string `xml:"name,attr"`
+		Value string `xml:"value,attr"`
+	}
+	junitCase struct {
+		Class   string        `xml:"classname,attr"`
+		Name    string        `xml:"name,attr"`
+		Error   *junitProblem `xml:"error"`
+		Skipped *junitProblem `xml:"skipped"`
+	}
+	junitProblem struct {
+		Message string `xml:"message,attr,omitempty"`
 		Text    string `xml:",chardata"`
 	}
-	type test struct {
-		Class string  `xml:"classname,attr"`
-		Name  string  `xml:"name,attr"`
-		Error problem `xml:"error"`
+)
+
+// newJUnitSuite describes tests that passed, were skipped or could not run.
+func newJUnitSuite(name string, cases []Case) junitSuite {
+	s := junitSuite{Name: name, Tests: len(cases)}
+	for _, c := range cases {
+		t := junitCase{Class: c.Class, Name: c.Name}
+		switch problem := (&junitProblem{Message: c.Message, Text: c.Detail}); c.Status {
+		case Error:
+			t.Error, s.Errors = problem, s.Errors+1
+		case Skipped:
+			t.Skipped, s.Skipped = problem, s.Skipped+1
+		}
+		s.Cases = append(s.Cases, t)
 	}
-	type suite struct {
-		Name   string `xml:"name,attr"`
-		Tests  int    `xml:"tests,attr"`
-		Errors int    `xml:"errors,attr"`
-		Test   test   `xml:"testcase"`
-	}
-	type file struct {
-		XMLName xml.Name `xml:"testsuites"`
-		Suite   suite    `xml:"testsuite"`
-	}
-	data, err := xml.MarshalIndent(file{Suite: suite{
-		Name: c.Suite, Tests: 1, Errors: 1,
-		Test: test{Class: c.Class, Name: c.Name, Error: problem{Message: c.Message, Text: c.Detail}},
-	}}, "", "  ")
+	return s
+}
+
+// file returns the suite as a JUnit XML file.
+func (s junitSuite) file() []byte {
+	data, err := xml.MarshalIndent(junitFile{Suite: s}, "", "  ")
 	if err != nil {
 		panic(err) // strings and numbers always marshal
 	}

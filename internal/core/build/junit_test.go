@@ -2,7 +2,10 @@ package build
 
 import (
 	"encoding/xml"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -104,6 +107,62 @@ Failed asserting that false is true.</failure></testcase></testsuite></testsuite
 			xml:  `<testsuites tests="1" failures="1" errors="1" time="0.1"><testsuite tests="0" failures="1" name="a" timestamp="2026-11-26T00:00:00Z"><properties><property name="go.version" value="go1.26"/></properties><testcase classname="" name="TestMain" time="0.000"><failure message="Failed" type="">a_test.go:3:1: undefined: x</failure></testcase></testsuite></testsuites>`,
 			want: []Case{{Name: "TestMain", Status: Failed, Message: "Failed", Detail: "a_test.go:3:1: undefined: x", File: "a_test.go", Line: 3}},
 		},
+		"jest-junit": { // its suites that cannot be loaded are not in the report
+			xml: `<?xml version="1.0" encoding="UTF-8"?>
+<testsuites name="jest tests" tests="3" failures="1" errors="0" time="50.403">
+  <testsuite name="sum" errors="0" failures="1" skipped="1" timestamp="2026-11-26T22:23:09" time="33.938" tests="3">
+    <testcase classname="sum adds" name="sum adds" time="0.25">
+    </testcase>
+    <testcase classname="sum subtracts" name="sum subtracts" time="0.5">
+      <failure>Error: expect(received).toBe(expected) // Object.is equality
+
+Expected: 2
+Received: 1
+    at Object.toBe (/app/src/sum.test.js:4:43)
+    at new Promise (&lt;anonymous&gt;)</failure>
+    </testcase>
+    <testcase classname="sum multiplies" name="sum multiplies" time="0">
+      <skipped/>
+    </testcase>
+  </testsuite>
+</testsuites>`,
+			want: []Case{
+				{Class: "sum adds", Name: "sum adds", Status: Passed, Elapsed: 250_000_000},
+				{
+					Class: "sum subtracts", Name: "sum subtracts", Status: Failed, Elapsed: 500_000_000, Message: "Error: expect(received).toBe(expected) // Object.is equality",
+					Detail: "Error: expect(received).toBe(expected) // Object.is equality\n\nExpected: 2\nReceived: 1\n    at Object.toBe (/app/src/sum.test.js:4:43)\n    at new Promise (<anonymous>)",
+				},
+				{Class: "sum multiplies", Name: "sum multiplies", Status: Skipped},
+			},
+		},
+		"Vitest": {
+			xml: `<?xml version="1.0" encoding="UTF-8" ?>
+<testsuites name="vitest tests" tests="5" failures="2" errors="0" time="1.336280731">
+    <testsuite name="src/broken.test.js" timestamp="2026-11-26T22:26:21.818Z" hostname="vm" tests="1" failures="1" errors="0" skipped="0" time="0">
+        <testcase classname="src/broken.test.js" name="src/broken.test.js" time="0">
+            <failure message="cannot load" type="Error">
+Error: cannot load
+ ❯ src/broken.test.js:1:7
+            </failure>
+        </testcase>
+    </testsuite>
+    <testsuite name="src/sum.test.js" timestamp="2026-11-26T22:26:22.473Z" hostname="vm" tests="2" failures="0" errors="0" skipped="1" time="1.25">
+        <testcase classname="src/sum.test.js" name="sum &gt; adds" time="0.25">
+        </testcase>
+        <testcase classname="src/sum.test.js" name="sum &gt; multiplies" time="0">
+            <skipped/>
+        </testcase>
+    </testsuite>
+</testsuites>`,
+			want: []Case{
+				{
+					Class: "src/broken.test.js", Name: "src/broken.test.js", Status: Failed, Message: "cannot load", File: "src/broken.test.js", Line: 1,
+					Detail: "\nError: cannot load\n ❯ src/broken.test.js:1:7\n            ",
+				},
+				{Class: "src/sum.test.js", Name: "sum > adds", Status: Passed, Elapsed: 250_000_000},
+				{Class: "src/sum.test.js", Name: "sum > multiplies", Status: Skipped},
+			},
+		},
 		"NUnit 3":         {xml: `<?xml version="1.0"?><test-run id="2" result="Failed"><test-suite/></test-run>`, err: "its root element is <test-run>"},
 		"UTF-16":          {xml: "\xff\xfe<\x00t\x00e\x00s\x00t\x00s\x00u\x00i\x00t\x00e\x00/\x00>\x00"},
 		"UTF-8 with BOM":  {xml: "\ufeff<testsuite><testcase name='x'/></testsuite>", want: []Case{{Name: "x", Status: Passed}}},
@@ -155,17 +214,55 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// TestComposeIsParsed: a made-up report says what it was made of, whatever a log holds.
-func TestComposeIsParsed(t *testing.T) {
+// A made-up report says what it was made of, whatever a log holds.
+func TestMadeUpReportIsParsed(t *testing.T) {
 	want := Case{
 		Suite: Integration, Class: "services", Name: "redis starts", Status: Error,
 		Message: `redis ended: "<no> & why"`, Detail: "line 1\n]]> \tline 2 é",
 	}
-	got, err := parse(Integration, compose(want))
+	got, err := parse(Integration, newJUnitSuite(Integration, []Case{want}).file())
 	require.NoError(t, err)
 	assert.Equal(t, []Case{want}, got)
-	_, err = parse(Integration, compose(Case{Detail: "\x00\x1b[31m\xff"}))
+	_, err = parse(Integration, newJUnitSuite(Integration, []Case{{Status: Error, Detail: "\x00\x1b[31m\xff"}}).file())
 	require.NoError(t, err)
+}
+
+// Reports of tests that did not run again are read as those of the run that they are of, and say that they are not of this one.
+func TestRemembered(t *testing.T) {
+	cases := []Case{
+		{Suite: Integration, Class: "vote", Name: "stays", Status: Passed},
+		{Suite: Unit, Class: "tests.test_page", Name: "title[1.5-\x1b]", Status: Passed},
+		{Suite: Unit, Class: "tests.test_page", Name: "later", Status: Skipped},
+		{Suite: "../../elsewhere", Name: "planted", Status: Passed},
+	}
+	results := Remembered(cases, "https://ci.example/7", time.Date(2026, 2, 3, 4, 5, 6, 0, time.FixedZone("", 3600)))
+	assert.Equal(t, "3 passed, 1 skipped", results.Summary())
+	dir := filepath.Join(t.TempDir(), "reports")
+	paths, err := results.Write(dir)
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(dir, "unit.xml"), filepath.Join(dir, "integration.xml")}, paths)
+
+	unit, err := os.ReadFile(paths[0])
+	require.NoError(t, err)
+	for _, want := range []string{
+		`<testsuite name="unit" tests="3" errors="0" skipped="1" timestamp="2026-02-03T03:05:06">`,
+		`<property name="aksflow.remembered" value="true">`,
+		`<property name="aksflow.time" value="2026-02-03T03:05:06Z">`,
+		`<property name="aksflow.run" value="https://ci.example/7">`,
+	} {
+		assert.Contains(t, string(unit), want)
+	}
+	assert.NotContains(t, string(unit), " time=", "nothing took time")
+	got, err := parse(Unit, unit)
+	require.NoError(t, err)
+	want := results.Suites[0].Cases
+	want[0].Name = "title[1.5-\ufffd]"
+	assert.Equal(t, want, got)
+
+	none, err := Remembered(nil, "", time.Now()).Write(dir)
+	require.NoError(t, err)
+	assert.Empty(t, none)
+	assert.NoFileExists(t, paths[0], "the reports of an earlier run are removed")
 }
 
 func FuzzParse(f *testing.F) {

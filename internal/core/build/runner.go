@@ -26,6 +26,7 @@ type runner struct {
 	name    string // Unit or Integration
 	suite   *Suite
 	noCache bool
+	hide    func(string) string
 	result  *SuiteResult
 }
 
@@ -208,7 +209,7 @@ func (r *runner) execute(ctx context.Context, m marked, before map[string]string
 	if err != nil {
 		return nil, fmt.Errorf("reading their output: %w", err)
 	}
-	e.output = output(stdout, stderr)
+	e.output = r.hide(output(stdout, stderr))
 	if !e.fresh {
 		mark, err := ran.File(path.Join(markDir, markFile)).Contents(ctx)
 		if err != nil {
@@ -291,6 +292,7 @@ func contents(ctx context.Context, file *dagger.File) (string, error) {
 
 // read takes up one report.
 func (r *runner) read(e *ended, name, text string) {
+	text = r.hide(text)
 	cases, err := parse(r.name, []byte(text))
 	var other *notJUnit
 	switch {
@@ -352,7 +354,7 @@ func (r *runner) killed(err error) error {
 	if !errors.As(err, &exit) {
 		return err
 	}
-	r.result.Output = output(exit.Stdout, exit.Stderr)
+	r.result.Output = r.hide(output(exit.Stdout, exit.Stderr))
 	r.makeUp(Case{
 		Name:    "exit code",
 		Message: r.withLast(fmt.Sprintf("the test runner was killed: exit code %d", exit.ExitCode)),
@@ -377,6 +379,6 @@ func (r *runner) makeUp(c Case) {
 	for n := 2; r.result.Reports[name] != nil; n++ {
 		name = fmt.Sprintf("%s-%d.xml", r.name, n)
 	}
-	r.result.Reports[name] = compose(c)
+	r.result.Reports[name] = newJUnitSuite(c.Suite, []Case{c}).file()
 	r.result.Cases = append(r.result.Cases, c)
 }

@@ -54,7 +54,7 @@ func Test(ctx context.Context, client *dagger.Client, app App, image *dagger.Fil
 	errs := make([]error, len(plans))
 	var wg sync.WaitGroup
 	for i, p := range plans {
-		r := &runner{client: client, app: app.Name, name: p.name, suite: p.suite, noCache: tests.NoCache, result: &results.Suites[i]}
+		r := &runner{client: client, app: app.Name, name: p.name, suite: p.suite, noCache: tests.NoCache, hide: tests.Hide, result: &results.Suites[i]}
 		wg.Go(func() {
 			began := time.Now()
 			if err := p.run(ctx, r); err != nil {
@@ -62,7 +62,7 @@ func Test(ctx context.Context, client *dagger.Client, app App, image *dagger.Fil
 				r.makeUp(Case{Name: "run", Message: "the tests could not run", Detail: err.Error()})
 			}
 			r.result.Name, r.result.Elapsed = p.name, time.Since(began)
-			report.Progressf(ctx, p.name, "%s", (&Results{Suites: []SuiteResult{*r.result}}).Summary())
+			report.Donef(ctx, p.name, "%s", (&Results{Suites: []SuiteResult{*r.result}}).Summary())
 		})
 	}
 	wg.Wait()

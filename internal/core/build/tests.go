@@ -47,6 +47,8 @@ type Tests struct {
 	NoCache bool
 	// StartTimeout is that of services that have none. 0: DefaultStartTimeout.
 	StartTimeout time.Duration
+	// Hide removes secrets from what the tests wrote: their output and their reports. Nil: there are none.
+	Hide func(string) string
 	// Warnings are for the reader, before anything runs.
 	Warnings []string
 	// Unset, if any, is why the tests cannot run: the configuration uses variables that are not set.
@@ -137,6 +139,9 @@ func (t Tests) withDefaults() Tests {
 	t.App.Name = cmp.Or(t.App.Name, DefaultAppName)
 	t.StartTimeout = cmp.Or(t.StartTimeout, DefaultStartTimeout)
 	t.App.StartTimeout = cmp.Or(t.App.StartTimeout, t.StartTimeout)
+	if t.Hide == nil {
+		t.Hide = func(text string) string { return text }
+	}
 	t.Services = slices.Clone(t.Services)
 	for i := range t.Services {
 		t.Services[i].StartTimeout = cmp.Or(t.Services[i].StartTimeout, t.StartTimeout)

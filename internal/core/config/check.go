@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,16 +66,42 @@ func (c *Config) check() error {
 	k.local([]any{"build", "context"}, c.Build.Context)
 	k.local([]any{"build", "dockerfile"}, c.Build.Dockerfile)
 	k.secrets(c.Build.Secrets, "build")
+	if c.Build.Cache != "" {
+		k.oneOf([]any{"build", "cache"}, c.Build.Cache, CacheRegistry)
+	}
+	if _, err := c.Build.RefreshEvery(); err != nil {
+		k.errorf([]any{"build", "refresh"}, "%w", err)
+	}
 	c.checkTest(k)
+	c.checkFlow(k)
 	for _, name := range c.Names() {
 		at := []any{"environments", name}
 		if e := c.Environments[name]; e != nil {
 			e.check(k, at)
+			e.checkProof(k, c, func(names ...any) []any { return slices.Concat(at, names) })
+			c.checkFrom(k, e, at)
 		} else { // YAML reads the key as a number or the like: 0x10 is 16
 			k.errorf(at, "the name is not read as it is written: quote it")
 		}
 	}
 	return errors.Join(k.errs...)
+}
+
+// RefreshEvery is Refresh as a duration; 0 when it is empty. A day has 24 hours.
+func (b Build) RefreshEvery() (time.Duration, error) {
+	if b.Refresh == "" {
+		return 0, nil
+	}
+	every, err := time.ParseDuration(b.Refresh)
+	if days, inDays := strings.CutSuffix(b.Refresh, "d"); inDays {
+		var n int
+		n, err = strconv.Atoi(days)
+		every = time.Duration(n) * 24 * time.Hour
+	}
+	if err != nil || every < time.Hour {
+		return 0, fmt.Errorf("%q: want a duration of an hour or more, such as 12h or 7d", b.Refresh)
+	}
+	return every, nil
 }
 
 func (c *Config) checkTest(k *checker) {

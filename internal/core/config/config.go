@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/gate"
 )
 
 // The targets: the ways to an environment.
@@ -53,11 +54,17 @@ type Config struct {
 	Image string `yaml:"image"`
 	Build Build  `yaml:"build"`
 	Test  Test   `yaml:"test"`
+	// Flow is a branch model: GitFlow, GitHubFlow or Trunk. It says which git refs the environments dev, staging and
+	// production get, and which is promoted from which, where they do not say it themselves. Empty: they say it.
+	Flow string `yaml:"flow"`
 	// Environments by name. Names gives them in the order of the file.
 	Environments map[string]*Environment `yaml:"environments"`
 
 	file *document
 }
+
+// CacheRegistry is the Build.Cache that keeps results in a registry.
+const CacheRegistry = "registry"
 
 // Build says how the image is made.
 type Build struct {
@@ -74,6 +81,12 @@ type Build struct {
 	Args map[string]string `yaml:"args"`
 	// Secrets are mounted for RUN --mount=type=secret,id=NAME.
 	Secrets map[string]Secret `yaml:"secrets"`
+	// Cache is registry: what builds made is kept in the environment's registry, beside the image, for machines that never
+	// built the app. Empty: only where the engine runs.
+	Cache string `yaml:"cache"`
+	// Refresh is how long an image of a source is used before it is built again, so that its packages are those of today:
+	// 12h, 7d. Empty: until something changes.
+	Refresh string `yaml:"refresh"`
 
 	// Unset is what Expand found missing here. It is for those who build; others need no variable of this part.
 	Unset error `yaml:"-"`
@@ -145,6 +158,11 @@ type Environment struct {
 	// anything. The tag of a pre-release, v1.2.0-rc.1, is matched by patterns that name the pre-release only, as v*-* does.
 	Branches []string `yaml:"branches"`
 	Tags     []string `yaml:"tags"`
+	// From names the environment that the image comes from: a delivery takes the digest that runs there, and builds
+	// nothing. Empty: the image is built.
+	From string `yaml:"from"`
+	// Gates are what must hold before an image of From is promoted here.
+	Gates gate.Gates `yaml:"gates"`
 	// Platform is LocalPlatform, or empty.
 	Platform string `yaml:"platform"`
 	// Target is one of Targets. Empty: Push.
@@ -168,6 +186,11 @@ type Environment struct {
 	Rollout Rollout `yaml:"rollout"`
 	// GitOps is what the operator follows; pull target only.
 	GitOps GitOps `yaml:"gitops"`
+	// Sign is how the proofs of what is delivered here are signed: tests, SBOM, provenance, and that it did well. Empty: they
+	// are attached without a signature.
+	Sign *Sign `yaml:"sign"`
+	// Verify is what an image must have before it is deployed here. Empty: nothing is verified.
+	Verify *Verify `yaml:"verify"`
 	// Variables are used where values of this file are expanded and the process's environment does not have them.
 	// Their own values may refer to the process's environment and, with LocalPlatform, to AKSFLOW_REGISTRY.
 	Variables map[string]string `yaml:"variables"`
@@ -326,4 +349,5 @@ func (c *Config) setDefaults() {
 			e.GitOps.Images[i].Where = c.file.where("environments", name, "gitops", "images", i)
 		}
 	}
+	c.applyFlow()
 }

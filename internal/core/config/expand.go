@@ -45,6 +45,11 @@ func (c *Config) Expand(environment string, lookup Lookup) (*Config, error) {
 		if aks := e.Cluster.AKS; aks != nil {
 			expanded.Cluster.AKS = x.aks(*aks, environment)
 		}
+		if e.Sign != nil {
+			sign := *e.Sign
+			sign.Key = x.expand(sign.Key, "environments", environment, "sign", "key")
+			expanded.Sign = &sign
+		}
 		expanded.GitOps.Repo = x.expand(e.GitOps.Repo, "environments", environment, "gitops", "repo")
 		out.Environments = maps.Clone(c.Environments)
 		out.Environments[environment] = &expanded

@@ -24,7 +24,7 @@ type Source struct {
 	// Shallow reports that the clone's history ends before the last change of the build context was found: Commit is
 	// then the oldest commit of the clone.
 	Shallow bool `json:"shallow,omitempty"`
-	// Key names what goes into the image; "" when it is not known.
+	// Key is the source key: it names what goes into the image, without what changes by itself. "" when it is not known.
 	Key string `json:"key,omitempty"`
 }
 
@@ -88,6 +88,25 @@ func (l Login) Login(context.Context) (username, password string, err error) {
 	return l.Username, l.Password, nil
 }
 
+// Session says what a session of an engine is for.
+type Session struct {
+	// Cache is where results of builds are kept; nil means only where the engine runs.
+	Cache *BuildCache
+	// NoCache asks for a session of its own, in which Dockerfiles are built without the results of earlier builds.
+	NoCache bool
+}
+
+// BuildCache is where the results of builds are kept in a registry, for machines that have none.
+type BuildCache struct {
+	// Imports are the references that results are taken from, and Export the one that they are written to; "" means that
+	// they are only read.
+	Imports []string
+	Export  string
+	// Login is for the registry at Host; nil means what the engine has for it.
+	Host  string
+	Login Credentials
+}
+
 // GitAccess is how a git repository is reached, and how commits are made there.
 type GitAccess struct {
 	// Login is for HTTPS. Nil means App, then SSHKey, then the user's SSH agent.
@@ -134,6 +153,10 @@ type Release struct {
 	// Version is the version that the git ref stands for; "" when no ref was asked.
 	Version string
 	Source  Source
+	// Evidence is Markdown that speaks for the image; "" when it was built in this run.
+	Evidence string
+	// Note is for the record of the delivery in the environment, such as who opened its gates; "" for none.
+	Note string
 	// RunURL is the page of the CI run, and User is who delivers: USER@HOST. Both are for records; both may be empty.
 	RunURL, User string
 }

@@ -12,6 +12,40 @@ type Built struct {
 	Digest   string `json:"digest,omitempty"` // of the image in Tarball, sha256:…
 	Revision string `json:"revision,omitempty"`
 	Source   Source `json:"source"`
+	// Layers are those of the image in Tarball, the base's first.
+	Layers []Layer `json:"layers,omitempty"`
+	// Reused reports that the registry had the image of this source, so that nothing was built.
+	Reused bool `json:"reused,omitempty"`
+}
+
+// Layer is one layer of an image.
+type Layer struct {
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"` // compressed, in bytes
+	// CreatedBy is the command that made it, as the image's history says.
+	CreatedBy string `json:"createdBy,omitempty"`
+}
+
+// Reproduced is the JSON of build --check.
+type Reproduced struct {
+	Digests []string `json:"digests"` // of the two images
+	Same    bool     `json:"same"`
+	// Instructions are those that made something else the second time.
+	Instructions []Irreproducible `json:"instructions,omitempty"`
+}
+
+// Irreproducible is an instruction of a Dockerfile that made something else the second time.
+type Irreproducible struct {
+	Place       string          `json:"place"` // Dockerfile:3
+	Instruction string          `json:"instruction"`
+	Files       []DifferentFile `json:"files"`
+}
+
+// DifferentFile is a file that is not the same in two images.
+type DifferentFile struct {
+	Path   string `json:"path"`
+	What   string `json:"what"`             // how it differs
+	Remedy string `json:"remedy,omitempty"` // how the Dockerfile can make it the same
 }
 
 // Tested is the JSON of test.
@@ -19,6 +53,9 @@ type Tested struct {
 	Summary string   `json:"summary"`
 	Tests   []Test   `json:"tests"`
 	Reports []string `json:"reports"` // paths of the JUnit XML files
+	// Reused reports that the image passed these tests in an earlier run, on the page RunURL, so that none ran.
+	Reused bool   `json:"reused,omitempty"`
+	RunURL string `json:"runURL,omitempty"`
 }
 
 // Test is one test.
@@ -28,6 +65,10 @@ type Test struct {
 	Status  string  `json:"status"` // passed, failed, error or skipped
 	Seconds float64 `json:"seconds"`
 	Message string  `json:"message,omitempty"`
+	// Detail is what a test that failed printed, and File and Line where it did.
+	Detail string `json:"detail,omitempty"`
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`
 }
 
 // Published is the JSON of publish.
@@ -36,6 +77,8 @@ type Published struct {
 	Digest    string   `json:"digest"`
 	Tags      []string `json:"tags"`
 	Unchanged bool     `json:"unchanged"` // the registry had it, with its tags
+	// Attached are the kinds of proof that were attached to the image: sbom, provenance.
+	Attached []string `json:"attached,omitempty"`
 }
 
 // Bumped is the JSON of bump, and of rollback by pull.
@@ -77,10 +120,17 @@ type Deployed struct {
 	RolledBack bool `json:"rolledBack"`
 	// Held reports that the release waits for resume or abort.
 	Held bool `json:"held,omitempty"`
+	// Diff is what was changed, as the verb diff shows it.
+	Diff string `json:"-"`
+	// Killed is the revision whose deploy was killed and that this deploy took up from; 0 when there is none.
+	Killed int `json:"killed,omitempty"`
 }
 
-// Changed reports whether anything in the cluster was changed.
+// Changed reports whether anything in the cluster was changed, or a deploy that was killed was finished.
 func (d *Deployed) Changed() bool {
+	if d.Killed > 0 {
+		return true
+	}
 	for _, o := range d.Objects {
 		if o.Status != "unchanged" {
 			return true

@@ -62,6 +62,12 @@ func Decide(c *config.Config, gitRef, commit string) Decision {
 	return d
 }
 
+// Branch returns the name of the branch that a git ref is; false for a tag, a pull request and a commit.
+func Branch(gitRef string) (name string, ok bool) {
+	k, name := parse(gitRef)
+	return name, k == branch
+}
+
 // Dirty returns the decision for a work tree with changes that are not committed: what is built is not what the ref
 // names, so it gets a version of its own and no other tag.
 func (d Decision) Dirty() Decision {
@@ -152,6 +158,18 @@ func namesPreRelease(pattern, tag string) bool {
 	return !matchesRelease
 }
 
+// IsPullRequest reports whether a full git ref is that of a pull request, whose source may be anybody's.
+func IsPullRequest(gitRef string) bool {
+	k, _ := parse(gitRef)
+	return k == pullRequest
+}
+
+// IsRelease reports whether a git ref is the tag of a release: its version is no pre-release, and stands for one image for ever.
+func IsRelease(gitRef, version string) bool {
+	k, _ := parse(gitRef)
+	return k == tag && version != "" && semver.Prerelease("v"+version) == ""
+}
+
 func parse(gitRef string) (kind, string) {
 	if name, ok := strings.CutPrefix(gitRef, "refs/heads/"); ok {
 		return branch, name
@@ -190,7 +208,7 @@ func version(k kind, name, commit string) string {
 		return ""
 	}
 	short := commit[:min(7, len(commit))]
-	if prefix, rest, ok := strings.Cut(name, "/"); ok && k == branch && (prefix == "release" || prefix == "hotfix") {
+	if prefix, rest, ok := strings.Cut(name, "/"); ok && k == branch && candidateBranch(prefix) {
 		if v, ok := release(rest); ok && !strings.ContainsAny(v, "-+") {
 			return v + "-rc.g" + short
 		}
@@ -202,6 +220,9 @@ func version(k kind, name, commit string) string {
 	// The g keeps a commit of digits only from being a number with a leading zero, which SemVer forbids.
 	return "0.0.0-" + identifier(label) + ".g" + short
 }
+
+// candidateBranch reports whether branches with this prefix are named after the version that they prepare.
+func candidateBranch(prefix string) bool { return prefix == "release" || prefix == "hotfix" }
 
 // release reads v1.2.3 or 1.2.3, with a pre-release if the tag has one.
 func release(s string) (string, bool) {

@@ -67,6 +67,18 @@ func (a *Archive) Close() error { return a.file.Close() }
 // Digest is the image's: of its manifest, or of its index when it is for several platforms.
 func (a *Archive) Digest() v1.Hash { return a.root.Digest }
 
+// DigestOf returns the digest of the image in a tarball.
+func DigestOf(tarball string) (string, error) {
+	archive, err := Open(tarball)
+	if err != nil {
+		return "", err
+	}
+	return archive.Digest().String(), archive.Close()
+}
+
+// Annotations are what the index of the archive says about the image. They are no part of it.
+func (a *Archive) Annotations() map[string]string { return a.root.Annotations }
+
 // Root describes the image's manifest, or its index when it is for several platforms. It has no annotations: these say
 // when and how the archive was written.
 func (a *Archive) Root() v1.Descriptor {

@@ -11,9 +11,12 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 )
 
@@ -166,4 +169,36 @@ func FuzzOpen(f *testing.F) {
 		}
 		_ = a.Close()
 	})
+}
+
+func TestLayers(t *testing.T) {
+	img := newImage(t, emptyImage(), 100, 2)
+	config, err := img.ConfigFile()
+	require.NoError(t, err)
+	config.History = []v1.History{{CreatedBy: "FROM base"}, {CreatedBy: "ENV A=b", EmptyLayer: true}, {CreatedBy: "RUN make"}}
+	img, err = mutate.ConfigFile(img, config)
+	require.NoError(t, err)
+	want, err := img.Layers()
+	require.NoError(t, err)
+
+	layers := layersOf(t, tarball(t, img))
+	require.Len(t, layers, 2)
+	for i, createdBy := range []string{"FROM base", "RUN make"} {
+		digest, err := want[i].Digest()
+		require.NoError(t, err)
+		assert.Equal(t, digest.String(), layers[i].Digest)
+		assert.Equal(t, createdBy, layers[i].CreatedBy)
+		assert.Positive(t, layers[i].Size)
+	}
+	assert.Len(t, layersOf(t, tarball(t, newIndex(t))), 2, "of several platforms the first")
+}
+
+func layersOf(t *testing.T, file string) []delivery.Layer {
+	t.Helper()
+	a, err := Open(file)
+	require.NoError(t, err)
+	defer a.Close()
+	layers, err := a.Layers()
+	require.NoError(t, err)
+	return layers
 }

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -55,9 +56,19 @@ func (p *pacer) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
+	if body, ok := req.Body.(repeatable); ok {
+		req = req.Clone(req.Context())
+		req.Body = io.NopCloser(bytes.NewReader(body.content))
+	}
 	resp, err := p.inner.RoundTrip(req)
 	p.note(resp, err)
 	return resp, err
+}
+
+// repeatable is a request's body that each attempt sends from its start. That of other requests is sent in one attempt.
+type repeatable struct {
+	io.ReadCloser
+	content []byte
 }
 
 func (p *pacer) wait(ctx context.Context) error {
@@ -70,7 +81,7 @@ func (p *pacer) wait(ctx context.Context) error {
 	if pause <= 0 {
 		return nil
 	}
-	report.Progressf(ctx, p.host, "it answered %s: trying again in %s", reason, pause.Round(100*time.Millisecond))
+	report.Waitf(ctx, p.host, "it answered %s: trying again in %s", reason, pause.Round(100*time.Millisecond))
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {

@@ -222,9 +222,9 @@ func (p *push) upload(ctx context.Context) error {
 			}
 			if b.opened.Load() {
 				uploaded.Add(1)
-				report.Progressf(gctx, short(d.Digest), "pushed, %s", size(d.Size))
+				report.Donef(gctx, short(d.Digest), "pushed, %s", size(d.Size))
 			} else {
-				report.Progressf(gctx, short(d.Digest), "is there already")
+				report.Donef(gctx, short(d.Digest), "is there already")
 			}
 			return nil
 		})

@@ -52,6 +52,8 @@ type client struct {
 	advice string        // what to do when they are refused
 	pause  time.Duration // before the first repetition of a whole push
 	opts   []remote.Option
+
+	transport http.RoundTripper // with the credentials
 }
 
 // connect finds credentials and asks the registry how it wants them. scope is transport.PullScope or transport.PushScope.
@@ -61,7 +63,7 @@ func (r Registry) connect(ctx context.Context, repo name.Repository, scope strin
 	if err != nil {
 		return nil, err
 	}
-	base := r.Network.Transport(remote.DefaultTransport.(*http.Transport))
+	base := pin(r.Network.Transport(remote.DefaultTransport.(*http.Transport)))
 	pause := r.firstPause
 	if pause == 0 {
 		pause = 500 * time.Millisecond
@@ -80,6 +82,7 @@ func (r Registry) connect(ctx context.Context, repo name.Repository, scope strin
 	if err != nil {
 		return nil, c.explain(ctx, "connect to registry "+repo.RegistryStr(), err)
 	}
+	c.transport = t
 	c.opts = []remote.Option{
 		remote.WithTransport(t),
 		remote.WithRetryBackoff(backoff),
@@ -206,11 +209,14 @@ func (c *client) remedy(err error) string {
 	)
 	switch {
 	case errors.As(err, &answer):
+		registry, _, _ := strings.Cut(host, ".")
+		repository := c.repo.RepositoryStr()
 		switch code := answer.StatusCode; {
 		case disallowed(answer):
-			registry, _, _ := strings.Cut(host, ".")
-			repository := c.repo.RepositoryStr()
-			return fmt.Sprintf("; the repository, the manifest or the tag is locked, or the registry is full: `az acr repository show --name %[1]s --repository %[2]s` shows a repository's changeableAttributes, `--image %[2]s:TAG` in place of the repository those of a tag, and `az acr repository update` with the same and `--write-enabled true` unlocks", registry, repository)
+			return fmt.Sprintf("; the repository, the manifest or the tag is locked, or the registry is full: `az acr repository show --name %[1]s --repository %[2]s` shows a repository's changeableAttributes, `--image %[2]s:TAG` in place of the repository those of a tag, and `az acr repository update` with the same and `--write-enabled true` unlocks", registry, repository) +
+				softDeleted(registry, repository)
+		case code == http.StatusConflict && strings.Contains(host, ".azurecr."):
+			return softDeleted(registry, repository)
 		case refused(code):
 			if c.advice != "" {
 				return "; " + c.advice
@@ -235,6 +241,12 @@ func (c *client) remedy(err error) string {
 		return fmt.Sprintf("; make this machine trust who signed the certificate of %s (its CA in the system's store, or SSL_CERT_FILE)", host)
 	}
 	return ""
+}
+
+// softDeleted says what to do where Azure remembers a deleted image: it takes no other one with the digest.
+// https://learn.microsoft.com/azure/container-registry/container-registry-soft-delete-policy
+func softDeleted(registry, repository string) string {
+	return fmt.Sprintf("; where soft delete is on, an image with this digest may have been deleted: `az acr manifest list-deleted --registry %[1]s --name %[2]s` shows it, and `az acr manifest restore --registry %[1]s --name %[2]s:TAG` brings it back", registry, repository)
 }
 
 var passingCodes = []int{

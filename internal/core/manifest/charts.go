@@ -22,6 +22,8 @@ type ChartRelease struct {
 
 	shown string              // what makes the release, for messages
 	files map[string]struct{} // what the release is made of, beside the chart
+
+	set string // the ApplicationSet that makes it, for messages; "" for none
 }
 
 // judgeCharts renders each chart whose values are edited, with those values, as its users do: Argo CD's Applications and
@@ -38,6 +40,7 @@ func (p *planner) judgeCharts(ctx context.Context) error {
 			return err
 		}
 	}
+	p.checkSets()
 	return nil
 }
 
@@ -65,7 +68,7 @@ func (p *planner) releases() []*ChartRelease {
 		}
 		for _, doc := range docs {
 			for _, root := range doc.Content {
-				found = p.releasesIn(found, name, root)
+				found = append(found, p.releasesOf(name, root)...)
 			}
 		}
 	}
@@ -215,6 +218,10 @@ func (p *planner) judgeChart(ctx context.Context, r *ChartRelease) error {
 	if err != nil {
 		return err
 	}
+	if p.sets == nil {
+		p.sets = map[string]bool{}
+	}
+	p.sets[r.set] = p.sets[r.set] || v.right > 0
 	if key := labelWithDigest(out); key != "" {
 		return fmt.Errorf("%s: %s would use %s as the label %s, which may not hold a digest; nothing was changed: give the chart a key of its own for the digest, such as `digest: \"\"` beside the tag, or name its keys under gitops.images in aksflow.yaml",
 			r.shown, p.chartName(r), p.want.Image(), key)
@@ -225,7 +232,7 @@ func (p *planner) judgeChart(ctx context.Context, r *ChartRelease) error {
 			r.shown, p.chartName(r), v.where[0])
 	case len(v.wrong) > 0:
 		p.edit.Unverified = append(p.edit.Unverified, Unverified{r.shown, p.chartName(r) + " also gives " + strings.Join(v.where, ", ")})
-	case v.right == 0:
+	case v.right == 0 && r.set == "": // one of those that an ApplicationSet makes is enough
 		p.edit.Unverified = append(p.edit.Unverified, Unverified{r.shown, p.chartName(r) + " does not give the image: no template uses it with these values"})
 	}
 	return nil

@@ -275,11 +275,12 @@ type planner struct {
 	mu     sync.Mutex
 	held   []held       // files that may hold the image
 	tagged []string     // other files that may hold its tag
-	naming []string     // files that name values files of charts
+	naming []string     // files that name values files of charts, or that make Applications
 	unread []Unverified // what may hold the image, and cannot be read
 
 	charts map[string]string // the directory of a chart, by the values file that is laid over its own
 	loose  []looseTag
+	sets   map[string]bool // ApplicationSets whose charts were rendered: whether one gives the image
 
 	values      map[string]*edit.Values       // Helm values, by file
 	graph       map[string]*kustomizationFile // by file
@@ -414,7 +415,7 @@ func (p *planner) scan(ctx context.Context) error {
 			return nil
 		}
 		holds := edit.MayHold(content, p.traces)
-		names := bytes.Contains(content, []byte("alueFiles")) || bytes.Contains(content, []byte("aluesFile"))
+		names := bytes.Contains(content, []byte("alueFiles")) || bytes.Contains(content, []byte("aluesFile")) || bytes.Contains(content, []byte("ApplicationSet"))
 		if !holds && !names && !mayHoldTag(content) {
 			return nil
 		}

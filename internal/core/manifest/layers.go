@@ -86,7 +86,13 @@ func (p *planner) findCharts() {
 		}
 		for _, doc := range docs {
 			for _, root := range doc.Content {
-				p.chartsIn(name, root)
+				applications, err := expanded(root, p.fsys)
+				if err != nil {
+					applications = []*yaml.Node{root} // it is judged later
+				}
+				for _, application := range applications {
+					p.chartsIn(name, application)
+				}
 			}
 		}
 	}

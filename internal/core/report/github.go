@@ -3,7 +3,9 @@ package report
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -54,6 +56,18 @@ func MarkdownBlock(text string) string {
 }
 
 var backticks = regexp.MustCompile("`+")
+
+// AzureSummary makes Azure Pipelines show Markdown on the page of a run. The agent reads the file in dir after the step has
+// ended.
+// https://learn.microsoft.com/en-us/azure/devops/pipelines/scripts/logging-commands#uploadsummary-add-some-markdown-content-to-the-build-summary
+func AzureSummary(w io.Writer, dir, markdown string) error {
+	path := filepath.Join(dir, fmt.Sprintf("aksflow-%x.md", sha256.Sum256([]byte(markdown))))
+	if err := os.WriteFile(path, []byte(markdown), 0o644); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "##vso[task.uploadsummary]%s\n", path)
+	return err
+}
 
 // AppendFile appends text to one of the files that a workflow gives a step. Other programs append there, too.
 func AppendFile(path, text string) error {

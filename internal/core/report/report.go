@@ -31,6 +31,23 @@ const (
 	Warning
 	// Fault is one of the causes of the error that follows, such as a failed test. Sinks can point at its file and line.
 	Fault
+	// Observation is something that was seen from outside, such as what a cluster says of a pod. It is for what is written
+	// after the run: only verbose sinks show it.
+	Observation
+	// AppOutput is a line that the app writes where it runs. It is always shown, and not recorded: there is no end of it.
+	AppOutput
+	// Trouble is why something failed in a run that goes on. Message may have several lines, the most telling last.
+	Trouble
+)
+
+// State is how far the object of a Progress event is.
+type State int
+
+// The states.
+const (
+	Running  State = iota // something is done about it
+	Waiting               // the run waits for it
+	Finished              // nothing more is to be done about it now
 )
 
 // Event is something that happened.
@@ -40,10 +57,12 @@ type Event struct {
 	Step    string        // "build", "publish"; set by Start
 	Object  string        // what it is about: "Deployment/vote", a layer's digest, a test's name; may be empty
 	Message string        // one line, no trailing newline
+	State   State         // Progress only
 	Err     error         // StepFailed only
 	Elapsed time.Duration // StepDone and StepFailed
 	File    string        // a file that a reader can open, relative to the working directory; may be empty
 	Line    int           // 1-based; 0 when unknown
+	PartOf  string        // the object that Object is a part of, such as a pod's Deployment; may be empty
 }
 
 // Sink receives events. It is called from many goroutines at once.
@@ -103,6 +122,16 @@ func Warn(ctx context.Context, format string, args ...any) {
 // Progressf emits how far object has come.
 func Progressf(ctx context.Context, object, format string, args ...any) {
 	Emit(ctx, Event{Kind: Progress, Object: object, Message: fmt.Sprintf(format, args...)})
+}
+
+// Waitf is Progressf for something that the run waits for. The message says what is missing.
+func Waitf(ctx context.Context, object, format string, args ...any) {
+	Emit(ctx, Event{Kind: Progress, State: Waiting, Object: object, Message: fmt.Sprintf(format, args...)})
+}
+
+// Donef is Progressf for something that is finished.
+func Donef(ctx context.Context, object, format string, args ...any) {
+	Emit(ctx, Event{Kind: Progress, State: Finished, Object: object, Message: fmt.Sprintf(format, args...)})
 }
 
 // Logf emits one line of output of object.

@@ -65,19 +65,6 @@ func TestGitHubEscapesProperties(t *testing.T) {
 	assert.Equal(t, "::warning title=aksflow,file=a%2Cb%3Ac.yaml,line=7::50%25 done%0Areally\n", out.String())
 }
 
-func TestTerminalKeepsFinishedStepsAndErasesLiveLines(t *testing.T) {
-	var out bytes.Buffer
-	term := report.NewTerminal(&out, false, func() int { return 80 })
-	play(term)
-	assert.NoError(t, term.Close())
-	got := out.String()
-	assert.Contains(t, got, "✔")
-	assert.Contains(t, got, "sha256:abc")
-	assert.Contains(t, got, "✘")
-	assert.NotContains(t, got, "apt-get", "logs are for --verbose")
-	assert.True(t, strings.HasSuffix(got, "\n"))
-}
-
 func TestWithoutASinkEventsGoNowhere(t *testing.T) {
 	report.Info(context.Background(), "unheard")
 }
@@ -91,4 +78,10 @@ func TestTable(t *testing.T) {
 	var out bytes.Buffer
 	report.Table(&out, []string{"step", "status", "seconds"}, [][]string{{"build", "done", "1.2"}, {"publish", "unchanged", "0.1"}})
 	assert.Equal(t, "STEP      STATUS      SECONDS\nbuild     done        1.2\npublish   unchanged   0.1\n", out.String())
+}
+
+func TestAgo(t *testing.T) {
+	for seconds, want := range map[int]string{5: "just now", 60: "1 minute ago", 7300: "2 hours ago", 3 * 86400: "3 days ago"} {
+		assert.Equal(t, want, report.Ago(time.Duration(seconds)*time.Second))
+	}
 }

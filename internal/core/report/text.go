@@ -7,8 +7,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 // Plain writes one line for each event, without cursor movement and colour: for logs that are read later.
@@ -59,11 +57,17 @@ func (p *Plain) line(e Event) (string, bool) {
 		}
 		p.last[key] = e.Message
 		return said("· ", about(e))
-	case Log, Fault:
+	case Fault: // the error that follows names it
+		return "", false
+	case Log, Observation:
 		if !p.Verbose {
 			return "", false
 		}
 		return said("| ", about(e))
+	case AppOutput:
+		return e.Object + "  " + e.Message, true
+	case Trouble:
+		return said("✘ ", strings.ReplaceAll(e.Message, "\n", fmt.Sprintf("\n%-9s   ", "")))
 	case Warning:
 		return said("! ", about(e))
 	default:
@@ -174,144 +178,12 @@ func commandProperty(s string) string {
 	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C").Replace(s)
 }
 
-// Terminal prints finished steps as lines, and redraws what is in progress below them.
-type Terminal struct {
-	// Verbose prints Log events above the live lines.
-	Verbose bool
-
-	mu      sync.Mutex
-	out     io.Writer
-	width   func() int
-	drawn   int // live lines on the screen
-	step    string
-	began   time.Time
-	objects []liveObject // in order of their first progress
-	frame   int
-	stop    chan struct{}
-	stopped sync.WaitGroup
-}
-
-type liveObject struct{ name, message string }
-
-// maxLive bounds the live lines, so that a redraw never scrolls the screen.
-const maxLive = 10
-
-// NewTerminal returns a sink that draws on out. The function width returns its width in columns. Close ends the drawing.
-func NewTerminal(out io.Writer, verbose bool, width func() int) *Terminal {
-	t := &Terminal{Verbose: verbose, out: out, width: width, stop: make(chan struct{})}
-	t.stopped.Go(func() {
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-t.stop:
-				return
-			case <-tick.C:
-				t.mu.Lock()
-				if t.step != "" {
-					t.frame++
-					t.redraw("")
-				}
-				t.mu.Unlock()
-			}
-		}
-	})
-	return t
-}
-
-// Close removes the live lines. The sink must not be used afterwards.
-func (t *Terminal) Close() error {
-	close(t.stop)
-	t.stopped.Wait()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.step = ""
-	t.redraw("")
-	return nil
-}
-
-// Event implements Sink.
-func (t *Terminal) Event(e Event) {
-	e = cleaned(e)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch e.Kind {
-	case StepStarted:
-		t.step, t.began, t.objects = e.Step, e.Time, nil
-		t.redraw("")
-	case StepDone:
-		t.end(e, text.FgGreen.Sprint("✔"), e.Message)
-	case StepFailed:
-		t.end(e, text.FgRed.Sprint("✘"), text.FgRed.Sprint("failed"))
-	case Progress:
-		t.progress(e)
-	case Log, Fault:
-		if t.Verbose {
-			t.redraw(text.Faint.Sprint("  " + about(e)))
-		}
-	case Warning:
-		t.redraw(text.FgYellow.Sprint("! ") + about(e))
-	default:
-		t.redraw("  " + about(e))
+// ShortDigest shortens a digest for people: "c9d679eea6ed". Other texts stay.
+func ShortDigest(digest string) string {
+	if algorithm, hex, ok := strings.Cut(digest, ":"); ok && algorithm == "sha256" && len(hex) > 12 {
+		return hex[:12]
 	}
-}
-
-func (t *Terminal) end(e Event, mark, message string) {
-	if t.step == e.Step {
-		t.step, t.objects = "", nil
-	}
-	line := fmt.Sprintf("%s %-9s %9s  %s", mark, e.Step, Seconds(e.Elapsed), message)
-	t.redraw(strings.TrimRight(line, " "))
-}
-
-func (t *Terminal) progress(e Event) {
-	for i := range t.objects {
-		if t.objects[i].name == e.Object {
-			t.objects[i].message = e.Message
-			return
-		}
-	}
-	t.objects = append(t.objects, liveObject{e.Object, e.Message})
-}
-
-// redraw replaces the live lines. It prints the line above before them, unless that is empty.
-func (t *Terminal) redraw(above string) {
-	var b strings.Builder
-	if t.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA\r\x1b[J", t.drawn)
-	}
-	if above != "" {
-		b.WriteString(above + "\n")
-	}
-	lines := t.live()
-	for _, line := range lines {
-		b.WriteString(text.Trim(line, max(20, t.width()-1)) + "\n")
-	}
-	t.drawn = len(lines)
-	if b.Len() > 0 {
-		// A terminal that is gone does not fail the run.
-		_, _ = io.WriteString(t.out, b.String())
-	}
-}
-
-func (t *Terminal) live() []string {
-	if t.step == "" {
-		return nil
-	}
-	spinner := []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
-	head := fmt.Sprintf("%s %-9s %9s", text.FgCyan.Sprint(string(spinner[t.frame%len(spinner)])), t.step, Seconds(time.Since(t.began)))
-	objects := t.objects
-	if len(objects) == 1 && objects[0].name == "" {
-		return []string{head + "  " + objects[0].message}
-	}
-	lines := []string{head}
-	if len(objects) > maxLive {
-		objects = objects[len(objects)-maxLive:]
-	}
-	for _, o := range objects {
-		lines = append(lines, text.Faint.Sprint("    ")+strings.TrimSpace(o.name+"  "+text.Faint.Sprint(o.message)))
-	}
-	return lines
+	return digest
 }
 
 // Count formats a number of things: "1 object", "3 objects".
@@ -320,4 +192,17 @@ func Count(n int, thing string) string {
 		return "1 " + thing
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// Ago says how long something is ago, in words.
+func Ago(d time.Duration) string {
+	for _, unit := range []struct {
+		name string
+		size time.Duration
+	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}} {
+		if n := int(d / unit.size); n > 0 {
+			return Count(n, unit.name) + " ago"
+		}
+	}
+	return "just now"
 }

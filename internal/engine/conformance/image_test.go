@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"dagger.io/dagger"
@@ -257,6 +258,28 @@ RUN --mount=type=ssh,required=true perl -MIO::Socket::UNIX -e '$s = IO::Socket::
 		assert.True(t, image.has(t, "made-file"))
 		assert.False(t, image.has(t, "mounted/mounted-file"))
 		assert.False(t, image.has(t, "mounted/made-file"))
+	})
+
+	t.Run("TarballIsAFile", func(t *testing.T) {
+		t.Parallel()
+		key := nonce()
+		run := func() string {
+			r, done := r.with(t)
+			defer done()
+			image := r.appImage().AsTarball()
+			text, err := r.base().WithEnvVariable("NONCE", key).WithMountedFile("/in/image.tar", image).WithFile("/copy.tar", image.WithName("other")).
+				WithDirectory("/dir", r.Directory().WithFile("one.tar", image).WithFiles("", []*dagger.File{image.WithName("two.tar")})).
+				WithExec(bash("for f in /in/image.tar /copy.tar /dir/one.tar /dir/two.tar; do tar tf $f | grep ^index.json; cmp $f /copy.tar; done; " + printRun)).
+				Stdout(within(t))
+			require.NoError(t, err)
+			size, err := image.Size(within(t))
+			require.NoError(t, err)
+			assert.Greater(t, size, 1<<20)
+			return text
+		}
+		once := run()
+		assert.Equal(t, 4, strings.Count(once, "index.json\n"), once)
+		assert.Equal(t, once, run(), "the command is remembered: the same image is the same file")
 	})
 
 	t.Run("NotATarball", func(t *testing.T) {

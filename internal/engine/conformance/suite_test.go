@@ -3,6 +3,8 @@ package conformance
 import (
 	"context"
 	"crypto/rand"
+	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,24 +21,30 @@ type Engine struct {
 	Base string
 }
 
-// Run runs the suite. Most of it shares one session; what is about sessions opens more.
-func Run(t *testing.T, e Engine) {
+// Run runs the suite, or the parts of it that are named. Most of it shares one session; what is about sessions opens more.
+func Run(t *testing.T, e Engine, parts ...string) {
 	r := &rig{Engine: e}
 	r.Client, _ = e.Connect(t)
-	t.Run("Query", r.query)
-	t.Run("Exec", r.exec)
-	t.Run("Config", r.config)
-	t.Run("Cache", r.cache)
-	t.Run("Files", r.files)
-	t.Run("Image", r.image)
-	t.Run("Service", r.service)
-	t.Run("Secret", r.secret)
-	t.Run("Streams", r.streams)
-	t.Run("Settings", r.settings)
-	t.Run("Trees", r.trees)
-	t.Run("Publish", r.publish)
-	t.Run("Sources", r.sources)
-	t.Run("Cancel", r.cancel)
+	for _, part := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"Query", r.query}, {"Exec", r.exec}, {"Config", r.config}, {"Cache", r.cache}, {"Files", r.files}, {"Image", r.image},
+		{"Service", r.service}, {"Secret", r.secret}, {"Streams", r.streams}, {"Settings", r.settings}, {"Trees", r.trees},
+		{"Publish", r.publish}, {"Sources", r.sources}, {"Cancel", r.cancel},
+	} {
+		if len(parts) == 0 || slices.Contains(parts, part.name) {
+			t.Run(part.name, part.run)
+		}
+	}
+}
+
+// elsewhere returns the parts of the suite that depend on where containers run, unless $AKSFLOW_TEST_ALL asks for the whole.
+func elsewhere() []string {
+	if os.Getenv("AKSFLOW_TEST_ALL") != "" {
+		return nil
+	}
+	return []string{"Service", "Secret", "Publish", "Cancel"}
 }
 
 // rig is what the tests share: one session, and short words for common graphs.

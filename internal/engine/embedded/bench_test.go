@@ -16,6 +16,20 @@ import (
 	"github.com/aksflow/aksflow/internal/tool"
 )
 
+// benchSource returns a registry with the base images, and a directory with a Dockerfile that makes an app in two instructions:
+// run, and a COPY.
+func benchSource(b *testing.B, run string) (host, dir string) {
+	b.Helper()
+	dir = b.TempDir()
+	for name, text := range map[string]string{
+		"Dockerfile": "ARG BASE\nFROM $BASE\n" + run + "\nCOPY app.py /srv/\n",
+		"app.py":     "print('hello')\n",
+	} {
+		require.NoError(b, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	return registrytest.Start(b), dir
+}
+
 // BenchmarkWarmBuild builds a Dockerfile in which nothing changed and writes the image as a tarball: as aksflow build does,
 // with a session of the engine, opened and closed each time, and in the canonical form; and with the program that
 // BuildKit's users would take, on the same daemon.
@@ -27,14 +41,8 @@ func BenchmarkWarmBuild(b *testing.B) {
 	if err != nil {
 		b.Skip(err)
 	}
-	host := registrytest.Start(b)
-	source := b.TempDir()
-	for name, text := range map[string]string{
-		"Dockerfile": "ARG BASE\nFROM $BASE\nRUN seq 1000000 > /numbers\nCOPY app.py /srv/\n",
-		"app.py":     "print('hello')\n",
-	} {
-		require.NoError(b, os.WriteFile(filepath.Join(source, name), []byte(text), 0o600))
-	}
+	const run = "RUN seq 1000000 > /numbers"
+	host, source := benchSource(b, run)
 	base := host + "/library/debian:trixie-slim"
 	dir := stateDir(b)
 
@@ -49,7 +57,7 @@ func BenchmarkWarmBuild(b *testing.B) {
 		}).AsTarball().Export(b.Context(), filepath.Join(dir, "engine.tar"))
 		require.NoError(b, err)
 		_, err = canonical.Write(b.Context(), filepath.Join(dir, "engine.tar"), filepath.Join(dir, "aksflow.tar"), canonical.Options{
-			Instructions: []canonical.Instruction{{Text: "RUN seq 1000000 > /numbers", Parts: 1}, {Text: "COPY app.py /srv/", Parts: 1, Context: true}},
+			Instructions: []canonical.Instruction{{Text: run, Parts: 1}, {Text: "COPY app.py /srv/", Parts: 1, Context: true}},
 			Cache:        filepath.Join(dir, "layers"),
 		})
 		require.NoError(b, err)

@@ -47,8 +47,8 @@ type result struct {
 	meta map[string][]byte
 }
 
-// job runs f as a build, and exports what it returns.
-func (e *Engine) job(ctx context.Context, exports []bkclient.ExportEntry, f func(context.Context, *build) (*result, error)) (map[string]string, error) {
+// job runs f as a build, and exports what it returns, and what is to be kept of it in a cache.
+func (e *Engine) job(ctx context.Context, exports []bkclient.ExportEntry, f func(context.Context, *build) (*result, error), keep ...bkclient.CacheOptionsEntry) (map[string]string, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	b := &build{engine: e, clients: map[digest.Digest][]string{}, privileged: e.privileged.Load()}
@@ -62,7 +62,8 @@ func (e *Engine) job(ctx context.Context, exports []bkclient.ExportEntry, f func
 			watch.Update(s)
 		}
 	}()
-	opt := bkclient.SolveOpt{Exports: exports, SharedSession: e.session, SessionPreInitialized: true}
+	opt := bkclient.SolveOpt{Exports: exports, CacheExports: keep, SourcePolicy: e.pins.Policy(), SharedSession: e.session, SessionPreInitialized: true}
+	opt.Internal = true // no record of it, which would hold what its steps print, and a step may print a secret
 	if b.privileged {
 		opt.AllowedEntitlements = []string{entitlements.EntitlementSecurityInsecure.String()}
 	}
@@ -80,7 +81,7 @@ func (e *Engine) job(ctx context.Context, exports []bkclient.ExportEntry, f func
 			return nil, err
 		}
 		out := gateway.NewResult()
-		if r != nil && len(exports) > 0 {
+		if r != nil && len(exports)+len(keep) > 0 {
 			if r.ref != nil {
 				out.SetRef(r.ref)
 			}
@@ -98,7 +99,7 @@ func (e *Engine) job(ctx context.Context, exports []bkclient.ExportEntry, f func
 		return nil, ended
 	}
 	if err != nil {
-		return nil, e.hosts.OddName(watch.Explain(err))
+		return nil, e.host.Explain(e.hosts.OddName(watch.Explain(err)))
 	}
 	return response.ExporterResponse, nil
 }
@@ -133,8 +134,12 @@ func (e *Engine) run(ctx context.Context, exports []bkclient.ExportEntry, f func
 		if err != nil && !privileged && e.privileged.Load() {
 			continue // it may have failed for want of the permission
 		}
+		if err == nil {
+			e.cache.Write(e.base, e.writeCache)
+			return response, nil
+		}
 		if !errors.Is(err, progress.ErrNeedServices) {
-			return response, e.services.blame(err, needs)
+			return nil, e.services.blame(err, needs)
 		}
 		if try == attempts {
 			return nil, e.services.blame(fmt.Errorf("%w, and they do not stay up", progress.ErrNeedServices), needs)
@@ -143,6 +148,18 @@ func (e *Engine) run(ctx context.Context, exports []bkclient.ExportEntry, f func
 			return nil, err
 		}
 	}
+}
+
+// writeCache writes the results of a Dockerfile's build to a cache.
+func (e *Engine) writeCache(ctx context.Context, id string, to []bkclient.CacheOptionsEntry) error {
+	_, err := e.job(ctx, nil, func(ctx context.Context, b *build) (*result, error) {
+		c, err := b.container(ctx, e.api.Must(id))
+		if err != nil {
+			return nil, err
+		}
+		return b.image(ctx, c)
+	}, to...)
+	return err
 }
 
 // solve has the daemon make a file system, and all else that its steps leave. Nil stands for an empty one.

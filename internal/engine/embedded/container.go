@@ -3,7 +3,6 @@ package embedded
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -445,12 +444,9 @@ func withDirectory(ctx context.Context, b *build, c *container, a api.Args) erro
 }
 
 func withFile(ctx context.Context, b *build, c *container, a api.Args) error {
-	source, err := b.file(ctx, b.engine.api.Must(a.Str("source")))
+	source, err := b.placed(ctx, b.engine.api.Must(a.Str("source")))
 	if err != nil {
 		return err
-	}
-	if source.tree == nil {
-		return errors.New("withFile: the embedded engine cannot put an image tarball into a container")
 	}
 	if a, err = b.numericOwner(ctx, c, a); err != nil {
 		return err

@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -104,12 +103,9 @@ func (b *build) changedDirectory(ctx context.Context, n *api.Node) (*directory, 
 		}
 		d.tree = d.tree.withDirectory(inside, other, a)
 	case "withFile":
-		source, err := b.file(ctx, b.engine.api.Must(a.Str("source")))
+		source, err := b.placed(ctx, b.engine.api.Must(a.Str("source")))
 		if err != nil {
 			return nil, err
-		}
-		if source.tree == nil {
-			return nil, errors.New("withFile: the embedded engine cannot put an image tarball into a directory")
 		}
 		d.tree = d.tree.withFile(inside, source, a)
 	case "withFiles":

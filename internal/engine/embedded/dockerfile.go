@@ -17,6 +17,7 @@ import (
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
 	"github.com/aksflow/aksflow/internal/engine/embedded/dockerfile"
 	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
+	"github.com/aksflow/aksflow/internal/engine/embedded/remotecache"
 )
 
 // dockerBuild builds a Dockerfile with the daemon's own frontend. A "# syntax=" line would fetch another one from the
@@ -31,14 +32,8 @@ func (b *build) dockerBuild(ctx context.Context, n *api.Node) (*container, error
 	if err != nil {
 		return nil, err
 	}
-	opt := map[string]string{
-		"filename": file,
-		"platform": platforms.Format(p),
-		"cmdline":  "dockerfile.v0", // says that the syntax line was dealt with
-	}
-	if target := n.Args.Str("target"); target != "" {
-		opt["target"] = target
-	}
+	opt := b.frontendOptions(n.Args.Str("target"), file)
+	opt["platform"] = platforms.Format(p)
 	epoch := dockerfile.Args(n.Args, source.dockerfile, opt)
 	for _, id := range n.Args.List("secrets") {
 		if err := b.engine.buildSecret(b.engine.api.Must(id)); err != nil {
@@ -53,6 +48,12 @@ func (b *build) dockerBuild(ctx context.Context, n *api.Node) (*container, error
 	r, err := b.solveDockerfile(ctx, source, opt)
 	if err != nil {
 		return nil, err
+	}
+	b.engine.cache.Built(n.ID, opt["target"])
+	for _, image := range dockerfile.Bases(source.dockerfile, opt) {
+		if digest, _, err := b.resolve(ctx, image, p); err == nil { // else the frontend did without it
+			b.engine.pins.Add(image, digest)
+		}
 	}
 	c := &container{platform: p, base: r.Metadata[exptypes.ExporterImageBaseConfigKey]}
 	if c.epoch = r.Metadata[commonexptypes.ExporterEpochKey]; len(c.epoch) == 0 {
@@ -81,6 +82,24 @@ func (b *build) dockerBuild(ctx context.Context, n *api.Node) (*container, error
 	return c, nil
 }
 
+// frontendOptions are those of the frontend for a stage, in what a session has in common.
+func (b *build) frontendOptions(stage, file string) map[string]string {
+	opt := map[string]string{
+		"filename": file,
+		"cmdline":  "dockerfile.v0", // says that the syntax line was dealt with
+	}
+	if stage != "" {
+		opt["target"] = stage
+	}
+	if b.engine.noCache {
+		opt["no-cache"] = "" // of all stages
+	}
+	if imports := b.engine.cache.Imports(stage); imports != "" {
+		opt[remotecache.ImportKey] = imports
+	}
+	return opt
+}
+
 // solveDockerfile runs the frontend.
 func (b *build) solveDockerfile(ctx context.Context, source *buildSource, opt map[string]string) (*gateway.Result, error) {
 	b.need(tree{steps: source.steps}.needs())
@@ -92,7 +111,9 @@ func (b *build) solveDockerfile(ctx context.Context, source *buildSource, opt ma
 		}
 		definitions[name] = def.ToPB()
 	}
-	return b.gateway.Solve(ctx, gateway.SolveRequest{Frontend: "dockerfile.v0", FrontendOpt: opt, FrontendInputs: definitions})
+	// Only what this request evaluates comes out of a registry: a later one for the same steps knows of none.
+	imports := opt[remotecache.ImportKey] != ""
+	return b.gateway.Solve(ctx, gateway.SolveRequest{Frontend: "dockerfile.v0", FrontendOpt: opt, FrontendInputs: definitions, Evaluate: imports})
 }
 
 // buildSource is what a Dockerfile is built from.

@@ -31,13 +31,17 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 
+	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
+	"github.com/aksflow/aksflow/internal/engine/embedded/bkhost"
 	"github.com/aksflow/aksflow/internal/engine/embedded/buildkitd"
+	"github.com/aksflow/aksflow/internal/engine/embedded/dockerfile"
 	"github.com/aksflow/aksflow/internal/engine/embedded/flight"
 	"github.com/aksflow/aksflow/internal/engine/embedded/hostdirs"
 	"github.com/aksflow/aksflow/internal/engine/embedded/nesting"
 	"github.com/aksflow/aksflow/internal/engine/embedded/progress"
 	"github.com/aksflow/aksflow/internal/engine/embedded/registryauth"
+	"github.com/aksflow/aksflow/internal/engine/embedded/remotecache"
 	"github.com/aksflow/aksflow/internal/engine/embedded/secretstore"
 	"github.com/aksflow/aksflow/internal/engine/embedded/sockets"
 	"github.com/aksflow/aksflow/internal/engine/embedded/store"
@@ -59,11 +63,19 @@ type Options struct {
 	Login registryauth.Login // for registries that images are pulled from; nil leaves them to Docker's configuration
 	// Terminal is what containers may have for a while; nil is none.
 	Terminal *terminal.Terminal
+	// Cache is where results are kept beside the state directory.
+	Cache remotecache.Options
+	// NoCache builds Dockerfiles without what is in the cache.
+	NoCache bool
+	// Host is the BuildKit to use in place of a daemon of the engine's own, which is then not started; nil is none.
+	Host *bkhost.Host
 }
 
 // Engine is one session of the embedded engine. It is safe for concurrent use.
 type Engine struct {
-	daemon *buildkitd.Daemon
+	daemon *buildkitd.Daemon // nil where it is somebody else's
+	host   *bkhost.Host      // nil where the daemon is the engine's own
+	worker *bkhost.Worker
 	client *bkclient.Client
 	// session is BuildKit's: through it the daemon asks for host files, secrets, registry credentials and blobs.
 	session     *bksession.Session
@@ -75,6 +87,9 @@ type Engine struct {
 	nesting     *nesting.Session
 	terminal    *terminal.Terminal
 	credentials *registryauth.Credentials
+	cache       *remotecache.Cache
+	noCache     bool
+	pins        dockerfile.Pins
 	// privileged says that a container of the session asked for insecureRootCapabilities.
 	privileged atomic.Bool
 
@@ -102,18 +117,14 @@ var quiet = sync.OnceFunc(func() {
 	log.SetOutput(io.Discard) // HTTP/2, of a session that ends as soon as it began
 })
 
-// Open opens a session, and starts the daemon if none runs. The end of ctx ends what runs in the session; Close is still
-// to be called.
+// Open opens a session, and starts the daemon if none runs and no other BuildKit is named. The end of ctx ends what runs in
+// the session; Close is still to be called.
 func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	quiet()
-	daemon, err := buildkitd.Acquire(ctx, buildkitd.Options{Dir: o.Dir, Idle: o.Idle, Env: o.Env})
-	if err != nil {
-		return nil, err
-	}
 	e := &Engine{
-		daemon: daemon, credentials: registryauth.New(o.Login),
+		host: o.Host, credentials: registryauth.New(o.Login),
 		secrets: &secretstore.Store{Env: o.Env},
-		sockets: &sockets.Forwarder{}, terminal: o.Terminal,
+		sockets: &sockets.Forwarder{}, terminal: o.Terminal, cache: remotecache.New(o.Cache), noCache: o.NoCache,
 	}
 	e.services.engine = e
 	e.progress.Hide = e.secrets.Hide
@@ -125,6 +136,9 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 			err = errors.Join(err, e.Close())
 		}
 	}()
+	if err := e.connect(ctx, o); err != nil {
+		return nil, err
+	}
 	shim, err := tool.Find(shimName, "")
 	if err != nil {
 		return nil, fmt.Errorf("the embedded engine cannot start: %w", err)
@@ -132,9 +146,6 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	e.hosts = hostdirs.New(shimName, filepath.Dir(shim))
 	if e.store, err = store.Open(filepath.Join(o.Dir, "content")); err != nil {
 		return nil, fmt.Errorf("the engine's state: %w", err)
-	}
-	if e.client, err = bkclient.New(ctx, daemon.Addr()); err != nil {
-		return nil, fmt.Errorf("connect to the engine's daemon: %w", err)
 	}
 	if e.session, err = bksession.NewSession(e.base, ""); err != nil {
 		return nil, err
@@ -158,6 +169,32 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	return e, nil
 }
 
+// connect connects to the daemon.
+func (e *Engine) connect(ctx context.Context, o Options) (err error) {
+	if e.host != nil {
+		if e.client, e.worker, err = e.host.Connect(ctx); err != nil {
+			return err
+		}
+		for _, warning := range e.host.Warnings(e.worker) {
+			report.Warn(ctx, "%s", warning)
+		}
+		return nil
+	}
+	if e.daemon, err = buildkitd.Acquire(ctx, buildkitd.Options{Dir: o.Dir, Idle: o.Idle, Env: o.Env}); err != nil {
+		return err
+	}
+	if e.client, err = bkclient.New(ctx, e.daemon.Addr()); err != nil {
+		return fmt.Errorf("connect to the engine's daemon: %w", err)
+	}
+	if e.worker, err = bkhost.Inspect(ctx, e.client); err != nil {
+		return fmt.Errorf("the engine's daemon: %w%s", err, e.daemon.LogTail())
+	}
+	if e.worker.SharedNetwork {
+		report.Warn(ctx, "%s; a /dev/net/tun that this user may open gives each its own", bkhost.Shares)
+	}
+	return nil
+}
+
 // Do implements [engineconn.EngineConn]: it answers a GraphQL request.
 func (e *Engine) Do(r *http.Request) (*http.Response, error) { return e.api.Do(r) }
 
@@ -166,6 +203,7 @@ func (e *Engine) Host() string { return "embedded" }
 
 // Close ends what runs in the session, its services too, and returns when all of it has ended.
 func (e *Engine) Close() error {
+	e.cache.Wait()
 	e.cancel(ErrClosed)
 	errs := []error{e.nesting.Close()}
 	if e.session != nil {
@@ -175,5 +213,11 @@ func (e *Engine) Close() error {
 	if e.client != nil {
 		errs = append(errs, e.client.Close())
 	}
-	return errors.Join(append(errs, e.daemon.Release())...)
+	if e.hosts != nil {
+		errs = append(errs, e.hosts.Close())
+	}
+	if e.daemon != nil {
+		errs = append(errs, e.daemon.Release())
+	}
+	return errors.Join(errs...)
 }

@@ -52,7 +52,7 @@ func withExec(ctx context.Context, b *build, c *container, a api.Args) error {
 	}
 	opts := []llb.RunOption{
 		llb.Args(slices.Concat(shim, []string{"--"}, cmd)),
-		llb.WithCustomName(strings.Join(cmd, " ")), // as the reader knows it, without the shim
+		llb.WithCustomName(progress.Command(cmd)), // without the shim
 		llb.Platform(c.platform),
 		llb.AddMount(contract.Shim, shimState(b.engine), llb.SourcePath(shimName), llb.Readonly),
 		llb.Dir(c.abs(".")),

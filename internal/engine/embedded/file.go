@@ -97,8 +97,30 @@ func (b *build) hostFile(n *api.Node) (*file, error) {
 	dir, name := filepath.Split(p)
 	source := hostSource{path: filepath.Clean(dir), name: b.engine.hosts.Add(filepath.Clean(dir), once)}
 	local := source.state(b.engine, "read "+p, nil, llb.FollowPaths([]string{name}))
-	state := llb.Scratch().File(llb.Copy(local, "/"+name, "/"+name), llb.WithCustomName(progress.InternalPrefix+"read "+p))
-	return &file{tree: &tree{state: state}, path: "/" + name, host: p}, nil
+	return &file{tree: only(local, "/"+name, p), path: "/" + name, host: p}, nil
+}
+
+// only is a tree with one file of the host, which its content identifies. from is how messages name it.
+func only(local llb.State, name, from string) *tree {
+	return &tree{state: llb.Scratch().File(llb.Copy(local, name, name), llb.WithCustomName(progress.InternalPrefix+"read "+from))}
+}
+
+// placed works out a File that has to be in a tree. An image tarball is written to the host for that, once a session.
+func (b *build) placed(ctx context.Context, n *api.Node) (*file, error) {
+	f, err := b.file(ctx, n)
+	if err != nil || f.tree != nil {
+		return f, err
+	}
+	image, err := b.engine.imageOf(ctx, f.tarball.Parent, f.tarball.Args)
+	if err != nil {
+		return nil, err
+	}
+	dir := "image-" + image.Digest.Encoded()
+	if err := b.engine.hosts.Write(dir, tarballName, func(w io.Writer) error { return b.engine.store.WriteTarball(ctx, w, image) }); err != nil {
+		return nil, err
+	}
+	local := hostSource{path: dir, name: dir}.state(b.engine, "read an image tarball", nil)
+	return &file{tree: only(local, "/"+tarballName, "an image tarball"), path: "/" + tarballName, name: f.name}, nil
 }
 
 // chunk is how much of a file is read at once, in bytes: a message to or from the daemon has its limit.

@@ -324,12 +324,9 @@ func fileName(ctx context.Context, b *build, n *api.Node, _ api.Args) (any, erro
 const tarballName = "container.tar"
 
 func fileSize(ctx context.Context, b *build, n *api.Node, _ api.Args) (any, error) {
-	f, err := b.file(ctx, n)
+	f, err := b.placed(ctx, n)
 	if err != nil {
 		return nil, err
-	}
-	if f.tree == nil {
-		return nil, errors.New("the size of an image tarball: the embedded engine knows it only once it is exported")
 	}
 	_, stat, err := b.stat(ctx, *f.tree, b.platform(), f.path)
 	return stat.GetSize(), err

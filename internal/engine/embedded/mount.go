@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -36,12 +35,9 @@ func withMountedDirectory(ctx context.Context, b *build, c *container, a api.Arg
 
 // withMountedFile mounts a copy of the file, in a directory of its own: commands depend on nothing that is beside it.
 func withMountedFile(ctx context.Context, b *build, c *container, a api.Args) error {
-	source, err := b.file(ctx, b.engine.api.Must(a.Str("source")))
+	source, err := b.placed(ctx, b.engine.api.Must(a.Str("source")))
 	if err != nil {
 		return err
-	}
-	if source.tree == nil {
-		return errors.New("withMountedFile: the embedded engine cannot mount an image tarball")
 	}
 	if a, err = b.numericOwner(ctx, c, a); err != nil {
 		return err

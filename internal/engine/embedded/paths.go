@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"path"
 
@@ -64,12 +63,9 @@ func withFiles(ctx context.Context, b *build, c *container, a api.Args) error {
 func (b *build) sources(ctx context.Context, a api.Args) ([]*file, error) {
 	var files []*file
 	for _, id := range a.List("sources") {
-		f, err := b.file(ctx, b.engine.api.Must(id))
+		f, err := b.placed(ctx, b.engine.api.Must(id))
 		if err != nil {
 			return nil, err
-		}
-		if f.tree == nil {
-			return nil, errors.New("withFiles: the embedded engine cannot copy an image tarball")
 		}
 		files = append(files, f)
 	}

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -100,9 +101,8 @@ var errStopped = errors.New("the service was stopped")
 
 // Times that a service is given.
 const (
-	stopGrace   = 10 * time.Second // from the request to end until it is killed
-	dialTimeout = time.Second
-	dialPause   = 25 * time.Millisecond
+	stopGrace = 10 * time.Second // from the request to end until it is killed
+	endGrace  = 5 * time.Second  // from the end of its processes until its end is known
 )
 
 // hostname is the name by which containers that are bound to a service reach it, beside their alias for it.
@@ -197,7 +197,7 @@ func (s *services) launch(ctx context.Context, n *api.Node) (*service, error) {
 	}
 	r := &service{done: make(chan struct{}), container: make(chan gateway.Container, 1)}
 	r.name, r.place = s.called(n, cmd)
-	log := s.run(ctx, n, r, cmd)
+	log := s.run(ctx, n, r, s.serveCommand(c), cmd)
 	giveUp := func(err error) (*service, error) {
 		r.end(errStopped)
 		<-r.done
@@ -231,7 +231,7 @@ func (s *services) launch(ctx context.Context, n *api.Node) (*service, error) {
 	s.running[n.ID] = r
 	delete(s.failed, n.ID)
 	s.epoch.Add(1)
-	report.Progressf(ctx, r.name, "ready")
+	report.Donef(ctx, r.name, "ready")
 	return r, nil
 }
 
@@ -260,8 +260,22 @@ func (s *services) prepare(ctx context.Context, n *api.Node) (c *container, cmd 
 	return c, cmd, s.startAll(ctx, bound)
 }
 
+// serveCommand is how the shim runs the service of a container. In a network that all containers share, a port that is taken
+// would be another service's, and that one would answer in this one's place: the shim then ends.
+func (s *services) serveCommand(c *container) []string {
+	var ports []string
+	if s.engine.worker.SharedNetwork {
+		for _, p := range c.allPorts() {
+			if !p.udp {
+				ports = append(ports, strconv.Itoa(p.number))
+			}
+		}
+	}
+	return []string{contract.Shim, "serve", "-free", strings.Join(ports, ","), "--"}
+}
+
 // run runs a service in the background until it ends or the session does.
-func (s *services) run(ctx context.Context, n *api.Node, r *service, cmd []string) *servicelog.Log {
+func (s *services) run(ctx context.Context, n *api.Node, r *service, shim, cmd []string) *servicelog.Log {
 	e := s.engine
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	r.end = end
@@ -271,7 +285,7 @@ func (s *services) run(ctx context.Context, n *api.Node, r *service, cmd []strin
 		defer stop()
 		defer close(r.done)
 		_, err := e.job(life, nil, func(ctx context.Context, b *build) (*result, error) {
-			return nil, b.serve(ctx, n, r, cmd, log)
+			return nil, b.serve(ctx, n, r, slices.Concat(shim, cmd), log)
 		})
 		r.err = s.ended(n, r, cmd, log, err, context.Cause(life))
 	})
@@ -301,8 +315,8 @@ func (b *build) refs(ctx context.Context, c *container) ([]gateway.Reference, er
 }
 
 // serve runs a service until it ends.
-func (b *build) serve(ctx context.Context, n *api.Node, r *service, cmd []string, log *servicelog.Log) error {
-	ctr, start, err := b.serviceProcess(ctx, n, slices.Concat([]string{contract.Shim, "serve", "--"}, cmd))
+func (b *build) serve(ctx context.Context, n *api.Node, r *service, args []string, log *servicelog.Log) error {
+	ctr, start, err := b.serviceProcess(ctx, n, args)
 	if err != nil {
 		return err
 	}
@@ -391,40 +405,50 @@ func (m mount) inService(ref gateway.Reference) gateway.Mount {
 
 // ready waits until a service is healthy, if its image says how to tell, and its ports answer; or until it ended.
 func (r *service) ready(ctx context.Context, c *container) error {
+	var ctr gateway.Container
+	select {
+	case ctr = <-r.container:
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	as := gateway.StartRequest{Env: c.env(), User: c.config.Config.User, Cwd: c.abs(".")}
 	if check := healthcheck.Of(c.config.Config); check != nil {
-		select {
-		case ctr := <-r.container:
-			if err := awaitHealth(ctx, check, r, ctr, c); err != nil {
-				return err
-			}
-		case <-r.done:
-			return r.err
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := check.Await(ctx, ctr, as, r.done, func() error { return r.err }); err != nil {
+			return err
 		}
 	}
 	for _, p := range c.allPorts() {
 		if p.udp || p.skip {
 			continue
 		}
-		address := net.JoinHostPort(r.ip.String(), strconv.Itoa(p.number))
-		for {
-			dialer := net.Dialer{Timeout: dialTimeout}
-			conn, err := dialer.DialContext(ctx, "tcp", address)
-			if err == nil {
-				conn.Close()
-				break
-			}
-			select {
-			case <-r.done:
-				return r.err
-			case <-ctx.Done():
-				return fmt.Errorf("port %d does not answer: %w", p.number, context.Cause(ctx))
-			case <-time.After(dialPause):
-			}
+		if err := r.answers(ctx, ctr, as, p.number); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// answers waits until a port of a service answers. The shim tries it from inside of the container, whose network may be on
+// another machine.
+func (r *service) answers(ctx context.Context, ctr gateway.Container, as gateway.StartRequest, port int) error {
+	as.Args = []string{contract.Shim, "reach", strconv.Itoa(port)}
+	process, err := ctr.Start(ctx, as)
+	if err == nil {
+		err = process.Wait()
+	}
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return fmt.Errorf("port %d does not answer: %w", port, context.Cause(ctx))
+	case <-time.After(endGrace): // it did not end with the service
+		return fmt.Errorf("whether port %d answers: %w", port, err)
+	}
 }
 
 // ended notes how a service ended, and returns it as an error.

@@ -106,6 +106,9 @@ func (b *build) gitTree(ctx context.Context, n *api.Node) (*directory, error) {
 		return nil, err
 	}
 	r.KeepGitDir = r.KeepGitDir && !n.Args.Flag("discardGitDir")
+	if depth, _ := n.Args.Num("depth"); r.KeepGitDir && (depth != 1 || n.Args.Flag("includeTags")) {
+		return nil, errors.New("GitRef.tree: the embedded engine fetches one commit: leave out depth and includeTags, or set discardGitDir")
+	}
 	return &directory{tree: tree{state: r.State(name, found.Checksum)}, path: "/"}, nil
 }
 

@@ -46,13 +46,21 @@ func (m Merge) Check() error {
 
 // For returns the forge that a remote is on.
 func For(ctx context.Context, remote git.Remote) (Forge, error) {
+	if host := unsupported(remote); host != "" {
+		return nil, fault.Usagef("%s is on %s, where aksflow cannot open pull requests yet: let this account push to the branch, without gitops.pullRequest in aksflow.yaml or `aksflow bump --pull-request`",
+			remote.URL, host)
+	}
+	return newGitHub(ctx, remote)
+}
+
+// unsupported returns the name of the host of a remote if it is known and not supported; "" for others.
+func unsupported(remote git.Remote) string {
 	for host, same := range map[string]string{
 		"Azure Repos": "https://dev.azure.com/", "GitLab": "https://gitlab.com/", "Bitbucket": "https://bitbucket.org/",
 	} {
 		if git.SameHost(remote.URL, same) {
-			return nil, fault.Usagef("%s is on %s, where aksflow cannot open pull requests yet: let this account push to the branch, without gitops.pullRequest in aksflow.yaml or `aksflow bump --pull-request`",
-				remote.URL, host)
+			return host
 		}
 	}
-	return newGitHub(ctx, remote)
+	return ""
 }

@@ -21,7 +21,17 @@ type gitHub struct {
 	graphql     string // its address
 }
 
+// newGitHub opens a repository for pull requests.
 func newGitHub(ctx context.Context, remote git.Remote) (*gitHub, error) {
+	g, err := openGitHub(ctx, remote)
+	if err == nil && g.client == nil {
+		err = fault.Usagef("a pull request on %s needs a token or a GitHub App: name the token's variable in gitops.passwordEnv of aksflow.yaml, or with `aksflow bump --password-env`", remote.URL)
+	}
+	return g, err
+}
+
+// openGitHub opens a repository. It has no client where there is no token.
+func openGitHub(ctx context.Context, remote git.Remote) (*gitHub, error) {
 	path, err := remote.Repository()
 	if err != nil {
 		return nil, err
@@ -29,7 +39,7 @@ func newGitHub(ctx context.Context, remote git.Remote) (*gitHub, error) {
 	g := &gitHub{}
 	var found bool
 	if g.owner, g.name, found = strings.Cut(path, "/"); !found || strings.Contains(g.name, "/") {
-		return nil, fault.Usagef("%s names no GitHub repository: pull requests need https://HOST/OWNER/NAME", remote.URL)
+		return nil, fault.Usagef("%s names no GitHub repository: want https://HOST/OWNER/NAME", remote.URL)
 	}
 	api, err := remote.GitHubAPI()
 	if err != nil {
@@ -37,11 +47,8 @@ func newGitHub(ctx context.Context, remote git.Remote) (*gitHub, error) {
 	}
 	g.graphql = strings.TrimSuffix(api, "v3/") + "graphql" // Enterprise Server has it beside v3
 	_, token, err := remote.Token(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if token == "" {
-		return nil, fault.Usagef("a pull request on %s needs a token or a GitHub App: name the token's variable in gitops.passwordEnv of aksflow.yaml, or with `aksflow bump --password-env`", remote.URL)
+	if err != nil || token == "" {
+		return g, err
 	}
 	g.client, err = github.NewClient(github.WithHTTPClient(remote.Network.Client()), github.WithURLs(&api, &api), github.WithAuthToken(token))
 	if err != nil {
@@ -56,7 +63,7 @@ func (g *gitHub) Propose(ctx context.Context, r Request) (string, error) {
 		State: "open", Head: g.owner + ":" + r.Head, Base: r.Base,
 	})
 	if err != nil {
-		return "", g.explain("list the pull requests", err)
+		return "", g.explain("list the pull requests", err, proposePermissions)
 	}
 	var request *github.PullRequest
 	switch {
@@ -65,19 +72,19 @@ func (g *gitHub) Propose(ctx context.Context, r Request) (string, error) {
 			Title: &r.Title, Head: &r.Head, Base: &r.Base, Body: &r.Body,
 		})
 		if err != nil {
-			return "", g.explain("open a pull request", err)
+			return "", g.explain("open a pull request", err, proposePermissions)
 		}
 	case existing[0].GetTitle() != r.Title || existing[0].GetBody() != r.Body:
 		request, _, err = g.client.PullRequests.Edit(ctx, g.owner, g.name, existing[0].GetNumber(), &github.PullRequest{Title: &r.Title, Body: &r.Body})
 		if err != nil {
-			return "", g.explain("update the pull request", err)
+			return "", g.explain("update the pull request", err, proposePermissions)
 		}
 	default:
 		request = existing[0]
 	}
 	if missing := missingLabels(request, r.Labels); len(missing) > 0 {
 		if _, _, err := g.client.Issues.AddLabelsToIssue(ctx, g.owner, g.name, request.GetNumber(), missing); err != nil {
-			return "", g.explain("label the pull request", err)
+			return "", g.explain("label the pull request", err, proposePermissions)
 		}
 	}
 	if r.AutoMerge != NoMerge && request.GetAutoMerge() == nil {
@@ -113,13 +120,13 @@ func (g *gitHub) autoMerge(ctx context.Context, request *github.PullRequest, met
 	}
 	call, err := g.client.NewRequest(ctx, http.MethodPost, g.graphql, query)
 	if err != nil {
-		return g.explain("turn on auto-merge", err)
+		return g.explain("turn on auto-merge", err, proposePermissions)
 	}
 	var answer struct {
 		Errors []struct{ Message string }
 	}
 	if _, err := g.client.Do(call, &answer); err != nil {
-		return g.explain("turn on auto-merge", err)
+		return g.explain("turn on auto-merge", err, proposePermissions)
 	}
 	if len(answer.Errors) == 0 {
 		return nil
@@ -127,7 +134,7 @@ func (g *gitHub) autoMerge(ctx context.Context, request *github.PullRequest, met
 	if strings.Contains(answer.Errors[0].Message, "clean status") {
 		_, _, err := g.client.PullRequests.Merge(ctx, g.owner, g.name, request.GetNumber(), "", &github.PullRequestOptions{MergeMethod: string(method)})
 		if err != nil {
-			return g.explain("merge the pull request", err)
+			return g.explain("merge the pull request", err, proposePermissions)
 		}
 		return nil
 	}
@@ -135,8 +142,11 @@ func (g *gitHub) autoMerge(ctx context.Context, request *github.PullRequest, met
 		g.owner, g.name, request.GetNumber(), answer.Errors[0].Message)
 }
 
-// explain says what an error of the API means.
-func (g *gitHub) explain(doing string, err error) error {
+// proposePermissions are what a token needs to propose a change.
+const proposePermissions = "contents: write and pull requests: write"
+
+// explain says what an error of the API means, and which permissions the token needs.
+func (g *gitHub) explain(doing string, err error, permissions string) error {
 	var refused *github.ErrorResponse
 	var limited *github.RateLimitError
 	var urlErr *url.Error
@@ -146,7 +156,7 @@ func (g *gitHub) explain(doing string, err error) error {
 	case errors.As(err, &refused) && refused.Response.StatusCode == http.StatusUnauthorized:
 		return fmt.Errorf("%s/%s: cannot %s: GitHub refuses the token: check that it is right and not expired", g.owner, g.name, doing)
 	case errors.As(err, &refused) && (refused.Response.StatusCode == http.StatusForbidden || refused.Response.StatusCode == http.StatusNotFound):
-		return fmt.Errorf("%s/%s: cannot %s: %s: give the token the permissions contents: write and pull requests: write", g.owner, g.name, doing, refused.Message)
+		return fmt.Errorf("%s/%s: cannot %s: %s: give the token the permissions %s", g.owner, g.name, doing, refused.Message, permissions)
 	case errors.As(err, &refused):
 		said := refused.Message
 		for _, detail := range refused.Errors {

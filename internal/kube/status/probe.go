@@ -40,6 +40,14 @@ func probing(problem *Problem, pod *corev1.Pod, spec *corev1.Container, c corev1
 	if ready := podCondition(pod, corev1.ContainersReady); ready != nil && ready.LastTransitionTime.After(problem.Since) {
 		problem.Since = ready.LastTransitionTime.Time
 	}
+	if name == "readiness" && spec.StartupProbe != nil {
+		// Nothing says when the startup probe succeeded, and readiness is not probed before. A failure proves that it is.
+		if first := firstFailure(c.Name, name, events); first.After(problem.Since) {
+			problem.Since = first
+		} else if first.IsZero() {
+			problem.Grace += budget(spec.StartupProbe)
+		}
+	}
 	recent := probeAnswer(c.Name, name, events)
 	answer := recent
 	if answer == "" {
@@ -69,10 +77,7 @@ func clock(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
 //	message: 'Readiness probe failed: HTTP probe failed with statuscode: 503'
 func probeAnswer(container, probe string, events []*corev1.Event) string {
 	var last *corev1.Event
-	for _, event := range events {
-		if event.Reason != "Unhealthy" || !strings.HasPrefix(strings.ToLower(event.Message), probe) || !concerns(event, container) {
-			continue
-		}
+	for _, event := range probeFailures(container, probe, events) {
 		if last == nil || !lastSeen(event).Before(lastSeen(last)) {
 			last = event
 		}
@@ -81,6 +86,30 @@ func probeAnswer(container, probe string, events []*corev1.Event) string {
 		return ""
 	}
 	return strings.TrimSpace(last.Message)
+}
+
+// probeFailures returns the events about failures of a probe of a container.
+func probeFailures(container, probe string, events []*corev1.Event) (failures []*corev1.Event) {
+	for _, event := range events {
+		if event.Reason == "Unhealthy" && strings.HasPrefix(strings.ToLower(event.Message), probe) && concerns(event, container) {
+			failures = append(failures, event)
+		}
+	}
+	return failures
+}
+
+// firstFailure is when a probe of a container failed first, as far as events tell.
+func firstFailure(container, probe string, events []*corev1.Event) (first time.Time) {
+	for _, event := range probeFailures(container, probe, events) {
+		seen := event.FirstTimestamp.Time
+		if seen.IsZero() {
+			seen = event.EventTime.Time
+		}
+		if !seen.IsZero() && (first.IsZero() || seen.Before(first)) {
+			first = seen
+		}
+	}
+	return first
 }
 
 // concerns reports whether an event of a pod is about a container.

@@ -100,6 +100,17 @@ func TestEveryUnreadyPodHasAReason(t *testing.T) {
   containerStatuses: [{name: web, state: {waiting: {reason: PodInitializing}}}]`),
 			reason: "NotReady", says: "its startup probe (HTTP GET /up on port 80) has not succeeded since 12:00:00 UTC", heals: status.Perhaps, grace: 10 * time.Second,
 		},
+		"not ready, and nobody knows since when it started up": {
+			pods: onNode("  containers: [{name: web, startupProbe: {periodSeconds: 2, failureThreshold: 30}, readinessProbe: {periodSeconds: 2, failureThreshold: 5, exec: {command: [cat, /ok]}}}]",
+				`  containerStatuses: [{name: web, started: true, state: {running: {startedAt: "2026-11-26T12:00:00Z"}}}]`),
+			reason: "NotReady", says: "its readiness probe (exec cat /ok) has not succeeded since 12:00:00 UTC", heals: status.Perhaps, grace: 70 * time.Second,
+		},
+		"not ready after it started up": {
+			pods: onNode("  containers: [{name: web, startupProbe: {periodSeconds: 2, failureThreshold: 30}, readinessProbe: {periodSeconds: 2, failureThreshold: 5, exec: {command: [cat, /ok]}}}]",
+				`  containerStatuses: [{name: web, started: true, state: {running: {startedAt: "2026-11-26T12:00:00Z"}}}]`+
+					podEvent("Unhealthy", "Readiness probe failed: no")+"firstTimestamp: \"2026-11-26T12:00:20Z\"\nlastTimestamp: \"2026-11-26T12:00:22Z\"\n"),
+			reason: "NotReady", says: "Readiness probe failed: no (not ready since 12:00:20 UTC", heals: status.Perhaps, grace: 10 * time.Second,
+		},
 		"sidecar that runs": {
 			pods: onNode(plainSpec+"\n  initContainers: [{name: proxy, restartPolicy: Always}]", `  initContainerStatuses:
   - {name: proxy, started: true, ready: true, state: {running: {}}}

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,6 +100,7 @@ type await struct {
 	applied   map[types.UID]*unstructured.Unstructured
 	watcher   *Watcher
 	judge     *status.Judge
+	observer  Observer
 }
 
 // awaited is one object between two looks at it.
@@ -203,17 +205,22 @@ func (a *await) look(ctx context.Context, now time.Time) {
 		a.objects[i].verdict = verdict
 		a.objects[i].report(ctx, a.namespace)
 	}
+	owners := make(map[types.UID]string, len(a.objects))
+	for _, o := range a.objects {
+		owners[o.last.GetUID()] = o.Ref().In(a.namespace)
+	}
+	a.observer.Look(ctx, world, owners)
 }
 
 // report reports what changed about an object.
 func (o *awaited) report(ctx context.Context, namespace string) {
-	message := o.verdict.Message
-	if o.verdict.Ready && message == "" {
-		message = "ready"
+	message, tell := o.verdict.Message, report.Waitf
+	if o.verdict.Ready {
+		message, tell = cmp.Or(message, "ready"), report.Donef
 	}
 	if message != o.reported {
 		o.reported = message
-		report.Progressf(ctx, o.Ref().In(namespace), "%s", message)
+		tell(ctx, o.Ref().In(namespace), "%s", message)
 	}
 }
 
@@ -231,8 +238,8 @@ func (a *await) failure(ctx context.Context, fails func(status.Verdict) bool) *R
 	return e
 }
 
-// NewFailure describes an object that is not ready, with the last lines of the container that its problem is in, which
-// are reported too. World is what is around it.
+// NewFailure describes an object that is not ready, with the last lines of the container that its problem is in.
+// World is what is around it.
 func NewFailure(ctx context.Context, c *kube.Cluster, namespace string, ref plan.Ref, v status.Verdict, world *status.World) Failure {
 	f := Failure{Ref: ref.In(namespace), Message: v.Message}
 	if v.Problem == nil {
@@ -242,9 +249,6 @@ func NewFailure(ctx context.Context, c *kube.Cluster, namespace string, ref plan
 	f.Pod, f.Container, f.Reason = p.Pod, p.Container, p.Reason
 	if p.Logs && f.Pod != "" {
 		f.Logs = c.LastLines(ctx, ref.Namespace, f.Pod, f.Container)
-		for _, line := range f.Logs {
-			report.Logf(ctx, f.Pod, "%s", line)
-		}
 		p = status.ExplainOutput(p, ref.Namespace, f.Logs, world)
 	}
 	f.Message = p.Message

@@ -40,6 +40,8 @@ type Config struct {
 	// Authentication is the file of an AuthenticationConfiguration: whose tokens the API server takes beside certificates and
 	// service accounts. Empty means nobody's. https://kubernetes.io/docs/reference/access-authn-authz/authentication/
 	Authentication string
+	// Authorization is the kubeconfig of a webhook that is asked for a right that RBAC does not give. Empty means none.
+	Authorization string
 	// ServiceCIDR is the range of Service addresses. The first one is the API server's.
 	ServiceCIDR string
 }
@@ -149,6 +151,11 @@ func (c *Config) APIServerSpec() process.Spec {
 	}
 	if c.Authentication != "" {
 		args = append(args, "--authentication-config="+c.Authentication)
+	}
+	if c.Authorization != "" {
+		// A further mode, beside those above. Answers are not remembered: rights change in tests.
+		args = append(args, "--authorization-mode=Webhook", "--authorization-webhook-config-file="+c.Authorization,
+			"--authorization-webhook-version=v1", "--authorization-webhook-cache-unauthorized-ttl=0s", "--authorization-webhook-cache-authorized-ttl=0s")
 	}
 	return process.Spec{
 		Name: "kube-apiserver", Path: c.Kubernetes, Args: args,

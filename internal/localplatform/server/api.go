@@ -55,6 +55,14 @@ func hasStatus(err error, code int) bool {
 	return errors.As(err, &e) && e.code == code
 }
 
+// busyPause is how long to wait before a busy server is asked again.
+const busyPause = 200 * time.Millisecond
+
+// isBusy reports whether the server had no time for a request.
+func isBusy(err error) bool {
+	return hasStatus(err, http.StatusGatewayTimeout) || hasStatus(err, http.StatusServiceUnavailable) || hasStatus(err, http.StatusTooManyRequests)
+}
+
 // do sends a request and returns a response with status 2xx, whose body the caller closes. Another status is an error.
 func (a *api) do(ctx context.Context, method, path, contentType string, body []byte) (*http.Response, error) {
 	what := method + " " + path
@@ -92,9 +100,14 @@ func (a *api) get(ctx context.Context, path string, into any) error {
 	return nil
 }
 
-// post creates an object from YAML or JSON. An object that exists already is not an error.
+// post creates an object from YAML or JSON. An object that exists already is not an error, so a server that was too busy
+// to answer is asked again until ctx ends.
 func (a *api) post(ctx context.Context, path string, object []byte) error {
 	resp, err := a.do(ctx, http.MethodPost, path, "application/yaml", object)
+	for isBusy(err) && ctx.Err() == nil {
+		time.Sleep(busyPause)
+		resp, err = a.do(ctx, http.MethodPost, path, "application/yaml", object)
+	}
 	if hasStatus(err, http.StatusConflict) {
 		return nil
 	}
@@ -135,7 +148,7 @@ func (a *api) watch(path string, f func(change string, object json.RawMessage) e
 			}
 		}
 	}
-	for ; ; time.Sleep(200 * time.Millisecond) { // a pause, so that a server that refuses is not flooded
+	for ; ; time.Sleep(busyPause) { // a pause, so that a server that refuses is not flooded
 		if err := follow(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}

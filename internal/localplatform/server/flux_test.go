@@ -28,8 +28,9 @@ metadata: {name: app, namespace: flux-system}
 spec: {sourceRef: {kind: GitRepository, name: app}, path: ./deploy, interval: 10m, prune: true, targetNamespace: default}
 `
 
-func TestFlux(t *testing.T) {
-	info := up(t, localplatform.Options{Parts: []localplatform.Part{localplatform.Flux}})
+// fluxSyncs checks that Flux applies what is in git.
+func fluxSyncs(t *testing.T, info *localplatform.Info) {
+	t.Helper()
 	commit, err := info.Seed(t.Context(), "team/app", "main", blue(t))
 	if err != nil {
 		t.Fatal(err)

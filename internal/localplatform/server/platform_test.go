@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/aksflow/aksflow/internal/localplatform"
 	"github.com/aksflow/aksflow/internal/localplatform/baseimage"
@@ -483,8 +484,24 @@ func TestCancelled(t *testing.T) {
 }
 
 func TestSideBySide(t *testing.T) {
-	a := up(t, localplatform.Options{Parts: []localplatform.Part{localplatform.Kubernetes}})
-	b := up(t, localplatform.Options{Parts: []localplatform.Part{localplatform.Kubernetes, localplatform.Git}})
+	need(t)
+	options := []localplatform.Options{
+		{Parts: []localplatform.Part{localplatform.Kubernetes}}, {Parts: []localplatform.Part{localplatform.Kubernetes, localplatform.Git}},
+	}
+	platforms := make([]*localplatform.Info, len(options))
+	var starts errgroup.Group
+	for i, o := range options {
+		o.State, o.FreePorts = filepath.Join(t.TempDir(), "platform"), true
+		t.Cleanup(func() { down(t, o.State) })
+		starts.Go(func() (err error) {
+			platforms[i], err = Up(t.Context(), o)
+			return err
+		})
+	}
+	if err := starts.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	a, b := platforms[0], platforms[1]
 	if a.Registry == b.Registry || a.Apps == b.Apps || a.Kubeconfig == b.Kubeconfig {
 		t.Fatalf("they share: %+v %+v", a, b)
 	}
@@ -500,6 +517,25 @@ func TestSideBySide(t *testing.T) {
 		t.Errorf("the other registry answers %q", got)
 	}
 	kubectl(t, b, "", "get", "nodes")
+
+	t.Run("parts join", func(t *testing.T) {
+		kubectl(t, b, "", "create", "namespace", "of-b")
+		more, err := Up(t.Context(), localplatform.Options{State: b.State, Parts: []localplatform.Part{localplatform.Flux}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		loaded, err := localplatform.Load(b.State)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, info := range []*localplatform.Info{more, loaded} {
+			if info.PID != b.PID || info.FluxNamespace == "" || !info.Has(localplatform.Flux) || info.Registry != b.Registry {
+				t.Errorf("the platform with Flux: %+v", info)
+			}
+		}
+		kubectl(t, b, "", "get", "namespaces", "of-b", more.FluxNamespace)
+		fluxSyncs(t, more)
+	})
 }
 
 func TestRegistryPassword(t *testing.T) {

@@ -8,12 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aksflow/aksflow/internal/localplatform"
@@ -44,7 +47,9 @@ type supervisor struct {
 	mu     sync.Mutex
 	events *json.Encoder
 
-	failed chan error // the first error, which ends the platform
+	done    map[string]chan struct{}   // by task: closed when it is done
+	failed  chan error                 // the first error, which ends the platform
+	joining atomic.Pointer[supervisor] // starts more parts, for one who waits
 }
 
 // supervise runs inside the namespaces until a server ends.
@@ -54,7 +59,7 @@ func supervise() error {
 		return err
 	}
 	s := &supervisor{
-		config: c, inherited: map[string]net.Listener{},
+		config: c, inherited: map[string]net.Listener{}, done: map[string]chan struct{}{},
 		events: json.NewEncoder(os.NewFile(eventsFD, "events")),
 		// Only the first error is read. The buffer keeps its sender from waiting.
 		failed: make(chan error, 1),
@@ -102,21 +107,13 @@ func (s *supervisor) run() error {
 			return err
 		}
 	}
-	var tasks []task
-	for _, part := range []struct {
-		localplatform.Part
-		tasks func() ([]task, error)
-	}{
-		{localplatform.Registry, s.registry}, {localplatform.Git, s.git}, {localplatform.Kubernetes, s.kubernetes}, {localplatform.ArgoCD, s.argocd}, {localplatform.ArgoCDServer, s.argocdServer}, {localplatform.Flux, s.flux}, {localplatform.Azure, s.azure},
-	} {
-		if !s.has(part.Part) {
-			continue
-		}
-		more, err := part.tasks()
-		if err != nil {
-			return err
-		}
-		tasks = append(tasks, more...)
+	tasks, err := s.tasks(s.Parts)
+	if err != nil {
+		return err
+	}
+	more, err := s.listenForParts()
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
@@ -124,19 +121,45 @@ func (s *supervisor) run() error {
 	for {
 		select {
 		case err := <-s.failed:
+			if more := s.joining.Load(); more != nil {
+				more.tell(event{Error: err.Error()})
+			}
 			return err
 		case <-ready:
 			s.tell(event{Ready: true})
 			ready = nil
 			cancel()
+			go s.takeParts(more)
 		}
 	}
 }
 
-// start runs each task as soon as the tasks before it are done. The channel is closed when all tasks are done.
+// tasks returns the tasks that start parts.
+func (s *supervisor) tasks(parts []localplatform.Part) ([]task, error) {
+	var tasks []task
+	for _, part := range []struct {
+		localplatform.Part
+		tasks func() ([]task, error)
+	}{
+		{localplatform.Registry, s.registry}, {localplatform.Git, s.git}, {localplatform.Kubernetes, s.kubernetes}, {localplatform.ArgoCD, s.argocd}, {localplatform.ArgoCDServer, s.argocdServer}, {localplatform.Flux, s.flux}, {localplatform.Azure, s.azure},
+	} {
+		if !slices.Contains(parts, part.Part) {
+			continue
+		}
+		more, err := part.tasks()
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, more...)
+	}
+	return tasks, nil
+}
+
+// start runs each task as soon as the tasks before it are done. The channel is closed when these and all earlier tasks are
+// done.
 func (s *supervisor) start(ctx context.Context, tasks []task) <-chan struct{} {
 	began := time.Now()
-	done := map[string]chan struct{}{}
+	done := s.done
 	for _, t := range tasks {
 		done[t.name] = make(chan struct{})
 	}
@@ -164,10 +187,10 @@ func (s *supervisor) start(ctx context.Context, tasks []task) <-chan struct{} {
 			close(done[t.name])
 		}()
 	}
-	all := make(chan struct{})
+	all, waits := make(chan struct{}), slices.Collect(maps.Values(done))
 	go func() {
-		for _, t := range tasks {
-			<-done[t.name]
+		for _, wait := range waits {
+			<-wait
 		}
 		close(all)
 	}()

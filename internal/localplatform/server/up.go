@@ -72,7 +72,10 @@ func Up(ctx context.Context, o localplatform.Options) (*localplatform.Info, erro
 		if len(missing) == 0 {
 			return info, pushImages(ctx, info, o)
 		}
-		report.Info(ctx, "the platform runs without %s: starting it anew", join(missing))
+		if done, err := join(ctx, s, info, missing, o); done {
+			return info, err
+		}
+		report.Info(ctx, "the platform runs without %s: starting it anew%s", names(missing), lost(info))
 		if parts, err = withDependencies(append(parts, info.Parts...)); err != nil {
 			return nil, err
 		}
@@ -88,6 +91,14 @@ func Up(ctx context.Context, o localplatform.Options) (*localplatform.Info, erro
 		return nil, err
 	}
 	return start(ctx, c, o)
+}
+
+// lost says what a platform that starts anew no longer has; "" where that is nothing.
+func lost(info *localplatform.Info) string {
+	if !info.Has(localplatform.Kubernetes) {
+		return ""
+	}
+	return "; its cluster will be empty, so deliver again what ran there"
 }
 
 // configure finds the programs that parts need, and completes the configuration for the platform's processes.
@@ -206,7 +217,7 @@ func start(ctx context.Context, c *config, o localplatform.Options) (_ *localpla
 	if err != nil {
 		return nil, err
 	}
-	report.Progressf(ctx, "platform", "ready after %.1f s", time.Since(began).Seconds())
+	report.Donef(ctx, "platform", "ready after %.1f s", time.Since(began).Seconds())
 	return info, nil
 }
 
@@ -266,7 +277,7 @@ func awaitParts(ctx context.Context, c *config, events *json.Decoder, registry c
 			return nil
 		default:
 			ready = append(ready, e.Part)
-			report.Progressf(ctx, e.Part, "ready after %.1f s", e.Elapsed.Seconds())
+			report.Donef(ctx, e.Part, "ready after %.1f s", e.Elapsed.Seconds())
 			if e.Info != nil {
 				registry <- e.Info.Registry
 			}
@@ -286,12 +297,12 @@ func searchPath(programs map[string]string) string {
 	return strings.Join(append(dirs, standard...), string(filepath.ListSeparator))
 }
 
-func join(parts []localplatform.Part) string {
-	names := make([]string, len(parts))
+func names(parts []localplatform.Part) string {
+	out := make([]string, len(parts))
 	for i, p := range parts {
-		names[i] = string(p)
+		out[i] = string(p)
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(out, ", ")
 }
 
 func socketPair() (ours, theirs *os.File, err error) {

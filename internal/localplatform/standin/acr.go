@@ -51,13 +51,15 @@ func (s *Server) registryRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /oauth2/exchange", s.exchange)
 	mux.HandleFunc("/oauth2/token", s.registryToken)
+	mux.HandleFunc("PATCH /acr/v1/", s.tagAttributes)
 	mux.Handle("/v2/", s.registryProxy())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		registry := find(s.estate.Registries, func(g *Registry) bool { return g.Login == r.Host })
 		throttled := registry != nil && registry.Throttled > 0
-		repository, _, manifest := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/manifests/")
-		locked := registry != nil && manifest && r.Method == http.MethodPut && slices.Contains(registry.Locked, repository)
+		repository, tag, manifest := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/manifests/")
+		locked := registry != nil && manifest && r.Method == http.MethodPut &&
+			(slices.Contains(registry.Locked, repository) || slices.Contains(registry.LockedTags, repository+":"+tag))
 		if throttled {
 			registry.Throttled--
 		}
@@ -137,7 +139,62 @@ func rights(estate Estate, registry *Registry, objectID string) []string {
 	if estate.may(objectID, push, registry.ID) {
 		may = append(may, "push")
 	}
+	if estate.may(objectID, writeMetadata, registry.ID) {
+		may = append(may, metadataWrite)
+	}
 	return may
+}
+
+// metadataWrite is the action of a token with which the attributes of tags can be changed.
+const metadataWrite = "metadata_write"
+
+// access are the rights of a token in a repository.
+type access struct {
+	Type    string   `json:"type"`
+	Name    string   `json:"name"`
+	Actions []string `json:"actions"`
+}
+
+// tagAttributes locks a tag, or unlocks it.
+// https://learn.microsoft.com/rest/api/containerregistry/tag/update-attributes
+func (s *Server) tagAttributes(w http.ResponseWriter, r *http.Request) {
+	repository, tag, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, "/acr/v1/"), "/_tags/")
+	var body struct {
+		WriteEnabled *bool `json:"writeEnabled"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || !ok || body.WriteEnabled == nil {
+		registryError(w, http.StatusBadRequest, "BAD_REQUEST", "want the attributes of a tag")
+		return
+	}
+	if !s.mayChange(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), repository) {
+		unauthorized(w)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	registry := find(s.estate.Registries, func(g *Registry) bool { return g.Login == r.Host })
+	name := repository + ":" + tag
+	registry.LockedTags = slices.DeleteFunc(slices.Clone(registry.LockedTags), func(locked string) bool { return locked == name })
+	if !*body.WriteEnabled {
+		registry.LockedTags = append(registry.LockedTags, name)
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+// mayChange reports whether a registry's token is for the attributes of a repository.
+func (s *Server) mayChange(token, repository string) bool {
+	claims, err := s.acr.verify(token)
+	if err != nil || claim(claims, "grant_type") != "access_token" {
+		return false
+	}
+	text, err := json.Marshal(claims["access"])
+	if err != nil {
+		return false
+	}
+	var granted []access
+	return json.Unmarshal(text, &granted) == nil && slices.ContainsFunc(granted, func(a access) bool {
+		return a.Type == "repository" && a.Name == repository && slices.Contains(a.Actions, metadataWrite)
+	})
 }
 
 // registryToken gives a token for the repositories that are asked for, with those rights of them that the identity has. The
@@ -153,11 +210,6 @@ func (s *Server) registryToken(w http.ResponseWriter, r *http.Request) {
 	if err != nil || claim(claims, "aud") != registry.Login || claim(claims, "grant_type") != "refresh_token" || r.FormValue("service") != registry.Login {
 		unauthorized(w)
 		return
-	}
-	type access struct {
-		Type    string   `json:"type"`
-		Name    string   `json:"name"`
-		Actions []string `json:"actions"`
 	}
 	granted := []access{}
 	may := rights(estate, registry, claim(claims, "sub"))

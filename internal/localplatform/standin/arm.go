@@ -4,7 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // armRoutes serves the parts of the Azure Resource Manager that aksflow and `az` call.
@@ -16,12 +20,15 @@ func (s *Server) armRoutes() http.Handler {
 	mux.HandleFunc("GET "+providers+"Microsoft.ContainerRegistry/registries/{name}", s.registry)
 	mux.HandleFunc("GET "+providers+"Microsoft.ContainerService/managedClusters/{name}", s.cluster)
 	mux.HandleFunc("POST "+providers+"Microsoft.ContainerService/managedClusters/{name}/listClusterUserCredential", s.clusterUserCredential)
+	mux.HandleFunc("GET "+providers+"Microsoft.ManagedIdentity/userAssignedIdentities/{name}", s.identity)
+	mux.HandleFunc("GET "+providers+"Microsoft.ManagedIdentity/userAssignedIdentities/{name}/federatedIdentityCredentials", s.federatedCredentials)
+	mux.HandleFunc("GET /subscriptions/{subscription}/providers/Microsoft.Authorization/roleAssignments", s.roleAssignments)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		armError(w, http.StatusNotFound, "InvalidResourceType", "The stand-in for Azure does not know "+r.Method+" "+r.URL.Path)
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The names of groups, providers and resource types are written in any case; the patterns know one.
-		for _, word := range []string{"resourceGroups", "Microsoft.ContainerRegistry", "Microsoft.ContainerService"} {
+		for _, word := range []string{"resourceGroups", "Microsoft.ContainerRegistry", "Microsoft.ContainerService", "Microsoft.ManagedIdentity"} {
 			if i := strings.Index(strings.ToLower(r.URL.Path), "/"+strings.ToLower(word)+"/"); i >= 0 {
 				r.URL.Path = r.URL.Path[:i+1] + word + r.URL.Path[i+1+len(word):]
 			}
@@ -125,6 +132,76 @@ func (s *Server) registry(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// identity gives a user-assigned identity.
+func (s *Server) identity(w http.ResponseWriter, r *http.Request) {
+	if !s.allowed(w, r, readIdentity, r.URL.Path) {
+		return
+	}
+	estate := s.Estate()
+	there := find(estate.Identities, func(i *Identity) bool { return strings.EqualFold(i.ResourceID, r.URL.Path) })
+	if there == nil {
+		notFound(w, r)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"id": there.ResourceID, "name": lastPart(there.ResourceID), "type": IdentityKind, "location": "westeurope",
+		"properties": map[string]string{"tenantId": estate.Tenant, "clientId": there.ClientID, "principalId": there.ObjectID},
+	})
+}
+
+// federatedCredentials lists those of an identity.
+func (s *Server) federatedCredentials(w http.ResponseWriter, r *http.Request) {
+	id := strings.TrimSuffix(r.URL.Path, "/federatedIdentityCredentials")
+	if !s.allowed(w, r, readIdentity, id) {
+		return
+	}
+	estate := s.Estate()
+	there := find(estate.Identities, func(i *Identity) bool { return strings.EqualFold(i.ResourceID, id) })
+	if there == nil {
+		notFound(w, r)
+		return
+	}
+	list := []any{}
+	for _, f := range there.Federated {
+		list = append(list, map[string]any{
+			"id": r.URL.Path + "/" + f.Name, "name": f.Name, "type": credentialKind,
+			"properties": map[string]any{"issuer": f.Issuer, "subject": f.Subject, "audiences": f.Audiences},
+		})
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"value": list})
+}
+
+// assignedTo is the only filter that the list of role assignments knows.
+var assignedTo = regexp.MustCompile(`^assignedTo\('([0-9a-f-]+)'\)$`)
+
+// roleAssignments lists those of a principal, and of its groups, in the subscription.
+func (s *Server) roleAssignments(w http.ResponseWriter, r *http.Request) {
+	if !s.allowed(w, r, readAssignments, "/subscriptions/"+r.PathValue("subscription")) {
+		return
+	}
+	filter := assignedTo.FindStringSubmatch(r.URL.Query().Get("$filter"))
+	if filter == nil {
+		armError(w, http.StatusBadRequest, "UnsupportedQuery", "The filter '"+r.URL.Query().Get("$filter")+"' is not supported.")
+		return
+	}
+	estate, list := s.Estate(), []any{}
+	of := estate.principal(filter[1])
+	for _, a := range estate.Assignments {
+		if of == nil || a.Principal != of.ObjectID && !slices.Contains(of.Groups, a.Principal) {
+			continue
+		}
+		id := uuid.NewSHA1(uuid.NameSpaceURL, []byte(a.Principal+a.Role+a.Scope)).String()
+		list = append(list, map[string]any{
+			"id": a.Scope + "/providers/Microsoft.Authorization/roleAssignments/" + id, "name": id, "type": "Microsoft.Authorization/roleAssignments",
+			"properties": map[string]string{
+				"scope": a.Scope, "principalId": a.Principal, "principalType": "ServicePrincipal",
+				"roleDefinitionId": "/subscriptions/" + estate.Subscription + "/providers/Microsoft.Authorization/roleDefinitions/" + a.Role,
+			},
+		})
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"value": list})
+}
+
 func notFound(w http.ResponseWriter, r *http.Request) {
 	armError(w, http.StatusNotFound, "ResourceNotFound", fmt.Sprintf("The Resource '%s' under resource group '%s' was not found.", lastPart(r.URL.Path), r.PathValue("group")))
 }
@@ -139,11 +216,12 @@ func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	properties := map[string]any{
-		"provisioningState": "Succeeded", "kubernetesVersion": "1.34.4", "fqdn": cluster.FQDN(), "disableLocalAccounts": !cluster.LocalAccounts,
+		"provisioningState": "Succeeded", "kubernetesVersion": "1.34.4", "fqdn": cluster.FQDN(), "disableLocalAccounts": !cluster.LocalAccounts && !cluster.AdminCredential,
+		"powerState":             map[string]string{"code": map[bool]string{false: "Running", true: "Stopped"}[cluster.Stopped]},
 		"apiServerAccessProfile": map[string]any{"authorizedIPRanges": cluster.AuthorizedRanges, "enablePrivateCluster": cluster.Private},
 	}
 	if !cluster.LocalAccounts {
-		properties["aadProfile"] = map[string]any{"managed": true, "enableAzureRBAC": false, "tenantID": s.Estate().Tenant}
+		properties["aadProfile"] = map[string]any{"managed": true, "enableAzureRBAC": cluster.AzureRBAC, "tenantID": s.Estate().Tenant}
 	}
 	writeJSON(w, http.StatusOK, map[string]any{
 		"id": cluster.ID, "name": cluster.Name(), "type": "Microsoft.ContainerService/ManagedClusters", "location": cluster.Location, "properties": properties,

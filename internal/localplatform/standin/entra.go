@@ -31,6 +31,7 @@ const (
 var audiences = []string{
 	"https://management.azure.com", "https://management.core.windows.net", "https://management.chinacloudapi.cn",
 	"https://management.core.chinacloudapi.cn", "https://management.usgovcloudapi.net", "https://management.core.usgovcloudapi.net",
+	"https://vault.azure.net", "https://vault.azure.cn", "https://vault.usgovcloudapi.net",
 	registryAudience, clusterAudience,
 }
 
@@ -242,13 +243,22 @@ func (s *Server) checkAssertion(identity *Identity, assertion string) *loginErro
 		return refuse(http.StatusBadRequest, 7002138, "invalid_request", "No matching federated identity record found for presented assertion subject '%s'. The subject differs from a record in case only: the comparison is case-sensitive.", subject)
 	case credential == nil:
 		return refuse(http.StatusBadRequest, 700213, "invalid_request", "No matching federated identity record found for presented assertion subject '%s'. Check your federated identity credential Subject, Audience and Issuer against the presented assertion.", subject)
-	case errors.Is(err, jwt.ErrTokenExpired):
+	case errors.Is(err, jwt.ErrTokenExpired), issued(claims).Before(s.estate.AssertionsFrom.Truncate(time.Second)):
 		return refuse(http.StatusUnauthorized, 700024, "invalid_client", "Client assertion is not within its valid time range. Current time: %s, expiry time of assertion %v.", time.Now().UTC().Format(time.RFC3339), claims["exp"])
 	case credential.Spreading > 0:
 		credential.Spreading--
 		return refuse(http.StatusBadRequest, 70021, "invalid_request", "No matching federated identity record found for presented assertion. Assertion Issuer: '%s'. Assertion Subject: '%s'. Assertion Audience: '%s'.", claim(claims, "iss"), subject, audience)
 	}
 	return nil
+}
+
+// issued is when a token was made.
+func issued(claims jwt.MapClaims) time.Time {
+	at, err := claims.GetIssuedAt()
+	if err != nil || at == nil {
+		return time.Time{}
+	}
+	return at.Time
 }
 
 // checkCertificate checks an assertion that one of the identity's certificates signed; its header names which one.

@@ -12,8 +12,11 @@ type Estate struct {
 	Subscription string
 	Registries   []Registry
 	Clusters     []Cluster
+	Vaults       []Vault
 	Identities   []Identity
 	Assignments  []Assignment
+	// AssertionsFrom makes ID tokens that were issued before this time count as expired.
+	AssertionsFrom time.Time
 }
 
 // Registry is an Azure container registry.
@@ -29,6 +32,8 @@ type Registry struct {
 	Throttled int
 	// Locked are repositories that take no manifest, as `az acr repository update --write-enabled false` makes them.
 	Locked []string
+	// LockedTags are tags that do not move, as REPOSITORY:TAG.
+	LockedTags []string
 }
 
 // Cluster is an AKS cluster.
@@ -39,6 +44,11 @@ type Cluster struct {
 	// UserKubeconfig.
 	LocalAccounts  bool
 	UserKubeconfig []byte
+	// AdminCredential means that local accounts are on beside Entra.
+	AdminCredential bool
+	// AzureRBAC means that roles of Azure on the cluster, or on its namespaces, give rights in it.
+	AzureRBAC bool
+	Stopped   bool
 	// AuthorizedRanges are CIDRs, and Private means that the API server has a private address only. Unreachable makes the
 	// proxy refuse its name, as both do from elsewhere.
 	AuthorizedRanges []string
@@ -103,6 +113,10 @@ const (
 	RepositoryWriter = "2a1e307c-b015-4ebd-883e-5b7698a07328"
 	RepositoryReader = "b93aa761-3e63-49ed-ac28-beffa264f7ac"
 	ClusterUser      = "4abbcc35-e782-43d8-92f1-2d3f1bd2253f"
+	CryptoUser       = "12338af0-0e69-4776-bea7-57ae8d297424"
+	CryptoOfficer    = "14b46e9e-c2b7-41b4-b07b-48a6ebf60603"
+	ClusterReader    = "7f6c6a51-bcf8-42ba-9220-52d62157d7db" // Azure Kubernetes Service RBAC Reader
+	ClusterWriter    = "a7ffa36f-339b-4b5c-8bdf-e2c188b2c0eb" // Azure Kubernetes Service RBAC Writer
 )
 
 // The actions that calls need.
@@ -112,10 +126,14 @@ const (
 	pushRegistry    = "Microsoft.ContainerRegistry/registries/push/write"
 	readRepository  = "Microsoft.ContainerRegistry/registries/repositories/content/read"
 	writeRepository = "Microsoft.ContainerRegistry/registries/repositories/content/write"
+	writeMetadata   = "Microsoft.ContainerRegistry/registries/repositories/metadata/write"
 	readCluster     = "Microsoft.ContainerService/managedClusters/read"
 	userCredential  = "Microsoft.ContainerService/managedClusters/listClusterUserCredential/action"
 	readIdentity    = "Microsoft.ManagedIdentity/userAssignedIdentities/read"
 	readAssignments = "Microsoft.Authorization/roleAssignments/read"
+	createVaultKey  = "Microsoft.KeyVault/vaults/keys/create/action"
+	readVaultKey    = "Microsoft.KeyVault/vaults/keys/read"
+	signVaultKey    = "Microsoft.KeyVault/vaults/keys/sign/action"
 )
 
 // roles lists the actions of each role, of those above.
@@ -123,13 +141,17 @@ var roles = map[string][]string{
 	Reader:           {readRegistry, readCluster, readIdentity, readAssignments},
 	AcrPush:          {pullRegistry, pushRegistry},
 	AcrPull:          {pullRegistry},
-	RepositoryWriter: {readRepository, writeRepository},
+	RepositoryWriter: {readRepository, writeRepository, writeMetadata},
 	RepositoryReader: {readRepository},
 	ClusterUser:      {readCluster, userCredential},
+	CryptoUser:       {readVaultKey, signVaultKey},
+	CryptoOfficer:    {createVaultKey, readVaultKey, signVaultKey},
+	ClusterReader:    inCluster("read"),
+	ClusterWriter:    inCluster("read", "write", "delete"),
 }
 
 func (e Estate) clone() Estate {
-	e.Registries, e.Clusters = slices.Clone(e.Registries), slices.Clone(e.Clusters)
+	e.Registries, e.Clusters, e.Vaults = slices.Clone(e.Registries), slices.Clone(e.Clusters), slices.Clone(e.Vaults)
 	e.Identities, e.Assignments = slices.Clone(e.Identities), slices.Clone(e.Assignments)
 	return e
 }

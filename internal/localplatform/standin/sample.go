@@ -12,6 +12,8 @@ const (
 	SampleSubscription = "44444444-4444-4444-4444-444444444444"
 	SampleGroup        = "vote"
 	SampleRegistry     = "aksflowvote"
+	SampleVault        = "aksflowvote"
+	SampleKey          = "delivery" // in the vault
 	SampleClient       = "22222222-2222-2222-2222-222222222222"
 	SampleObject       = "33333333-3333-3333-3333-333333333333"
 	// SampleSubject is what a workflow's job of this repository is, in the environment dev.
@@ -28,18 +30,23 @@ const (
 	RegistryKind = "Microsoft.ContainerRegistry/registries"
 	ClusterKind  = "Microsoft.ContainerService/managedClusters"
 	IdentityKind = "Microsoft.ManagedIdentity/userAssignedIdentities"
+	VaultKind    = "Microsoft.KeyVault/vaults"
 )
 
-// Sample is an estate with a registry, the clusters aks-dev, aks-staging and aks-production, and one identity that may
-// push to all of them from a workflow in the environment of the same name.
+// Sample is an estate with a registry, a vault with a key, the clusters aks-dev, aks-staging and aks-production, and one
+// identity that may push to all of them and sign with the key, from a workflow in the environment of the same name.
 func Sample() Estate {
 	e := Estate{
 		Tenant: SampleTenant, Subscription: SampleSubscription,
+		Vaults:     []Vault{{ID: ResourceID(VaultKind, SampleVault), Host: SampleVault + ".vault.azure.net", Keys: []VaultKey{sampleKey()}}},
 		Registries: []Registry{{ID: ResourceID(RegistryKind, SampleRegistry), Login: SampleRegistry + ".azurecr.io"}},
 		Identities: []Identity{{
 			ResourceID: ResourceID(IdentityKind, "vote-ci"), ClientID: SampleClient, ObjectID: SampleObject,
 		}},
-		Assignments: []Assignment{{Principal: SampleObject, Role: AcrPush, Scope: ResourceID(RegistryKind, SampleRegistry)}},
+		Assignments: []Assignment{
+			{Principal: SampleObject, Role: AcrPush, Scope: ResourceID(RegistryKind, SampleRegistry)},
+			{Principal: SampleObject, Role: CryptoUser, Scope: ResourceID(VaultKind, SampleVault)},
+		},
 	}
 	for _, environment := range []string{"dev", "staging", "production"} {
 		cluster := ResourceID(ClusterKind, "aks-"+environment)
@@ -50,6 +57,14 @@ func Sample() Estate {
 		})
 	}
 	return e
+}
+
+func sampleKey() VaultKey {
+	key, err := NewKey(SampleKey, "P-256")
+	if err != nil { // only a kind that is not known
+		panic(err)
+	}
+	return key
 }
 
 // APIServerHosts are the names that the certificate of the kube-apiserver behind the estate's clusters must be for.

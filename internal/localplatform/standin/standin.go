@@ -29,7 +29,7 @@ var hosts = []string{
 	"login.microsoftonline.com", "login.microsoft.com", "login.windows.net", "sts.windows.net",
 	"login.chinacloudapi.cn", "login.partner.microsoftonline.cn", "login.microsoftonline.us", customAuthority,
 	"management.azure.com", "management.chinacloudapi.cn", "management.usgovcloudapi.net",
-	"*.azurecr.io", "*.azurecr.cn", "*.azurecr.us",
+	"*.azurecr.io", "*.azurecr.cn", "*.azurecr.us", "*.vault.azure.net", "*.vault.azure.cn", "*.vault.usgovcloudapi.net",
 	"token.actions.githubusercontent.com", "*.actions.githubusercontent.com",
 	"dev.azure.com", "vstoken.dev.azure.com", "gitlab.com", "control.standin.example",
 }
@@ -163,6 +163,7 @@ func (s *Server) Serve(l, proxy net.Listener) error {
 // routes sends a request to the service that its host name is one of.
 func (s *Server) routes() http.Handler {
 	login, arm, registry, ci, control := s.loginRoutes(), s.armRoutes(), s.registryRoutes(), s.ciRoutes(), s.controlRoutes()
+	vault := s.vaultRoutes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.Host)
 		if err != nil {
@@ -174,10 +175,14 @@ func (s *Server) routes() http.Handler {
 		switch {
 		case "https://"+host == ControlURL:
 			control.ServeHTTP(w, r)
+		case r.URL.Path == AuthorizePath:
+			s.authorize(w, r)
 		case strings.HasPrefix(host, "management."):
 			arm.ServeHTTP(w, r)
 		case strings.Contains(host, ".azurecr."):
 			registry.ServeHTTP(w, r)
+		case strings.Contains(host, ".vault."):
+			vault.ServeHTTP(w, r)
 		case strings.HasSuffix(host, "githubusercontent.com"), host == "dev.azure.com", host == "vstoken.dev.azure.com", host == "gitlab.com", host == metadataAddress:
 			ci.ServeHTTP(w, r)
 		default:

@@ -70,6 +70,7 @@ func replicasOf(t *testing.T, client kubernetes.Interface, namespace, name strin
 }
 
 func TestAutoscalerKeepsItsReplicas(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	ctx, log := events(t)
 	scaled := func(tag string) cluster.Release { return scaledVote(t, "scaled", tag, 2) }
@@ -102,6 +103,7 @@ func TestAutoscalerKeepsItsReplicas(t *testing.T) {
 }
 
 func TestSecondVersionFollowsTheAutoscaler(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	for _, strategy := range []cluster.Strategy{
 		{Kind: cluster.BlueGreen, Pause: 2 * time.Second},
@@ -134,6 +136,7 @@ func TestSecondVersionFollowsTheAutoscaler(t *testing.T) {
 }
 
 func TestRestoreLeavesReplicasToTheAutoscaler(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	scaled := func(tag string) cluster.Release { return scaledVote(t, "scaled-back", tag, 2) }
@@ -161,6 +164,7 @@ func TestRestoreLeavesReplicasToTheAutoscaler(t *testing.T) {
 
 // Manifests that leave the number out, as they should, and those of an app that kubectl deployed until now.
 func TestReplicasThatNobodyApplied(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	ctx, log := events(t)
 	newNamespace(t, s, "unowned")
@@ -185,6 +189,7 @@ func TestReplicasThatNobodyApplied(t *testing.T) {
 
 // KEDA's ScaledObject makes a HorizontalPodAutoscaler that no manifest holds.
 func TestAutoscalerOfSomeoneElse(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	ctx, log := events(t)
 	_, err := c.Deploy(ctx, vote(t, "keda", "v1"))

@@ -41,6 +41,7 @@ func chartRelease(ctx context.Context, t *testing.T, c *cluster.Cluster, path, n
 }
 
 func TestChartIsToldAboutTheClusterAndTheRevision(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	ctx, log := events(t)
 	newNamespace(t, s, "facts")
@@ -86,6 +87,7 @@ data:
 }
 
 func TestRandomValuesOfAChartStay(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	ctx, log := events(t)
 	newNamespace(t, s, "random")
@@ -180,6 +182,7 @@ spec: {restartPolicy: Never, containers: [{name: run, image: "vote:v1"}]}
 `
 
 func TestHooksRunAtTheirMoments(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	newNamespace(t, s, "hooks")
 	chart := writeChart(t, hookChart)
@@ -258,6 +261,7 @@ func TestHooksRunAtTheirMoments(t *testing.T) {
 }
 
 func TestHooksOfUninstall(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	newNamespace(t, s, "hooks-of-uninstall")
 	chart := writeChart(t, hookChart)

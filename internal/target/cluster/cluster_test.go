@@ -113,6 +113,7 @@ spec:
             close $c;
           }
         lifecycle: {preStop: {exec: {command: [sleep, "3"]}}}
+        startupProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 60}
         readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 3}
         resources: {requests: {cpu: 10m}}
 `

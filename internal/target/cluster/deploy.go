@@ -103,19 +103,7 @@ func (c *Cluster) Diff(ctx context.Context, r Release) (string, error) {
 		return "", err
 	}
 	var out strings.Builder
-	for i, change := range changes {
-		title := change.Ref().Long()
-		switch {
-		case change.Action == plan.Unchanged:
-		case change.Live == nil:
-			out.WriteString(diff.Unified(title, nil, manifests[i], nil))
-		case change.Recreate:
-			out.WriteString(diff.Unified(title, change.Live, nil, nil))
-			out.WriteString(diff.Unified(title, nil, manifests[i], nil))
-		default:
-			out.WriteString(diff.Unified(title, change.Live, change.Merged, manifests[i]))
-		}
-	}
+	out.WriteString(unified(changes, manifests))
 	if !r.NoPrune {
 		for _, o := range t.live.Prunable(slices.Concat(objects, t.hookObjects)) {
 			if r.guard(o) == nil {
@@ -138,6 +126,25 @@ func (c *Cluster) Diff(ctx context.Context, r Release) (string, error) {
 	return out.String(), nil
 }
 
+// unified returns the diffs of changes whose objects are as the manifests have them, in their order.
+func unified(changes []plan.Change, manifests []*unstructured.Unstructured) string {
+	var out strings.Builder
+	for i, change := range changes {
+		title := change.Ref().Long()
+		switch {
+		case change.Action == plan.Unchanged:
+		case change.Live == nil:
+			out.WriteString(diff.Unified(title, nil, manifests[i], nil))
+		case change.Recreate:
+			out.WriteString(diff.Unified(title, change.Live, nil, nil))
+			out.WriteString(diff.Unified(title, nil, manifests[i], nil))
+		default:
+			out.WriteString(diff.Unified(title, change.Live, change.Merged, manifests[i]))
+		}
+	}
+	return out.String()
+}
+
 // deploy is a deploy under the app's lock.
 func (t *transaction) deploy(ctx context.Context, objects []*unstructured.Unstructured) error {
 	r := &t.release
@@ -152,6 +159,7 @@ func (t *transaction) deploy(ctx context.Context, objects []*unstructured.Unstru
 	if err := t.tryHooks(ctx); err != nil {
 		return t.undo(ctx, err)
 	}
+	t.result.Diff = unified(changes, recorded)
 	prune := t.toPrune(ctx, objects)
 	hooks, err := t.changedHooks(ctx)
 	if err != nil {
@@ -172,6 +180,7 @@ func (t *transaction) deploy(ctx context.Context, objects []*unstructured.Unstru
 	if err := t.carryOut(ctx, changes, prune, objects); err != nil {
 		return t.fail(ctx, err)
 	}
+	t.result.Killed = t.killed
 	return nil
 }
 
@@ -302,7 +311,7 @@ func (t *transaction) record(ctx context.Context, objects []*unstructured.Unstru
 func (t *transaction) succeed(ctx context.Context) error {
 	c, r := t.cluster.kube, &t.release
 	// First this one: a process that is killed in between leaves two that are deployed, and the newest counts.
-	t.revision.Status, t.revision.Message = kube.RevisionDeployed, ""
+	t.revision.Status, t.revision.Message = kube.RevisionDeployed, r.Note
 	if err := c.WriteRevision(ctx, r.App, r.Namespace, &t.revision, nil); err != nil {
 		return err
 	}

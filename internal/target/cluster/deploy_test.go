@@ -24,6 +24,7 @@ func statuses(r *cluster.Result) map[string]string {
 }
 
 func TestDeployConverges(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 
@@ -64,6 +65,7 @@ func getDeployment(t *testing.T, namespace string) *appsv1.Deployment {
 }
 
 func TestFailedRolloutIsPutBack(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	for tag, says := range map[string]string{
 		"missing":    "does not exist in its registry",
@@ -115,6 +117,7 @@ func owners(entries []metav1.ManagedFieldsEntry) map[string]string {
 }
 
 func TestFailedFirstDeployLeavesNothing(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	result, err := c.Deploy(ctx, vote(t, "nothing", "missing"))

@@ -93,6 +93,7 @@ spec:
         - --providers.kubernetesGateway
         - --global.checkNewVersion=false
         - --global.sendAnonymousUsage=false
+        startupProbe: {httpGet: {path: /ping, port: 8080}, periodSeconds: 1, failureThreshold: 60}
         readinessProbe: {httpGet: {path: /ping, port: 8080}, periodSeconds: 1}
         resources: {requests: {cpu: 10m}}
 ---
@@ -369,6 +370,7 @@ func TestOnClusterGatewayRefuses(t *testing.T) {
 }
 
 func TestRouteThatNoGatewayTakes(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	err := applyAndAwait(ctx, c, "default", manifests(t, gateway, "default"))

@@ -55,6 +55,7 @@ spec:
 const settingsOnly = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {k: v}\n---\n"
 
 func TestDefinitionWithItsObjects(t *testing.T) {
+	t.Parallel()
 	ctx, c, log := setUp(t, "lamps")
 	const lamp = "apiVersion: first.example/v1\nkind: Lamp\nmetadata: {name: one}\nspec: {color: red}\n---\n"
 	first := lamp + lamps("first.example", "{color: {type: string}}")
@@ -80,6 +81,7 @@ func TestDefinitionWithItsObjects(t *testing.T) {
 
 // TestWhatIsPrunedByName has objects with which more is deleted than themselves, and such as are marked to be kept.
 func TestWhatIsPrunedByName(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		yaml, apiVersion, kind, object string
 		flag                           string
@@ -140,6 +142,7 @@ func TestWhatIsPrunedByName(t *testing.T) {
 }
 
 func TestObjectOfAnotherAppIsRefused(t *testing.T) {
+	t.Parallel()
 	ctx, c, log := setUp(t, "shared")
 	const mine = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: only-b}\n---\n"
 	_, err := c.Deploy(ctx, app(t, "aa", "shared", settingsOnly))
@@ -165,6 +168,7 @@ func TestObjectOfAnotherAppIsRefused(t *testing.T) {
 }
 
 func TestClaimIsNotRecreatedWithoutBeingNamed(t *testing.T) {
+	t.Parallel()
 	ctx, c, _ := setUp(t, "claims")
 	claim := func(mode string) cluster.Release {
 		r := app(t, "app", "claims", settingsOnly+"apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\nspec: {accessModes: ["+mode+"], storageClassName: none, resources: {requests: {storage: 1Gi}}}\n")
@@ -191,6 +195,7 @@ func TestClaimIsNotRecreatedWithoutBeingNamed(t *testing.T) {
 }
 
 func TestTerminatingIsNotThere(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	s := testServer(t)
@@ -218,6 +223,7 @@ func TestTerminatingIsNotThere(t *testing.T) {
 
 // TestRecreatedIsRestoredWithItsOwners has a selector that changes, and pods that never run.
 func TestRecreatedIsRestoredWithItsOwners(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	_, err := c.Deploy(ctx, vote(t, "owners", "v1"))
@@ -244,6 +250,7 @@ func TestRecreatedIsRestoredWithItsOwners(t *testing.T) {
 }
 
 func TestImmutabilityIsFoundByAsking(t *testing.T) {
+	t.Parallel()
 	ctx, c, log := setUp(t, "immutable")
 	for name, test := range map[string]struct{ before, after, says string }{
 		"roleref": {
@@ -276,6 +283,7 @@ func TestImmutabilityIsFoundByAsking(t *testing.T) {
 }
 
 func TestStrategyWithoutItsDefaults(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	for name, strategy := range map[string]string{"plain": "{type: Recreate}", "null": "{type: Recreate, rollingUpdate: null}"} {
@@ -297,6 +305,7 @@ func TestStrategyWithoutItsDefaults(t *testing.T) {
 }
 
 func TestKeysOfStringDataLeave(t *testing.T) {
+	t.Parallel()
 	ctx, c, log := setUp(t, "stringdata")
 	const secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {keep: one, old: two}\n"
 	_, err := c.Deploy(ctx, app(t, "app", "stringdata", secret))
@@ -316,6 +325,7 @@ func TestKeysOfStringDataLeave(t *testing.T) {
 
 // TestFieldsOfKubectlAndHelm has objects that other tools applied before, with fields that the manifests lack.
 func TestFieldsOfKubectlAndHelm(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	s := testServer(t)
 	for _, manager := range []string{"kubectl-client-side-apply", "helm"} {
@@ -355,6 +365,7 @@ func TestFieldsOfKubectlAndHelm(t *testing.T) {
 }
 
 func TestJobRemovedByItsTTL(t *testing.T) {
+	t.Parallel()
 	ctx, c, log := setUp(t, "ttl")
 	r := app(t, "app", "ttl", `
 apiVersion: batch/v1
@@ -384,6 +395,7 @@ spec:
 
 // TestJobThatNeedsTheApp has Jobs that complete only when the app runs.
 func TestJobThatNeedsTheApp(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	s := testServer(t)
 	for name, annotation := range map[string]string{
@@ -430,6 +442,7 @@ spec:
 }
 
 func TestWaveThatIsNoNumber(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, _ := events(t)
 	_, err := c.Deploy(ctx, app(t, "app", "default", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {argocd.argoproj.io/sync-wave: last}}\n"))

@@ -185,7 +185,7 @@ func (t *transaction) awaitPod(ctx context.Context, pod *unstructured.Unstructur
 		case "Failed":
 			return watch.Await(ctx, t.cluster.kube, []*unstructured.Unstructured{now}, t.watchOptions())
 		}
-		report.Progressf(ctx, name, "running")
+		report.Waitf(ctx, name, "running")
 		if err := t.cluster.kube.AwaitChange(ctx, now); err != nil {
 			return err
 		}

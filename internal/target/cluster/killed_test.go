@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -21,6 +22,7 @@ const (
 	killedKubeconfig = "AKSFLOW_TEST_KILLED_KUBECONFIG"
 	killedNamespace  = "AKSFLOW_TEST_KILLED_NAMESPACE"
 	killedTag        = "AKSFLOW_TEST_KILLED_TAG"
+	killedStrategy   = "AKSFLOW_TEST_KILLED_STRATEGY"
 )
 
 // inWaves is the app with a ConfigMap before its Deployment and another one behind it.
@@ -40,13 +42,18 @@ func TestDeployUntilKilled(t *testing.T) {
 	}
 	c, err := cluster.Connect(context.Background(), kube.Options{Kubeconfig: kubeconfig})
 	require.NoError(t, err)
-	_, err = c.Deploy(context.Background(), inWaves(t, os.Getenv(killedNamespace), os.Getenv(killedTag)))
+	release := inWaves(t, os.Getenv(killedNamespace), os.Getenv(killedTag))
+	if kind := os.Getenv(killedStrategy); kind != "" {
+		release.Strategy = cluster.Strategy{Kind: cluster.Kind(kind), Pause: time.Hour}
+	}
+	_, err = c.Deploy(context.Background(), release)
 	require.NoError(t, err)
 }
 
 // TestKilled kills a process in mid-deploy with SIGKILL: one wave is applied, pods of the next are waited for, and the last
 // one is not applied yet. The next deploy comes while the lock is still held.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	killed := func(t *testing.T, namespace, tag string) {
 		t.Helper()
@@ -84,6 +91,7 @@ func TestKilled(t *testing.T) {
 		require.NoError(t, err, log)
 		assert.Contains(t, log.String(), "the deploy of revision 2 was killed")
 		assert.Equal(t, 3, result.Revision)
+		assert.Equal(t, 2, result.Killed)
 		assert.Equal(t, []string{"deployed", "failed", "superseded"}, records(t, namespace))
 		for _, name := range []string{"early-v1", "late-v1", "early-slow"} {
 			assert.Nil(t, get(t, c, "v1", "ConfigMap", namespace, name), name)
@@ -104,6 +112,7 @@ func TestKilled(t *testing.T) {
 		require.ErrorContains(t, err, "does not exist", log)
 		assert.True(t, result.RolledBack)
 		assert.Equal(t, 1, result.Revision)
+		assert.Zero(t, result.Killed, "it was undone")
 		assert.Equal(t, cluster.Restored, statuses(result)["Deployment/vote"])
 		assert.Equal(t, cluster.Removed, statuses(result)["ConfigMap/early-missing"])
 		assert.Equal(t, cluster.Removed, statuses(result)["ConfigMap/early-slow"])
@@ -131,4 +140,51 @@ func TestKilled(t *testing.T) {
 		assert.Equal(t, 3, result.Revision)
 		assert.Nil(t, get(t, c, "v1", "ConfigMap", namespace, "early-slow"))
 	})
+}
+
+// TestSecondVersionKilled kills a canary and a blue-green release while both versions run.
+func TestSecondVersionKilled(t *testing.T) {
+	t.Parallel()
+	c, s := connect(t), testServer(t)
+	for kind, second := range map[cluster.Kind]string{cluster.Canary: "vote-canary", cluster.BlueGreen: "vote-next"} {
+		for next, after := range map[string]string{"v3": "vote v3 3", "missing": "vote v1 3"} {
+			t.Run(string(kind)+", then "+next, func(t *testing.T) {
+				t.Parallel()
+				ctx, log := events(t)
+				namespace := "killed-" + string(kind) + "-" + next
+				_, err := c.Deploy(ctx, inWaves(t, namespace, "v1"))
+				require.NoError(t, err, log)
+				before := service(t, s, namespace)
+
+				process := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDeployUntilKilled$")
+				process.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), killedKubeconfig+"="+s.Kubeconfig, killedNamespace+"="+namespace, killedTag+"=v2", killedStrategy+"="+string(kind))
+				require.NoError(t, process.Start())
+				require.Eventually(t, func() bool {
+					d, err := s.Client.AppsV1().Deployments(namespace).Get(t.Context(), second, metav1.GetOptions{})
+					return err == nil && d.Status.AvailableReplicas > 0 &&
+						(kind == cluster.Canary || service(t, s, namespace) != before) // the pause has begun
+				}, waitFor, tick)
+				require.NoError(t, process.Process.Kill())
+				require.Error(t, process.Wait())
+
+				result, err := c.Deploy(ctx, inWaves(t, namespace, next))
+				if next == "missing" {
+					require.ErrorContains(t, err, "does not exist", log)
+					assert.True(t, result.RolledBack)
+				} else {
+					require.NoError(t, err, log)
+				}
+				assert.Equal(t, after, deploymentNames(t, namespace))
+				assert.Equal(t, before, service(t, s, namespace), "the Service selects as it did")
+			})
+		}
+	}
+}
+
+// service returns what the app's Service selects.
+func service(t *testing.T, s testCluster, namespace string) string {
+	t.Helper()
+	service, err := s.Client.CoreV1().Services(namespace).Get(t.Context(), "vote", metav1.GetOptions{})
+	require.NoError(t, err)
+	return fmt.Sprint(service.Spec.Selector)
 }

@@ -73,7 +73,7 @@ func connect(t testing.TB) *cluster.Cluster {
 func events(t testing.TB) (context.Context, *strings.Builder) {
 	var mu sync.Mutex
 	var out strings.Builder
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return report.With(ctx, report.SinkFunc(func(e report.Event) {
 		mu.Lock()
@@ -161,7 +161,7 @@ func setUp(t testing.TB, namespace string) (context.Context, *cluster.Cluster, *
 }
 
 const (
-	waitFor = 20 * time.Second
+	waitFor = time.Minute // the tests run beside each other, on machines with two cores
 	tick    = 50 * time.Millisecond
 )
 

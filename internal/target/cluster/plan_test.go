@@ -44,6 +44,7 @@ data: {A: "1", B: "2"}
 `
 
 func TestConflictNamesManagerAndField(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	ctx, _ := events(t)
 	newNamespace(t, s, "conflict")
@@ -65,6 +66,7 @@ func TestConflictNamesManagerAndField(t *testing.T) {
 }
 
 func TestForcedFieldsGoBackToTheirOwner(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	ctx, _ := events(t)
 	newNamespace(t, s, "forced")
@@ -88,6 +90,7 @@ func TestForcedFieldsGoBackToTheirOwner(t *testing.T) {
 }
 
 func TestPruneTakesExactlyWhatLeft(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	ctx, log := events(t)
 	newNamespace(t, s, "prune-a")
@@ -103,7 +106,7 @@ func TestPruneTakesExactlyWhatLeft(t *testing.T) {
 	claim := "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}\n"
 	first := release(t, "prune-a", maps("prune-a/one", "prune-a/two", "prune-b/three", "prune-b/four")+claim)
 	first.Namespaces = []string{"prune-b"}
-	short, cancel := context.WithTimeout(ctx, time.Second) // nothing binds the claim
+	short, cancel := context.WithTimeout(ctx, 5*time.Second) // nothing binds the claim
 	_, err := c.Deploy(short, first)
 	cancel()
 	require.ErrorContains(t, err, "PersistentVolumeClaim/data: ")
@@ -150,6 +153,7 @@ func TestPruneTakesExactlyWhatLeft(t *testing.T) {
 }
 
 func TestBadInputChangesNothing(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	ctx, _ := events(t)
 	newNamespace(t, s, "bad")
@@ -187,6 +191,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 
 // Whether each new object is tried first or, of very many, some of each kind are.
 func TestLateBadObjectLeavesNothing(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	for name, good := range map[string]int{"all-tried": 60, "some-tried": 240} {
 		t.Run(name, func(t *testing.T) {
@@ -208,6 +213,7 @@ func TestLateBadObjectLeavesNothing(t *testing.T) {
 }
 
 func TestRecreate(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	_, err := c.Deploy(ctx, vote(t, "recreate", "v1"))
@@ -234,6 +240,7 @@ spec:
 `
 
 func TestMigrationRunsFirstAndAnew(t *testing.T) {
+	t.Parallel()
 	c, s := connect(t), testServer(t)
 	ctx, log := events(t)
 	for i, tag := range []string{"migrate-v1", "migrate-v2"} {
@@ -261,6 +268,7 @@ func TestMigrationRunsFirstAndAnew(t *testing.T) {
 }
 
 func TestDiff(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	diff, err := c.Diff(ctx, vote(t, "diff", "v1"))
@@ -291,6 +299,7 @@ func TestDiff(t *testing.T) {
 }
 
 func TestNoRollbackAndBack(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	_, err := c.Deploy(ctx, vote(t, "debug", "v1"))
@@ -311,6 +320,7 @@ func TestNoRollbackAndBack(t *testing.T) {
 }
 
 func TestInterruptPutsBack(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	_, err := c.Deploy(ctx, vote(t, "interrupt", "v1"))
@@ -330,6 +340,7 @@ func TestInterruptPutsBack(t *testing.T) {
 }
 
 func TestTwoDeploysTakeTurns(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	_, err := c.Deploy(ctx, vote(t, "turns", "v1"))
@@ -434,6 +445,7 @@ func asDeployer(t *testing.T, s testCluster, namespace, without string) *cluster
 }
 
 func TestLeastPrivilege(t *testing.T) {
+	t.Parallel()
 	s := testServer(t)
 	ctx, log := events(t)
 	newNamespace(t, s, "least")
@@ -453,6 +465,7 @@ func TestLeastPrivilege(t *testing.T) {
 }
 
 func TestMissingPermissionNamesTheRule(t *testing.T) {
+	t.Parallel()
 	s := testServer(t)
 	ctx, _ := events(t)
 	for without, says := range map[string]string{
@@ -503,6 +516,7 @@ func (p *cuttable) set(cut bool) {
 }
 
 func TestNetworkCutInMidDeploy(t *testing.T) {
+	t.Parallel()
 	s := testServer(t)
 	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig)
 	require.NoError(t, err)

@@ -73,7 +73,7 @@ func (t *transaction) prune(ctx context.Context, gone, objects []*unstructured.U
 			return kube.Explain("pruning "+ref.In(t.release.Namespace), err)
 		}
 		t.recordResult(ref, Pruned, "")
-		report.Progressf(ctx, ref.In(t.release.Namespace), Pruned)
+		report.Donef(ctx, ref.In(t.release.Namespace), Pruned)
 	}
 	kept := objects
 	for ref := range t.live.Members {

@@ -38,6 +38,8 @@ type Release struct {
 	RunURL string
 	// User is who deploys, for records and for others who wait. Default: aksflow.
 	User string
+	// Note is the message of the record of a deploy that succeeds, such as who opened the gates for it. May be empty.
+	Note string
 
 	// Rollback means that Objects are those of an earlier revision. It decides which hooks run.
 	Rollback bool
@@ -125,12 +127,19 @@ type Result struct {
 	RolledBack bool `json:"rolledBack"`
 	// Held reports that a canary or blue-green release waits to be resumed or aborted.
 	Held bool `json:"held,omitempty"`
+	// Diff is what was to change, as unified diffs with the values of Secrets masked.
+	Diff string `json:"-"`
+	// Killed is the revision whose deploy was killed and that this deploy took up from; 0 when there is none.
+	Killed int `json:"killed,omitempty"`
 	// Failures are the objects that did not get ready, and why.
 	Failures []watch.Failure `json:"failures,omitempty"`
 }
 
-// Changed reports whether anything in the cluster was changed.
+// Changed reports whether anything in the cluster was changed, or a deploy that was killed was finished.
 func (r *Result) Changed() bool {
+	if r.Killed > 0 {
+		return true
+	}
 	for _, o := range r.Objects {
 		if o.Status != Unchanged {
 			return true

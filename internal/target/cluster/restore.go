@@ -38,12 +38,14 @@ func (t *transaction) fail(ctx context.Context, err error) error {
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreLimit)
 	defer cancel()
 	if r.NoRollback {
+		t.revision.Left = true
 		back := "aksflow rollback"
 		if t.result.Revision == 0 {
 			back = "there is no earlier revision; `kubectl delete` what you do not want to keep"
 		}
 		report.Warn(after, "left as it is for debugging; to return to what was there before: %s", back)
 	} else if failed := t.restoreOrReturn(after); failed != nil {
+		t.revision.Left = true
 		err = errors.Join(err, failed)
 	}
 	if failed := t.cluster.kube.WriteRevision(after, r.App, r.Namespace, &t.revision, nil); failed != nil && !t.removedNamespace() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,15 +113,20 @@ func rollbackTo(app App, revisions []kube.Revision, to int) (*kube.Revision, err
 		}
 		return nil, fault.Usagef("%s in %s has no revision %d; it has %s", app.Name, app.Namespace, to, numbers(revisions))
 	}
-	if len(revisions) > 0 && (revisions[0].Status == kube.RevisionFailed || revisions[0].Status == kube.RevisionPending) {
-		if now := kube.Latest(revisions, kube.RevisionDeployed); now != nil {
-			return now, nil
+	for i := range revisions {
+		if revisions[i].Status == kube.RevisionDeployed && left(revisions[:i]) {
+			return &revisions[i], nil
 		}
 	}
 	if before := kube.Latest(revisions, kube.RevisionSuperseded); before != nil {
 		return before, nil
 	}
 	return nil, fmt.Errorf("%s in %s has no earlier revision to go back to; it has %s", app.Name, app.Namespace, numbers(revisions))
+}
+
+// left reports whether what failed deploys changed may still be there.
+func left(newer []kube.Revision) bool {
+	return slices.ContainsFunc(newer, func(r kube.Revision) bool { return r.Left || r.Status == kube.RevisionPending })
 }
 
 func numbers(revisions []kube.Revision) string {

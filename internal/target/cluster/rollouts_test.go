@@ -155,6 +155,7 @@ func (c realCluster) applyDuring(ctx context.Context, t *testing.T, namespace, y
 // TestCredentialsThatAreRevoked has a token that ends while the deploy waits. Nothing can be put back then, and the error
 // says so at once. The next deploy, with good credentials, finishes.
 func TestCredentialsThatAreRevoked(t *testing.T) {
+	t.Parallel()
 	s := testServer(t)
 	const namespace = "revoked"
 	newNamespace(t, s, namespace)

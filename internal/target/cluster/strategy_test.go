@@ -89,6 +89,7 @@ func deploymentNames(t *testing.T, namespace string) string {
 }
 
 func TestBlueGreen(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	_, err := c.Deploy(ctx, vote(t, "bluegreen", "v1"))
@@ -109,6 +110,7 @@ func TestBlueGreen(t *testing.T) {
 }
 
 func TestBlueGreenHeld(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	_, err := c.Deploy(ctx, vote(t, "held", "v1"))
@@ -151,6 +153,7 @@ func TestBlueGreenHeld(t *testing.T) {
 }
 
 func TestCanary(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	_, err := c.Deploy(ctx, vote(t, "canary", "v1"))
@@ -170,6 +173,7 @@ func TestCanary(t *testing.T) {
 }
 
 func TestCanaryThatFailsIsRemoved(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	_, err := c.Deploy(ctx, vote(t, "canary-bad", "v1"))
@@ -200,6 +204,7 @@ spec:
 `
 
 func TestCanaryByWeight(t *testing.T) {
+	t.Parallel()
 	c := connect(t)
 	ctx, log := events(t)
 	err := applyAndAwait(ctx, c, "default", manifests(t, gateway, "default"))

@@ -147,7 +147,7 @@ func namespaceOf(env *delivery.Environment) string { return cmp.Or(env.Namespace
 func releaseOf(r delivery.Release, o target.Options) Release {
 	return Release{
 		App: r.Env.App, Namespace: namespaceOf(r.Env), Namespaces: r.Env.Namespaces,
-		Image: r.Image.String(), Published: r.Published, SourceRevision: r.Source.Revision(), RunURL: r.RunURL, User: r.User,
+		Image: r.Image.String(), Published: r.Published, SourceRevision: r.Source.Revision(), RunURL: r.RunURL, User: r.User, Note: r.Note,
 		Strategy:   strategyOf(r.Env.Rollout),
 		NoRollback: o.Push.NoRollback, Rules: rulesOf(o),
 	}
@@ -174,7 +174,7 @@ func outcome(r *Result, err error) (delivery.Outcome, error) {
 	if r == nil {
 		return delivery.Outcome{}, err
 	}
-	detail := &delivery.Deployed{Objects: []delivery.Object{}, Revision: r.Revision, RolledBack: r.RolledBack, Held: r.Held}
+	detail := &delivery.Deployed{Objects: []delivery.Object{}, Revision: r.Revision, RolledBack: r.RolledBack, Held: r.Held, Diff: r.Diff, Killed: r.Killed}
 	for _, o := range r.Objects {
 		detail.Objects = append(detail.Objects, delivery.Object{Ref: o.Ref, Status: o.Status, Message: o.Message})
 	}
@@ -189,6 +189,9 @@ func outcome(r *Result, err error) (delivery.Outcome, error) {
 		out.Status, out.Summary = delivery.Unchanged, "nothing to change: the cluster runs it"
 	default:
 		out.Summary = fmt.Sprintf("revision %d, %s", r.Revision, report.Count(len(r.Objects), "object"))
+		if r.Killed > 0 {
+			out.Summary += fmt.Sprintf("; it takes up from revision %d, whose deploy was killed", r.Killed)
+		}
 	}
 	return out, err
 }

@@ -454,7 +454,7 @@ func (t *transaction) applyAndAwait(ctx context.Context, changes []plan.Change) 
 func (t *transaction) ApplyOne(ctx context.Context, change plan.Change) error {
 	name := change.Ref().In(t.release.Namespace)
 	if change.Leaving != nil {
-		report.Progressf(ctx, name, "waiting until the one that is being deleted is gone")
+		report.Waitf(ctx, name, "waiting until the one that is being deleted is gone")
 		if err := t.cluster.kube.AwaitGone(ctx, change.Leaving); err != nil {
 			err = kube.Explain(name, err)
 			t.recordResult(change.Ref(), Failed, err.Error())
@@ -481,7 +481,7 @@ func (t *transaction) ApplyOne(ctx context.Context, change plan.Change) error {
 	}
 	t.setApplied(applied)
 	t.recordResult(touched.ref, string(change.Action), "")
-	report.Progressf(ctx, name, "%s", change.Action)
+	report.Donef(ctx, name, "%s", change.Action)
 	return nil
 }
 

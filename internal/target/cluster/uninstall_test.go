@@ -13,6 +13,7 @@ import (
 )
 
 func TestUninstall(t *testing.T) {
+	t.Parallel()
 	s := testServer(t)
 	newNamespace(t, s, "uninstall")
 	c := asDeployer(t, s, "uninstall", "")

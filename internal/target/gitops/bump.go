@@ -195,7 +195,7 @@ func (l *lander) attempt(ctx context.Context) (*Result, error) {
 	l.pushed, l.result = made.Hash, &Result{Changes: e.changes, Branch: l.base, Commit: made.Hash.String(), Attempts: l.pushes}
 	if err := l.clone.Push(ctx, l.base, base.Hash, made); err != nil {
 		if errors.Is(err, git.ErrRaced) {
-			report.Progressf(ctx, l.base, "another push was faster; trying again on the new tip (%d)", l.pushes)
+			report.Waitf(ctx, l.base, "another push was faster; trying again on the new tip (%d)", l.pushes)
 		}
 		return nil, err
 	}
@@ -241,6 +241,9 @@ func (l *lander) propose(ctx context.Context, base *object.Commit, head plumbing
 	request.Title, _, _ = strings.Cut(e.message, "\n")
 	data := l.data(e.changes)
 	data.Branch = l.base
+	if data.Rendered, err = l.renderedDiff(ctx, l.clone, base, made); err != nil {
+		return nil, err
+	}
 	if request.Body, err = fill("pull request body", pullRequestBody, data); err != nil {
 		return nil, err
 	}

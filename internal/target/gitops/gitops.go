@@ -27,6 +27,8 @@ type BumpOptions struct {
 	SignOff        bool   // adds Signed-off-by
 	SkipCI         bool   // adds [skip ci] to the subject, for pushes whose token starts workflows
 
+	// Evidence is Markdown that speaks for the image, for the text of a pull request.
+	Evidence string
 	// PullRequest asks for a pull request instead of a push to Branch.
 	PullRequest *PullRequest
 	// Force sets the image even when a later commit rolled this very image back.
@@ -45,6 +47,8 @@ type MessageData struct {
 	Changes        []manifest.Change
 	SourceRevision string
 	PipelineRun    string
+	// Evidence and Rendered are for the text of a pull request: what speaks for the image, and how the objects change.
+	Evidence, Rendered string
 }
 
 // PullRequest says how to propose a change.

@@ -32,6 +32,15 @@ const pullRequestBody = `| file | from | to |
 {{end}}
 {{with .SourceRevision}}Source: {{.}}
 {{end}}{{with .PipelineRun}}Pipeline: {{.}}
+{{end}}{{with .Evidence}}
+{{.}}
+{{end}}{{with .Rendered}}
+<details><summary>What changes in the objects</summary>
+
+` + "```diff" + `
+{{.}}` + "```" + `
+
+</details>
 {{end}}`
 
 // Trailers of the commits. The trailer Image marks a commit that delivers an image.
@@ -62,7 +71,7 @@ func (o BumpOptions) data(changes []manifest.Change) MessageData {
 	}
 	return MessageData{
 		Name: image.Name(), Image: o.Target.Image, Tag: image.Tag, Digest: image.Digest, Version: version,
-		Path: pathOrRoot(o.Path), Branch: o.Branch, Changes: changes, SourceRevision: o.SourceRevision, PipelineRun: o.PipelineRun,
+		Path: pathOrRoot(o.Path), Branch: o.Branch, Changes: changes, SourceRevision: o.SourceRevision, PipelineRun: o.PipelineRun, Evidence: o.Evidence,
 	}
 }
 

@@ -110,18 +110,9 @@ func (t Target) wait(ctx context.Context, s *delivery.State, o target.Options) (
 	if err := t.follow(ctx, env); err != nil {
 		return delivery.Outcome{}, err
 	}
-	remote := remoteOf(env)
-	g := env.GitOps
-	result, err := wait.Until(ctx, wait.Options{
-		Kubeconfig: env.Cluster.Kubeconfig, Context: env.Cluster.Context, Network: env.Network, Access: env.ClusterAccess,
-		ArgoCDServer: env.ArgoCD.Server, ArgoCDToken: env.ArgoCD.Token,
-		Operator: g.Operator, Namespace: g.Namespace, Name: g.Application,
-		RepoURL: g.Repo, Branch: g.Branch, Path: g.Path,
-		Commit: s.Commit, Image: s.Release.Image.String(), Sync: o.Pull.Sync, Grace: o.Grace,
-		Contains: func(ctx context.Context, revision, commit string) (bool, error) {
-			return remote.Contains(ctx, g.Branch, revision, commit)
-		},
-	})
+	options := t.waitOptions(env, o)
+	options.Commit, options.Image = s.Commit, s.Release.Image.String()
+	result, err := wait.Until(ctx, options)
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
@@ -134,6 +125,20 @@ func (t Target) wait(ctx context.Context, s *delivery.State, o target.Options) (
 	}, nil
 }
 
+// waitOptions say which operator follows the environment's repository, and how it is asked.
+func (t Target) waitOptions(env *delivery.Environment, o target.Options) wait.Options {
+	remote, g := remoteOf(env), env.GitOps
+	return wait.Options{
+		Kubeconfig: env.Cluster.Kubeconfig, Context: env.Cluster.Context, Network: env.Network, Access: env.ClusterAccess,
+		ArgoCDServer: env.ArgoCD.Server, ArgoCDToken: env.ArgoCD.Token,
+		Operator: g.Operator, Namespace: g.Namespace, Name: g.Application,
+		RepoURL: g.Repo, Branch: g.Branch, Path: g.Path, Sync: o.Pull.Sync, Grace: o.Grace,
+		Contains: func(ctx context.Context, revision, commit string) (bool, error) {
+			return remote.Contains(ctx, g.Branch, revision, commit)
+		},
+	}
+}
+
 // bumpOptions are what Bump and Rollback need to know of a release.
 func bumpOptions(r delivery.Release, o target.Options) BumpOptions {
 	out := BumpOptions{
@@ -144,7 +149,8 @@ func bumpOptions(r delivery.Release, o target.Options) BumpOptions {
 		Check:   manifest.Options{Build: kustomize.Build, Chart: render.Chart, Strict: o.Pull.Strict},
 		Author:  git.Author{Name: o.Pull.AuthorName, Email: o.Pull.AuthorEmail},
 		Message: o.Pull.Message, SourceRevision: r.Source.Revision(), PipelineRun: r.RunURL,
-		SignOff: o.Pull.SignOff, SkipCI: o.Pull.SkipCI, Force: o.Pull.Force,
+		Evidence: r.Evidence,
+		SignOff:  o.Pull.SignOff, SkipCI: o.Pull.SkipCI, Force: o.Pull.Force,
 	}
 	if r.Env.GitOps.PullRequest {
 		out.PullRequest = &PullRequest{Labels: o.Pull.Labels, AutoMerge: o.Pull.AutoMerge}
@@ -186,11 +192,6 @@ func (t Target) Diff(_ context.Context, r delivery.Release, _ target.Options) (d
 // History implements target.Target.
 func (t Target) History(_ context.Context, env *delivery.Environment) ([]delivery.Revision, error) {
 	return nil, fault.Usagef("%s is delivered by pull: its history is that of %s in git, %s", env.Name, pathOrRoot(env.GitOps.Path), env.GitOps.Repo)
-}
-
-// Current implements target.Target.
-func (t Target) Current(_ context.Context, env *delivery.Environment) (target.Running, error) {
-	return target.Running{}, fault.Usagef("%s is delivered by pull: what it runs stands in %s of %s", env.Name, pathOrRoot(env.GitOps.Path), env.GitOps.Repo)
 }
 
 // Prepare implements target.Preparer. On the local platform it puts the manifests into the git server, unless the branch

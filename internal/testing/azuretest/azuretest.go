@@ -167,15 +167,26 @@ func (a *Azure) SetAPIServerCA(t testing.TB) {
 	}
 }
 
-// Cluster starts the kube-apiserver behind all clusters of the estate, and returns an administrator's kubeconfig. It ends
-// with the test.
+// Cluster starts the kube-apiserver behind all clusters of the estate, and returns an administrator's kubeconfig. It asks
+// Azure for rights that its own Roles do not give. It ends with the test.
 func (a *Azure) Cluster(t testing.TB) (kubeconfig string) {
 	t.Helper()
 	authentication, err := a.AuthenticationConfig(a.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
+	authorization := filepath.Join(a.dir, "authorization.yaml")
+	if err := os.WriteFile(authorization, fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+clusters: [{name: azure, cluster: {server: "https://%s%s", certificate-authority: %q}}]
+users: [{name: apiserver}]
+contexts: [{name: azure, context: {cluster: azure, user: apiserver}}]
+current-context: azure
+`, a.Address, standin.AuthorizePath, a.CAFile()), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return kubetest.StartAs(t, controlplane.Config{
-		Dir: filepath.Join(a.dir, "kubernetes"), APIPort: a.apiPort, Hosts: a.Estate().APIServerHosts(), Authentication: authentication,
+		Dir: filepath.Join(a.dir, "kubernetes"), APIPort: a.apiPort, Hosts: a.Estate().APIServerHosts(),
+		Authentication: authentication, Authorization: authorization,
 	})
 }

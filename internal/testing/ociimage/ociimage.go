@@ -1,13 +1,23 @@
-// Package ociimage reads the images of OCI tarballs, for tests that look at what was built.
+// Package ociimage reads and writes the images of OCI tarballs, for tests that look at what was built.
 package ociimage
 
 import (
+	"archive/tar"
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/aksflow/aksflow/internal/core/image"
@@ -34,6 +44,55 @@ func Read(file string) (v1.Image, error) {
 		return nil, err
 	}
 	return partial.CompressedToImage(r)
+}
+
+// Write writes an image as an OCI tarball into a directory of the test, and returns the file.
+func Write(t testing.TB, img v1.Image) string {
+	t.Helper()
+	fail := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	p, err := layout.Write(dir, empty.Index)
+	fail(err)
+	fail(p.AppendImage(img))
+	var buf bytes.Buffer
+	tw := tar.NewWriter(&buf)
+	fail(tw.AddFS(os.DirFS(dir)))
+	fail(tw.Close())
+	file := filepath.Join(t.TempDir(), "image.tar")
+	fail(os.WriteFile(file, buf.Bytes(), 0o600))
+	return file
+}
+
+// Layer makes a layer of files: their content by path. A path that ends with ! is executable.
+func Layer(t testing.TB, files map[string]string) v1.Layer {
+	t.Helper()
+	var buf bytes.Buffer
+	tw := tar.NewWriter(&buf)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		path, executable := strings.CutSuffix(name, "!")
+		mode := int64(0o644)
+		if executable {
+			mode = 0o755
+		}
+		if err := tw.WriteHeader(&tar.Header{Name: path, Mode: mode, Size: int64(len(files[name])), Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tw.Write([]byte(files[name])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return layer
 }
 
 // read implements partial.CompressedImageCore.

@@ -4,14 +4,17 @@ package registrytest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log"
+	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -19,6 +22,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/aksflow/aksflow/internal/localplatform/baseimage"
+	"github.com/aksflow/aksflow/internal/localplatform/process"
+	"github.com/aksflow/aksflow/internal/tool"
 )
 
 // Start serves the base images of package baseimage from a registry on a free port of 127.0.0.1, and returns its
@@ -53,6 +58,53 @@ func Start(t testing.TB) (host string) {
 		}
 	}
 	return host
+}
+
+// Distribution serves the registry that most of the world runs, which has no API for referrers, and returns its host:port. It
+// ends with the test. Without the registry's program the test is skipped.
+func Distribution(t testing.TB) (host string) {
+	t.Helper()
+	program, err := tool.Find("registry", "")
+	if err != nil {
+		t.Skipf("no registry for this test: %v", err)
+	}
+	dir := t.TempDir()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	_ = listener.Close()
+	file := filepath.Join(dir, "registry.yml")
+	config := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q, relativeurls: true}\n", filepath.Join(dir, "data"), address)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
+	running, err := process.Start(ctx, process.Spec{
+		Name: "registry", Path: program, Args: []string{"serve", file}, Env: []string{"OTEL_TRACES_EXPORTER=none"},
+		Ready: func(ctx context.Context) error {
+			conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+			if err != nil {
+				return err
+			}
+			return conn.Close()
+		},
+	}, dir)
+	if err != nil {
+		end()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		end()
+		<-running.Done()
+	})
+	starting, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := running.AwaitReady(starting); err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 // memory is the registry's own blob store, with all its optional parts.

@@ -7,6 +7,7 @@ package dockerfile
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -30,13 +31,18 @@ type Stage struct {
 	From         string // an image, or the name of a stage before; variables are not replaced
 	Platform     string // of --platform; variables are not replaced
 	Instructions []Instruction
+
+	body int // the number of lines of the file up to its FROM
 }
 
-// Instruction is one instruction. Its here-documents are left out.
+// Instruction is one instruction.
 type Instruction struct {
 	Name  string   // in upper case
 	Flags []string // such as --from=build
 	Rest  string   // what follows the flags, in one line
+	Line  int      // where it begins in the file
+	// Documents are its here-documents, each with the line that ends it.
+	Documents []string
 }
 
 // Flag returns the value of a flag, and whether it is there.
@@ -51,22 +57,33 @@ func (i Instruction) Flag(name string) (value string, found bool) {
 
 var (
 	directiveLine = regexp.MustCompile(`^#\s*(\w+)\s*=\s*(.*?)\s*$`)
-	heredoc       = regexp.MustCompile(`<<-?\s*["']?([A-Za-z_][A-Za-z0-9_]*)["']?`)
+	// heredoc is a word that starts a here-document: a shift in an arithmetic expression is none.
+	heredoc = regexp.MustCompile(`(?:^|\s)\d*<<-?["']?([A-Za-z_][A-Za-z0-9_]*)["']?(?:$|[\s;&|>])`)
+	// hasDocuments matches the instructions that may have here-documents.
+	hasDocuments = regexp.MustCompile(`(?i)^\s*(ONBUILD\s+)?(RUN|COPY|ADD)\s`)
 )
 
 // Parse reads a Dockerfile.
 func Parse(text []byte) File {
 	var f File
 	escape, directives := `\`, true
-	instruction, terminators := "", []string(nil)
+	instruction, documents, terminators := "", []string(nil), []string(nil)
+	number, begins := 0, 0
 	for line := range strings.Lines(string(text)) {
-		line = strings.TrimRight(line, " \t\r\n")
+		number++
 		if len(terminators) > 0 {
-			if strings.TrimLeft(line, "\t") == terminators[0] {
-				terminators = terminators[1:]
+			documents[len(documents)-1] += line
+			if strings.TrimLeft(strings.TrimRight(line, "\r\n"), "\t") == terminators[0] {
+				if terminators = terminators[1:]; len(terminators) > 0 {
+					documents = append(documents, "")
+					continue
+				}
+				f.add(instruction, begins, documents)
+				instruction, documents = "", nil
 			}
 			continue
 		}
+		line = strings.TrimRight(line, " \t\r\n")
 		directive := directiveLine.FindStringSubmatch(line)
 		if directives = directives && directive != nil; directives {
 			switch strings.ToLower(directive[1]) {
@@ -79,28 +96,67 @@ func Parse(text []byte) File {
 		if strings.HasPrefix(strings.TrimSpace(line), "#") || instruction != "" && line == "" {
 			continue
 		}
+		if instruction == "" {
+			begins = number
+		}
 		if before, more := strings.CutSuffix(line, escape); more {
 			instruction += before + " "
 			continue
 		}
 		instruction += line
-		for _, m := range heredoc.FindAllStringSubmatch(instruction, -1) {
-			terminators = append(terminators, m[1])
+		if terminators = documentNames(instruction); len(terminators) > 0 {
+			documents = []string{""}
+			continue
 		}
-		f.add(instruction)
+		if f.add(instruction, begins, nil) {
+			f.Stages[len(f.Stages)-1].body = number
+		}
 		instruction = ""
 	}
-	f.add(instruction)
+	f.add(instruction, begins, documents)
 	return f
 }
 
-// add adds an instruction that is complete.
-func (f *File) add(text string) {
+// documentNames returns the lines that end the here-documents of an instruction, in their order.
+func documentNames(instruction string) (names []string) {
+	if !hasDocuments.MatchString(instruction) {
+		return nil
+	}
+	// Two documents may have one space between them, which a match of both would have to share.
+	for rest := instruction; ; {
+		m := heredoc.FindStringSubmatchIndex(rest)
+		if m == nil {
+			return names
+		}
+		names, rest = append(names, rest[m[2]:m[3]]), rest[m[3]:]
+	}
+}
+
+// WithArg returns the text of the Dockerfile with an ARG instruction at the beginning of each stage.
+func (f File) WithArg(text []byte, name, value string) []byte {
+	var out []byte
+	n, stage := 0, 0
+	for line := range strings.Lines(string(text)) {
+		n++
+		out = append(out, line...)
+		if stage < len(f.Stages) && f.Stages[stage].body == n {
+			if !strings.HasSuffix(line, "\n") {
+				out = append(out, '\n')
+			}
+			out = fmt.Appendf(out, "ARG %s=%q\n", name, value)
+			stage++
+		}
+	}
+	return out
+}
+
+// add adds an instruction that is complete and begins in a line. It reports whether the instruction begins a stage.
+func (f *File) add(text string, line int, documents []string) (stage bool) {
 	name, rest, _ := strings.Cut(strings.ReplaceAll(strings.TrimSpace(text), "\t", " "), " ")
 	if name == "" {
-		return
+		return false
 	}
-	i := Instruction{Name: strings.ToUpper(name)}
+	i := Instruction{Name: strings.ToUpper(name), Line: line, Documents: documents}
 	rest = strings.TrimSpace(rest)
 	for strings.HasPrefix(rest, "--") && i.Name != "CMD" && i.Name != "ENTRYPOINT" {
 		flag, more, _ := strings.Cut(rest, " ")
@@ -125,6 +181,7 @@ func (f *File) add(text string) {
 	case i.Name == "ARG":
 		f.Global = append(f.Global, i)
 	}
+	return i.Name == "FROM"
 }
 
 // Args returns the arguments that an ARG instruction declares: NAME or NAME=DEFAULT.

@@ -91,3 +91,18 @@ func TestDeclaredArgs(t *testing.T) {
 		})
 	}
 }
+
+func TestWithArg(t *testing.T) {
+	text := []byte("ARG A\nFROM a \\\n  AS b\nRUN c\n# FROM\nRUN <<E\nFROM x\nE\nFROM b")
+	want := "ARG A\nFROM a \\\n  AS b\nARG G=\"1\"\nRUN c\n# FROM\nRUN <<E\nFROM x\nE\nFROM b\nARG G=\"1\"\n"
+	assert.Equal(t, want, string(dockerfile.Parse(text).WithArg(text, "G", "1")))
+}
+
+func TestHereDocuments(t *testing.T) {
+	f := dockerfile.Parse([]byte("FROM a\nRUN <<A cat <<-'B' && c\n x\nA\n\ty\n\tB\nRUN echo $((1<<EOF))\nCOPY <<E /e\nz\nE"))
+	instructions := f.Stages[0].Instructions
+	assert.Len(t, instructions, 3)
+	assert.Equal(t, []string{" x\nA\n", "\ty\n\tB\n"}, instructions[0].Documents)
+	assert.Empty(t, instructions[1].Documents)
+	assert.Equal(t, []string{"z\nE"}, instructions[2].Documents)
+}

@@ -8,7 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
@@ -17,6 +20,21 @@ import (
 // Walk visits the files and directories of a build context in the order of their names. dockerfile is the path of the
 // Dockerfile inside it; it and the ignore file are always visited.
 func Walk(root, dockerfile string, visit func(name string, d fs.DirEntry) error) error {
+	return walk(root, dockerfile, func(name string, d fs.DirEntry, _ bool) error { return visit(name, d) })
+}
+
+// WalkVisible is Walk without the Dockerfile and the ignore file where they are ignored: what is left is what a COPY of the
+// whole build context takes.
+func WalkVisible(root, dockerfile string, visit func(name string, d fs.DirEntry) error) error {
+	return walk(root, dockerfile, func(name string, d fs.DirEntry, ignored bool) error {
+		if ignored {
+			return nil
+		}
+		return visit(name, d)
+	})
+}
+
+func walk(root, dockerfile string, visit func(name string, d fs.DirEntry, ignored bool) error) error {
 	patterns, ignoreFile, err := ignored(root, dockerfile)
 	if err != nil {
 		return err
@@ -33,18 +51,19 @@ func Walk(root, dockerfile string, visit func(name string, d fs.DirEntry) error)
 		if err != nil || name == "." {
 			return err
 		}
-		if name != filepath.Clean(dockerfile) && name != ignoreFile {
-			skip, err := matcher.MatchesOrParentMatches(name)
+		skip, err := matcher.MatchesOrParentMatches(name)
+		if err != nil {
+			return err
+		}
+		if skip && name != filepath.Clean(dockerfile) && name != ignoreFile {
 			switch {
-			case err != nil:
-				return err
-			case skip && d.IsDir() && !matcher.Exclusions() && !holds(name, dockerfile):
+			case d.IsDir() && !matcher.Exclusions() && !holds(name, dockerfile):
 				return fs.SkipDir
-			case skip && !d.IsDir(), skip && !matcher.Exclusions():
+			case !d.IsDir(), !matcher.Exclusions():
 				return nil
 			}
 		}
-		return visit(filepath.ToSlash(name), d)
+		return visit(filepath.ToSlash(name), d, skip)
 	})
 }
 
@@ -52,6 +71,40 @@ func Walk(root, dockerfile string, visit func(name string, d fs.DirEntry) error)
 func holds(dir, dockerfile string) bool {
 	inside, err := filepath.Rel(dir, dockerfile)
 	return err == nil && filepath.IsLocal(inside)
+}
+
+// Hidden returns a function that reports whether a build sees nothing of a directory, which is given by its path in the build
+// context: the ignore file names it, and makes no exception for what may be in it.
+func Hidden(root, dockerfile string) (func(dir string) bool, error) {
+	patterns, ignoreFile, err := ignored(root, dockerfile)
+	if err != nil {
+		return nil, err
+	}
+	matcher, err := patternmatcher.New(patterns)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(root, ignoreFile), err)
+	}
+	return func(dir string) bool {
+		skip, err := matcher.MatchesOrParentMatches(dir)
+		return err == nil && skip && !holds(dir, dockerfile) && !slices.ContainsFunc(patterns, func(p string) bool {
+			exception, ok := strings.CutPrefix(p, "!")
+			return ok && mayMatchIn(exception, dir)
+		})
+	}, nil
+}
+
+// mayMatchIn reports whether a pattern may match something in a directory.
+func mayMatchIn(pattern, dir string) bool {
+	words := strings.Split(filepath.ToSlash(dir), "/")
+	for i, p := range strings.Split(strings.Trim(pattern, "/"), "/") {
+		if p == "**" || i >= len(words) {
+			return true
+		}
+		if ok, err := path.Match(p, words[i]); err == nil && !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // ignored reads the patterns of the Dockerfile's own ignore file, else those of the context's.

@@ -87,3 +87,24 @@ func TestCanonicalCopiesAnotherUmask(t *testing.T) {
 	assert.NoDirExists(t, dir)
 	assert.FileExists(t, filepath.Join(root, "ignored"))
 }
+
+func TestHidden(t *testing.T) {
+	root := tree(t, map[string]fs.FileMode{"Dockerfile": 0o644})
+	hidden := func(ignore string) (out []string) {
+		require.NoError(t, os.WriteFile(filepath.Join(root, ".dockerignore"), []byte(ignore), 0o644))
+		is, err := files.Hidden(root, "deploy/Dockerfile")
+		require.NoError(t, err)
+		for _, dir := range []string{"app", "app/src", "deploy", "node_modules", "node_modules/x"} {
+			if is(dir) {
+				out = append(out, dir)
+			}
+		}
+		return out
+	}
+	assert.Empty(t, hidden(""))
+	assert.Equal(t, []string{"node_modules", "node_modules/x"}, hidden("node_modules\n"))
+	assert.Equal(t, []string{"node_modules", "node_modules/x"}, hidden("*\n!app\n"), "the Dockerfile is seen")
+	assert.Equal(t, []string{"node_modules", "node_modules/x"}, hidden("*\n!app/src/*.py\n"))
+	assert.Equal(t, []string{"app", "app/src", "node_modules/x"}, hidden("*\n!node_modules/keep\n"))
+	assert.Empty(t, hidden("*\n!**/*.py\n"))
+}

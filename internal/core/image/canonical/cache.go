@@ -34,9 +34,9 @@ const (
 	sizeLimit   = 4 << 30
 )
 
-// rewriting is a part of every key: the version of this package's rules, and that of the library that compresses. It has to
+// Version is a part of every key: the version of this package's rules, and that of the library that compresses. It has to
 // change whenever the same layers and options give another canonical layer.
-const rewriting = "1 " + compressVersion
+const Version = "1 " + compressVersion
 
 // compressVersion is the version of github.com/klauspost/compress.
 const compressVersion = "v1.20.2"
@@ -47,7 +47,7 @@ func (s *source) key(layers []int, below string, epoch int64, of Instruction) st
 	for i, layer := range layers {
 		digests[i] = s.manifest.Layers[layer].Digest
 	}
-	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %s %d %t %t %v", rewriting, below, epoch, of.Context, of.Modes, digests)))
+	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %s %d %t %t %v", Version, below, epoch, of.Context, of.Modes, digests)))
 }
 
 func (c cache) path(key, ext string) string { return filepath.Join(c.dir, key+ext) }

@@ -55,6 +55,8 @@ type Options struct {
 	Epoch int64
 	// Cache is a directory that keeps layers for the next time; "" keeps none. It is made when it is not there.
 	Cache string
+	// Annotations are what the index of the tarball says about the image.
+	Annotations map[string]string
 }
 
 // ContextTime is the time of all files of the build context, in seconds since 1970: 1980-01-01, the earliest that a ZIP
@@ -278,6 +280,7 @@ func (s *source) write(ctx context.Context, w *writer, base int, groups []made, 
 	if err != nil {
 		return "", err
 	}
+	root.Annotations = o.Annotations
 	return root.Digest.String(), w.finish(root)
 }
 

@@ -182,6 +182,17 @@ func write(t testing.TB, from string, o canonical.Options) (to, digest string) {
 	return to, digest
 }
 
+// What the index of a tarball says about an image is no part of it.
+func TestAnnotations(t *testing.T) {
+	_, digest := write(t, fromBuildKit(t, time.Now()), canonical.Options{Instructions: instructions})
+	to, annotated := write(t, fromBuildKit(t, time.Now()), canonical.Options{Instructions: instructions, Annotations: map[string]string{"a": "b"}})
+	assert.Equal(t, digest, annotated)
+	a, err := image.Open(to)
+	require.NoError(t, err)
+	defer a.Close()
+	assert.Equal(t, map[string]string{"a": "b"}, a.Annotations())
+}
+
 // contents returns the blobs of a tarball by their digests, each checked.
 func contents(t testing.TB, name string) (digest string, blobs map[string][]byte) {
 	t.Helper()

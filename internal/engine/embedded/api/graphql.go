@@ -22,8 +22,8 @@ import (
 	"github.com/vektah/gqlparser/v2/validator"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
+	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine/embedded/flight"
-	"github.com/aksflow/aksflow/internal/engine/embedded/scrub"
 )
 
 //go:embed schema.graphql
@@ -111,7 +111,7 @@ func (s *Server) query(ctx context.Context, text string, variables map[string]an
 		// The parser's message quotes the query, which may hold a secret.
 		return nil, gqlerror.List{gqlerror.Errorf("the query is not GraphQL")}
 	}
-	hide := scrub.New(plaintexts(doc))
+	hide := report.NewScrubber(plaintexts(doc))
 	if errs := validator.ValidateWithRules(Schema, doc, rules.NewDefaultRules()); len(errs) > 0 {
 		for _, err := range errs {
 			err.Message = hide.Text(elsewhere(err.Message))

@@ -27,8 +27,11 @@ import (
 const (
 	poll     = 20 * time.Millisecond // how often a lock or a socket is looked at
 	maxLog   = 16 << 20              // bytes; a longer log starts anew with the daemon
-	maxPath  = 100                   // bytes; what a socket's address holds, less some
+	maxPath  = 106                   // bytes; what a socket's address holds
 	stopTime = 20 * time.Second      // how long Stop waits before it kills
+
+	startLimit  = 2 * time.Minute // how long Acquire waits for a daemon to listen, or for one that ends
+	noticeAfter = 5 * time.Second // when a wait is announced
 )
 
 // Daemon is a running BuildKit daemon that this process uses.
@@ -39,6 +42,9 @@ type Daemon struct {
 
 // Addr is the daemon's address as BuildKit's client wants it.
 func (d *Daemon) Addr() string { return "unix://" + SocketPath(d.dir) }
+
+// LogTail is the end of the daemon's log, as the end of an error.
+func (d *Daemon) LogTail() string { return logTail(logPath(d.dir)) }
 
 // Release says that this process no longer uses the daemon.
 func (d *Daemon) Release() error { return d.users.Close() }
@@ -57,27 +63,42 @@ func Acquire(ctx context.Context, o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(SocketPath(dir)) > maxPath {
-		return nil, fault.Usagef("state directory %s: its path is too long for the engine's socket (at most %d bytes): choose another with --state", dir, maxPath-len(SocketPath("")))
+	if longest := filepath.Join(dir, longestSocket()); len(longest) > maxPath {
+		return nil, fault.Usagef("state directory %s: its path is too long for the engine's sockets (at most %d bytes): choose another with --state", dir, maxPath-len(longest)+len(dir))
 	}
-	if os.Geteuid() != 0 {
-		return nil, errors.New("the embedded engine makes containers and so needs root: run aksflow with sudo, or use a Dagger engine (--engine dagger)")
+	if err := checkUser(); err != nil {
+		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("the engine's state: %w", err)
+	if err := makeDir(dir); err != nil {
+		return nil, err
 	}
 	if err := replaceOld(ctx, dir, o); err != nil {
 		return nil, fmt.Errorf("replace the engine's daemon by a newer one: %w", err)
 	}
-	users, err := lockUsers(ctx, dir)
+	users, err := lockUsers(ctx, dir, startLimit)
 	if err != nil {
-		return nil, fmt.Errorf("waiting for the engine's daemon: %w", err)
+		return nil, err
 	}
-	if err := ensure(ctx, dir, o); err != nil {
+	if err := ensure(ctx, dir, o, startLimit); err != nil {
 		users.Close()
 		return nil, err
 	}
 	return &Daemon{dir: dir, users: users}, nil
+}
+
+// makeDir makes the state directory.
+func makeDir(dir string) error {
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = unix.Access(dir, unix.W_OK|unix.X_OK)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("the engine's state directory %s is another user's: run aksflow as that user (with sudo, if it is root's), or name another with --state", dir)
+	}
+	if err != nil {
+		return fmt.Errorf("the engine's state: %w", err)
+	}
+	return nil
 }
 
 // replaceOld stops a daemon that another version of the program or of its configuration started, if nobody uses it.
@@ -115,49 +136,71 @@ func version(p programs, c config) string {
 }
 
 // lockUsers takes the shared lock that keeps a daemon from idling out. It waits as long as one is about to end.
-func lockUsers(ctx context.Context, dir string) (*os.File, error) {
+func lockUsers(ctx context.Context, dir string, limit time.Duration) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "users.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	for unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil {
-		if err := sleep(ctx, poll); err != nil {
-			f.Close()
-			return nil, err
-		}
+	if err := await(ctx, dir, "to end, so that a new one can start", limit, func() (bool, error) {
+		return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil, nil
+	}); err != nil {
+		f.Close()
+		return nil, err
 	}
 	return f, nil
 }
 
 // ensure returns when a daemon answers.
-func ensure(ctx context.Context, dir string, o Options) error {
+func ensure(ctx context.Context, dir string, o Options, limit time.Duration) error {
 	started := false
-	for {
+	return await(ctx, dir, "to listen on "+SocketPath(dir), limit, func() (bool, error) {
 		if c, err := net.Dial("unix", SocketPath(dir)); err == nil {
-			return c.Close()
+			return true, c.Close()
 		}
 		lock, err := lockDaemon(dir)
-		if err != nil {
+		if err != nil || lock == nil { // one runs; it does not listen yet
+			return false, err
+		}
+		defer lock.Close() // the daemon has a copy
+		if started {
+			return false, fmt.Errorf("the engine's daemon ended while it started%s", logTail(logPath(dir)))
+		}
+		started = true
+		return false, start(ctx, dir, o, lock)
+	})
+}
+
+// await calls done until it returns true or an error, up to a limit. The words say what the daemon is expected to do.
+func await(ctx context.Context, dir, expected string, limit time.Duration, done func() (bool, error)) error {
+	began, announced := time.Now(), false
+	for {
+		if ok, err := done(); ok || err != nil {
 			return err
 		}
-		switch {
-		case lock == nil: // one runs; it does not listen yet
-		case started:
-			lock.Close()
-			return fmt.Errorf("the engine's daemon ended while it started%s", logTail(filepath.Join(dir, "buildkitd.log")))
-		default:
-			err := start(ctx, dir, o, lock)
-			lock.Close() // the daemon has a copy
-			if err != nil {
-				return err
-			}
-			started = true
+		waited := time.Since(began)
+		if waited > limit {
+			return fmt.Errorf("waited %s for the engine's daemon%s %s: `aksflow down` ends it, and the next command starts a new one%s",
+				limit, process(dir), expected, logTail(logPath(dir)))
+		}
+		if waited > noticeAfter && !announced {
+			announced = true
+			report.Info(ctx, "waiting for the engine's daemon%s %s, for up to %s", process(dir), expected, limit)
 		}
 		if err := sleep(ctx, poll); err != nil {
-			return fmt.Errorf("waiting for the engine's daemon to listen on %s: %w%s", SocketPath(dir), err, logTail(filepath.Join(dir, "buildkitd.log")))
+			return fmt.Errorf("waiting for the engine's daemon %s: %w%s", expected, err, logTail(logPath(dir)))
 		}
 	}
 }
+
+// process names the process of the daemon, if it is known, for the middle of a sentence.
+func process(dir string) string {
+	if i, ok := readInfo(dir); ok && i.PID != 0 {
+		return fmt.Sprintf(" (process %d)", i.PID)
+	}
+	return ""
+}
+
+func logPath(dir string) string { return filepath.Join(dir, "buildkitd.log") }
 
 // lockDaemon takes the lock that a running daemon holds; nil means that one runs.
 func lockDaemon(dir string) (*os.File, error) {
@@ -195,16 +238,24 @@ func start(ctx context.Context, dir string, o Options, lock *os.File) error {
 	if err := config.write(dir); err != nil {
 		return fmt.Errorf("the engine's configuration: %w", err)
 	}
-	log, err := openLog(filepath.Join(dir, "buildkitd.log"))
+	log, err := openLog(logPath(dir))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 
-	cmd := exec.Command(programs.shim, "daemon",
+	args := []string{programs.shim, "daemon",
 		"-users", filepath.Join(dir, "users.lock"), "-idle", idle.String(),
 		"-bridge", network.Bridge, "-subnet", network.Subnet.String(), "-cgroup", network.Cgroup,
-		"--", programs.buildkitd, "--config", filepath.Join(dir, configFile))
+		"--", programs.buildkitd, "--config", filepath.Join(dir, configFile)}
+	attributes := &syscall.SysProcAttr{Setsid: true} // Ctrl-C is for the command, not for the daemon
+	if programs.rootlesskit != "" {
+		args = rootless(programs.rootlesskit, dir, args)
+	} else {
+		attributes.Cloneflags = syscall.CLONE_NEWPID
+		attributes.Unshareflags = syscall.CLONE_NEWNS // with mounts made private
+	}
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = "/"
 	cmd.Env = append(o.inherit(),
 		"PATH="+programs.path(o.variable("PATH")),
@@ -215,11 +266,7 @@ func start(ctx context.Context, dir string, o Options, lock *os.File) error {
 	)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{lock}
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setsid:       true, // Ctrl-C is for the command, not for the daemon
-		Cloneflags:   syscall.CLONE_NEWPID,
-		Unshareflags: syscall.CLONE_NEWNS, // with mounts made private
-	}
+	cmd.SysProcAttr = attributes
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the engine's daemon: %w", err)
 	}
@@ -248,7 +295,7 @@ func readInfo(dir string) (i info, ok bool) {
 
 // chooseNetwork removes what the last daemon left, which may have had another subnet, and chooses one that is free now.
 func chooseNetwork(dir string, last hostnet.Network) (hostnet.Network, error) {
-	if last.Bridge != "" {
+	if last.Bridge != "" && os.Geteuid() == 0 { // else it vanished with its namespace
 		if err := last.Teardown(); err != nil {
 			return hostnet.Network{}, fmt.Errorf("clean up after an earlier daemon: %w", err)
 		}
@@ -264,6 +311,7 @@ func chooseNetwork(dir string, last hostnet.Network) (hostnet.Network, error) {
 type programs struct {
 	shim, buildkitd, runc, iptables string
 	cni                             string // a directory
+	rootlesskit                     string // "" for root, who can do without
 }
 
 // path is the daemon's PATH: where its programs are, then the caller's.
@@ -284,6 +332,13 @@ func findPrograms(o Options) (programs, error) {
 	find(&p.shim, "aksflow-shim", "")
 	find(&p.runc, "runc", "runc")
 	find(&p.iptables, "iptables", "iptables")
+	if os.Geteuid() != 0 {
+		var program string // which rootlesskit finds by itself
+		find(&p.rootlesskit, "rootlesskit", "")
+		find(&program, "newuidmap", "uidmap")
+		find(&program, "newgidmap", "uidmap")
+		find(&program, "ip", "iproute2")
+	}
 	cni, err := findCNI(o.variable(tool.Dir))
 	p.cni = cni
 	if err := errors.Join(append(errs, err)...); err != nil {
@@ -342,6 +397,13 @@ func newConfig(dir string, p programs, n hostnet.Network) config {
 	if err != nil {
 		panic(err) // strings and numbers always marshal
 	}
+	mode, rights := "cni", fmt.Sprintf("  defaultCgroupParent = %q", n.Cgroup)
+	if p.rootlesskit != "" {
+		rights = "  rootless = true"
+	}
+	if SharedNetwork() {
+		mode = "host"
+	}
 	return config{
 		network: string(network),
 		toml: fmt.Sprintf(`# Written by aksflow at each start of the daemon.
@@ -360,18 +422,18 @@ insecure-entitlements = ["security.insecure"]
   enabled = true
   binary = %q
   gc = true
-  networkMode = "cni"
+  networkMode = %q
   cniConfigPath = %q
   cniBinaryPath = %q
   cniPoolSize = 4
-  defaultCgroupParent = %q
+%s
 
 [worker.containerd]
   enabled = false
 
 [cdi]
   disabled = true
-`, filepath.Join(dir, "cache"), "unix://"+SocketPath(dir), p.runc, filepath.Join(dir, networkFile), p.cni, n.Cgroup),
+`, filepath.Join(dir, "cache"), "unix://"+SocketPath(dir), p.runc, mode, filepath.Join(dir, networkFile), p.cni, rights),
 	}
 }
 
@@ -428,7 +490,7 @@ func Stop(ctx context.Context, dir string) error {
 			return fmt.Errorf("waiting for the engine's daemon to end: %w", err)
 		}
 	}
-	if i, ok := readInfo(dir); ok && i.Network.Bridge != "" {
+	if i, ok := readInfo(dir); ok && i.Network.Bridge != "" && os.Geteuid() == 0 {
 		return i.Network.Teardown()
 	}
 	return nil

@@ -5,6 +5,7 @@ package buildkitd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/tool"
@@ -87,6 +89,32 @@ func TestDaemonThatDoesNotStart(t *testing.T) {
 	_, err := Acquire(t.Context(), Options{Dir: dir})
 	require.ErrorContains(t, err, "ended while it started")
 	require.ErrorContains(t, err, "out of cheese")
+}
+
+// A daemon whose socket was removed holds its lock, and answers nobody.
+func TestDaemonWithoutItsSocket(t *testing.T) {
+	dir := stateDir(t)
+	require.NoError(t, acquire(t, dir, 0).Release())
+	one := running(t, dir)
+	require.NoError(t, os.Remove(SocketPath(dir)))
+	err := ensure(t.Context(), dir, Options{Dir: dir}, 100*time.Millisecond)
+	require.ErrorContains(t, err, fmt.Sprintf("(process %d) to listen on %s: `aksflow down` ends it", one.PID, SocketPath(dir)))
+
+	require.NoError(t, Stop(t.Context(), dir))
+	require.NoError(t, acquire(t, dir, 0).Release())
+}
+
+func TestDaemonThatDoesNotEnd(t *testing.T) {
+	dir := stateDir(t)
+	ending, err := os.OpenFile(filepath.Join(dir, "users.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	require.NoError(t, err)
+	require.NoError(t, unix.Flock(int(ending.Fd()), unix.LOCK_EX))
+	_, err = lockUsers(t.Context(), dir, 100*time.Millisecond)
+	require.ErrorContains(t, err, "waited 100ms for the engine's daemon to end")
+	require.NoError(t, ending.Close())
+	users, err := lockUsers(t.Context(), dir, patience)
+	require.NoError(t, err)
+	require.NoError(t, users.Close())
 }
 
 func TestNewerProgramReplacesTheDaemon(t *testing.T) {

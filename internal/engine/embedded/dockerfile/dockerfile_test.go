@@ -26,3 +26,11 @@ func TestIgnorePatterns(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, got)
 }
+
+func TestBases(t *testing.T) {
+	const text = "ARG BASE=debian:trixie-slim\nARG OTHER=reg.example/x\nFROM $BASE AS one\nFROM one AS two\nFROM ${OTHER} AS three\n" +
+		"FROM scratch\nFROM busybox@sha256:9ae97d36d26566ff84e8893c64a6dc4fe8ca6d1144bf5b87b2b85a32def253c7\n"
+	assert.Equal(t, []string{"docker.io/library/debian:trixie-slim", "reg.example/x:1"}, Bases([]byte(text), map[string]string{"build-arg:OTHER": "reg.example/x:1"}))
+	assert.Equal(t, []string{"docker.io/library/debian:trixie-slim", "reg.example/x:latest"}, Bases([]byte(text), nil))
+	assert.Empty(t, Bases([]byte("RAN x"), nil))
+}

@@ -77,9 +77,10 @@ func Place(err error) string {
 	return ""
 }
 
-// noise is what BuildKit's layers say about themselves in an error.
+// noise is what BuildKit's layers say about themselves in an error, and the shim before a command line.
 var noise = regexp.MustCompile(`failed to run Build function: |failed to solve: |rpc error: code = \w+ desc = |` +
-	`failed to (load|compute) cache key: |failed to calculate checksum of ref \S+ `)
+	`failed to (load|compute) cache key: |failed to calculate checksum of ref \S+ |` +
+	regexp.QuoteMeta(contract.Shim) + ` (?s:.*?) -- `)
 
 // Plain drops the noise from an error, and adds where in a Dockerfile it comes from.
 func Plain(err error) error {

@@ -31,6 +31,8 @@ func TestPlainErrors(t *testing.T) {
 		"failed to calculate checksum of ref abc::def: %w", context.DeadlineExceeded)
 	assert.EqualError(t, Plain(err), "context deadline exceeded")
 	assert.ErrorIs(t, Plain(err), context.DeadlineExceeded)
+	err = errors.New(`failed to solve: process "/.aksflow/aksflow-shim exec -out /.aksflow/out -expect SUCCESS -- sh -c x -- y" did not complete successfully: no mount`)
+	assert.EqualError(t, Plain(err), `process "sh -c x -- y" did not complete successfully: no mount`)
 	same := errors.New("as it is")
 	assert.Equal(t, same, Plain(same))
 }

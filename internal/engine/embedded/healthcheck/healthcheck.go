@@ -1,4 +1,4 @@
-// Package healthcheck reads the HEALTHCHECK of images.
+// Package healthcheck reads the HEALTHCHECK of images, and runs it in containers.
 package healthcheck
 
 import (

@@ -21,6 +21,9 @@ type Dirs struct {
 	mu    sync.Mutex
 	paths map[string]string
 	read  map[string][]string // patterns of files that are left out, by the path of a directory that is read
+
+	writing sync.Mutex // guards written, and is held while a file is written
+	written []string   // directories of files that Write wrote
 }
 
 var _ filesync.DirSource = (*Dirs)(nil)

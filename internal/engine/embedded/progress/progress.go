@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -65,8 +66,16 @@ func (w *Watcher) known(d digest.Digest) *Vertex {
 // InternalPrefix marks steps that are not the user's but BuildKit's or the engine's own.
 const InternalPrefix = "[internal] "
 
-// identifying is what BuildKit says when the engine asks for the digest of an image.
-const identifying = "exporting to image"
+// mismatch is what BuildKit says of an image that is not for its own platform. It knows of no other request: the engine asks
+// for a platform with each step, and checks what it gets.
+var mismatch = regexp.MustCompile(`^Requested platforms? .* not match result platform`)
+
+const (
+	// identifying is what BuildKit says when the engine asks for the digest of an image.
+	identifying = "exporting to image"
+	// importing is what it says when it looks for a cache in a registry, before the reference.
+	importing = "importing cache manifest from "
+)
 
 // Update takes what BuildKit says.
 func (w *Watcher) Update(s *bkclient.SolveStatus) {
@@ -74,7 +83,8 @@ func (w *Watcher) Update(s *bkclient.SolveStatus) {
 		w.note(x)
 		v := w.known(x.Digest)
 		v.Name = shortened(w.session.Hide(x.Name))
-		v.internal = strings.HasPrefix(v.Name, InternalPrefix) || v.Name == identifying
+		v.internal = strings.HasPrefix(v.Name, InternalPrefix) || v.Name == identifying || strings.HasPrefix(x.Name, importing)
+		w.noteImport(x)
 		if v.internal || v.ended || x.Started == nil {
 			continue
 		}
@@ -95,10 +105,10 @@ func (w *Watcher) Update(s *bkclient.SolveStatus) {
 		case x.Error != "": // which is returned
 		case x.Cached:
 			w.session.told.Store(x.Digest, true)
-			report.Progressf(w.ctx, v.Name, "cached")
+			report.Donef(w.ctx, v.Name, "cached")
 		default:
 			w.session.told.Store(x.Digest, true)
-			report.Progressf(w.ctx, v.Name, "done in %s", x.Completed.Sub(*x.Started).Round(10*time.Millisecond))
+			report.Donef(w.ctx, v.Name, "done in %s", x.Completed.Sub(*x.Started).Round(10*time.Millisecond))
 		}
 	}
 	for _, x := range s.Statuses {
@@ -123,9 +133,23 @@ func (w *Watcher) Update(s *bkclient.SolveStatus) {
 	}
 	for _, x := range s.Warnings {
 		message := w.session.Hide(string(x.Short))
-		if _, seen := w.session.warned.LoadOrStore(message, true); !seen {
-			report.Warn(w.ctx, "%s", message)
+		if !mismatch.MatchString(message) {
+			w.warn(message)
 		}
+	}
+}
+
+// warn warns of something once.
+func (w *Watcher) warn(message string) {
+	if _, seen := w.session.warned.LoadOrStore(message, true); !seen {
+		report.Warn(w.ctx, "%s", message)
+	}
+}
+
+// noteImport warns of a cache that cannot be read. That there is none is nothing to tell.
+func (w *Watcher) noteImport(x *bkclient.Vertex) {
+	if ref, ok := strings.CutPrefix(x.Name, importing); ok && x.Error != "" && !strings.Contains(x.Error, "not found") {
+		w.warn(fmt.Sprintf("the build cache %s cannot be read: %s", ref, w.session.Hide(x.Error)))
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 
 	"github.com/moby/buildkit/session/secrets"
 
+	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine/embedded/api"
-	"github.com/aksflow/aksflow/internal/engine/embedded/scrub"
 )
 
 // Store gives BuildKit the secrets that it asks for, and keeps them out of everything else.
@@ -22,7 +22,7 @@ type Store struct {
 
 	mu     sync.RWMutex
 	values map[string][]byte // by the ID that BuildKit knows
-	hidden scrub.Scrubber
+	hidden report.Scrubber
 }
 
 var _ secrets.SecretStore = (*Store)(nil)
@@ -49,7 +49,7 @@ func (s *Store) Add(id, value string) bool {
 		s.values = map[string][]byte{}
 	}
 	s.values[id] = []byte(value)
-	s.hidden = scrub.New(append(slices.Clone(s.hidden.Secrets), value))
+	s.hidden = report.NewScrubber(append(slices.Clone(s.hidden.Secrets), value))
 	return true
 }
 

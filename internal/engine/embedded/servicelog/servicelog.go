@@ -50,7 +50,7 @@ func (l *Log) Failure(name string, cmd []string, code int) *failure.ExecError {
 func (l *Log) LastLines() string {
 	text := strings.TrimSpace(l.Stdout.text() + l.Stderr.text())
 	if text == "" {
-		return "; it printed nothing"
+		return "; the service printed nothing"
 	}
 	return "; its log ends with:\n" + failure.LastLines(text)
 }

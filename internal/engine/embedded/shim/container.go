@@ -109,8 +109,14 @@ func servicesRun() (bool, error) {
 // serve runs a service; its address is what the engine cannot learn from BuildKit.
 func serve(args []string) (int, error) {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	ports := flags.String("free", "", "end if somebody listens on one of these ports, separated by commas")
 	if err := flags.Parse(args); err != nil {
 		return exitNotExecutable, err
+	}
+	for port := range strings.FieldsFuncSeq(*ports, func(r rune) bool { return r == ',' }) {
+		if err := free(port); err != nil {
+			return exitNotExecutable, err
+		}
 	}
 	addr, err := address()
 	if err != nil {
@@ -118,6 +124,40 @@ func serve(args []string) (int, error) {
 	}
 	fmt.Fprintf(os.Stderr, "%s%s\n", contract.AddressPrefix, addr)
 	return run(flags.Args(), os.Stdin, os.Stdout, os.Stderr)
+}
+
+// free returns an error if somebody listens on a port. The container has its network for itself, or shares it with others.
+func free(port string) error {
+	listener, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		return fmt.Errorf("another process has the port in the network that this BuildKit gives to all containers: %w", err)
+	}
+	return listener.Close()
+}
+
+// The times of reach.
+const (
+	dialTimeout = time.Second
+	dialPause   = 25 * time.Millisecond
+)
+
+// reach returns when ports of the container answer at the address by which others reach it.
+func reach(ports []string) (int, error) {
+	addr, err := address()
+	if err != nil {
+		return exitNotExecutable, err
+	}
+	for _, port := range ports {
+		for {
+			conn, err := net.DialTimeout("tcp", net.JoinHostPort(addr.String(), port), dialTimeout)
+			if err == nil {
+				conn.Close()
+				break
+			}
+			time.Sleep(dialPause)
+		}
+	}
+	return 0, nil
 }
 
 // attend runs a command that has a terminal.

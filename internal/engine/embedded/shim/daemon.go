@@ -6,10 +6,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -41,21 +44,22 @@ func daemon(args []string) (int, error) {
 
 	// The lock that says a daemon runs came as descriptor 3. It is this process's alone.
 	syscall.CloseOnExec(3)
-	if err := syscall.Mount("proc", "/proc", "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
-		return 1, fmt.Errorf("mount /proc: %w", err)
+	setup, teardown, err := namespaces(network)
+	if err != nil {
+		return 1, err
 	}
 	lock, err := os.OpenFile(*users, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return 1, err
 	}
-	if err := network.Setup(); err != nil {
+	if err := setup(); err != nil {
 		return 1, err
 	}
 
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Start(); err != nil {
-		return 1, errors.Join(err, network.Teardown())
+		return 1, errors.Join(err, teardown())
 	}
 	ended := make(chan int, 1)
 	go reap(cmd.Process.Pid, ended)
@@ -75,7 +79,55 @@ func daemon(args []string) (int, error) {
 		}
 	}
 	endAll()
-	return code, network.Teardown()
+	return code, teardown()
+}
+
+// namespaces prepares the namespaces that the daemon lives in, and returns how its network is set up and taken down.
+func namespaces(network hostnet.Network) (setup, teardown func() error, err error) {
+	state := os.Getenv("ROOTLESSKIT_STATE_DIR")
+	if state == "" {
+		if err := syscall.Mount("proc", "/proc", "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
+			return nil, nil, fmt.Errorf("mount /proc: %w", err)
+		}
+		return network.Setup, network.Teardown, nil
+	}
+	// Without root, rootlesskit has mounted what is needed: /run and /var/lib hold links to what the machine has there, in place
+	// of which the daemon's programs write files of their own.
+	const results = "/var/lib/cni"
+	for _, link := range []string{"/run/xtables.lock", "/run/runc", "/run/buildkit", results} {
+		if err := os.RemoveAll(link); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := os.Mkdir(results, 0o700); err != nil {
+		return nil, nil, err
+	}
+	nothing := func() error { return nil }
+	namespace := filepath.Join(state, "netns")
+	if _, err := os.Stat(namespace); errors.Is(err, fs.ErrNotExist) {
+		return nothing, nothing, nil // the containers have the machine's network
+	}
+	// What is set up vanishes with the namespace.
+	return func() error { return within(namespace, network.Setup) }, nothing, nil
+}
+
+// within calls f in a network namespace. Programs that f starts run there, too.
+func within(namespace string, f func() error) error {
+	file, err := os.Open(namespace)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked, so that the thread ends with the goroutine
+		if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("enter the containers' network: %w", err)
+			return
+		}
+		done <- f()
+	}()
+	return <-done
 }
 
 // endAll kills every other process in the namespace and buries them all: those in containers outlive buildkitd.

@@ -73,6 +73,7 @@ func TestValuesFiles(t *testing.T) {
 }
 
 func TestWaitForAnApplicationWithSeveralSources(t *testing.T) {
+	t.Parallel()
 	b := newTestbed(t)
 	b.create(applications, "vote", map[string]any{
 		"sources": []any{
@@ -102,6 +103,7 @@ func (b *testbed) childOf(revision, child string) map[string]any {
 }
 
 func TestWaitForAppOfApps(t *testing.T) {
+	t.Parallel()
 	child := func(b *testbed, automated bool) {
 		policy := map[string]any{}
 		if automated {
@@ -197,6 +199,7 @@ func (b *testbed) kustomization(name, path, commit string, inventory ...string) 
 }
 
 func TestWaitForAHelmRelease(t *testing.T) {
+	t.Parallel()
 	release := func(b *testbed, status map[string]any) {
 		b.flux("./env/dev", commitA, b.namespace+"_vote_helm.toolkit.fluxcd.io_HelmRelease")
 		b.create(helmReleases, "vote", map[string]any{"chart": map[string]any{}})
@@ -261,6 +264,7 @@ func TestWaitForAHelmRelease(t *testing.T) {
 }
 
 func TestKustomizationOfAParentPath(t *testing.T) {
+	t.Parallel()
 	b := newTestbed(t)
 	b.flux("./env", commitA, b.namespace+"_vote_apps_Deployment")
 	b.kustomization("root", "./", commitB)
@@ -275,6 +279,7 @@ func TestKustomizationOfAParentPath(t *testing.T) {
 }
 
 func TestKustomizationFromAnOCIRepository(t *testing.T) {
+	t.Parallel()
 	b := newTestbed(t)
 	b.create(kustomizations, "vote", map[string]any{"path": "env/dev", "sourceRef": map[string]any{"kind": "OCIRepository", "name": "config"}})
 	o := b.options()
@@ -288,6 +293,7 @@ func TestKustomizationFromAnOCIRepository(t *testing.T) {
 
 // The words of a message are those of the operator.
 func TestMessagesUseTheOperatorsWords(t *testing.T) {
+	t.Parallel()
 	b := newTestbed(t)
 	b.flux("./env/dev", commitA, b.namespace+"_vote_apps_Deployment")
 	b.deploy("vote", "shop/other:1")

@@ -99,6 +99,7 @@ func crashing(pod *corev1.Pod) {
 
 // A rolling update whose pods are slow one after the other, each within what its probe allows, is healthy.
 func TestEachPodIsJudgedByItsOwnClock(t *testing.T) {
+	t.Parallel()
 	b := newTestbed(t)
 	b.application("vote", true)
 	b.probed("vote", voteImage(1))
@@ -119,6 +120,7 @@ func TestEachPodIsJudgedByItsOwnClock(t *testing.T) {
 
 // A crash may wait for another workload that the operator applied beside it.
 func TestACrashMayWaitForAnotherWorkload(t *testing.T) {
+	t.Parallel()
 	b := newTestbed(t)
 	b.application("vote", true)
 	b.deploy("vote", voteImage(1))
@@ -162,6 +164,7 @@ func (b *testbed) unhealthy(name, pod string, at time.Time, change func(*corev1.
 
 // The clocks of two machines differ. Which event is new is told by the order in which the API server got them.
 func TestEventsCountWhateverTheirClock(t *testing.T) {
+	t.Parallel()
 	t.Run("a new one from a clock that is behind, in a series", func(t *testing.T) {
 		b := newTestbed(t)
 		b.application("vote", true)
@@ -268,6 +271,7 @@ func (b *testbed) flaky() (*flakyServer, string) {
 
 // An API server that goes away, and refuses what it allows later while it starts, ends no wait. Its warnings are shown once.
 func TestAnAPIServerThatIsAwayForAWhile(t *testing.T) {
+	t.Parallel()
 	b := newTestbed(t)
 	server, kubeconfig := b.flaky()
 	b.application("vote", true)
@@ -306,6 +310,7 @@ func TestAnAPIServerThatIsAwayForAWhile(t *testing.T) {
 
 // A grace bounds how long a crash is watched, which is a minute by default.
 func TestGraceOfAWait(t *testing.T) {
+	t.Parallel()
 	b := newTestbed(t)
 	b.application("vote", true)
 	b.deploy("vote", voteImage(1))

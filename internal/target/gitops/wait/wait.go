@@ -37,20 +37,36 @@ func Until(ctx context.Context, o Options) (*Result, error) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	if o.ArgoCDServer != "" {
-		w.root, w.view, err = openArgoServer(ctx, o)
-	} else {
-		w.root, w.view, err = openCluster(ctx, o)
-	}
-	if err != nil {
+	if w.root, w.view, err = open(ctx, o); err != nil {
 		return nil, err
 	}
 	defer w.view.close()
 	if err := w.root.request(ctx); err != nil {
 		return nil, err
 	}
-	report.Progressf(ctx, title(w.root), "asked to look at the repository now")
+	report.Waitf(ctx, title(w.root), "asked to look at the repository now")
 	return w.run(ctx)
+}
+
+// open finds the operator's object, through Argo CD's API or the cluster's, and begins to follow it.
+func open(ctx context.Context, o Options) (operator, view, error) {
+	if o.ArgoCDServer != "" {
+		return openArgoServer(ctx, o)
+	}
+	return openCluster(ctx, o)
+}
+
+// FindOperator returns the operator's object that follows the repository, such as "Application argocd/vote".
+func FindOperator(ctx context.Context, o Options) (string, error) {
+	o.Branch = git.BranchName(o.Branch)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	root, view, err := open(ctx, o)
+	if err != nil {
+		return "", err
+	}
+	view.close()
+	return title(root), nil
 }
 
 // waiter is one run of Until.
@@ -61,6 +77,7 @@ type waiter struct {
 	children      map[watch.Object]operator // by their objects
 	view          view
 	judge         *status.Judge
+	observer      watch.Observer
 	operatorGrace time.Duration
 
 	synced   []watch.Object  // operators that were asked for a sync
@@ -251,7 +268,7 @@ func (w *waiter) accepts(ctx context.Context, revision string) bool {
 func (w *waiter) tell(ctx context.Context, object, message string) {
 	if message != "" && w.reported[object] != message {
 		w.reported[object] = message
-		report.Progressf(ctx, object, "%s", message)
+		report.Waitf(ctx, object, "%s", message)
 	}
 }
 

@@ -289,6 +289,7 @@ func (b *testbed) account() string {
 }
 
 func TestWaitForArgoCD(t *testing.T) {
+	t.Parallel()
 	t.Run("until the pods run the digest, as a read-only account", func(t *testing.T) {
 		b := newTestbed(t)
 		b.application("vote", true)
@@ -418,6 +419,7 @@ func TestWaitForArgoCD(t *testing.T) {
 }
 
 func TestWaitForFlux(t *testing.T) {
+	t.Parallel()
 	source := func(b *testbed, suspended bool) {
 		b.create(gitRepositories, "config", map[string]any{"url": "ssh://git@git.example.com/shop/config", "ref": map[string]any{"branch": "main"}})
 		b.create(kustomizations, "vote", map[string]any{"path": "./env/dev", "sourceRef": map[string]any{"kind": "GitRepository", "name": "config"}, "suspend": suspended})
@@ -573,6 +575,7 @@ func argoAPI(t *testing.T, b *testbed) *httptest.Server {
 }
 
 func TestWaitThroughArgoCDsAPI(t *testing.T) {
+	t.Parallel()
 	b := newTestbed(t)
 	s := argoAPI(t, b)
 	b.application("vote", true)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest"
@@ -50,6 +51,13 @@ func (w *waiter) lookAtWorkloads(ctx context.Context, s state) ([]Object, error)
 		all = append(all, here)
 		looks = append(looks, status.Look{ID: o.String(), Kind: o.Kind.GroupKind(), Status: status.Of(object, world)})
 	}
+	owners := map[types.UID]string{}
+	for _, o := range all {
+		if slices.ContainsFunc(o.images, w.concerns) {
+			owners[o.object.GetUID()] = o.String()
+		}
+	}
+	w.observer.Look(ctx, world, owners)
 	var objects []Object
 	for i, verdict := range w.judge.Look(time.Now(), looks) {
 		if !slices.ContainsFunc(all[i].images, w.concerns) {

@@ -13,8 +13,13 @@ import (
 	"github.com/aksflow/aksflow/ci/internal/dagger"
 )
 
-// dag is the session that the environment names. Dagger generates it too.
-var dag *dagger.Client
+// dag is the session that the environment names. Dagger generates it too, and lets no program start without one.
+var dag = func() *dagger.Client {
+	if os.Getenv("DAGGER_SESSION_PORT") == "" {
+		panic("DAGGER_SESSION_PORT is not set")
+	}
+	return nil // until main connects
+}()
 
 // call is what `dagger call` would have on its command line: a function, its arguments, and those of what is called before
 // it. Files, directories and sockets are paths on this machine; services are HOST:PORT on it.
@@ -36,6 +41,11 @@ type call struct {
 	GitSSHAgent, GitKnownHosts         string
 	Kubeconfig, ClusterServer          string
 	By, RunURL                         string
+	AzureClient, AzureTenant           string
+	AzureRequestURL, AzureRequestToken string
+	AzureConnection                    string
+	AzureToken, AzureSecret            string
+	AzureProxy, AzureCertificates      string
 
 	Function         string
 	Env, Image       string // Image is a tarball's path, or a reference
@@ -49,7 +59,7 @@ type call struct {
 	Percent          []int
 	Hold             bool
 	NoRollback       bool
-	NoCache          bool
+	Rebuild, Retest  bool
 	Flag             []string
 	Format           string
 	Output           string // where a file, directory or change that the function returns is exported to
@@ -113,6 +123,12 @@ func (c call) module(ctx context.Context) (m *AksFlow, err error) {
 	if c.Kubeconfig != "" {
 		m = m.WithCluster(secret("kubeconfig", c.Kubeconfig), service(c.ClusterServer))
 	}
+	if c.AzureClient != "" {
+		if m, err = m.WithAzure(c.AzureClient, c.AzureTenant, c.AzureRequestURL, secret("azure-request", c.AzureRequestToken), c.AzureConnection,
+			secret("azure-token", c.AzureToken), secret("azure-secret", c.AzureSecret), service(c.AzureProxy), file(c.AzureCertificates)); err != nil {
+			return nil, err
+		}
+	}
 	if c.By != "" || c.RunURL != "" {
 		m = m.WithRun(c.By, c.RunURL)
 	}
@@ -132,12 +148,12 @@ func (c call) run(ctx context.Context, m *AksFlow) (string, error) {
 		}
 		return built.AsTarball().Export(ctx, c.Output)
 	case "test":
-		return m.Test(ctx, file(c.Image), c.Env, c.NoCache)
+		return m.Test(ctx, file(c.Image), c.Env, c.Retest)
 	case "test-reports":
-		reports, err := m.TestReports(ctx, file(c.Image), c.Env, c.NoCache)
+		reports, err := m.TestReports(ctx, file(c.Image), c.Env, c.Retest)
 		return exported(ctx, reports, err, c.Output)
 	case "publish":
-		return m.Publish(ctx, c.Env, c.Repository, c.Tags, file(c.Image))
+		return m.Publish(ctx, c.Env, c.Repository, c.Tags, file(c.Image), c.Rebuild, c.Retest)
 	case "plan":
 		return m.Plan(ctx, c.Env, target, format)
 	case "validate":
@@ -156,7 +172,7 @@ func (c call) run(ctx context.Context, m *AksFlow) (string, error) {
 	case "history":
 		return m.History(ctx, c.Env, format)
 	case "deliver":
-		return m.Deliver(ctx, c.Env, target, file(c.Image), strategy, c.Percent, c.Hold, c.NoRollback, c.NoCache, c.Flag, format)
+		return m.Deliver(ctx, c.Env, target, file(c.Image), strategy, c.Percent, c.Hold, c.NoRollback, c.Rebuild, c.Retest, c.Flag, format)
 	}
 	return "", fmt.Errorf("no function %q", c.Function)
 }

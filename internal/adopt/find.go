@@ -1,0 +1,304 @@
+// Package adopt proposes how a repository that is not set up yet is delivered: an aksflow.yaml for each image that it
+// builds, the manifests that are missing, and the pipeline of a CI system. It finds out what is there, and writes new
+// files only.
+package adopt
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/aksflow/aksflow/internal/core/build/dockerfile"
+)
+
+// Repository is what was found in a directory. All paths are slash-separated and relative to Dir.
+type Repository struct {
+	Dir         string
+	Dockerfiles []Dockerfile
+	Compose     []ComposeService
+	Manifests   []Manifests
+	Runners     []Runner
+	// Configured are the files named aksflow.yaml that are there already.
+	Configured []string
+	// Notices say what was found and cannot be used, and why.
+	Notices []string
+}
+
+// Dockerfile is one that was found.
+type Dockerfile struct {
+	Path   string
+	Stages []string // their names
+	Last   string   // the name of the last stage; "" if it has none
+	Ports  []string // that the last stage exposes
+	parsed dockerfile.File
+}
+
+// Form is how manifests are written.
+type Form string
+
+// The forms of manifests.
+const (
+	Kustomization Form = "kustomization"
+	Chart         Form = "chart"
+	Plain         Form = "directory"
+)
+
+// Manifests are a directory that can be deployed.
+type Manifests struct {
+	Path string
+	Form Form
+	// Base reports that another kustomization includes this one.
+	Base bool
+}
+
+// ComposeService is a service of a Compose file.
+type ComposeService struct {
+	Name, File string
+	// Image is a reference. Context and Dockerfile say what it is built from; Context is "" for one that is not built.
+	Image, Context, Dockerfile string
+	Ports                      []string // in the container
+	Env                        map[string]string
+	Needs                      []string // other services
+}
+
+// Runner is a test runner.
+type Runner struct {
+	Dir      string
+	Language string
+	// Stage is the text of a stage that runs the tests and writes JUnit XML to /reports, with FROM's image to fill in.
+	Stage string
+}
+
+// mostFiles bounds the walk: a directory with more is not one repository.
+const mostFiles = 200_000
+
+// skipped are directories that hold what others wrote, or what a build makes.
+var skipped = []string{"node_modules", "vendor", "testdata", "target", "dist", "bin", "obj", "__pycache__", "venv"}
+
+// Find looks through a directory.
+func Find(dir string) (*Repository, error) {
+	r := &Repository{Dir: dir}
+	w := walk{Repository: r, kustomizations: map[string][]string{}, charts: map[string]bool{}, plain: map[string]bool{}, components: map[string]bool{}}
+	files := 0
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name != dir && (strings.HasPrefix(d.Name(), ".") || slices.Contains(skipped, d.Name())) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if files++; files > mostFiles {
+			return fmt.Errorf("%s has more than %d files: name the directory of one repository", dir, mostFiles)
+		}
+		rel, err := filepath.Rel(dir, name)
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		return w.file(filepath.ToSlash(rel))
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.finish()
+	return r, nil
+}
+
+// walk collects what is understood only when everything was seen.
+type walk struct {
+	*Repository
+	kustomizations map[string][]string // a directory to those that it includes
+	// Directories: with a chart, with objects, with a part of kustomizations that does not stand alone.
+	charts, plain, components map[string]bool
+}
+
+var (
+	dockerfileName = regexp.MustCompile(`^(Dockerfile|Containerfile)$|^Dockerfile\.|\.[Dd]ockerfile$`)
+	composeName    = regexp.MustCompile(`^(docker-)?compose([.-][^/]*)?\.ya?ml$`)
+)
+
+// file looks at one file.
+func (w *walk) file(name string) error {
+	base, dir := path.Base(name), path.Dir(name)
+	switch {
+	case base == "aksflow.yaml":
+		w.Configured = append(w.Configured, name)
+	case dockerfileName.MatchString(base) && !strings.HasSuffix(base, ".dockerignore"):
+		return w.dockerfile(name)
+	case composeName.MatchString(base):
+		return w.compose(name)
+	case slices.Contains([]string{"kustomization.yaml", "kustomization.yml", "Kustomization"}, base):
+		return w.kustomization(name)
+	case base == "Chart.yaml":
+		w.charts[dir] = true
+	case path.Ext(base) == ".yaml" || path.Ext(base) == ".yml":
+		text, err := w.read(name)
+		if err == nil && workload.Match(text) {
+			w.plain[dir] = true
+		}
+		return err
+	}
+	return w.runner(name)
+}
+
+// workload finds an object that runs pods.
+var workload = regexp.MustCompile(`(?m)^kind:\s*["']?(Deployment|StatefulSet|DaemonSet|CronJob|Rollout)["']?\s*$`)
+
+// mostRead bounds a file that is read: configuration is smaller.
+const mostRead = 1 << 20
+
+func (r *Repository) read(name string) ([]byte, error) {
+	full := filepath.Join(r.Dir, filepath.FromSlash(name))
+	info, err := os.Stat(full)
+	if err != nil || info.Size() > mostRead {
+		return nil, err
+	}
+	return os.ReadFile(full)
+}
+
+func (w *walk) dockerfile(name string) error {
+	text, err := w.read(name)
+	if err != nil {
+		return err
+	}
+	d := Dockerfile{Path: name, parsed: dockerfile.Parse(text)}
+	if len(d.parsed.Stages) == 0 {
+		return nil // a template, or something else of that name
+	}
+	for _, s := range d.parsed.Stages {
+		if s.Name != "" {
+			d.Stages = append(d.Stages, s.Name)
+		}
+	}
+	d.Last = d.parsed.Stages[len(d.parsed.Stages)-1].Name
+	chain, err := d.parsed.Chain("")
+	if err != nil {
+		return err
+	}
+	for _, s := range chain {
+		for _, i := range s.Instructions {
+			if i.Name == "EXPOSE" {
+				for _, port := range strings.Fields(i.Rest) {
+					port, protocol, _ := strings.Cut(port, "/")
+					if number.MatchString(port) && protocol != "udp" && !slices.Contains(d.Ports, port) {
+						d.Ports = append(d.Ports, port)
+					}
+				}
+			}
+		}
+	}
+	w.Dockerfiles = append(w.Dockerfiles, d)
+	return nil
+}
+
+var number = regexp.MustCompile(`^[0-9]+$`)
+
+// kustomization remembers which directories a kustomization includes.
+func (w *walk) kustomization(name string) error {
+	text, err := w.read(name)
+	if err != nil {
+		return err
+	}
+	var k struct {
+		Kind                         string
+		Resources, Bases, Components []string
+	}
+	dir := path.Dir(name)
+	if err := yaml.Unmarshal(text, &k); err != nil {
+		w.Notices = append(w.Notices, fmt.Sprintf("%s cannot be read: %v", name, err))
+		return nil
+	}
+	if k.Kind == "Component" {
+		w.components[dir] = true
+		return nil
+	}
+	included := []string{}
+	for _, r := range slices.Concat(k.Resources, k.Bases, k.Components) {
+		included = append(included, path.Join(dir, r))
+	}
+	w.kustomizations[dir] = included
+	return nil
+}
+
+// finish decides which directories can be deployed.
+func (w *walk) finish() {
+	base := map[string]bool{}
+	for _, included := range w.kustomizations {
+		for _, dir := range included {
+			base[dir] = true
+		}
+	}
+	inside := func(dir string, of map[string]bool) bool {
+		for at := path.Dir(dir); at != "." && at != "/"; at = path.Dir(at) {
+			if of[at] {
+				return true
+			}
+		}
+		return of["."] && dir != "."
+	}
+	for dir := range w.kustomizations {
+		if !w.charts[dir] && !inside(dir, w.charts) {
+			w.Manifests = append(w.Manifests, Manifests{Path: dir, Form: Kustomization, Base: base[dir]})
+		}
+	}
+	for dir := range w.charts {
+		if !inside(dir, w.charts) && w.isChart(dir) {
+			w.Manifests = append(w.Manifests, Manifests{Path: dir, Form: Chart})
+		}
+	}
+	for dir := range w.plain {
+		_, kustomized := w.kustomizations[dir]
+		if !kustomized && !base[dir] && !w.components[dir] && !w.charts[dir] && !inside(dir, w.charts) && !w.partOf(dir) {
+			w.Manifests = append(w.Manifests, Manifests{Path: dir, Form: Plain})
+		}
+	}
+	slices.SortFunc(w.Manifests, func(a, b Manifests) int { return strings.Compare(a.Path, b.Path) })
+}
+
+// partOf reports whether a kustomization includes files of a directory, which is then no manifests of its own.
+func (w *walk) partOf(dir string) bool {
+	for _, included := range w.kustomizations {
+		for _, file := range included {
+			if path.Dir(file) == dir {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isChart reports whether a directory is a chart that can be installed, with dependencies that are there.
+func (w *walk) isChart(dir string) bool {
+	text, err := w.read(path.Join(dir, "Chart.yaml"))
+	var chart struct {
+		Type         string
+		Dependencies []struct{ Name string }
+	}
+	if err != nil || yaml.Unmarshal(text, &chart) != nil || chart.Type == "library" {
+		return false
+	}
+	for _, d := range chart.Dependencies {
+		found, err := filepath.Glob(filepath.Join(w.Dir, filepath.FromSlash(dir), "charts", d.Name+"*"))
+		if err != nil || len(found) == 0 {
+			w.Notices = append(w.Notices, fmt.Sprintf("the chart %s needs %s, which is not below its charts directory: `helm dependency build %s` fetches it", dir, d.Name, dir))
+			return false
+		}
+	}
+	return true
+}
+
+// exists reports whether a path of the repository is there.
+func (r *Repository) exists(name string) bool {
+	_, err := os.Lstat(filepath.Join(r.Dir, filepath.FromSlash(name)))
+	return !errors.Is(err, fs.ErrNotExist)
+}

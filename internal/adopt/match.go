@@ -1,0 +1,339 @@
+package adopt
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/aksflow/aksflow/internal/core/image/ref"
+	"github.com/aksflow/aksflow/internal/core/manifest"
+	"github.com/aksflow/aksflow/internal/render"
+)
+
+// Service is an image that the repository builds.
+type Service struct {
+	Name, Context, Dockerfile string // Dockerfile is relative to Context
+	Image                     string // the path of its repository, below a registry
+	Ports                     []string
+	Compose                   *ComposeService // what a Compose file says of it
+	file                      Dockerfile
+	// Manifests are those that run the image, the best ones first.
+	Manifests []Deployable
+	// Shared reports that the best manifests run images of other services, too, or stand among other files.
+	Shared bool
+}
+
+// Deployable are manifests that render, and the image in them that is the service's.
+type Deployable struct {
+	Manifests
+	Reference string // as it stands in the manifests
+	score     int
+	objects   []*unstructured.Unstructured
+	mixed     bool // the directory holds other files, too
+}
+
+// services returns the images that the repository builds, under names of their own.
+func (r *Repository) services(repository string) []*Service {
+	var services []*Service
+	for _, d := range r.Dockerfiles {
+		s := &Service{file: d, Context: path.Dir(d.Path), Dockerfile: path.Base(d.Path), Ports: d.Ports}
+		for i, c := range r.Compose {
+			if c.Context != "" && path.Join(c.Context, cmp.Or(c.Dockerfile, "Dockerfile")) == d.Path {
+				s.Compose, s.Context = &r.Compose[i], c.Context
+				s.Dockerfile, _ = strings.CutPrefix(d.Path, strings.TrimPrefix(c.Context+"/", "./"))
+				break
+			}
+		}
+		if s.Compose == nil && s.Context != "." && !r.copies(d, s.Context) && r.copies(d, ".") {
+			s.Context, s.Dockerfile = ".", d.Path // it is built from the top of the repository
+		}
+		if len(s.Ports) == 0 && s.Compose != nil {
+			s.Ports = s.Compose.Ports
+		}
+		s.Name = r.nameOf(s, repository)
+		services = append(services, s)
+	}
+	return distinct(services)
+}
+
+// copies reports whether what a Dockerfile copies is below a context.
+func (r *Repository) copies(d Dockerfile, context string) bool {
+	for _, stage := range d.parsed.Stages {
+		for _, i := range stage.Instructions {
+			if _, other := i.Flag("from"); other || i.Name != "COPY" {
+				continue
+			}
+			words := strings.Fields(i.Rest)
+			for _, source := range words[:max(0, len(words)-1)] {
+				if strings.ContainsAny(source, `*?[$"<`) {
+					continue
+				}
+				if !r.exists(path.Join(context, source)) {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// generic are names of directories that say nothing of what is in them.
+var generic = []string{".", "app", "src", "docker", "build", "backend", "web", "server", "service", "code", "source", "packaging"}
+
+// nameOf is the name of a service: that of its directory, unless it says nothing, or of the repository.
+func (r *Repository) nameOf(s *Service, repository string) string {
+	dir := path.Dir(s.file.Path)
+	base := path.Base(dir)
+	for len(r.Dockerfiles) > 1 && slices.Contains(generic, base) && dir != "." && path.Dir(dir) != "." {
+		dir = path.Dir(dir)
+		base = path.Base(dir)
+	}
+	if len(r.Dockerfiles) == 1 && s.Context == "." || slices.Contains(generic, base) && (len(r.Dockerfiles) == 1 || dir == ".") {
+		base = repository
+	}
+	return label(base)
+}
+
+// label makes a DNS label of a name.
+func label(name string) string {
+	out := strings.Map(func(c rune) rune {
+		switch {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+			return c
+		case c >= 'A' && c <= 'Z':
+			return c - 'A' + 'a'
+		}
+		return '-'
+	}, name)
+	if out = strings.Trim(out, "-"); len(out) > 50 { // room for the name of an environment
+		out = strings.Trim(out[:50], "-")
+	}
+	return cmp.Or(out, "app")
+}
+
+// distinct gives services that have one name in common names of their own: those of their files in one directory, else those
+// of their directories, and where that is not enough numbers. A name that only one service has stays.
+func distinct(services []*Service) []*Service {
+	count, dirs := map[string]int{}, map[string]map[string]bool{}
+	for _, s := range services {
+		if count[s.Name]++; dirs[s.Name] == nil {
+			dirs[s.Name] = map[string]bool{}
+		}
+		dirs[s.Name][path.Dir(s.file.Path)] = true
+	}
+	taken := map[string]bool{}
+	for name, n := range count {
+		taken[name] = n == 1
+	}
+	for _, s := range services {
+		if count[s.Name] == 1 {
+			continue
+		}
+		name := s.longer(len(dirs[s.Name]) > 1)
+		for n, base := 2, name; taken[name]; n++ {
+			name = fmt.Sprintf("%s-%d", base[:min(len(base), 46)], n)
+		}
+		s.Name, taken[name] = name, true
+	}
+	return services
+}
+
+// longer is a name of a service that says in which file it was found, and if that is wanted in which directory.
+func (s *Service) longer(directory bool) string {
+	name := s.Name
+	if dir := path.Dir(s.file.Path); directory && dir != "." {
+		for name = dir; len(name) > 40 && strings.Contains(name, "/"); { // what is near says more
+			_, name, _ = strings.Cut(name, "/")
+		}
+	}
+	if of := strings.Trim(dockerfileWord.ReplaceAllString(path.Base(s.file.Path), ""), ".-"); of != "" {
+		name += "-" + of
+	}
+	return label(name)
+}
+
+// dockerfileWord is the part of a file's name that says what it is.
+var dockerfileWord = regexp.MustCompile(`(?i)(docker|container)file`)
+
+// usage is an image in rendered manifests.
+type usage struct {
+	reference, container string
+	object               *unstructured.Unstructured
+}
+
+// match finds for each service the manifests that run it. What does not render is left out, with the reason.
+func (r *Repository) match(ctx context.Context, services []*Service) {
+	for _, m := range r.Manifests {
+		objects, mixed, err := r.render(ctx, m)
+		if err != nil {
+			r.notice("%s does not render: %v", m.Path, err)
+			continue
+		}
+		uses := usages(objects)
+		for _, s := range services {
+			best, at := 0, usage{}
+			for _, u := range uses {
+				if score := s.scoreOf(u); score > best {
+					best, at = score, u
+				}
+			}
+			if best > 0 {
+				s.Manifests = append(s.Manifests, Deployable{Manifests: m, Reference: at.reference, score: best + m.preference(s), objects: objects, mixed: mixed})
+			}
+		}
+	}
+	for _, s := range services {
+		slices.SortStableFunc(s.Manifests, func(a, b Deployable) int {
+			return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.Path, b.Path))
+		})
+		s.Image = s.Name
+		if len(s.Manifests) == 0 {
+			continue
+		}
+		if r := ref.Read(s.Manifests[0].Reference); r.Repository != "" {
+			_, s.Image = r.Canonical()
+			s.Image = strings.TrimPrefix(s.Image, "library/")
+		}
+		s.Shared = s.Manifests[0].mixed
+		for _, other := range services {
+			for _, u := range usages(s.Manifests[0].objects) {
+				if other != s && other.scoreOf(u) > s.scoreOf(u) {
+					s.Shared = true
+				}
+			}
+		}
+	}
+	r.leftOver(services)
+}
+
+// render renders manifests. A plain directory may hold other YAML, too: then its objects alone are rendered, and it is
+// mixed.
+func (r *Repository) render(ctx context.Context, m Manifests) (objects []*unstructured.Unstructured, mixed bool, err error) {
+	dir := filepath.Join(r.Dir, filepath.FromSlash(m.Path))
+	options := render.Options{Namespace: anyNamespace}
+	objects, err = render.Render(ctx, dir, options)
+	if err == nil || m.Form != Plain {
+		return objects, false, err
+	}
+	scratch, failed := os.MkdirTemp("", "aksflow-init-")
+	if failed != nil {
+		return nil, false, failed
+	}
+	defer os.RemoveAll(scratch)
+	entries, failed := os.ReadDir(dir)
+	if failed != nil {
+		return nil, false, failed
+	}
+	for _, e := range entries {
+		text, failed := r.read(path.Join(m.Path, e.Name()))
+		if failed != nil || !e.Type().IsRegular() || !slices.Contains([]string{".yaml", ".yml"}, path.Ext(e.Name())) || !object.Match(text) {
+			continue
+		}
+		if failed := os.WriteFile(filepath.Join(scratch, e.Name()), text, 0o600); failed != nil {
+			return nil, false, failed
+		}
+	}
+	objects, failed = render.Render(ctx, scratch, options)
+	if failed != nil {
+		return nil, false, err
+	}
+	return objects, true, nil
+}
+
+// anyNamespace stands for the namespace of an environment.
+const anyNamespace = "default"
+
+// object finds the two keys that every object has.
+var object = regexp.MustCompile(`(?ms)^apiVersion:.*^kind:|^kind:.*^apiVersion:`)
+
+// leftOver notices the workloads of shared manifests that run no image of the repository: nothing proposed here delivers
+// them.
+func (r *Repository) leftOver(services []*Service) {
+	seen := map[string]bool{}
+	for _, s := range services {
+		if !s.Shared {
+			continue
+		}
+		var others []string
+		for _, u := range usages(s.Manifests[0].objects) {
+			built := slices.ContainsFunc(services, func(o *Service) bool { return o.scoreOf(u) > 0 })
+			if name := u.object.GetKind() + "/" + u.object.GetName(); !built && !slices.Contains(others, name) {
+				others = append(others, name)
+			}
+		}
+		if dir := s.Manifests[0].Path; len(others) > 0 && !seen[dir] {
+			seen[dir] = true
+			r.notice("%s in %s run images that are not built here: put each beside the service that owns it", strings.Join(others, ", "), dir)
+		}
+	}
+}
+
+// namespaces are those that objects name by themselves: the one that most are in, and the others.
+func namespaces(objects []*unstructured.Unstructured) (first string, others []string) {
+	count := map[string]int{}
+	for _, o := range objects {
+		if n := o.GetNamespace(); n != "" && n != anyNamespace {
+			count[n]++
+		}
+	}
+	all := slices.SortedFunc(maps.Keys(count), func(a, b string) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), strings.Compare(a, b))
+	})
+	if len(all) == 0 {
+		return "", nil
+	}
+	return all[0], all[1:]
+}
+
+// preference is what manifests are worth beside the match: those beside the service are its own, and an overlay says more
+// than its base.
+func (m Manifests) preference(s *Service) int {
+	worth := map[Form]int{Kustomization: 6, Plain: 4, Chart: 2}[m.Form]
+	if m.Base {
+		worth -= 3
+	}
+	if s.Context != "." && strings.HasPrefix(m.Path, s.Context+"/") {
+		worth += 20
+	}
+	return worth
+}
+
+func usages(objects []*unstructured.Unstructured) []usage {
+	var uses []usage
+	for _, o := range objects {
+		manifest.Containers(o.Object, func(_ string, container map[string]any) {
+			image, _ := container["image"].(string)
+			name, _ := container["name"].(string)
+			uses = append(uses, usage{image, name, o})
+		})
+	}
+	return uses
+}
+
+// scoreOf says how well an image in manifests fits a service; 0 is not at all.
+func (s *Service) scoreOf(u usage) int {
+	used := ref.Read(u.reference).Repository
+	last := strings.ToLower(path.Base(used))
+	switch {
+	case s.Compose != nil && s.Compose.Image != "" && ref.Read(s.Compose.Image).Repository == used:
+		return 100
+	case last == s.Name:
+		return 90
+	case s.Compose != nil && last == s.Compose.Name:
+		return 80
+	case strings.HasSuffix(last, "-"+s.Name), strings.HasSuffix(last, "_"+s.Name), strings.HasPrefix(last, s.Name+"-"):
+		return 60
+	case u.container == s.Name && label(u.object.GetName()) == s.Name && strings.Contains(used, s.Name):
+		return 50
+	}
+	return 0
+}

@@ -1,0 +1,223 @@
+package adopt
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Options are what a repository does not say by itself.
+type Options struct {
+	// Name is the repository's.
+	Name string
+	// Registry is the host of the registry.
+	Registry string
+	// Target is push or pull, and Remote the repository that a pull delivery writes to.
+	Target, Remote string
+	// Branches are those of the repository.
+	Branches []string
+	// CI is the name of a CI system; "" writes no file for one.
+	CI string
+	// DevContainer also writes a development container.
+	DevContainer bool
+	// Only is the name of the one service that is set up; "" means all.
+	Only string
+}
+
+// Proposal is what would be written.
+type Proposal struct {
+	Services []*Service
+	// Configs are the paths of the aksflow.yaml of each service.
+	Configs []string
+	Files   []File
+	Notices []string
+}
+
+// File is a new file. Content differs from what is there when Exists is set.
+type File struct {
+	Path    string `json:"path"`
+	Content string `json:"-"`
+	// Exists reports that there is a file of this name already. It is not replaced.
+	Exists bool `json:"exists,omitempty"`
+}
+
+// Environment is one that is proposed.
+type environment struct {
+	name           string
+	branches, tags []string
+	local          bool
+	directories    []string // names of overlays that are this environment's
+}
+
+// environments follow the branches: GitFlow's, or one branch with tags for production.
+func environments(branches []string) []environment {
+	trunk := "main"
+	for _, b := range []string{"master", "main"} {
+		if slices.Contains(branches, b) {
+			trunk = b
+		}
+	}
+	local := environment{name: "local", local: true, directories: []string{"local", "dev", "development", "test"}}
+	dev := environment{name: "dev", branches: []string{trunk}, directories: []string{"dev", "development", "develop", "test"}}
+	production := environment{name: "production", tags: []string{"v*"}, directories: []string{"production", "prod"}}
+	for _, b := range []string{"develop", "development", "dev"} {
+		if slices.Contains(branches, b) {
+			dev.branches, production.branches = []string{b}, []string{trunk}
+			staging := environment{name: "staging", branches: []string{"release/*", "hotfix/*"}, directories: []string{"staging", "stage", "qa"}}
+			return []environment{local, dev, staging, production}
+		}
+	}
+	return []environment{local, dev, production}
+}
+
+// Propose makes a proposal for what was found.
+func (r *Repository) Propose(ctx context.Context, o Options) (*Proposal, error) {
+	p := &Proposal{}
+	services := r.services(o.Name)
+	r.match(ctx, services)
+	found := len(services)
+	if services = r.choose(services, o.Only); len(services) == 0 && found > 0 {
+		return nil, fmt.Errorf("nothing is left to set up in %s: %s", r.Dir, cmp.Or(strings.Join(r.Notices, "; "), "no image is named "+o.Only))
+	}
+	if len(services) == 0 {
+		return nil, fmt.Errorf("no image to build was found in %s: aksflow needs a Dockerfile", r.Dir)
+	}
+	p.Services = services
+	envs := environments(o.Branches)
+	for _, s := range services {
+		config := s.configPath(len(services) == 1)
+		dirs := r.directories(p, s, envs, path.Dir(config), len(services) == 1)
+		r.add(p, config, s.configuration(r, o, envs, dirs, path.Dir(config)))
+		p.Configs = append(p.Configs, config)
+	}
+	r.copied(services)
+	if o.CI != "" {
+		name, content, err := pipeline(o.CI, p.Configs, envs)
+		if err != nil {
+			return nil, err
+		}
+		r.add(p, name, content)
+	}
+	if o.DevContainer {
+		r.add(p, containerFile, devContainer(o.Name))
+	}
+	p.Notices = append(p.Notices, r.Notices...)
+	return p, nil
+}
+
+// choose leaves out images that are for tests or for a developer's machine, unless there is nothing else.
+func (r *Repository) choose(services []*Service, only string) []*Service {
+	var kept []*Service
+	for _, s := range services {
+		switch {
+		case only != "" && s.Name != only:
+		case only == "" && helper.MatchString(s.file.Path):
+			r.notice("%s is not delivered: it seems to be for tests or for development; --app %s sets it up", s.file.Path, s.Name)
+		case only == "" && slices.Contains(r.Configured, path.Join(s.Context, "aksflow.yaml")):
+			r.notice("%s is set up already: %s", s.Name, path.Join(s.Context, "aksflow.yaml"))
+		default:
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// configPath is where the service's aksflow.yaml is: at the top, or where several are, in its directory if its manifests
+// are there, too, or will be.
+func (s *Service) configPath(alone bool) string {
+	dir := s.Context
+	if alone || dir == "." && s.Dockerfile == "Dockerfile" {
+		return "aksflow.yaml"
+	}
+	if dir == "." {
+		return "aksflow." + s.Name + ".yaml"
+	}
+	return path.Join(dir, "aksflow.yaml")
+}
+
+// directories returns the manifests for each environment, relative to base. Where there are none, or only such that hold
+// other services, too, new ones are proposed.
+func (r *Repository) directories(p *Proposal, s *Service, envs []environment, base string, alone bool) map[string]place {
+	dirs := map[string]place{}
+	if len(s.Manifests) > 0 && !s.Shared {
+		if best, ok := relative(base, s.Manifests[0].Path); ok {
+			for _, e := range envs {
+				dirs[e.name] = s.Manifests[0].at(best)
+				for _, m := range s.Manifests {
+					dir, ok := relative(base, m.Path)
+					if ok && slices.Contains(e.directories, path.Base(m.Path)) && path.Dir(m.Path) == path.Dir(s.Manifests[0].Path) {
+						dirs[e.name] = m.at(dir)
+						break
+					}
+				}
+			}
+			return dirs
+		}
+	}
+	dir := "deploy"
+	if base == "." && !alone {
+		dir = path.Join(dir, s.Name)
+	}
+	for r.exists(path.Join(base, dir)) {
+		dir += "-aksflow"
+	}
+	for _, f := range s.newManifests(r) {
+		r.add(p, path.Join(base, dir, f.Path), f.Content)
+	}
+	for _, e := range envs {
+		dirs[e.name] = place{directory: dir}
+	}
+	return dirs
+}
+
+// copied notices the services whose objects are proposed as copies.
+func (r *Repository) copied(services []*Service) {
+	of := map[string][]string{}
+	for _, s := range services {
+		if s.Shared {
+			of[s.Manifests[0].Path] = append(of[s.Manifests[0].Path], s.Name)
+		}
+	}
+	for _, dir := range slices.Sorted(maps.Keys(of)) {
+		r.notice("%s holds more than one app, and aksflow delivers each by itself: the objects of %s are proposed as copies", dir, strings.Join(of[dir], ", "))
+	}
+}
+
+// place is what an environment is deployed from, and the namespaces that its objects name by themselves.
+type place struct {
+	directory, namespace string
+	namespaces           []string
+}
+
+// at is the place of manifests whose path is directory.
+func (d Deployable) at(directory string) place {
+	p := place{directory: directory}
+	p.namespace, p.namespaces = namespaces(d.objects)
+	return p
+}
+
+// relative returns a path below base.
+func relative(base, name string) (string, bool) {
+	if base == "." {
+		return name, true
+	}
+	rel, below := strings.CutPrefix(name, base+"/")
+	return rel, below || name == base
+}
+
+func (r *Repository) notice(format string, args ...any) {
+	r.Notices = append(r.Notices, fmt.Sprintf(format, args...))
+}
+
+func (r *Repository) add(p *Proposal, name, content string) {
+	p.Files = append(p.Files, File{Path: name, Content: content, Exists: r.exists(name)})
+}
+
+// port is the first that the image listens on.
+func (s *Service) port() string {
+	return cmp.Or(strings.Join(s.Ports[:min(1, len(s.Ports))], ""), "8080")
+}

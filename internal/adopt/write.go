@@ -1,0 +1,304 @@
+package adopt
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
+	"github.com/aksflow/aksflow/schema"
+)
+
+// helper matches Dockerfiles that are not for what is delivered.
+var helper = regexp.MustCompile(`(?i)(^|/)(tests?|e2e|seed-data|fixtures|examples?|\.devcontainer|loadgenerator)/|[.-](dev|test|debug|ci|local)([.-]|$)|(^|/)buildx\.|for-app-service`)
+
+// secretName matches variables whose values do not belong into a file.
+var secretName = regexp.MustCompile(`(?i)passw|pwd|secret|token|key|credential|connection`)
+
+// configuration is the text of the service's aksflow.yaml, in the directory base.
+func (s *Service) configuration(r *Repository, o Options, envs []environment, dirs map[string]place, base string) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("# yaml-language-server: $schema=%s", schema.URL)
+	line("app: %s", s.Name)
+	if s.Image != s.Name {
+		line("# The repository below the registry, as the manifests name it.\nimage: %s", s.Image)
+	}
+	line("")
+	context, _ := relative(base, s.Context)
+	if context == "" || context == base {
+		context = "."
+	}
+	build := []string{"context: " + context}
+	if s.Dockerfile != "Dockerfile" {
+		build = append(build, "dockerfile: "+s.Dockerfile)
+	}
+	if target := s.release(); target != "" {
+		build = append(build, "target: "+target)
+	}
+	line("build: {%s}", strings.Join(build, ", "))
+	line("")
+	b.WriteString(s.tests(r))
+	line("environments:")
+	for _, e := range envs {
+		line("  %s:", e.name)
+		if len(e.branches) > 0 {
+			line("    branches: [%s]", quoted(e.branches))
+		}
+		if len(e.tags) > 0 {
+			line("    tags: [%s]", quoted(e.tags))
+		}
+		if e.local {
+			line("    platform: local # aksflow up")
+		} else {
+			line("    registry: %s", o.Registry)
+		}
+		at := dirs[e.name]
+		line("    manifests: %s", at.directory)
+		line("    namespace: %s", cmp.Or(at.namespace, s.Name+"-"+e.name))
+		if len(at.namespaces) > 0 {
+			line("    namespaces: [%s] # further ones that the manifests name", strings.Join(at.namespaces, ", "))
+		}
+		if operated := (&config.Environment{Target: o.Target}).OperatorApplies(); operated && !e.local {
+			line("    target: %s", o.Target)
+			line("    gitops:")
+			line("      repo: %s", o.Remote)
+			if len(s.Manifests) > 0 && !s.Shared {
+				line("      replace: [%s]", quoted([]string{ref.Read(s.Manifests[0].Reference).Repository}))
+			}
+			line("      passwordEnv: GIT_TOKEN")
+		}
+	}
+	return b.String()
+}
+
+func quoted(values []string) string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = fmt.Sprintf("%q", v)
+	}
+	return strings.Join(out, ", ")
+}
+
+var (
+	unitStage        = []string{"test", "tests", "unit", "unit-test", "unittest", "unit-tests"}
+	integrationStage = []string{"integration", "integration-test", "integration-tests", "e2e"}
+)
+
+// stage returns the first of the names that the Dockerfile has a stage of.
+func (s *Service) stage(names []string) string {
+	for _, name := range names {
+		if slices.Contains(s.file.Stages, name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// release is the stage that becomes the image, where that is not the last one: tests may come last.
+func (s *Service) release() string {
+	if !slices.Contains(slices.Concat(unitStage, integrationStage), s.file.Last) {
+		return ""
+	}
+	return s.stage([]string{"release", "final", "runtime", "production", "prod", "app", "main"})
+}
+
+// tests is the part of aksflow.yaml about tests: the stages that are there, or else how to add one.
+func (s *Service) tests(r *Repository) string {
+	var b strings.Builder
+	unit, integration := s.stage(unitStage), s.stage(integrationStage)
+	if unit != "" || integration != "" {
+		b.WriteString("test:\n")
+		if unit != "" {
+			fmt.Fprintf(&b, "  unit: {target: %s} # it has to write JUnit XML to /reports\n", unit)
+		}
+		if integration != "" {
+			fmt.Fprintf(&b, "  integration: {target: %s} # a client of the image: APP_URL is its address\n", integration)
+			b.WriteString(s.backing(r))
+		}
+		b.WriteString("\n")
+		return b.String()
+	}
+	runner, found := r.runnerOf(s.Context)
+	if !found || runner.Stage == "" {
+		b.WriteString("# No tests were found. A stage of the Dockerfile that runs them and writes JUnit XML to /reports is named so:\n# test: {unit: {target: test}}\n\n")
+		return b.String()
+	}
+	from := "BASE"
+	if names := s.file.Stages; len(names) > 0 {
+		from = names[0]
+	} else if n := len(s.file.parsed.Stages); n > 0 {
+		from = s.file.parsed.Stages[n-1].From
+	}
+	fmt.Fprintf(&b, "# There are tests for %s in %s. With this stage in %s, before the last one, they run in each delivery:\n#\n", runner.Language, runner.Dir, s.file.Path)
+	fmt.Fprintf(&b, "#   FROM %s AS test\n", from)
+	for line := range strings.Lines(runner.Stage) {
+		fmt.Fprintf(&b, "#   %s\n", strings.TrimRight(line, "\n"))
+	}
+	b.WriteString("#\n# test: {unit: {target: test}}\n\n")
+	return b.String()
+}
+
+// backing are the services that a Compose file gives to this one.
+func (s *Service) backing(r *Repository) string {
+	needed := s.needs(r)
+	if len(needed) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("  services:\n")
+	for _, n := range needed {
+		fmt.Fprintf(&b, "    - {name: %s, image: %q}\n", label(n.Name), n.Image)
+	}
+	return b.String()
+}
+
+// needs are the services of the Compose file that this one needs and that are not built here.
+func (s *Service) needs(r *Repository) []ComposeService {
+	if s.Compose == nil {
+		return nil
+	}
+	var needed []ComposeService
+	for _, c := range r.Compose {
+		if c.File == s.Compose.File && slices.Contains(s.Compose.Needs, c.Name) && c.Context == "" && c.Image != "" && !strings.Contains(c.Image, "$") {
+			needed = append(needed, c)
+		}
+	}
+	return needed
+}
+
+// newManifests are a kustomization with what the service needs: the objects of shared manifests that are its own, or new
+// ones.
+func (s *Service) newManifests(r *Repository) []File {
+	var files []File
+	if s.Shared {
+		for _, o := range s.own() {
+			o = o.DeepCopy()
+			o.SetNamespace("") // that of the environment
+			anyNodePort(o)
+			text, err := yaml.Marshal(o.Object)
+			if err != nil {
+				continue // it was read from YAML
+			}
+			files = append(files, File{Path: strings.ToLower(o.GetKind()) + "-" + o.GetName() + ".yaml", Content: string(text)})
+		}
+	} else {
+		env := map[string]string{}
+		if s.Compose != nil {
+			env = s.Compose.Env
+		}
+		files = append(files, s.deployment(r, s.Name, s.Image, s.Ports, env))
+		for _, n := range s.needs(r) {
+			files = append(files, s.deployment(r, label(n.Name), n.Image, n.Ports, n.Env))
+		}
+	}
+	var b strings.Builder
+	b.WriteString("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n")
+	for _, f := range files {
+		fmt.Fprintf(&b, "- %s\n", f.Path)
+	}
+	return append([]File{{Path: "kustomization.yaml", Content: b.String()}}, files...)
+}
+
+// own are the objects of shared manifests that run the service's image, and the Services in front of them.
+func (s *Service) own() []*unstructured.Unstructured {
+	var own []*unstructured.Unstructured
+	labels := map[string]string{}
+	for _, u := range usages(s.Manifests[0].objects) {
+		if u.reference == s.Manifests[0].Reference && !slices.Contains(own, u.object) {
+			own = append(own, u.object)
+			found, _, _ := unstructured.NestedStringMap(u.object.Object, "spec", "template", "metadata", "labels")
+			maps.Copy(labels, found)
+		}
+	}
+	for _, o := range s.Manifests[0].objects {
+		selector, found, _ := unstructured.NestedStringMap(o.Object, "spec", "selector")
+		if o.GetKind() != "Service" || !found || len(selector) == 0 {
+			continue
+		}
+		selects := true
+		for name, value := range selector {
+			selects = selects && labels[name] == value
+		}
+		if selects {
+			own = append(own, o)
+		}
+	}
+	return own
+}
+
+// anyNodePort leaves the choice of node ports to the cluster: two environments in one cluster cannot have the same.
+func anyNodePort(o *unstructured.Unstructured) {
+	ports, _, _ := unstructured.NestedSlice(o.Object, "spec", "ports")
+	for _, p := range ports {
+		if port, ok := p.(map[string]any); ok {
+			delete(port, "nodePort")
+		}
+	}
+	if o.GetKind() == "Service" && len(ports) > 0 {
+		_ = unstructured.SetNestedSlice(o.Object, ports, "spec", "ports")
+	}
+}
+
+// deployment is a Deployment with a Service in front of it.
+func (s *Service) deployment(r *Repository, name, image string, ports []string, env map[string]string) File {
+	var b strings.Builder
+	fmt.Fprintf(&b, `apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: %[1]s
+  labels: {app: %[1]s}
+spec:
+  selector:
+    matchLabels: {app: %[1]s}
+  template:
+    metadata:
+      labels: {app: %[1]s}
+    spec:
+      containers:
+      - name: %[1]s
+        image: %[2]s
+`, name, image)
+	if name == s.Name && len(ports) == 0 {
+		ports = []string{s.port()}
+		r.notice("%s exposes no port: the Service is proposed with %s", s.file.Path, ports[0])
+	}
+	var variables strings.Builder
+	for _, variable := range slices.Sorted(maps.Keys(env)) {
+		if secretName.MatchString(variable) {
+			r.notice("%s gets no %s: put it into a Secret, and name that in %s", name, variable, path.Join("deploy", name+".yaml"))
+			continue
+		}
+		if !strings.Contains(env[variable], "$") {
+			fmt.Fprintf(&variables, "        - {name: %s, value: %q}\n", variable, env[variable])
+		}
+	}
+	if variables.Len() > 0 {
+		b.WriteString("        env:\n" + variables.String())
+	}
+	if len(ports) > 0 {
+		fmt.Fprintf(&b, `        ports:
+        - containerPort: %[2]s
+        readinessProbe:
+          tcpSocket: {port: %[2]s}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: %[1]s
+spec:
+  selector: {app: %[1]s}
+  ports:
+  - {port: %[2]s}
+`, name, ports[0])
+	}
+	return File{Path: name + ".yaml", Content: b.String()}
+}

@@ -1,0 +1,3 @@
+module github.com/aksflow/aksflow/tools/build
+
+go 1.26.0
