@@ -289,3 +289,61 @@ func TestNamesAreDistinct(t *testing.T) {
 		"platform/services/of-a-very-long-name/that-nobody-can-read/api/Dockerfile": "that-nobody-can-read-api",
 	}, names)
 }
+
+// The stage that is suggested has the files and what the tests need, whatever the one before it holds.
+func TestSuggestedStages(t *testing.T) {
+	for name, test := range map[string]struct {
+		files map[string]string
+		want  []string
+	}{
+		"jest with npm": {
+			map[string]string{"package.json": `{"scripts": {"test": "jest"}}`, "package-lock.json": "{}"},
+			[]string{"FROM node:20 AS test", "COPY . .", "RUN npm ci --include=dev && npm install --no-save jest-junit", "JEST_JUNIT_OUTPUT_DIR=/reports npm test -- --reporters"},
+		},
+		"a script that calls another one": {
+			map[string]string{"package.json": `{"scripts": {"test": "npm run unit"}, "devDependencies": {"vitest": "^3"}}`, "yarn.lock": ""},
+			[]string{"RUN yarn install --production=false", `CMD ["npx", "vitest", "run"`},
+		},
+		"mocha without a lock file": {
+			map[string]string{"package.json": `{"scripts": {"test": "mocha"}}`},
+			[]string{"RUN npm install --include=dev\n", "npm test -- --reporter xunit --reporter-option output=/reports/unit.xml"},
+		},
+		"Node.js with pnpm": {
+			map[string]string{"package.json": `{"scripts": {"test": "node --test"}}`, "pnpm-lock.yaml": ""},
+			[]string{"RUN corepack enable && pnpm install", "--test-reporter-destination=/reports/unit.xml' pnpm test"},
+		},
+		"a runner that is not known": {
+			map[string]string{"package.json": `{"scripts": {"test": "httpyac tests/base.http --all"}}`},
+			[]string{"CMD: a command that writes JUnit XML", "httpyac tests/base.http --all"},
+		},
+		"below the context": {
+			map[string]string{"src/package.json": `{"scripts": {"test": "jest"}}`},
+			[]string{"COPY src .", "RUN npm install"},
+		},
+		"Python with requirements": {
+			map[string]string{"test_app.py": "", "requirements.txt": "flask\n"},
+			[]string{"RUN pip install -r requirements.txt pytest", "--junitxml=/reports/unit.xml"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.files["Dockerfile"] = "FROM node:20\n"
+			p, _ := propose(t, adopt.Options{Name: "web"}, test.files)
+			text := p.Files[len(p.Files)-1].Content
+			for _, want := range test.want {
+				assert.Contains(t, text, want)
+			}
+		})
+	}
+}
+
+// What cannot be used is said, so that nobody believes that it is delivered.
+func TestManifestsOfOthersAreSaid(t *testing.T) {
+	p, _ := propose(t, adopt.Options{Name: "web"}, map[string]string{"Dockerfile": "FROM scratch\n", "k8s/redis.yaml": of(deployment, "redis", "redis:8")})
+	assert.Contains(t, strings.Join(p.Notices, "\n"), "nothing in k8s runs an image that is built here")
+	files := map[string]string{"Dockerfile": "FROM scratch\n"}
+	for _, dir := range []string{"a", "b", "c", "d", "e"} {
+		files[dir+"/redis.yaml"] = of(deployment, "redis", "redis:8")
+	}
+	p, _ = propose(t, adopt.Options{Name: "web"}, files)
+	assert.Contains(t, strings.Join(p.Notices, "\n"), "nothing in a, b, c and 2 other directories of manifests")
+}

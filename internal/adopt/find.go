@@ -73,8 +73,9 @@ type ComposeService struct {
 type Runner struct {
 	Dir      string
 	Language string
-	// Stage is the text of a stage that runs the tests and writes JUnit XML to /reports, with FROM's image to fill in.
-	Stage string
+	// Steps are the lines of a stage that has the files of Dir in its working directory, and of which the last one runs the
+	// tests and writes JUnit XML to /reports.
+	Steps []string
 }
 
 // mostFiles bounds the walk: a directory with more is not one repository.

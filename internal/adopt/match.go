@@ -172,13 +172,14 @@ type usage struct {
 
 // match finds for each service the manifests that run it. What does not render is left out, with the reason.
 func (r *Repository) match(ctx context.Context, services []*Service) {
+	var unused []string
 	for _, m := range r.Manifests {
 		objects, mixed, err := r.render(ctx, m)
 		if err != nil {
 			r.notice("%s does not render: %v", m.Path, err)
 			continue
 		}
-		uses := usages(objects)
+		uses, used := usages(objects), false
 		for _, s := range services {
 			best, at := 0, usage{}
 			for _, u := range uses {
@@ -187,10 +188,15 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 				}
 			}
 			if best > 0 {
+				used = true
 				s.Manifests = append(s.Manifests, Deployable{Manifests: m, Reference: at.reference, score: best + m.preference(s), objects: objects, mixed: mixed})
 			}
 		}
+		if !used && len(uses) > 0 {
+			unused = append(unused, m.Path)
+		}
 	}
+	r.unused(unused)
 	for _, s := range services {
 		slices.SortStableFunc(s.Manifests, func(a, b Deployable) int {
 			return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.Path, b.Path))
@@ -213,6 +219,17 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 		}
 	}
 	r.leftOver(services)
+}
+
+// unused notices directories of manifests that run no image of the repository.
+func (r *Repository) unused(dirs []string) {
+	const named = 3
+	switch n := len(dirs); {
+	case n > named:
+		r.notice("nothing in %s and %d other directories of manifests runs an image that is built here: they are left out", strings.Join(dirs[:named], ", "), n-named)
+	case n > 0:
+		r.notice("nothing in %s runs an image that is built here: what is needed of it can stand beside the app's manifests", strings.Join(dirs, ", "))
+	}
 }
 
 // render renders manifests. A plain directory may hold other YAML, too: then its objects alone are rendered, and it is

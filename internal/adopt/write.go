@@ -128,7 +128,7 @@ func (s *Service) tests(r *Repository) string {
 		return b.String()
 	}
 	runner, found := r.runnerOf(s.Context)
-	if !found || runner.Stage == "" {
+	if !found {
 		b.WriteString("# No tests were found. A stage of the Dockerfile that runs them and writes JUnit XML to /reports is named so:\n# test: {unit: {target: test}}\n\n")
 		return b.String()
 	}
@@ -140,8 +140,12 @@ func (s *Service) tests(r *Repository) string {
 	}
 	fmt.Fprintf(&b, "# There are tests for %s in %s. With this stage in %s, before the last one, they run in each delivery:\n#\n", runner.Language, runner.Dir, s.file.Path)
 	fmt.Fprintf(&b, "#   FROM %s AS test\n", from)
-	for line := range strings.Lines(runner.Stage) {
-		fmt.Fprintf(&b, "#   %s\n", strings.TrimRight(line, "\n"))
+	source, _ := relative(s.Context, runner.Dir)
+	if source == s.Context {
+		source = "."
+	}
+	for _, line := range slices.Concat([]string{"WORKDIR /test", "COPY " + source + " ."}, runner.Steps) {
+		fmt.Fprintf(&b, "#   %s\n", line)
 	}
 	b.WriteString("#\n# test: {unit: {target: test}}\n\n")
 	return b.String()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -155,4 +156,48 @@ func TestDev(t *testing.T) {
 	_, err := admin(t).CoreV1().Namespaces().Get(t.Context(), "vote-dev-e2e", metav1.GetOptions{})
 	assert.True(t, apierrors.IsNotFound(err), "%v", err)
 	runs.Add([]string{"dev"})
+}
+
+// In a cluster that the team uses the page is reached through the API server, and a namespace that was there stays.
+func TestDevInATeamsCluster(t *testing.T) {
+	w := newWorktree(t)
+	w.succeed(&struct{}{}, "up", "--free-ports", "kubernetes")
+	w.write("aksflow.yaml", w.read("aksflow.yaml")+`
+  team:
+    registry: `+local.Registry+`
+    manifests: manifests/overlays/local
+    namespace: vote-local
+    variables: {BASE: `+local.Registry+`/library/debian:trixie-slim}
+`)
+	_, err := admin(t).CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "vote-mine"}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	d := startDev(t, w, "--env", "team", "--namespace", "vote-mine", "--kubeconfig", local.Kubeconfig)
+	answers := d.await("it answers")
+	_, address, found := strings.Cut(answers[len(answers)-1], "http://127.0.0.1:")
+	require.True(t, found, "%q has no address of this machine", answers[len(answers)-1])
+	address = "http://127.0.0.1:" + strings.TrimSpace(address)
+	title := func() string {
+		resp, err := http.Get(address)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return string(body)
+	}
+	assert.Contains(t, title(), "Azure Voting App")
+	d.awaitAll("deploy    ✔", "test      ✔")
+	w.replace("app/vote/templates/index.html", "</h1>", " of today</h1>")
+	d.await("it answers")
+	d.awaitAll("deploy    ✔", "test      ✔")
+	assert.Contains(t, title(), " of today</h1>", "the address is the same, and leads to the newest pod")
+
+	require.NoError(t, d.cmd.Process.Signal(os.Interrupt))
+	d.await("nothing is left")
+	require.NoError(t, d.cmd.Wait())
+	namespace, err := admin(t).CoreV1().Namespaces().Get(t.Context(), "vote-mine", metav1.GetOptions{})
+	require.NoError(t, err, "dev did not make it")
+	assert.Nil(t, namespace.DeletionTimestamp)
+	pods, err := admin(t).CoreV1().Pods("vote-mine").List(t.Context(), metav1.ListOptions{})
+	require.NoError(t, err)
+	assert.Empty(t, pods.Items)
 }

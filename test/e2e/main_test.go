@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -51,7 +53,32 @@ func run(m *testing.M) int {
 	if state = os.Getenv("AKSFLOW_STATE"); state == "" {
 		state = filepath.Join(root, ".aksflow")
 	}
-	return runUp(m)
+	code := runUp(m)
+	if code != 0 || !whole() {
+		return code
+	}
+	return documented(root)
+}
+
+// whole reports whether go test was asked for all tests.
+func whole() bool {
+	return !slices.ContainsFunc([]string{"test.run", "test.skip", "test.list"}, func(name string) bool {
+		return flag.Lookup(name).Value.String() != ""
+	})
+}
+
+// documented returns 1 and names what is missing, unless the tests ran each command of the documentation that is theirs.
+func documented(root string) int {
+	commands, err := docstest.Commands(root)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	missing := runs.Missing(commands, docstest.E2E)
+	for _, c := range missing {
+		fmt.Printf("no test ran this command with success: %s\n", c)
+	}
+	return min(1, len(missing))
 }
 
 // runUp runs the tests beside a platform, which ends with them.
