@@ -192,10 +192,10 @@ func (g *globals) initialise(ctx context.Context, dir string, o adopt.Options, a
 		}
 		r.Services = append(r.Services, one)
 	}
-	for _, notice := range r.Notices {
+	g.showFiles(proposal.Files)
+	for _, notice := range r.Notices { // below the files, where they are read before the question
 		report.Warn(ctx, "%s", notice)
 	}
-	g.showFiles(proposal.Files)
 	if !yes && (!ask || !confirm(os.Stdin, g.stderr, "Write these files?")) {
 		report.Info(ctx, "nothing was written: --yes writes these files")
 		return r, nil

@@ -19,7 +19,6 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
 	"github.com/go-git/go-git/v5/plumbing/object"
-	"github.com/go-git/go-git/v5/storage/filesystem"
 
 	"github.com/aksflow/aksflow/internal/core/delivery"
 )
@@ -35,6 +34,9 @@ func SourceOf(ctx context.Context, dir string, paths ...string) (delivery.Source
 	}
 	s := &sourceFinder{repository: repository}
 	source, err := s.find(ctx, dir, paths)
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		return delivery.Source{}, fmt.Errorf("cannot find the source revision of %s: this clone lacks a part of the commit that is checked out: `git fsck` names it, and a new clone has it", dir)
+	}
 	if err != nil {
 		return delivery.Source{}, fmt.Errorf("cannot find the source revision of %s: %w", dir, err)
 	}
@@ -122,6 +124,10 @@ func (s *sourceFinder) lastChange(ctx context.Context, head *object.Commit) (del
 			return source, nil
 		}
 		next, err := s.sameParent(at, content)
+		if errors.Is(err, plumbing.ErrObjectNotFound) { // a partial clone has the trees of what is checked out only
+			source.Shallow = true
+			return source, nil
+		}
 		if err != nil {
 			return delivery.Source{}, err
 		}
@@ -181,6 +187,9 @@ func (s *sourceFinder) contentAt(commit *object.Commit) ([]plumbing.Hash, error)
 // A file whose size and time are equal to those in the index is not read.
 func (s *sourceFinder) dirty(ctx context.Context, head *object.Commit) (bool, error) {
 	idx, err := s.repository.Storer.Index()
+	if errors.Is(err, index.ErrUnknownExtension) {
+		return false, errors.New("git's index is split or sparse, which is not read here: `git update-index --no-split-index`, or `git sparse-checkout reapply --no-sparse-index`, writes a whole one")
+	}
 	if err != nil {
 		return false, err
 	}
@@ -190,7 +199,7 @@ func (s *sourceFinder) dirty(ctx context.Context, head *object.Commit) (bool, er
 	}
 	// A file written in the same clock tick as the index may have the time of its entry but another content.
 	var settled time.Time
-	if storage, ok := s.repository.Storer.(*filesystem.Storage); ok {
+	if storage, ok := s.repository.Storer.(readOnly); ok {
 		if info, err := storage.Filesystem().Stat("index"); err == nil {
 			const tick = 10 * time.Millisecond
 			settled = info.ModTime().Add(-tick)
@@ -229,7 +238,7 @@ func (s *sourceFinder) dirty(ctx context.Context, head *object.Commit) (bool, er
 // not checked out is as git left it.
 func (s *sourceFinder) submoduleChanged(ctx context.Context, e *index.Entry) (bool, error) {
 	dir := filepath.Join(s.root, filepath.FromSlash(e.Name))
-	repository, err := git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
+	repository, err := openAt(dir)
 	if errors.Is(err, git.ErrRepositoryNotExists) {
 		return false, nil
 	}

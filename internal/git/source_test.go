@@ -214,3 +214,82 @@ func BenchmarkSourceOf(b *testing.B) {
 		}
 	})
 }
+
+// A clone may have its objects, its history, its files or its index in other forms than `git clone` makes by itself. Each is
+// made by git, and compared with it.
+func TestSourceRevisionInOtherClones(t *testing.T) {
+	r := gittest.WorkTree(t)
+	r.Write("app/a.py", "a")
+	r.Write("app/deep/b.py", "b")
+	r.Write("docs/c.md", "c")
+	r.Record("first")
+	r.Write("docs/c.md", "d")
+	r.Record("second")
+	r.Run(r.Work, "config", "uploadpack.allowFilter", "true")
+	for name, test := range map[string]struct {
+		clone   []string
+		after   [][]string // commands of git in the clone
+		spoil   func(t *testing.T, dir string)
+		shallow bool // its trees before HEAD are missing
+		fails   string
+	}{
+		"shared":                       {clone: []string{"--shared", r.Work}},
+		"with a reference":             {clone: []string{"--reference", r.Work, "file://" + r.Work}},
+		"partial, without files":       {clone: []string{"--filter=blob:none", "file://" + r.Work}},
+		"partial, without directories": {clone: []string{"--filter=tree:0", "file://" + r.Work}, shallow: true},
+		"sparse":                       {clone: []string{"--sparse", r.Work}, after: [][]string{{"sparse-checkout", "set", "app/deep"}}},
+		"sparse, with a sparse index":  {clone: []string{"--sparse", r.Work}, after: [][]string{{"sparse-checkout", "set", "--sparse-index", "docs"}}, fails: "git sparse-checkout reapply --no-sparse-index"},
+		"index of version 4":           {clone: []string{r.Work}, after: [][]string{{"update-index", "--index-version", "4"}}},
+		"split index":                  {clone: []string{r.Work}, after: [][]string{{"update-index", "--split-index"}}, fails: "git update-index --no-split-index"},
+		"untracked cache":              {clone: []string{r.Work}, after: [][]string{{"update-index", "--force-untracked-cache"}, {"status"}}},
+		"packed refs and objects":      {clone: []string{r.Work}, after: [][]string{{"pack-refs", "--all"}, {"gc", "-q"}, {"commit-graph", "write", "--reachable"}, {"multi-pack-index", "write"}}},
+		"shared with one that is gone": {clone: []string{"--shared", r.Work}, spoil: func(t *testing.T, dir string) {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, ".git", "objects", "info", "alternates"), []byte("/nowhere/objects\n"), 0o600))
+		}, fails: "names /nowhere/objects, which is not there"},
+		"shared, by a relative path": {clone: []string{"--shared", r.Work}, spoil: func(t *testing.T, dir string) {
+			objects := filepath.Join(dir, ".git", "objects")
+			relative, err := filepath.Rel(objects, filepath.Join(r.Work, ".git", "objects"))
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(objects, "info", "alternates"), []byte("# a mirror\n"+relative+"\n"), 0o600))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clone := filepath.Join(t.TempDir(), "clone")
+			r.Run(r.Work, append(append([]string{"clone", "-q"}, test.clone...), clone)...)
+			for _, args := range test.after {
+				r.Run(clone, args...)
+			}
+			if test.spoil != nil {
+				test.spoil(t, clone)
+			}
+			got, err := SourceOf(t.Context(), clone, "app")
+			if test.fails != "" {
+				require.ErrorContains(t, err, test.fails)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, test.shallow, got.Shallow)
+			if !test.shallow {
+				assert.Equal(t, r.Run(clone, "log", "-1", "--format=%H", "--", "app"), got.Commit)
+			}
+			assert.False(t, got.Dirty, "git says: %s", r.Run(clone, "status", "--porcelain"))
+			require.NoError(t, os.WriteFile(filepath.Join(clone, "app/deep/b.py"), []byte("changed"), 0o600))
+			got, err = SourceOf(t.Context(), clone, "app")
+			require.NoError(t, err)
+			assert.True(t, got.Dirty)
+		})
+	}
+	t.Run("shared with a shared one", func(t *testing.T) {
+		first, second := filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "second")
+		r.Run(r.Work, "clone", "-q", "--shared", r.Work, first)
+		r.Run(r.Work, "clone", "-q", "--shared", first, second)
+		linked := filepath.Join(t.TempDir(), "linked")
+		r.Run(second, "worktree", "add", "-q", linked)
+		for _, dir := range []string{second, linked} {
+			got, err := SourceOf(t.Context(), dir, "app")
+			require.NoError(t, err)
+			assert.Equal(t, r.Run(r.Work, "log", "-1", "--format=%H", "--", "app"), got.Commit)
+			assert.False(t, got.Dirty)
+		}
+	})
+}

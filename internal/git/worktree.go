@@ -3,23 +3,120 @@ package git
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/go-git/go-billy/v5"
+	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	formatconfig "github.com/go-git/go-git/v5/plumbing/format/config"
+	"github.com/go-git/go-git/v5/storage/filesystem"
+	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
 )
 
 // openWorkTree opens the repository that dir is in. It returns nil outside of a repository.
 func openWorkTree(dir string) (*git.Repository, error) {
-	repo, err := git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
-	if errors.Is(err, git.ErrRepositoryNotExists) {
-		return nil, nil
+	at, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		repo, err := openAt(at)
+		switch above := filepath.Dir(at); {
+		case errors.Is(err, git.ErrRepositoryNotExists) && above != at:
+			at = above
+		case errors.Is(err, git.ErrRepositoryNotExists):
+			return nil, nil
+		case err != nil:
+			return nil, fmt.Errorf("cannot read the git repository of %s: %w", dir, err)
+		default:
+			return repo, nil
+		}
+	}
+}
+
+// openAt opens the repository whose work tree begins at dir.
+func openAt(dir string) (*git.Repository, error) {
+	at, common, err := gitDirectories(dir)
+	if err != nil {
+		return nil, err
+	}
+	var files billy.Filesystem = osfs.New(at)
+	if common != at {
+		files = dotgit.NewRepositoryFilesystem(files, osfs.New(common))
+	}
+	if files, err = withAlternates(files, filepath.Join(common, "objects")); err != nil {
+		return nil, err
+	}
+	storage := filesystem.NewStorageWithOptions(files, cache.NewObjectLRUDefault(), filesystem.Options{AlternatesFS: osfs.New("/")})
+	return git.Open(readOnly{storage}, osfs.New(dir))
+}
+
+// gitDirectories returns the directory of what belongs to a work tree, and that of what all work trees of the repository have in
+// common (gitrepository-layout(5)). They differ in a linked work tree.
+func gitDirectories(dir string) (own, common string, err error) {
+	own = filepath.Join(dir, git.GitDirName)
+	info, err := os.Stat(own)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", "", git.ErrRepositoryNotExists
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the git repository of %s: %w", dir, err)
+		return "", "", err
 	}
-	return repo, nil
+	if !info.IsDir() {
+		text, err := os.ReadFile(own)
+		if err != nil {
+			return "", "", err
+		}
+		to, found := strings.CutPrefix(strings.TrimSpace(string(text)), "gitdir:")
+		if !found {
+			return "", "", fmt.Errorf("%s does not begin with gitdir:", own)
+		}
+		own = join(dir, strings.TrimSpace(to))
+		if _, err := os.Stat(own); err != nil {
+			return "", "", fmt.Errorf("%s names a directory that is not there: %w", filepath.Join(dir, git.GitDirName), err)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(own, "commondir"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return own, own, nil
+	}
+	return own, join(own, strings.TrimSpace(string(text))), err
+}
+
+// join returns a path that is relative to dir unless it is absolute.
+func join(dir, name string) string {
+	if filepath.IsAbs(name) {
+		return filepath.Clean(name)
+	}
+	return filepath.Join(dir, name)
+}
+
+// readOnly is a repository that is only read.
+type readOnly struct{ *filesystem.Storage }
+
+// harmless are extensions of git's repository format that change nothing of how a repository is read
+// (Documentation/technical/repository-version.txt). go-git refuses them: `git sparse-checkout` sets the first one.
+var harmless = []string{"worktreeconfig", "partialclone", "preciousobjects", "relativeworktrees"}
+
+// Config returns the configuration without the extensions that are harmless.
+func (r readOnly) Config() (*config.Config, error) {
+	c, err := r.Storage.Config()
+	if err != nil || !c.Raw.HasSection("extensions") {
+		return c, err
+	}
+	section := c.Raw.Section("extensions")
+	section.Options = slices.DeleteFunc(section.Options, func(o *formatconfig.Option) bool {
+		return slices.Contains(harmless, strings.ToLower(o.Key))
+	})
+	return c, nil
 }
 
 // Head returns what is checked out in the work tree that dir is in: the full name of the branch, or "HEAD" when no
