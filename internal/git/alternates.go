@@ -45,7 +45,7 @@ func alternates(objects string, known []string) ([]string, error) {
 			continue
 		}
 		if info, err := os.Stat(line); err != nil || !info.IsDir() {
-			return nil, fmt.Errorf("%s names %s, which is not there: this clone has a part of its objects in that directory; a clone without --shared and --reference has them all", file, line)
+			return nil, fmt.Errorf("%s names %s, which is not there: this clone has a part of its objects in that directory; a new clone of where it came from has them all", file, line)
 		}
 		if known, err = alternates(line, append(known, line)); err != nil {
 			return nil, err
