@@ -149,10 +149,7 @@ func (o *Own) placeNamespace(r *Release) {
 	}
 	i := slices.IndexFunc(r.Objects, isOwn)
 	if i < 0 {
-		namespace := &unstructured.Unstructured{}
-		namespace.SetGroupVersionKind(plan.NamespaceKind.WithVersion("v1"))
-		namespace.SetName(o.namespace)
-		r.Objects, i = slices.Insert(r.Objects, 0, namespace), 0
+		r.Objects, i = slices.Insert(r.Objects, 0, newNamespace(o.namespace)), 0
 	}
 	labels := maps.Clone(r.Objects[i].GetLabels())
 	if labels == nil {

@@ -187,6 +187,16 @@ func TestBadInputChangesNothing(t *testing.T) {
 
 	_, err = c.Deploy(ctx, release(t, "no-such-namespace", settings))
 	require.ErrorContains(t, err, "there is no namespace no-such-namespace: add a Namespace to the manifests, or create it first")
+
+	r := release(t, "no-such-namespace", settings)
+	r.MakeNamespaces = true
+	_, err = c.Deploy(ctx, r)
+	require.NoError(t, err)
+	_, err = c.Deploy(ctx, release(t, "no-such-namespace", settings))
+	require.NoError(t, err)
+	namespace, err := s.Client.CoreV1().Namespaces().Get(ctx, "no-such-namespace", metav1.GetOptions{})
+	require.NoError(t, err, "it is no part of the app, which prunes what is one and left the manifests")
+	assert.Nil(t, namespace.DeletionTimestamp)
 }
 
 // Whether each new object is tried first or, of very many, some of each kind are.

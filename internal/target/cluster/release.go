@@ -78,6 +78,9 @@ type Rules struct {
 	// PruneKept allows to delete objects with an annotation that says to keep them, as helm.sh/resource-policy does.
 	PruneKept bool
 
+	// MakeNamespaces creates namespaces that are not there and that no object describes. They are no part of the app, and stay.
+	MakeNamespaces bool
+
 	// Grace is how long a problem that may heal is watched before it fails the deploy. 0 means the default of each kind:
 	// seconds for a missing ConfigMap or Secret, half a minute for a registry that does not answer, for a probe the time
 	// that its period and threshold allow, without a limit while an autoscaler adds a node.

@@ -145,11 +145,13 @@ func namespaceOf(env *delivery.Environment) string { return cmp.Or(env.Namespace
 
 // releaseOf is the release in the terms of this package, without its objects.
 func releaseOf(r delivery.Release, o target.Options) Release {
+	rules := rulesOf(o)
+	rules.MakeNamespaces = r.Env.Local != nil
 	return Release{
 		App: r.Env.App, Namespace: namespaceOf(r.Env), Namespaces: r.Env.Namespaces,
 		Image: r.Image.String(), Published: r.Published, SourceRevision: r.Source.Revision(), RunURL: r.RunURL, User: r.User, Note: r.Note,
 		Strategy:   strategyOf(r.Env.Rollout),
-		NoRollback: o.Push.NoRollback, Rules: rulesOf(o),
+		NoRollback: o.Push.NoRollback, Rules: rules,
 	}
 }
 

@@ -237,6 +237,13 @@ func (t *transaction) ensureNamespaces(ctx context.Context, objects []*unstructu
 		i := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool {
 			return o.GroupVersionKind().GroupKind() == plan.NamespaceKind && o.GetName() == name
 		})
+		if i < 0 && r.MakeNamespaces {
+			if _, err := t.cluster.kube.Apply(ctx, newNamespace(name), kube.ApplyOptions{}); err != nil {
+				return kube.Explain("Namespace/"+name, err)
+			}
+			report.Donef(ctx, "Namespace/"+name, "%s", plan.Created)
+			continue
+		}
 		if i < 0 {
 			return fault.Usagef("there is no namespace %s: add a Namespace to the manifests, or create it first", name)
 		}
@@ -245,6 +252,14 @@ func (t *transaction) ensureNamespaces(ctx context.Context, objects []*unstructu
 		}
 	}
 	return nil
+}
+
+// newNamespace is a Namespace of a name.
+func newNamespace(name string) *unstructured.Unstructured {
+	namespace := &unstructured.Unstructured{}
+	namespace.SetGroupVersionKind(plan.NamespaceKind.WithVersion("v1"))
+	namespace.SetName(name)
+	return namespace
 }
 
 // undo puts back what was done so far if err is set.

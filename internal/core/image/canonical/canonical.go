@@ -176,8 +176,8 @@ const (
 
 // split returns how many layers are those of the base image, and which of the others each instruction made.
 //
-// BuildKit has an entry in the history for each instruction, after those of the base image. A Dagger engine has one for each
-// layer, and says which were imported; of a COPY with several sources it makes several layers.
+// BuildKit has an entry in the history for each instruction, after those of the base image, whatever made that one. A Dagger
+// engine has one for each layer, and says which were imported; of a COPY with several sources it makes several layers.
 func (s *source) split(instructions []Instruction) (base int, groups []made, err error) {
 	one, parts := 0, 0
 	for _, i := range instructions {
@@ -189,18 +189,18 @@ func (s *source) split(instructions []Instruction) (base int, groups []made, err
 	total := len(s.manifest.Layers)
 	own := -1
 	switch before := len(s.history) - len(instructions); {
+	case before >= 0 && s.endsWith(instructions) && (all(s.history[before:], isBuildKit) || !slices.ContainsFunc(s.history, isBase)):
+		own = 0
+		for _, h := range s.history[before:] {
+			if !h.Empty {
+				own++
+			}
+		}
 	case slices.ContainsFunc(s.history, isBase):
 		own = total
 		for _, h := range s.history {
 			if isBase(h) {
 				own--
-			}
-		}
-	case before >= 0 && s.endsWith(instructions):
-		own = 0
-		for _, h := range s.history[before:] {
-			if !h.Empty {
-				own++
 			}
 		}
 	case before < 0 || len(s.history) == total:
@@ -227,6 +227,13 @@ func (s *source) split(instructions []Instruction) (base int, groups []made, err
 
 func isBase(h history) bool {
 	return strings.HasPrefix(h.CreatedBy, importedLayer) || strings.HasPrefix(h.CreatedBy, baseLayer)
+}
+
+// isBuildKit reports whether an entry is that of BuildKit's Dockerfile frontend.
+func isBuildKit(h history) bool { return h.Comment == "buildkit.dockerfile.v0" }
+
+func all(entries []history, is func(history) bool) bool {
+	return !slices.ContainsFunc(entries, func(h history) bool { return !is(h) })
 }
 
 // endsWith reports whether the history ends with an entry for each of the instructions.

@@ -408,6 +408,44 @@ func TestOldLayersLeaveTheCache(t *testing.T) {
 	assert.NotEmpty(t, made)
 }
 
+// The base of an image may itself be a canonical one, or one that a Dagger engine made. Its layers stay as they are.
+func TestBaseThatWasBuilt(t *testing.T) {
+	entry := func(by string, empty bool) map[string]any {
+		return map[string]any{"created_by": by, "comment": "buildkit.dockerfile.v0", "empty_layer": empty}
+	}
+	for name, below := range map[string][]map[string]any{
+		"canonical": {{"created_by": "FROM layer sha256:" + hexOf(base(t))}, {"created_by": "ENV B=1", "empty_layer": true}, {"created_by": "RUN install"}},
+		"of a Dagger engine": {
+			{"created_by": "import image layer sha256:" + hexOf(base(t)), "comment": "buildkit.exporter.image.v0"},
+			{"created_by": "Directory.withDirectory", "comment": "buildkit.exporter.image.v0"},
+		},
+	} {
+		for what, instruction := range map[string]canonical.Instruction{
+			"one source":  {Text: "COPY a /app/", Parts: 1, Context: true},
+			"two sources": {Text: "COPY a b /app/", Parts: 2, Context: true},
+		} {
+			t.Run(name+", "+what, func(t *testing.T) {
+				made := func(at time.Time) string {
+					return tarball(t, append(slices.Clone(below), entry("COPY a b /app/ # buildkit", false), entry("ENV A=1", true)), nil, [][]byte{
+						base(t), installed(t, released), layer(t, directory("app", at), regular("app/a", "a", 0o644, at)),
+					}, gzipped(6))
+				}
+				o := canonical.Options{Instructions: []canonical.Instruction{instruction, {Text: "ENV A=1"}}}
+				to, digest := write(t, made(time.Now()), o)
+				_, other := write(t, made(time.Now().Add(time.Hour)), o)
+				assert.Equal(t, digest, other)
+				_, again := write(t, to, o)
+				assert.Equal(t, digest, again, "the canonical form of a canonical image is the same image")
+				_, blobs := contents(t, to)
+				var manifest v1.Manifest
+				require.NoError(t, json.Unmarshal(blobs[digest], &manifest))
+				require.Len(t, manifest.Layers, 3)
+				assert.Equal(t, hexOf(gzipped(6)(installed(t, released))), manifest.Layers[1].Digest.Hex, "the base's own layer changed")
+			})
+		}
+	}
+}
+
 func TestUnknownLayersAreLeftAlone(t *testing.T) {
 	for name, o := range map[string][]canonical.Instruction{
 		"one layer too few":   {{Text: "RUN install", Parts: 1}},
