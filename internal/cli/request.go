@@ -229,7 +229,7 @@ func (g *globals) local() (*flow.LocalPlatform, error) {
 }
 
 func localPlatform(info *localplatform.Info) (*flow.LocalPlatform, error) {
-	local := &flow.LocalPlatform{Registry: info.Registry, Kubeconfig: info.Kubeconfig}
+	local := &flow.LocalPlatform{Registry: info.Registry, Kubeconfig: info.Kubeconfig, AppURL: info.AppURL}
 	if info.Git == "" {
 		return local, nil
 	}

@@ -259,7 +259,7 @@ func (d *Delivery) onAzure(env *delivery.Environment) error {
 // onLocalPlatform points the environment to the local platform.
 func onLocalPlatform(env *delivery.Environment, c *config.Config, local *LocalPlatform) {
 	env.Registry, env.Cluster.Kubeconfig = local.Registry, local.Kubeconfig
-	env.Local = &delivery.Local{Repo: env.GitOps.Repo, Dir: c.Dir()}
+	env.Local = &delivery.Local{Repo: env.GitOps.Repo, Dir: c.Dir(), AppURL: local.AppURL}
 	// The port of the registry may be another one than the manifests name: the image's name on any host is meant.
 	env.GitOps.Replace = append(slices.Clone(env.GitOps.Replace), c.Image)
 	if local.GitURL == nil {

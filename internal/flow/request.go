@@ -130,4 +130,6 @@ type LocalPlatform struct {
 	GitURL               func(app string) string
 	GitUser, GitPassword string
 	Seed                 func(ctx context.Context, app, branch, dir string) error
+	// AppURL returns the address at which a browser on this machine opens a Service.
+	AppURL func(service, namespace string) string
 }

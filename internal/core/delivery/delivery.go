@@ -141,6 +141,8 @@ type Local struct {
 	// Seed commits the files of a directory as the first commit of the branch, unless the branch is there. Nil when
 	// there is no git server.
 	Seed func(ctx context.Context, branch, dir string) error
+	// AppURL returns the address at which a browser on this machine opens a Service.
+	AppURL func(service, namespace string) string
 }
 
 // Release is an image on its way to an environment.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,10 +15,12 @@ import (
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
+	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/render"
 	"github.com/aksflow/aksflow/internal/target"
+	"github.com/aksflow/aksflow/internal/target/cluster/rollout/traffic"
 )
 
 // Target is the push target: it applies the manifests to the cluster and watches until the pods run the image.
@@ -78,7 +81,29 @@ func (t Target) deploy(ctx context.Context, r delivery.Release, o target.Options
 		return delivery.Outcome{}, err
 	}
 	result, err := c.Deploy(ctx, release)
+	if err == nil && r.Env.Local != nil && r.Env.Local.AppURL != nil {
+		for _, service := range inFront(release) {
+			report.Info(ctx, "Service/%s answers at %s", service.GetName(), r.Env.Local.AppURL(service.GetName(), cmp.Or(service.GetNamespace(), release.Namespace)))
+		}
+	}
 	return outcome(result, err)
+}
+
+// inFront returns the Services of a release in front of pods that run its image.
+func inFront(r Release) []*unstructured.Unstructured {
+	runs := func(u *unstructured.Unstructured) (found bool) {
+		manifest.Containers(u.Object, func(_ string, container map[string]any) {
+			found = found || container["image"] == r.Image
+		})
+		return found
+	}
+	var services []*unstructured.Unstructured
+	for _, service := range r.Objects {
+		if slices.ContainsFunc(r.Objects, func(u *unstructured.Unstructured) bool { return traffic.Selects(service, u) && runs(u) }) {
+			services = append(services, service)
+		}
+	}
+	return services
 }
 
 // open connects to the environment's cluster and renders the manifests.
