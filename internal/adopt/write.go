@@ -291,6 +291,10 @@ spec:
 	if len(ports) > 0 {
 		fmt.Fprintf(&b, `        ports:
         - containerPort: %[2]s
+        startupProbe: # a minute to start, and ready a second after it
+          tcpSocket: {port: %[2]s}
+          periodSeconds: 1
+          failureThreshold: 60
         readinessProbe:
           tcpSocket: {port: %[2]s}
 ---

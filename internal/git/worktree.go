@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-git/go-billy/v5"
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/config"
@@ -48,7 +47,7 @@ func openAt(dir string) (*git.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	var files billy.Filesystem = osfs.New(at)
+	files := osfs.New(at)
 	if common != at {
 		files = dotgit.NewRepositoryFilesystem(files, osfs.New(common))
 	}

@@ -44,6 +44,28 @@ type Vertex struct {
 	ended          bool
 	Stdout, Stderr Tail
 	parts          [2]string // an unfinished line of standard output, of standard error
+	moving         map[string][2]int64
+}
+
+// transferred remembers how much of something was transferred for the step, such as a layer of an image.
+func (v *Vertex) transferred(id string, now, total int64) {
+	if v.moving == nil {
+		v.moving = map[string][2]int64{}
+	}
+	v.moving[id] = [2]int64{now, total}
+}
+
+// transfers says how much was transferred of everything, in tenths: a log has a line for each text, and layers come many at a
+// time. It is empty before the first tenth.
+func (v *Vertex) transfers() string {
+	var now, total int64
+	for _, m := range v.moving {
+		now, total = now+m[0], total+m[1]
+	}
+	if tenths := 10 * now / total; tenths > 0 {
+		return fmt.Sprintf("%d %% of %.1f MB", 10*tenths, float64(total)/1e6)
+	}
+	return ""
 }
 
 // Watch returns a watcher of a build whose events go to the context.
@@ -113,8 +135,11 @@ func (w *Watcher) Update(s *bkclient.SolveStatus) {
 	}
 	for _, x := range s.Statuses {
 		v := w.known(x.Vertex)
-		if !v.internal && x.Total > 0 && x.Current > 0 && x.Completed == nil {
-			report.Progressf(w.ctx, v.Name, "%s %s of %s", shortName(x.ID), megabytes(x.Current), megabytes(x.Total))
+		if !v.internal && x.Total > 0 {
+			v.transferred(x.ID, x.Current, x.Total)
+			if text := v.transfers(); text != "" && x.Completed == nil {
+				report.Progressf(w.ctx, v.Name, "%s", text)
+			}
 		}
 	}
 	for _, x := range s.Logs {
@@ -195,16 +220,6 @@ func shortened(name string) string {
 	}
 	return name
 }
-
-// shortName shortens a digest in the name of a transfer.
-func shortName(id string) string {
-	if algorithm, hex, ok := strings.Cut(id, ":"); ok && algorithm == "sha256" && len(hex) > 12 {
-		return hex[:12]
-	}
-	return id
-}
-
-func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
 // Tail keeps the end of what is written to it.
 type Tail struct{ data []byte }

@@ -25,6 +25,22 @@ func TestStepNames(t *testing.T) {
 	assert.Equal(t, "sh -c set -e echo", shortened("sh -c set -e\n\techo\n"))
 	long := shortened(strings.Repeat("ä", 500))
 	assert.Equal(t, maxName+1, len([]rune(long)))
-	assert.Equal(t, "0123456789ab", shortName("sha256:0123456789abcdef"))
-	assert.Equal(t, "extracting x", shortName("extracting x"))
+}
+
+// The layers of an image are told together, in few texts.
+func TestTransfers(t *testing.T) {
+	var v Vertex
+	texts := map[string]bool{}
+	for n := range int64(100) {
+		v.transferred("sha256:a", n*100_000, 10_000_000)
+		texts[v.transfers()] = true
+		v.transferred("sha256:b", n*300_000, 30_000_000)
+		texts[v.transfers()] = true
+	}
+	assert.Contains(t, texts, "", "at the beginning")
+	assert.Contains(t, texts, "50 % of 40.0 MB")
+	assert.Less(t, len(texts), 25)
+	v.transferred("sha256:a", 10_000_000, 10_000_000)
+	v.transferred("sha256:b", 30_000_000, 30_000_000)
+	assert.Equal(t, "100 % of 40.0 MB", v.transfers())
 }
