@@ -134,13 +134,7 @@ func (w *Watcher) Update(s *bkclient.SolveStatus) {
 		}
 	}
 	for _, x := range s.Statuses {
-		v := w.known(x.Vertex)
-		if !v.internal && x.Total > 0 {
-			v.transferred(x.ID, x.Current, x.Total)
-			if text := v.transfers(); text != "" && x.Completed == nil {
-				report.Progressf(w.ctx, v.Name, "%s", text)
-			}
-		}
+		w.transfer(x)
 	}
 	for _, x := range s.Logs {
 		v := w.known(x.Vertex)
@@ -161,6 +155,18 @@ func (w *Watcher) Update(s *bkclient.SolveStatus) {
 		if !mismatch.MatchString(message) {
 			w.warn(message)
 		}
+	}
+}
+
+// transfer tells how much of a step's files was transferred.
+func (w *Watcher) transfer(x *bkclient.VertexStatus) {
+	v := w.known(x.Vertex)
+	if v.internal || x.Total <= 0 {
+		return
+	}
+	v.transferred(x.ID, x.Current, x.Total)
+	if text := v.transfers(); text != "" && x.Completed == nil {
+		report.Progressf(w.ctx, v.Name, "%s", text)
 	}
 }
 
