@@ -401,6 +401,10 @@ func (s *Session) runs() bool {
 func (s *Session) Remove(ctx context.Context) error {
 	ctx, end := report.Start(ctx, "clean up")
 	err := s.own.Remove(ctx, s.env, s.user)
-	end("nothing is left in the namespace "+s.namespace, err)
+	summary := "nothing is left of the namespace " + s.namespace
+	if !s.own.Made() {
+		summary = "the app is deleted in the namespace " + s.namespace + ", which was there before and stays; its pods end now, and claims of volumes stay"
+	}
+	end(summary, err)
 	return err
 }

@@ -165,6 +165,9 @@ func (o *Own) Back(ctx context.Context, env *delivery.Environment, user string) 
 	return err
 }
 
+// Made reports whether the namespace is one that Own makes, and that Remove deletes.
+func (o *Own) Made() bool { return o.made }
+
 // Remove takes the app away again, and returns when it is gone: with the namespace where Own made it.
 func (o *Own) Remove(ctx context.Context, env *delivery.Environment, user string) error {
 	_, err := o.cluster.Uninstall(ctx, App{Name: env.App, Namespace: o.namespace, User: user, Rules: Rules{PruneNamespaces: o.made}})
