@@ -76,7 +76,8 @@ func (d definition) image(ctx context.Context) (file *dagger.File, digest string
 		WithNewFile(formPath, string(form)).
 		WithMountedFile(exportedPath, d.app.Tarball()).
 		WithMountedCache(layersPath, d.client.CacheVolume("aksflow-layers")).
-		WithEnvVariable("DAGGER_SESSION_PORT", "0"). // generated code wants one before anything runs; nothing is sent there
+		WithEnvVariable("DAGGER_SESSION_PORT", "0"). // generated code wants a session before anything runs; nothing is sent there
+		WithEnvVariable("DAGGER_SESSION_TOKEN", "none").
 		WithExec([]string{finisherPath})
 	text, err := ended.Stdout(ctx)
 	if err != nil {

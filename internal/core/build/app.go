@@ -228,18 +228,29 @@ func copyFile(from, to string) error {
 // Form returns what Finish needs to know of the Dockerfile. Layers are kept in the directory cache; "" keeps none.
 func (a App) Form(cache string) canonical.Options {
 	o := canonical.Options{Cache: cache}
-	instructions, err := dockerfile.Parse(a.text).History(a.Target)
+	instructions, err := dockerfile.Parse(a.built()).History(a.Target)
 	if err != nil {
 		return o // an engine says so when it builds
 	}
 	for _, i := range instructions {
 		_, modes := i.Flag("chmod")
-		o.Instructions = append(o.Instructions, canonical.Instruction{Text: i.String(), Parts: layersOf(i), Context: i.FromContext(), Modes: modes})
+		o.Instructions = append(o.Instructions, canonical.Instruction{
+			Text: i.String(), Parts: layersOf(i), Context: i.FromContext(), Modes: modes,
+			Unrecorded: i.Name == "ARG" && strings.HasPrefix(i.Rest, argGeneration+"="),
+		})
 	}
 	if epoch, err := strconv.ParseInt(a.BuildArgs[argEpoch], 10, 64); err == nil {
 		o.Epoch = epoch
 	}
 	return o
+}
+
+// built is the Dockerfile that the engine builds: with the generation as an argument of each stage, where one is set.
+func (a App) built() []byte {
+	if a.generation == "" {
+		return a.text
+	}
+	return dockerfile.Parse(a.text).WithArg(a.text, argGeneration, a.generation)
 }
 
 // layersOf is how many layers an engine may make of an instruction; see [canonical.Instruction].
@@ -263,8 +274,7 @@ func (a App) Tarball() *dagger.File { return a.Build().AsTarball() }
 func (a App) stage(target string) *dagger.Container {
 	source := a.Source
 	if a.generation != "" {
-		text := dockerfile.Parse(a.text).WithArg(a.text, argGeneration, a.generation)
-		source = source.WithNewFile(cmp.Or(a.Dockerfile, "Dockerfile"), string(text))
+		source = source.WithNewFile(cmp.Or(a.Dockerfile, "Dockerfile"), string(a.built()))
 	}
 	// A program that a stage compiles may name the time of its source.
 	source = source.WithTimestamps(canonical.ContextTime)

@@ -38,6 +38,9 @@ type Instruction struct {
 	Parts int
 	// Context says that all its files come from the build context; Modes, that the instruction sets their permissions.
 	Context, Modes bool
+	// Unrecorded is one that the canonical form does not show, such as an argument that only makes an engine build again. It
+	// makes no layer.
+	Unrecorded bool
 }
 
 // made is what one instruction made: the layers, by their numbers.
@@ -362,6 +365,9 @@ func (s *source) canonicalConfig(base int, diffIDs []string, epoch int64, instru
 		entries = append(entries, history{Created: created, CreatedBy: baseLayer + s.diffIDs[i]})
 	}
 	for _, i := range instructions {
+		if i.Unrecorded {
+			continue
+		}
 		entries = append(entries, history{Created: created, CreatedBy: i.Text, Empty: i.Parts == 0})
 	}
 	out := map[string]any{

@@ -446,6 +446,19 @@ func TestBaseThatWasBuilt(t *testing.T) {
 	}
 }
 
+// An argument that makes an engine build again leaves no trace, so that the same files are the same image.
+func TestUnrecordedInstructions(t *testing.T) {
+	entry := func(by string, empty bool) map[string]any {
+		return map[string]any{"created_by": by, "comment": "buildkit.dockerfile.v0", "empty_layer": empty}
+	}
+	once := tarball(t, []map[string]any{{"created_by": "debootstrap"}, entry("RUN /bin/sh -c install", false)}, nil, [][]byte{base(t), installed(t, released)}, gzipped(6))
+	again := tarball(t, []map[string]any{{"created_by": "debootstrap"}, entry("ARG GENERATION=2", true), entry("RUN |1 GENERATION=2 /bin/sh -c install", false)}, nil,
+		[][]byte{base(t), installed(t, time.Now())}, gzipped(6))
+	_, want := write(t, once, canonical.Options{Instructions: []canonical.Instruction{{Text: "RUN install", Parts: 1}}})
+	_, got := write(t, again, canonical.Options{Instructions: []canonical.Instruction{{Text: "ARG GENERATION=2", Unrecorded: true}, {Text: "RUN install", Parts: 1}}})
+	assert.Equal(t, want, got)
+}
+
 func TestUnknownLayersAreLeftAlone(t *testing.T) {
 	for name, o := range map[string][]canonical.Instruction{
 		"one layer too few":   {{Text: "RUN install", Parts: 1}},
