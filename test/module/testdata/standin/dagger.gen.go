@@ -15,8 +15,10 @@ import (
 
 // dag is the session that the environment names. Dagger generates it too, and lets no program start without one.
 var dag = func() *dagger.Client {
-	if os.Getenv("DAGGER_SESSION_PORT") == "" {
-		panic("DAGGER_SESSION_PORT is not set")
+	for _, name := range []string{"DAGGER_SESSION_PORT", "DAGGER_SESSION_TOKEN"} {
+		if os.Getenv(name) == "" {
+			panic(name + " is not set")
+		}
 	}
 	return nil // until main connects
 }()
