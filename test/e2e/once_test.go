@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -26,7 +27,13 @@ func newRunner(t *testing.T) string {
 	before, empty := state, t.TempDir()
 	require.NoError(t, os.Symlink(filepath.Join(before, "platform"), filepath.Join(empty, "platform")))
 	state = empty
-	t.Cleanup(func() { state = before })
+	t.Cleanup(func() {
+		// Its engine ends; the platform is another one's, and goes on.
+		assert.NoError(t, os.Remove(filepath.Join(empty, "platform")))
+		out, err := command(context.Background(), "down").CombinedOutput()
+		assert.NoError(t, err, "%s", out)
+		state = before
+	})
 	return empty
 }
 
