@@ -125,8 +125,8 @@ func (m *AksFlow) arguments() []string {
 	return set
 }
 
-// withGit gives the container what a bump logs in with. Where aksflow.yaml names a variable for the token, it is that one. The
-// key of an image says whether the build has an SSH agent, so the agent of the build is there where git has none.
+// withGit gives the container what a bump logs in with. Where aksflow.yaml names a variable for the token, it is that one. Where
+// git was given no SSH agent, the container has that of the build, because the key of an image says whether the build has one.
 func (m *AksFlow) withGit(c *dagger.Container, cfg *config.Config) *dagger.Container {
 	if m.GitToken != nil {
 		c = c.WithSecretVariable("AKSFLOW_GIT_TOKEN", m.GitToken).WithEnvVariable("AKSFLOW_GIT_USERNAME", m.GitUsername)

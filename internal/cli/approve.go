@@ -28,7 +28,7 @@ func approveCommand(g *globals) *cobra.Command {
 		Use:   "approve",
 		Short: "Sign that an image may be promoted to an environment",
 		Long: `Signs that an image may be promoted to an environment, and attaches that to its digest in the registry. It is for
-environments with gates.approve.signed. That key lists who may approve, and a signature by anybody else is refused.
+environments with gates.approve.signed. gates.approve.signed.by lists who may approve, and a signature by anybody else is refused.
 
 Without --image it is what the environment before runs now.`,
 		Example: `  aksflow approve --env production --key ann.key --reason "looked at it in staging"

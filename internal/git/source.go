@@ -239,7 +239,7 @@ func (s *sourceFinder) dirty(ctx context.Context, head *object.Commit) (bool, er
 func (s *sourceFinder) submoduleChanged(ctx context.Context, e *index.Entry) (bool, error) {
 	dir := filepath.Join(s.root, filepath.FromSlash(e.Name))
 	repository, err := openAt(dir)
-	if errors.Is(err, git.ErrRepositoryNotExists) {
+	if repository == nil && (err == nil || errors.Is(err, git.ErrRepositoryNotExists)) {
 		return false, nil
 	}
 	if err != nil {

@@ -215,6 +215,22 @@ func BenchmarkSourceOf(b *testing.B) {
 	})
 }
 
+// A file's repository is that of its directory, and a work tree whose repository is elsewhere has none.
+func TestSourceRevisionOfWhatIsNoWorkTree(t *testing.T) {
+	r := gittest.WorkTree(t)
+	r.Write("app/a.py", "a")
+	commit := r.Record("first")
+	got, err := SourceOf(t.Context(), filepath.Join(r.Work, "app/a.py"))
+	require.NoError(t, err)
+	assert.Equal(t, commit, got.Commit)
+
+	alone := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(alone, ".git"), []byte("gitdir: ../.git/modules/lib\n"), 0o600))
+	got, err = SourceOf(t.Context(), alone)
+	require.NoError(t, err)
+	assert.Equal(t, delivery.Source{}, got)
+}
+
 // A clone may have its objects, its history, its files or its index in other forms than `git clone` makes by itself. Each is
 // made by git, and compared with it.
 func TestSourceRevisionInOtherClones(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5"
@@ -41,10 +42,11 @@ func openWorkTree(dir string) (*git.Repository, error) {
 	}
 }
 
-// openAt opens the repository whose work tree begins at dir.
+// openAt opens the repository whose work tree begins at dir. It returns nil where dir is the work tree of a repository that is not
+// on this machine, such as a submodule that is mounted alone.
 func openAt(dir string) (*git.Repository, error) {
 	at, common, err := gitDirectories(dir)
-	if err != nil {
+	if at == "" || err != nil {
 		return nil, err
 	}
 	files := osfs.New(at)
@@ -59,11 +61,11 @@ func openAt(dir string) (*git.Repository, error) {
 }
 
 // gitDirectories returns the directory of what belongs to a work tree, and that of what all work trees of the repository have in
-// common (gitrepository-layout(5)). They differ in a linked work tree.
+// common (gitrepository-layout(5)). They differ in a linked work tree, and are empty where dir names ones that are not there.
 func gitDirectories(dir string) (own, common string, err error) {
 	own = filepath.Join(dir, git.GitDirName)
 	info, err := os.Stat(own)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // dir may be a file
 		return "", "", git.ErrRepositoryNotExists
 	}
 	if err != nil {
@@ -79,8 +81,8 @@ func gitDirectories(dir string) (own, common string, err error) {
 			return "", "", fmt.Errorf("%s does not begin with gitdir:", own)
 		}
 		own = join(dir, strings.TrimSpace(to))
-		if _, err := os.Stat(own); err != nil {
-			return "", "", fmt.Errorf("%s names a directory that is not there: %w", filepath.Join(dir, git.GitDirName), err)
+		if _, err := os.Stat(own); errors.Is(err, fs.ErrNotExist) {
+			return "", "", nil
 		}
 	}
 	text, err := os.ReadFile(filepath.Join(own, "commondir"))

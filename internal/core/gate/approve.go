@@ -23,7 +23,7 @@ type Approve struct {
 
 // Signed are approvals with a signature.
 type Signed struct {
-	// By are those who may approve.
+	// By lists those who may approve.
 	By []Approver `yaml:"by"`
 	// Count is how many of them must. 0: one.
 	Count int `yaml:"count"`
@@ -128,7 +128,7 @@ func (a Approvals) count(now time.Time, maxAge time.Duration) (given []Approval,
 	return given, ignored
 }
 
-// approve says whether those approved that must, of one way.
+// approve reports whether there are enough approvals of one way.
 func (g Gates) approve(way string, f Facts) Verdict {
 	known, wanted := f.Approvals[way], g.Approve.wanted(way)
 	var maxAge time.Duration
