@@ -185,11 +185,12 @@ test: setup test-packages $(call files,$(TEST_TOOLS)) $(BIN)/gateway-crds lint #
 	  $(MODULE)/test/e2e $$(go list $(MODULE)/... | grep -vxF -e $(MODULE)/test/e2e -f <(go list $(RACE)))
 
 .PHONY: lint
-lint: $(call files,$(LINT_TOOLS)) ## format, vet, staticcheck, dead code
-	$(say) 'gofmt, go vet, staticcheck, deadcode'
+lint: $(call files,$(LINT_TOOLS)) ## format, vet, staticcheck, dead code, generated files
+	$(say) 'gofmt, go vet, staticcheck, deadcode, the schema'
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	if [ -n "$$unformatted" ]; then printf 'gofmt -w these:\n%s\n' "$$unformatted"; exit 1; fi
 	@go vet $(MODULE)/... && $(BIN)/staticcheck $(MODULE)/...
+	@go test $(MODULE)/schema
 	@tools/lint/workspace.sh $(BIN)
 	@# staticcheck does not look at tools/: to check those few lines it reads all of Kubernetes.
 	@for module in $(TOOL_MODULES); do (cd $$module && go vet ./...); done
@@ -206,8 +207,9 @@ release: $(BIN)/release $(BIN)/aksflow $(BIN)/buildkitd engine-packages ## dist/
 BENCHTIME ?= 1x
 .PHONY: bench
 bench: setup $(call files,$(BENCH_TOOLS)) ## the figures that the README quotes
-	@trap '$(SUDO) $(BIN)/aksflow down --state $(TEST_STATE) 2>/dev/null' EXIT; \
+	@trap '$(DOWN)' EXIT; \
 	$(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) $(MODULE) $(MODULE)/internal/...; \
+	$(TEST_ENV) go test -count=1 -exec $(CURDIR)/test/alone.sh $(MODULE)/test/e2e -run 'BuiltOnce$$' -v | sed -n 's/^ *once_test.go:[0-9]*: //p'; \
 	$(ON_CLUSTER) go test -count=1 -parallel 1 ./internal/target/cluster -run 'OnCluster(TimeToRed|Rollouts)' -v | \
 	  sed -n -e '/what is wrong/,/^ *$$/p' -e 's/^ *rollouts_test.go:[0-9]*: //p'
 

@@ -18,6 +18,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/flow/signing"
 	"github.com/aksflow/aksflow/internal/proof"
+	"github.com/aksflow/aksflow/internal/testing/sigstoretest"
 )
 
 // keys writes pairs of keys, NAME.key and NAME.pub, beside aksflow.yaml.
@@ -44,14 +45,20 @@ func (c *chain) approve(key string, change func(*Request)) (*delivery.Approved, 
 // attach attaches something to an image in staging's repository, signed with a key unless that is "".
 func (c *chain) attach(digest, key string, p proof.Predicate) {
 	c.t.Helper()
-	d := c.request(func(r *Request) { r.Env = "staging" })
+	c.signed(digest, func(r *Request) { r.SignAs.Key = key }, p)
+}
+
+// signed is attach for who signs as production's.
+func (c *chain) signed(digest string, as func(*Request), p proof.Predicate) {
+	c.t.Helper()
+	d := c.request(func(r *Request) { r.Env = "production"; as(r) })
 	var signer proof.Signer
-	if key != "" {
+	if d.SignAs != (signing.As{}) {
 		var err error
-		signer, err = d.keyring().SignerAs(c.t.Context(), signing.As{Key: key})
+		signer, err = d.keyring().SignerAs(c.t.Context(), d.SignAs)
 		require.NoError(c.t, err)
 	}
-	repository, err := d.open(c.t.Context(), image.ReadWrite)
+	repository, err := c.request(func(r *Request) { r.Env = "staging" }).open(c.t.Context(), image.ReadWrite)
 	require.NoError(c.t, err)
 	_, err = proof.Attach(c.t.Context(), repository, digest, signer, p)
 	require.NoError(c.t, err)
@@ -101,6 +108,60 @@ func TestASignedApprovalOpensTheGate(t *testing.T) {
 		}
 	}
 	assert.Equal(t, map[string]int{"ann.pub": 2, "bob.pub": 1}, by)
+}
+
+// A CI run approves with its own identity: of those that are listed it needs no key.
+func TestARunApproves(t *testing.T) {
+	sigstore := sigstoretest.New(t)
+	c := newChain(t, `, sign: {keyless: true, services: services.json}, `+
+		`verify: {require: [test], root: root.json, signers: [{identity: "https://ci.example/**", issuer: "https://issuer.example"}]}, `+
+		`gates: {approve: {signed: {by: [{identity: "https://ci.example/ops/approve.yml@*", issuer: "https://issuer.example", refs: [refs/heads/main]}]}}}`)
+	c.write("services.json", string(sigstore.Services(t)))
+	c.write("root.json", string(sigstore.Root(t)))
+	c.commit()
+	digest := c.deployed()
+	run := sigstoretest.Identity{Subject: "https://ci.example/ops/approve.yml@main", Issuer: "https://issuer.example", Ref: "refs/heads/main"}
+	as := func(change func(*sigstoretest.Identity)) func(*Request) {
+		by := run
+		change(&by)
+		return func(r *Request) {
+			r.SignAs.Keyless = true
+			r.Variables = func(name string) (string, bool) {
+				if name != "SIGSTORE_ID_TOKEN" {
+					return "", false
+				}
+				return sigstore.Token(by), true
+			}
+		}
+	}
+	itself := func(*sigstoretest.Identity) {}
+	c.signed(digest, as(itself), proof.TestResult{Result: proof.Passed, Configuration: proof.Definition("abc"), PassedTests: []string{"a"}, Time: time.Now()})
+	c.signed(digest, as(itself), proof.Record{Environment: "staging", Status: proof.StatusProved, How: "deploy", Time: time.Now()})
+
+	_, err := c.approve("", func(r *Request) { r.SignAs.Keyless = true })
+	require.ErrorContains(t, err, "there is no identity to sign with: on GitHub the job needs `permissions: id-token: write`")
+	for message, change := range map[string]func(*sigstoretest.Identity){
+		"it is signed by https://ci.example/dev/approve.yml":                      func(i *sigstoretest.Identity) { i.Subject = "https://ci.example/dev/approve.yml@main" },
+		"(issuer https://other.example), and not by":                              func(i *sigstoretest.Identity) { i.Issuer = "https://other.example" },
+		`for the git ref "refs/heads/feature/a", and only refs/heads/main counts`: func(i *sigstoretest.Identity) { i.Ref = "refs/heads/feature/a" },
+		"its signature does not hold":                                             func(i *sigstoretest.Identity) { i.Late = time.Hour / 2 },
+	} {
+		_, err := c.approve("", as(change))
+		require.ErrorContains(t, err, "who may approve for production does not include you")
+		require.ErrorContains(t, err, message)
+	}
+	_, err = c.promote(none)
+	require.ErrorContains(t, err, "approve: 0 of 1", "what was refused was not written")
+
+	approved, err := c.approve("", as(itself))
+	require.NoError(t, err)
+	assert.Equal(t, run.Subject+" (issuer "+run.Issuer+")", approved.By)
+	_, err = c.promote(none)
+	require.ErrorContains(t, err, "there is no identity to sign with")
+	assert.Empty(t, c.running["production"].Image, "what cannot be signed is not deployed")
+	result, err := c.promote(func(r *Request) { as(itself)(r); r.SignAs = signing.As{} })
+	require.NoError(t, err)
+	assert.Equal(t, digest, ref.Read(result.Image).Digest)
 }
 
 // What is no approval of this image for this environment by those who may opens nothing, and is named.

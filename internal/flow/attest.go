@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/image"
 	"github.com/aksflow/aksflow/internal/core/report"
-	"github.com/aksflow/aksflow/internal/git"
+	"github.com/aksflow/aksflow/internal/flow/evidence"
 	"github.com/aksflow/aksflow/internal/proof"
 	"github.com/aksflow/aksflow/internal/proof/sbom"
 )
@@ -53,7 +52,7 @@ func (d *Delivery) attest(ctx context.Context, s *delivery.State) ([]string, err
 		add(proof.SBOM, proof.SPDX(doc.JSON))
 	}
 	if !found.Has(proof.Provenance, signer != nil) {
-		add(proof.Provenance, d.provenance(s))
+		add(proof.Provenance, evidence.Provenance(d.config, s.Release, d.known.buildKey(), d.Ref))
 	}
 	if len(predicates) == 0 {
 		return nil, nil
@@ -69,30 +68,10 @@ func (d *Delivery) attest(ctx context.Context, s *delivery.State) ([]string, err
 	return attached, err
 }
 
-// builderID is who built, where no CI run is known.
-const builderID = "https://github.com/aksflow/aksflow"
-
-// provenance says how the image of the state was built.
-func (d *Delivery) provenance(s *delivery.State) proof.SLSA {
-	b := d.config.Build
-	p := proof.SLSA{BuildDefinition: proof.BuildDefinition{
-		BuildType: proof.BuildType,
-		ExternalParameters: proof.BuildArguments{
-			Dockerfile: b.Dockerfile, Target: b.Target, Platform: b.Platform, Args: b.Args, Ref: d.Ref, Version: s.Release.Version,
-		},
-		InternalParameters: proof.BuildKeys{BuildKey: d.known.buildKey(), SourceKey: s.Release.Source.Key},
-	}}
-	if commit := s.Release.Source.Commit; commit != "" {
-		p.BuildDefinition.ResolvedDependencies = []proof.Resource{{
-			Name: "source", URI: git.SourceURI(d.config.Abs(b.Context)), Digest: map[string]string{"gitCommit": commit},
-		}}
-	}
-	p.RunDetails.Builder.ID = builderID
-	if d.RunURL != "" {
-		p.RunDetails.Metadata.InvocationID = d.RunURL
-	}
-	p.RunDetails.Metadata.FinishedOn = time.Now().UTC().Truncate(time.Second)
-	return p
+// checkSigner checks before the work begins that there is what signs its proofs.
+func (d *Delivery) checkSigner(ctx context.Context) error {
+	_, err := d.keyring().Signer(ctx)
+	return err
 }
 
 // verifying are the steps before which an image is verified.

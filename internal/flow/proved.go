@@ -34,7 +34,7 @@ func (d *Delivery) targetSteps() ([]delivery.Step, error) {
 		own[0].Needs = append(slices.Clone(own[0].Needs), promoteStep)
 	}
 	for i := range own {
-		own[i].Run = d.withdrawing(own[i].Run)
+		own[i].Run = d.withdrawing(own[i])
 	}
 	return append(own, d.proveStep(own[len(own)-1].Name)), nil
 }
@@ -53,24 +53,41 @@ func (d *Delivery) proving(steps []delivery.Step, i int) []delivery.Step {
 		return []delivery.Step{steps[i]}
 	}
 	one := steps[i]
-	one.Run = d.withdrawing(one.Run)
+	one.Run = d.withdrawing(one)
 	if i < len(steps)-1 {
 		return []delivery.Step{one}
 	}
 	return []delivery.Step{one, d.proveStep(one.Name)}
 }
 
-// withdrawing is a step whose failure withdraws the image, if that failed by itself: if the cluster could not be reached,
-// nothing is known about the image.
-func (d *Delivery) withdrawing(run func(context.Context, *delivery.State) (delivery.Outcome, error)) func(context.Context, *delivery.State) (delivery.Outcome, error) {
+// withdrawing is what a step does in a chain. It changes nothing where the end could not be signed. Its failure withdraws the
+// image, if that failed by itself: if the cluster could not be reached, nothing is known about the image.
+func (d *Delivery) withdrawing(step delivery.Step) func(context.Context, *delivery.State) (delivery.Outcome, error) {
 	return func(ctx context.Context, s *delivery.State) (delivery.Outcome, error) {
-		out, err := run(ctx, s)
+		if step.Changes {
+			if err := d.canProve(ctx, s.Release.Image.Digest); err != nil {
+				return delivery.Outcome{}, err
+			}
+		}
+		out, err := step.Run(ctx, s)
 		reasons := delivery.Reasons(err)
 		if i := slices.IndexFunc(reasons, func(r delivery.Reason) bool { return r.Object != "" }); i >= 0 {
 			d.withdraw(ctx, s.Release.Image.Digest, fmt.Sprintf("its delivery failed: %s: %s", reasons[i].Object, cmp.Or(reasons[i].Reason, reasons[i].Message)))
 		}
 		return out, err
 	}
+}
+
+// canProve checks that there is what signs a record, unless the image has one.
+func (d *Delivery) canProve(ctx context.Context, digest string) error {
+	if err := d.checkSigner(ctx); err != nil {
+		records, unread := d.records(ctx, digest, d.env.Name)
+		if digest == "" || unread == nil && len(records) > 0 && records[0].Status == proof.StatusProved {
+			return nil
+		}
+		return err
+	}
+	return nil
 }
 
 // prove records that the image runs in the environment.

@@ -86,9 +86,6 @@ func (d *Delivery) keys(ctx context.Context, source delivery.Source) (*known, er
 	if err != nil {
 		return nil, fmt.Errorf("reading the build context: %w", err)
 	}
-	if files.HasGit() {
-		report.Warn(ctx, "the build context has the directory .git in it, which is different in every clone, so that every clone builds another image: write .git into .dockerignore")
-	}
 	k := &known{}
 	if k.generation, err = d.generation(0); err != nil {
 		return nil, err
@@ -100,6 +97,9 @@ func (d *Delivery) keys(ctx context.Context, source delivery.Source) (*known, er
 	}
 	if k.image, err = build.ImageKey(ctx, d.config, in); err != nil {
 		return nil, err
+	}
+	if k.image.Sees(".git") {
+		report.Warn(ctx, "the Dockerfile copies the directory .git, which is different in every clone, so that every clone builds another image: write .git into .dockerignore")
 	}
 	if d.hasTests() {
 		k.tests, err = build.TestKey(ctx, d.config, in)

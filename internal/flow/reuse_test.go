@@ -468,6 +468,7 @@ func TestPlanReadsTheSourceOnce(t *testing.T) {
 	config, err := os.ReadFile(filepath.Join(s.dir, "aksflow.yaml"))
 	require.NoError(t, err)
 	s.write("aksflow.yaml", strings.Replace(string(config), "{context: app, ", "{context: ., dockerfile: app/Dockerfile, ", 1))
+	s.write("app/Dockerfile", "FROM scratch AS test\nCOPY . .\nFROM scratch AS runtime\nCOPY . .\n")
 	s.commit()
 	d, err := open(t.Context(), Request{Config: s.dir + "/aksflow.yaml", Ref: "refs/heads/develop", ByRef: true,
 		Variables: func(string) (string, bool) { return "", false }}, []namedTarget{{"push", fake{}}})

@@ -308,8 +308,16 @@ func (d *Delivery) checkPublish(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := d.registry(ctx)
-	return err
+	if _, err := d.registry(ctx); err != nil {
+		return err
+	}
+	if d.env.Sign == nil || d.Tarball != "" || !d.mayRecord() {
+		return nil
+	}
+	if k, err := d.lookUp(ctx); err != nil || k == nil || k.found() || d.builtFrom.Dirty {
+		return err // nothing will be signed
+	}
+	return d.checkSigner(ctx)
 }
 
 // RegistryLogin returns Azure's login for a registry's host; nil where it has none, or where Docker's own goes before it.

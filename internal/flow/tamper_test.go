@@ -2,6 +2,7 @@ package flow
 
 import (
 	"bytes"
+	"context"
 	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/json"
@@ -398,7 +399,11 @@ func TestTamperedIdentity(t *testing.T) {
 			digest := g.staged()
 			by := run
 			tt.change(&by)
-			_, err := proof.Attach(t.Context(), g.staging(), digest, g.sigstore.Signer(by), g.passed(g.keys()))
+			signer := proof.Keyless{
+				Services: g.sigstore.Services(t),
+				Token:    func(context.Context) (string, error) { return g.sigstore.Token(by), nil },
+			}.Signer()
+			_, err := proof.Attach(t.Context(), g.staging(), digest, signer, g.passed(g.keys()))
 			require.NoError(t, err)
 			if tt.refused != "" {
 				g.isRefused("test: there is no such proof that counts", tt.refused)
@@ -409,6 +414,18 @@ func TestTamperedIdentity(t *testing.T) {
 			assert.Equal(t, digest, ref.Read(r.Image).Digest)
 		})
 	}
+}
+
+// What signs is looked for before there is anything to sign.
+func TestNothingIsBuiltThatCannotBeSigned(t *testing.T) {
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	g := newGuarded(t, registrytest.Distribution(t), byKey)
+	require.NoError(t, os.Remove(filepath.Join(g.dir, "keys/staging.key")))
+	g.commit()
+	_, _, err := g.deliver(release)
+	require.ErrorContains(t, err, "environments.staging.sign.key: open ")
+	assert.Zero(t, g.engine.built.Load())
+	assert.Empty(t, g.running["staging"].Image)
 }
 
 func (g *guarded) refusesPlanted(who string) {
@@ -461,5 +478,3 @@ func without(t *testing.T, index []byte, predicateType string) []byte {
 	require.NoError(t, err)
 	return text
 }
-
-var _ proof.Signer = sigstoretest.Signer{}

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"bytes"
+	"context"
 	"crypto/elliptic"
 	"encoding/json"
 	"io"
@@ -251,6 +252,9 @@ func TestIdentities(t *testing.T) {
 	require.NoError(t, err)
 	run := sigstoretest.Identity{Subject: workflow, Issuer: issuer, Ref: "refs/heads/main"}
 	other, late := run, run
+	by := func(s *sigstoretest.Sigstore, as sigstoretest.Identity) Signer {
+		return Keyless{Services: s.Services(t), Token: func(context.Context) (string, error) { return s.Token(as), nil }}.Signer()
+	}
 	other.Subject = "https://github.com/other/vote/.github/workflows/deliver.yml@refs/heads/main"
 	late.Late = 24 * time.Hour
 	for _, tt := range []struct {
@@ -259,13 +263,13 @@ func TestIdentities(t *testing.T) {
 		trusted Trusted
 		message string
 	}{
-		{"right", here.Signer(run), Trusted{Identity: "https://github.com/team/vote/.github/workflows/deliver.yml@refs/heads/*", Issuer: issuer}, ""},
-		{"right git ref", here.Signer(run), Trusted{Identity: workflow, Issuer: issuer, Refs: []string{"refs/heads/*"}}, ""},
-		{"wrong identity", here.Signer(other), Trusted{Identity: workflow, Issuer: issuer}, "it is signed by https://github.com/other/vote"},
-		{"wrong issuer", here.Signer(run), Trusted{Identity: workflow, Issuer: "https://gitlab.com"}, "and not by"},
-		{"wrong git ref", here.Signer(run), Trusted{Identity: workflow, Issuer: issuer, Refs: []string{"refs/heads/release/*"}}, `for the git ref "refs/heads/main"`},
-		{"expired certificate", here.Signer(late), Trusted{Identity: workflow, Issuer: issuer}, "its signature does not hold"},
-		{"another authority", elsewhere.Signer(run), Trusted{Identity: workflow, Issuer: issuer}, "its signature does not hold"},
+		{"right", by(here, run), Trusted{Identity: "https://github.com/team/vote/.github/workflows/deliver.yml@refs/heads/*", Issuer: issuer}, ""},
+		{"right git ref", by(here, run), Trusted{Identity: workflow, Issuer: issuer, Refs: []string{"refs/heads/*"}}, ""},
+		{"wrong identity", by(here, other), Trusted{Identity: workflow, Issuer: issuer}, "it is signed by https://github.com/other/vote"},
+		{"wrong issuer", by(here, run), Trusted{Identity: workflow, Issuer: "https://gitlab.com"}, "and not by"},
+		{"wrong git ref", by(here, run), Trusted{Identity: workflow, Issuer: issuer, Refs: []string{"refs/heads/release/*"}}, `for the git ref "refs/heads/main"`},
+		{"expired certificate", by(here, late), Trusted{Identity: workflow, Issuer: issuer}, "its signature does not hold"},
+		{"another authority", by(elsewhere, run), Trusted{Identity: workflow, Issuer: issuer}, "its signature does not hold"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, false)

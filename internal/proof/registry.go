@@ -63,7 +63,8 @@ func artifact(ctx context.Context, repo *image.Repository, digest string, signer
 		return a, nil
 	}
 	if a.Content, err = signer.Sign(ctx, raw); err != nil {
-		return image.Artifact{}, fmt.Errorf("sign the %s of %s: %w", kindOf(p.PredicateType(), nil), digest, err)
+		said, _ := parse(raw, digest) // what stateAbout wrote
+		return image.Artifact{}, fmt.Errorf("sign %s of %s: %w", kindOf(said.PredicateType, said.Predicate), digest, err)
 	}
 	a.Type = bundleType
 	delete(a.Annotations, unsignedTypeKey)

@@ -136,11 +136,6 @@ type Keyless struct {
 	Services []byte
 	// Transport is the way to the services; nil means the default.
 	Transport http.RoundTripper
-
-	// authority gives certificates in place of the configured one, and logs keep entries in place of those.
-	authority sign.CertificateProvider
-	logs      []sign.Transparency
-	stamps    []*sign.TimestampAuthority
 }
 
 // serviceTimeout bounds a request to a service of Sigstore.
@@ -156,14 +151,9 @@ func (k Keyless) begin(ctx context.Context) (sign.Keypair, sign.BundleOptions, e
 	if err != nil {
 		return nil, sign.BundleOptions{}, err
 	}
-	options := sign.BundleOptions{
-		CertificateProvider: k.authority, TransparencyLogs: k.logs, TimestampAuthorities: k.stamps,
-		CertificateProviderOptions: &sign.CertificateProviderOptions{IDToken: token},
-	}
-	if k.authority == nil {
-		if err := k.services(&options); err != nil {
-			return nil, options, err
-		}
+	options := sign.BundleOptions{CertificateProviderOptions: &sign.CertificateProviderOptions{IDToken: token}}
+	if err := k.services(&options); err != nil {
+		return nil, options, err
 	}
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	return keypair{private}, options, err

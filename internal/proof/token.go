@@ -25,17 +25,28 @@ const (
 	maxToken     = 1 << 20
 )
 
+// CheckCIToken returns an error where a CI run has no OIDC token and no way to one.
+func CheckCIToken(lookup func(string) (string, bool)) error {
+	token, _ := lookup(varToken)
+	address, _ := lookup(varGitHubURL)
+	bearer, _ := lookup(varGitHubBearer)
+	if token == "" && (address == "" || bearer == "") {
+		return fault.Usagef("there is no identity to sign with: on GitHub the job needs `permissions: id-token: write`; elsewhere set %s to an OIDC token for the audience sigstore", varToken)
+	}
+	return nil
+}
+
 // CIToken returns the OIDC token of the CI run, for the audience sigstore: that of SIGSTORE_ID_TOKEN, or one that GitHub
 // gives. It reaches no error.
 func CIToken(ctx context.Context, lookup func(string) (string, bool), transport http.RoundTripper) (string, error) {
 	if token, _ := lookup(varToken); token != "" {
 		return token, nil
 	}
+	if err := CheckCIToken(lookup); err != nil {
+		return "", err
+	}
 	address, _ := lookup(varGitHubURL)
 	bearer, _ := lookup(varGitHubBearer)
-	if address == "" || bearer == "" {
-		return "", fault.Usagef("there is no identity to sign with: on GitHub the job needs `permissions: id-token: write`; elsewhere set %s to an OIDC token for the audience sigstore", varToken)
-	}
 	u, err := url.Parse(address)
 	if err != nil {
 		return "", fault.Usagef("the variable %s is no URL", varGitHubURL)

@@ -81,6 +81,9 @@ func (k Keys) keySigner(ctx context.Context, name, passwordEnv, what string) (pr
 
 // keyless signs with the identity of the CI run.
 func (k Keys) keyless(s *config.Sign) (proof.Signer, error) {
+	if err := proof.CheckCIToken(k.Variables); err != nil {
+		return nil, err
+	}
 	transport := k.Env.Network.Transport(http.DefaultTransport.(*http.Transport))
 	way := proof.Keyless{Transport: transport, Token: func(ctx context.Context) (string, error) {
 		return proof.CIToken(ctx, k.Variables, transport)

@@ -53,6 +53,9 @@ func probing(problem *Problem, pod *corev1.Pod, spec *corev1.Container, c corev1
 	if answer == "" {
 		answer = probeAnswer(c.Name, name, w.allEventsOf(pod.UID)) // an event of before explains, and is not final
 	}
+	if name == "readiness" && spec.StartupProbe == nil && !problem.Since.After(c.State.Running.StartedAt.Time) && !listening.MatchString(answer) {
+		problem.Grace = max(problem.Grace, startLimit(spec))
+	}
 	if answer == "" {
 		problem.Message = fmt.Sprintf("its %s probe (%s) has not succeeded since %s", name, describe(probe), clock(problem.Since))
 		return true
@@ -65,6 +68,20 @@ func probing(problem *Problem, pod *corev1.Pod, spec *corev1.Container, c corev1
 	problem.Message = fmt.Sprintf("%s (not ready since %s; it may take %s, and a slow start needs a startupProbe with a larger failureThreshold)",
 		answer, clock(problem.Since), problem.Grace)
 	return true
+}
+
+// listening is what a probe says of an app that listens, and answers that it is not ready.
+var listening = regexp.MustCompile(`statuscode: \d{3}|service unhealthy|rpc error: code = Unimplemented`)
+
+// startLimit is how long a container may take until an app in it answers, where no startupProbe says it: as long as the
+// liveness probe lets it live, and at least as long as a probe allows that sets nothing. A readiness probe with a short period
+// is there to see soon that an app which runs does not serve; Kubernetes ends no container that becomes ready later than it allows.
+func startLimit(spec *corev1.Container) time.Duration {
+	limit := budget(&corev1.Probe{})
+	if spec.LivenessProbe != nil {
+		limit = max(limit, budget(spec.LivenessProbe))
+	}
+	return limit
 }
 
 // clock prints a time of day by the cluster's clock.

@@ -111,6 +111,30 @@ func TestEveryUnreadyPodHasAReason(t *testing.T) {
 					podEvent("Unhealthy", "Readiness probe failed: no")+"firstTimestamp: \"2026-11-26T12:00:20Z\"\nlastTimestamp: \"2026-11-26T12:00:22Z\"\n"),
 			reason: "NotReady", says: "Readiness probe failed: no (not ready since 12:00:20 UTC", heals: status.Perhaps, grace: 10 * time.Second,
 		},
+		"nothing listens yet": {
+			pods: onNode("  containers: [{name: web, readinessProbe: {periodSeconds: 1, failureThreshold: 3, tcpSocket: {port: 80}}}]",
+				starting+podEvent("Unhealthy", "Readiness probe failed: dial tcp 10.0.0.7:80: connect: connection refused")),
+			reason: "NotReady", says: "connection refused (not ready since 12:00:00 UTC; it may take 30s", heals: status.Perhaps, grace: 30 * time.Second,
+		},
+		"nothing listens yet, and its liveness probe waits longer": {
+			pods:   onNode("  containers: [{name: web, readinessProbe: {periodSeconds: 1, httpGet: {path: /, port: 80}}, livenessProbe: {initialDelaySeconds: 120}}]", starting),
+			reason: "NotReady", says: "has not succeeded since 12:00:00 UTC", heals: status.Perhaps, grace: 150 * time.Second,
+		},
+		"a database that starts": {
+			pods: onNode("  containers: [{name: web, readinessProbe: {periodSeconds: 2, exec: {command: [pg_isready]}}}]",
+				starting+podEvent("Unhealthy", "Readiness probe failed: /run/postgresql:5432 - no response")),
+			reason: "NotReady", says: "no response", heals: status.Perhaps, grace: 30 * time.Second,
+		},
+		"it answers that it is not ready": {
+			pods: onNode("  containers: [{name: web, readinessProbe: {periodSeconds: 1, failureThreshold: 3, httpGet: {path: /, port: 80}}, livenessProbe: {initialDelaySeconds: 120}}]",
+				starting+podEvent("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")),
+			reason: "NotReady", says: "statuscode: 503 (not ready since 12:00:00 UTC; it may take 3s", heals: status.Perhaps, grace: 3 * time.Second,
+		},
+		"not ready any more": {
+			pods: onNode("  containers: [{name: web, readinessProbe: {periodSeconds: 1, failureThreshold: 3, tcpSocket: {port: 80}}}]",
+				"  conditions: [{type: ContainersReady, status: \"False\", lastTransitionTime: \"2026-11-26T12:00:06Z\"}]\n"+starting),
+			reason: "NotReady", says: "has not succeeded since 12:00:06 UTC", heals: status.Perhaps, grace: 3 * time.Second,
+		},
 		"sidecar that runs": {
 			pods: onNode(plainSpec+"\n  initContainers: [{name: proxy, restartPolicy: Always}]", `  initContainerStatuses:
   - {name: proxy, started: true, ready: true, state: {running: {}}}
@@ -428,6 +452,9 @@ func TestEnds(t *testing.T) {
 		})
 	}
 }
+
+// starting is a container that has run since 12:00:00 and never was ready.
+const starting = `  containerStatuses: [{name: web, started: true, state: {running: {startedAt: "2026-11-26T12:00:00Z"}}}]`
 
 // The kubelet sends 25 events about a pod and then few. The same verdict comes without any.
 func TestProbesWithoutEvents(t *testing.T) {

@@ -49,11 +49,6 @@ func Read(root, dockerfile, cache string) (*Context, error) {
 	return c, nil
 }
 
-// HasGit reports whether a build sees the directory .git, which is different in every clone.
-func (c *Context) HasGit() bool {
-	return slices.ContainsFunc(c.entries, func(e entry) bool { return e.name == ".git" })
-}
-
 // visible returns the entries that instructions can see which read this, sorted by their names.
 func (c *Context) visible(ctx context.Context, reads []dockerfile.Read) ([]Entry, error) {
 	readings := newReadings(reads)

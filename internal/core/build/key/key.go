@@ -81,6 +81,13 @@ const (
 	Setting    Kind = "setting"
 )
 
+// Sees reports whether a file or directory of the build context, which may have files below it, went into the key.
+func (k Key) Sees(name string) bool {
+	return slices.ContainsFunc(k.Entries, func(e Entry) bool {
+		return e.Kind == File && (e.Name == name || strings.HasPrefix(e.Name, name+"/"))
+	})
+}
+
 // Of returns the key of a stage.
 func Of(ctx context.Context, in Inputs) (Key, error) {
 	c, err := dockerfile.Parse(in.Dockerfile).Closure(in.Target, in.Args, in.Platform)

@@ -311,15 +311,20 @@ func TestWhatIsNotReusable(t *testing.T) {
 	}
 }
 
-func TestGitInTheContext(t *testing.T) {
+func TestSees(t *testing.T) {
 	p := newProject(t)
-	c, err := key.Read(p.dir, "Dockerfile", "")
-	p.must(err)
-	assert.False(t, c.HasGit())
 	p.write(".git/HEAD", "ref: refs/heads/main")
-	c, err = key.Read(p.dir, "Dockerfile", "")
-	p.must(err)
-	assert.True(t, c.HasGit())
+	p.write(".gitignore", "*.log")
+	p.in.Target = ""
+	for text, sees := range map[string]bool{
+		"FROM scratch\nCOPY . .\n":                                    true,
+		"FROM scratch\nCOPY .git/HEAD /at\n":                          true,
+		"FROM scratch\nCOPY src .gitignore /\n":                       false,
+		"FROM scratch AS other\nCOPY . .\nFROM scratch\nCOPY src /\n": false,
+	} {
+		p.write("Dockerfile", text)
+		assert.Equal(t, sees, p.key().Sees(".git"), text)
+	}
 }
 
 func TestGenerations(t *testing.T) {
