@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -73,8 +74,8 @@ func (m *AksFlow) Deploy(
 	// +default="text"
 	format Format,
 ) (string, error) {
-	set := append(flags("--image", image), rollout(strategy, percent, hold, noRollback)...)
-	return m.onCluster(ctx, "deploy", env, format, append(set, flag...)...)
+	set := append(flags("--env", env, "--image", image), rollout(strategy, percent, hold, noRollback)...)
+	return m.onCluster(ctx, "deploy", env, format, slices.Concat(set, m.login(), flag)...)
 }
 
 // Show what deploy would change. Fails with the difference if there is one, as the command does
@@ -98,7 +99,7 @@ func (m *AksFlow) Diff(
 	// +default="text"
 	format Format,
 ) (string, error) {
-	return m.onCluster(ctx, "diff", env, format, append(flags("--image", image), flag...)...)
+	return m.onCluster(ctx, "diff", env, format, append(flags("--env", env, "--image", image), flag...)...)
 }
 
 // Wait until Argo CD or Flux has applied a commit and the pods run the digest
@@ -125,7 +126,7 @@ func (m *AksFlow) Wait(
 	// +default="text"
 	format Format,
 ) (string, error) {
-	return m.onCluster(ctx, "wait", env, format, append(flags("--image", image, "--commit", commit), flag...)...)
+	return m.onCluster(ctx, "wait", env, format, slices.Concat(flags("--env", env, "--image", image, "--commit", commit), m.login(), flag)...)
 }
 
 // Go back to an earlier revision; where an operator pulls, revert the bump
@@ -149,7 +150,7 @@ func (m *AksFlow) Rollback(
 	// +default="text"
 	format Format,
 ) (string, error) {
-	return m.onCluster(ctx, "rollback", env, format, append(flags("--to", to), flag...)...)
+	return m.onCluster(ctx, "rollback", env, format, slices.Concat(flags("--env", env, "--to", to), m.login(), flag)...)
 }
 
 // List the revisions that the cluster remembers, with what became of each
@@ -165,10 +166,10 @@ func (m *AksFlow) History(
 	// +default="text"
 	format Format,
 ) (string, error) {
-	return m.onCluster(ctx, "history", env, format)
+	return m.onCluster(ctx, "history", env, format, flags("--env", env)...)
 }
 
-// onCluster runs a verb that works on what an environment runs.
+// onCluster runs a verb that works on what an environment runs; the arguments name the environment.
 func (m *AksFlow) onCluster(ctx context.Context, verb, env string, format Format, args ...string) (string, error) {
 	c, err := m.prepare(ctx, env)
 	if err != nil {
@@ -178,7 +179,7 @@ func (m *AksFlow) onCluster(ctx context.Context, verb, env string, format Format
 		return "", err
 	}
 	m.withCluster(c)
-	out, err := c.run(ctx, verb, append(flags("--env", env), args...)...)
+	out, err := c.run(ctx, verb, args...)
 	if err != nil {
 		return "", err
 	}

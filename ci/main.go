@@ -84,6 +84,16 @@ type AksFlow struct {
 	// +private
 	AzureCertificates *dagger.File
 	// +private
+	SigningKey *dagger.Secret
+	// +private
+	SigningPassword *dagger.Secret
+	// +private
+	SigningToken *dagger.Secret
+	// +private
+	SigningRequestURL string
+	// +private
+	SigningRequestToken *dagger.Secret
+	// +private
 	By string
 	// +private
 	RunURL string

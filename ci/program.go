@@ -101,7 +101,7 @@ func (m *AksFlow) prepare(ctx context.Context, env string) (*command, error) {
 	if c, err = m.withAzure(ctx, m.withGit(c, cfg)); err != nil {
 		return nil, err
 	}
-	prepared := &command{container: c, flags: []string{"--config", cfg.Path(), "--result", resultPath}}
+	prepared := &command{container: m.withSigner(c, cfg), flags: []string{"--config", cfg.Path(), "--result", resultPath}}
 	return prepared, m.reachServices(ctx, prepared, cfg)
 }
 
@@ -145,10 +145,11 @@ func (m *AksFlow) withGit(c *dagger.Container, cfg *config.Config) *dagger.Conta
 	return c
 }
 
-// withCluster gives the command the kubeconfig.
+// withCluster gives the command the kubeconfig. It is also the one of other environments, such as that which an image is
+// promoted from.
 func (m *AksFlow) withCluster(c *command) {
 	if m.Kubeconfig != nil {
-		c.container = c.container.WithMountedSecret(kubeconfigPath, m.Kubeconfig)
+		c.container = c.container.WithMountedSecret(kubeconfigPath, m.Kubeconfig).WithEnvVariable("KUBECONFIG", kubeconfigPath)
 		c.flags = append(c.flags, "--kubeconfig", kubeconfigPath)
 	}
 }

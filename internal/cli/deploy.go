@@ -62,6 +62,7 @@ func deployCommand(g *globals) *cobra.Command {
 	f := cmd.Flags()
 	r.envFlag(f)
 	r.clusterFlags(f)
+	r.registryFlags(f)
 	r.appFlags(f)
 	r.renderFlags(f)
 	r.imageFlag(f)

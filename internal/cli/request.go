@@ -326,6 +326,7 @@ func (r *request) imageFlag(f *pflag.FlagSet) {
 func (r *request) releaseFlags(f *pflag.FlagSet) {
 	r.envFlag(f)
 	r.clusterFlags(f)
+	r.registryFlags(f)
 	r.appFlags(f)
 	r.applyFlags(f)
 	r.graceFlag(f)

@@ -46,6 +46,7 @@ func waitCommand(g *globals) *cobra.Command {
 	f := cmd.Flags()
 	r.envFlag(f)
 	r.clusterFlags(f)
+	r.registryFlags(f)
 	r.graceFlag(f)
 	f.StringVar(&r.Image, "image", "", "the reference that the pods must run, with its digest")
 	f.StringVar(&r.Commit, "commit", "", "the commit to follow (default: whatever the branch has)")

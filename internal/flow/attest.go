@@ -34,12 +34,13 @@ func (d *Delivery) attest(ctx context.Context, s *delivery.State) ([]string, err
 	if err != nil {
 		return nil, err
 	}
+	own := found.By(signer)
 	var attached []string
 	var predicates []proof.Predicate
 	add := func(kind proof.Kind, p proof.Predicate) {
 		attached, predicates = append(attached, string(kind)), append(predicates, p)
 	}
-	if !found.Has(proof.SBOM, signer != nil) {
+	if !own.Has(proof.SBOM) {
 		report.Progressf(ctx, "sbom", "reading the packages of the image")
 		doc, err := sbom.Of(s.Tarball, d.env.Repository, digest)
 		if err != nil {
@@ -51,7 +52,7 @@ func (d *Delivery) attest(ctx context.Context, s *delivery.State) ([]string, err
 		report.Progressf(ctx, "sbom", "%s", report.Count(doc.Packages, "package"))
 		add(proof.SBOM, proof.SPDX(doc.JSON))
 	}
-	if !found.Has(proof.Provenance, signer != nil) {
+	if !own.Has(proof.Provenance) {
 		add(proof.Provenance, evidence.Provenance(d.config, s.Release, d.known.buildKey(), d.Ref))
 	}
 	if len(predicates) == 0 {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 
 	"dagger.io/dagger"
 
@@ -47,25 +46,12 @@ func (d *Delivery) buildCache(ctx context.Context) (*delivery.BuildCache, error)
 		cache.Export = tag(branch)
 		cache.Imports = append(cache.Imports, cache.Export)
 	}
-	for _, branch := range d.mainBranches() {
+	for _, branch := range d.config.FixedBranches() {
 		if from := tag(branch); !slices.Contains(cache.Imports, from) {
 			cache.Imports = append(cache.Imports, from)
 		}
 	}
 	return cache, nil
-}
-
-// mainBranches are those that environments are delivered from, by their names, in the order of the file.
-func (d *Delivery) mainBranches() []string {
-	var names []string
-	for _, env := range d.config.Names() {
-		for _, pattern := range d.config.Environments[env].Branches {
-			if !strings.ContainsAny(pattern, `*?[{\`) {
-				names = append(names, pattern)
-			}
-		}
-	}
-	return names
 }
 
 // cacheEnvironment returns the environment whose repository keeps the results: the one of this delivery, else the first one

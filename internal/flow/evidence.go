@@ -21,6 +21,12 @@ func (d *Delivery) proofs(ctx context.Context, repository *image.Repository, dig
 	if err != nil {
 		return nil, err
 	}
+	if rules == nil && d.env.Sign != nil {
+		// Others will ask for what was signed here. Who cannot sign here takes what there is.
+		if signer, err := d.keyring().Signer(ctx); err == nil {
+			found = found.By(signer)
+		}
+	}
 	if rules != nil {
 		found.Proofs = slices.DeleteFunc(found.Proofs, func(p proof.Proof) bool {
 			_, err := rules.Verify(p)
@@ -36,9 +42,7 @@ func (d *Delivery) testResults(ctx context.Context, repository *image.Repository
 	if err != nil {
 		return nil, err
 	}
-	results, err := found.Tests()
-	slices.SortStableFunc(results, func(a, b proof.TestResult) int { return b.Time.Compare(a.Time) })
-	return results, err
+	return found.Tests()
 }
 
 // ofThisSource returns when the image that is recorded for the source was built; the zero time when that is not known. In an

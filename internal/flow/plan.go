@@ -8,6 +8,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/build"
 	"github.com/aksflow/aksflow/internal/core/build/key"
+	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/gitflow"
 	"github.com/aksflow/aksflow/internal/core/image"
@@ -111,7 +112,7 @@ func (d *Delivery) Plan(ctx context.Context) (*Plan, error) {
 	if p.NotMergedBack, err = d.notMergedBack(ctx); err != nil {
 		return nil, err
 	}
-	p.Warnings = append(d.commitWarnings(), reminders(p.NotMergedBack)...)
+	p.Warnings = append(d.commitWarnings(), git.Reminders(p.NotMergedBack, config.Develop)...)
 	p.Warnings = append(p.Warnings, d.config.Test.Warnings...)
 	if d.config.Test.Unset != nil {
 		p.Warnings = append(p.Warnings, d.config.Test.Unset.Error())
@@ -192,4 +193,13 @@ func (d *Delivery) commitWarnings() []string {
 		warnings = append(warnings, fmt.Sprintf("the Dockerfile declares ARG %s, which is set from the commit: each commit builds what follows it again, and makes another image of the same source; remove it, or set build.args.%s", name, name))
 	}
 	return warnings
+}
+
+// notMergedBack returns what the branch of a promoted environment has and develop lacks, by GitFlow: the next release would
+// not have it.
+func (d *Delivery) notMergedBack(ctx context.Context) ([]git.Unmerged, error) {
+	if d.config.Flow != config.GitFlow || d.env == nil || d.env.From == "" || d.Decision.Version == "" {
+		return nil, nil
+	}
+	return git.NotMergedBack(ctx, d.config.Dir(), d.Ref, config.Develop)
 }

@@ -80,14 +80,35 @@ func (d *Delivery) withdrawing(step delivery.Step) func(context.Context, *delive
 
 // canProve checks that there is what signs a record, unless the image has one.
 func (d *Delivery) canProve(ctx context.Context, digest string) error {
-	if err := d.checkSigner(ctx); err != nil {
-		records, unread := d.records(ctx, digest, d.env.Name)
-		if digest == "" || unread == nil && len(records) > 0 && records[0].Status == proof.StatusProved {
-			return nil
-		}
-		return err
+	failed := d.checkSigner(ctx)
+	if failed == nil || digest == "" {
+		return nil
+	}
+	if before, err := d.provedBefore(ctx, digest); err != nil || before == nil {
+		return failed
 	}
 	return nil
+}
+
+// provedBefore returns the record that the image proved in the environment; nil if it has none, or a later one says otherwise.
+// It is one that was signed here, unless nothing can be signed here now.
+func (d *Delivery) provedBefore(ctx context.Context, digest string) (*proof.Record, error) {
+	found, err := d.attached(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	all, err := found.Records(d.env.Name)
+	if err != nil || len(all) == 0 || all[0].Status != proof.StatusProved {
+		return nil, err
+	}
+	if signer, err := d.keyring().Signer(ctx); err == nil {
+		found = found.By(signer)
+	}
+	own, err := found.Records(d.env.Name)
+	if err != nil || len(own) == 0 || own[0].Status != proof.StatusProved {
+		return nil, err
+	}
+	return &own[0], nil
 }
 
 // prove records that the image runs in the environment.
@@ -100,7 +121,7 @@ func (d *Delivery) prove(ctx context.Context, s *delivery.State, how string) (de
 		return delivery.Outcome{Status: delivery.Unchanged, Summary: "not recorded: the image has no digest"}, nil
 	}
 	detail := &delivery.Proved{Environment: d.env.Name, Digest: digest, How: how}
-	records, err := d.records(ctx, digest, d.env.Name)
+	before, err := d.provedBefore(ctx, digest)
 	if err != nil {
 		return delivery.Outcome{Detail: detail}, err
 	}
@@ -108,9 +129,9 @@ func (d *Delivery) prove(ctx context.Context, s *delivery.State, how string) (de
 	if err != nil {
 		return delivery.Outcome{Detail: detail}, err
 	}
-	if len(records) > 0 && records[0].Status == proof.StatusProved && (records[0].SourceKey == record.SourceKey || record.SourceKey == "") {
+	if before != nil && (before.SourceKey == record.SourceKey || record.SourceKey == "") {
 		detail.Unchanged = true
-		return delivery.Outcome{Status: delivery.Unchanged, Detail: detail, Summary: "recorded before: " + evidence.Describe(records[0])}, nil
+		return delivery.Outcome{Status: delivery.Unchanged, Detail: detail, Summary: "recorded before: " + evidence.Describe(*before)}, nil
 	}
 	record.Status, record.How = proof.StatusProved, how
 	err = d.writeRecord(ctx, digest, record)
@@ -161,6 +182,15 @@ func (d *Delivery) provedFrom(ctx context.Context, r delivery.Release, digest st
 
 // records returns what the environment's repository has recorded about an image in an environment, the newest first.
 func (d *Delivery) records(ctx context.Context, digest, environment string) ([]proof.Record, error) {
+	found, err := d.attached(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	return found.Records(environment)
+}
+
+// attached returns what is attached to an image in the environment's repository. What cannot be read is an error.
+func (d *Delivery) attached(ctx context.Context, digest string) (*proof.Found, error) {
 	repository, err := d.open(ctx, image.ReadOnly)
 	if err != nil {
 		return nil, err
@@ -169,10 +199,7 @@ func (d *Delivery) records(ctx context.Context, digest, environment string) ([]p
 	if err != nil {
 		return nil, err
 	}
-	if err := found.Err(); err != nil {
-		return nil, err
-	}
-	return found.Records(environment)
+	return found, found.Err()
 }
 
 // writeRecord attaches a record of the environment to an image.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math/rand"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -39,11 +40,16 @@ type fakeEngine struct {
 	t             *testing.T
 	built, tested atomic.Int32
 	fail          atomic.Bool
+	same          bool // each build makes the same image
 }
 
 func (e *fakeEngine) build(_ context.Context, _ delivery.Source, tarball string, annotations map[string]string) (string, error) {
 	e.built.Add(1)
-	img, err := random.Image(100, 1)
+	var options []random.Option
+	if e.same {
+		options = append(options, random.WithSource(rand.NewSource(1)))
+	}
+	img, err := random.Image(100, 1, options...)
 	require.NoError(e.t, err)
 	dir := e.t.TempDir()
 	l, err := layout.Write(dir, empty.Index)

@@ -102,7 +102,7 @@ func (d *Delivery) Deliver(ctx context.Context) (*Result, error) {
 		if r.NotMergedBack, reading = d.notMergedBack(ctx); reading != nil {
 			report.Warn(ctx, "whether %s has everything is not known: %v", config.Develop, reading)
 		}
-		for _, reminder := range reminders(r.NotMergedBack) {
+		for _, reminder := range git.Reminders(r.NotMergedBack, config.Develop) {
 			report.Warn(ctx, "%s", reminder)
 		}
 	}

@@ -428,6 +428,26 @@ func TestNothingIsBuiltThatCannotBeSigned(t *testing.T) {
 	assert.Empty(t, g.running["staging"].Image)
 }
 
+// A key that is replaced signs anew what the one before signed: the image and its digest stay.
+func TestAnotherKey(t *testing.T) {
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	g := newGuarded(t, registrytest.Distribution(t), byKey)
+	g.engine.same = true
+	digest := g.staged()
+	for _, name := range []string{".key", ".pub"} {
+		require.NoError(t, os.Rename(filepath.Join(g.dir, "keys/stranger"+name), filepath.Join(g.dir, "keys/staging"+name)))
+	}
+	g.commit()
+	g.isRefused("(`aksflow deliver --env staging --rebuild --retest` makes its proofs anew)",
+		"test: there is no such proof that counts", "provenance: there is no such proof that counts", "proved:staging: there is no such proof that counts")
+	r, err := g.on(func(r *Request) { r.Env, r.Rebuild, r.Retest = "staging", true, true }).Deliver(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, digest, ref.Read(r.Image).Digest)
+	promoted, _, err := g.deliver("refs/heads/main")
+	require.NoError(t, err)
+	assert.Equal(t, digest, ref.Read(promoted.Image).Digest)
+}
+
 func (g *guarded) refusesPlanted(who string) {
 	g.t.Helper()
 	g.planted(who)

@@ -1,6 +1,7 @@
 package git
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -23,6 +24,16 @@ type Unmerged struct {
 	Branch  string `json:"branch,omitempty"`
 	Commit  string `json:"commit"`
 	Subject string `json:"subject"`
+}
+
+// Reminders say what to merge into a branch.
+func Reminders(missing []Unmerged, branch string) []string {
+	var out []string
+	for _, m := range missing {
+		out = append(out, fmt.Sprintf("%s is not merged back to %s (commit %.10s, %q): merge it there, or the next release lacks it",
+			cmp.Or(m.Branch, "a commit"), branch, m.Commit, m.Subject))
+	}
+	return out
 }
 
 const (

@@ -34,6 +34,9 @@ type Signer interface {
 	Sign(ctx context.Context, statement []byte) ([]byte, error)
 	// Name says who signs, for the reader.
 	Name() string
+	// Signed reports whether a proof has a signature of this signer. Who signs without a key has another certificate each time:
+	// any certificate counts as one of theirs.
+	Signed(p Proof) bool
 }
 
 // Attach attaches a statement for each predicate to the image with a digest. Without a signer the statements are not signed,
@@ -240,9 +243,10 @@ func (f *Found) Records(environment string) ([]Record, error) {
 	return records, err
 }
 
-// Tests returns the test results.
+// Tests returns the test results, the newest first by the time that they state.
 func (f *Found) Tests() ([]TestResult, error) {
 	results, _, err := all[TestResult](f, Test)
+	slices.SortStableFunc(results, func(a, b TestResult) int { return b.Time.Compare(a.Time) })
 	return results, err
 }
 
@@ -252,9 +256,19 @@ func (f *Found) Provenance() ([]SLSA, error) {
 	return statements, err
 }
 
-// Has reports whether there is a proof of a kind; with signed, one with a signature.
-func (f *Found) Has(kind Kind, signed bool) bool {
-	return slices.ContainsFunc(f.Proofs, func(p Proof) bool { return p.Kind == kind && (p.Signed || !signed) })
+// Has reports whether there is a proof of a kind.
+func (f *Found) Has(kind Kind) bool {
+	return slices.ContainsFunc(f.Proofs, func(p Proof) bool { return p.Kind == kind })
+}
+
+// By returns what a signer has signed; all of it where nothing is signed, which is a nil signer.
+func (f *Found) By(signer Signer) *Found {
+	if signer == nil {
+		return f
+	}
+	by := *f
+	by.Proofs = slices.DeleteFunc(slices.Clone(f.Proofs), func(p Proof) bool { return !signer.Signed(p) })
+	return &by
 }
 
 // Made returns when a proof says that it was made; the zero time when it does not say.

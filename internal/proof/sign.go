@@ -100,9 +100,13 @@ type signer struct {
 	name string
 	// begin returns the key, and how what it signs is proved to be its.
 	begin func(context.Context) (sign.Keypair, sign.BundleOptions, error)
+	// signed reports whether a signature is one of its own.
+	signed func(Proof) bool
 }
 
 func (s signer) Name() string { return s.name }
+
+func (s signer) Signed(p Proof) bool { return p.Signed && s.signed(p) }
 
 func (s signer) Sign(ctx context.Context, raw []byte) ([]byte, error) {
 	key, options, err := s.begin(ctx)
@@ -119,12 +123,13 @@ func (s signer) Sign(ctx context.Context, raw []byte) ([]byte, error) {
 
 // WithKey returns a signer that uses a key. Who verifies has the public key, and needs no log and no time.
 func WithKey(name string, key crypto.Signer) Signer {
-	return signer{name, func(context.Context) (sign.Keypair, sign.BundleOptions, error) {
+	begin := func(context.Context) (sign.Keypair, sign.BundleOptions, error) {
 		if public, ok := key.Public().(*ecdsa.PublicKey); ok && public.Curve != elliptic.P256() {
 			return nil, sign.BundleOptions{}, fault.Usagef("the key %s is of the curve %s: want P-256", name, public.Params().Name)
 		}
 		return keypair{key}, sign.BundleOptions{}, nil
-	}}
+	}
+	return signer{name, begin, func(p Proof) bool { return verifyWith(p, key.Public()) == nil }}
 }
 
 // Keyless is how statements are signed without a key of one's own: a certificate authority gives a certificate of some
@@ -143,7 +148,10 @@ const serviceTimeout = 30 * time.Second
 
 // Signer returns a signer that gets a certificate for each statement.
 func (k Keyless) Signer() Signer {
-	return signer{"the identity of this run", k.begin}
+	return signer{"the identity of this run", k.begin, func(p Proof) bool {
+		content, err := p.bundle.VerificationContent()
+		return err == nil && content.Certificate() != nil
+	}}
 }
 
 func (k Keyless) begin(ctx context.Context) (sign.Keypair, sign.BundleOptions, error) {

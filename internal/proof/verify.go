@@ -274,9 +274,8 @@ func (f *Found) meets(kind Kind) error {
 		if err != nil || len(results) == 0 {
 			return orMissing(err)
 		}
-		newest := slices.MaxFunc(results, func(a, b TestResult) int { return a.Time.Compare(b.Time) })
-		if newest.Result != Passed {
-			return fmt.Errorf("the newest result is %s", newest.Result)
+		if results[0].Result != Passed {
+			return fmt.Errorf("the newest result is %s", results[0].Result)
 		}
 	case kind.Environment() != "":
 		records, err := f.Records(kind.Environment())

@@ -2,6 +2,7 @@ package module
 
 import (
 	"context"
+	"crypto/elliptic"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -42,13 +44,28 @@ func TestModuleDelivers(t *testing.T) {
     registry: ` + local.Registry + `
     manifests: manifests/overlays/local
     namespace: vote-local
+    sign: {key: keys/run.key, passwordEnv: RUN_PASSWORD}
+  promoted:
+    from: by-push
+    registry: ` + local.Registry + `/promoted
+    manifests: promoted
+    namespace: vote-promoted
+    sign: {key: keys/run.key, passwordEnv: RUN_PASSWORD}
+    verify: {require: [test, provenance, "proved:by-push"], signers: [{key: keys/run.pub}]}
+    gates: {approve: {signed: {by: [{key: keys/ann.pub}]}}}
   by-pull:
     target: pull
     registry: ` + local.Registry + `
     manifests: manifests/overlays/local-argocd
     namespace: vote-local-argocd
     gitops: {application: vote-local-argocd, repo: "` + local.Git + `/vote.git", replace: [vote]}
-`})
+`, "promoted/all.yaml": promoted})
+	const password = "of both keys"
+	for _, name := range []string{"run", "ann"} {
+		private, public, err := cryptoutils.GeneratePEMEncodedECDSAKeyPair(elliptic.P256(), cryptoutils.StaticPasswordFunc([]byte(password)))
+		require.NoError(t, err)
+		write(t, repository, map[string]string{"keys/" + name + ".key": string(private), "keys/" + name + ".pub": string(public)})
+	}
 	git := gitIn(t, repository)
 	git("init", "-q", "-b", "main")
 	git("add", ".")
@@ -59,7 +76,7 @@ func TestModuleDelivers(t *testing.T) {
 	t.Cleanup(func() { _ = s.Close() })
 	kubeconfig, err := os.ReadFile(local.Kubeconfig)
 	require.NoError(t, err)
-	password, err := os.ReadFile(local.GitPasswordFile)
+	token, err := os.ReadFile(local.GitPasswordFile)
 	require.NoError(t, err)
 	m := &module{
 		binary:  compile(t, s.Client()),
@@ -68,9 +85,9 @@ func TestModuleDelivers(t *testing.T) {
 			Root: repository, Aksflow: aksflow,
 			Variables:      []string{"BASE=" + local.Registry + "/" + baseimage.Debian},
 			RegistryServer: local.Registry,
-			GitToken:       strings.TrimSpace(string(password)), GitUsername: local.GitUser, GitServer: strings.TrimPrefix(local.Git, "http://"),
+			GitToken:       strings.TrimSpace(string(token)), GitUsername: local.GitUser, GitServer: strings.TrimPrefix(local.Git, "http://"),
 			Kubeconfig: string(kubeconfig), ClusterServer: apiServer(t, string(kubeconfig)),
-			By: "ann@laptop", RunURL: "https://ci.example/1",
+			By: "ann@laptop", RunURL: "https://ci.example/1", SigningPassword: password,
 		},
 	}
 
@@ -87,7 +104,7 @@ func TestModuleDelivers(t *testing.T) {
 	for _, step := range delivered.Steps {
 		steps = append(steps, step.Name+" "+step.Status)
 	}
-	assert.Equal(t, []string{"build done", "test done", "publish done", "deploy done"}, steps)
+	assert.Equal(t, []string{"build done", "test done", "publish done", "deploy done", "prove done"}, steps)
 	assert.Contains(t, delivered.Image, strings.TrimPrefix(delivered.Steps[0].Message, "sha256:"), "what was built is what runs")
 
 	out = m.call(t, m.with(call{Function: "deliver", Env: "by-push"}))
@@ -96,6 +113,8 @@ func TestModuleDelivers(t *testing.T) {
 
 	history := m.call(t, m.with(call{Function: "history", Env: "by-push"}))
 	assert.Contains(t, history, "ann@laptop")
+
+	m.promotes(t, delivered.Image)
 
 	missing := local.Registry + "/vote@sha256:" + strings.Repeat("1", 64)
 	_, err = m.try(m.with(call{Function: "deploy", Env: "by-push", Image: missing}))
@@ -121,11 +140,50 @@ func TestModuleDelivers(t *testing.T) {
 	assert.NotEmpty(t, out)
 }
 
+// promoted is an app that needs no Redis.
+const promoted = `apiVersion: v1
+kind: Namespace
+metadata: {name: vote-promoted}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: vote, namespace: vote-promoted}
+spec:
+  selector: {matchLabels: {app: vote}}
+  template:
+    metadata: {labels: {app: vote}}
+    spec:
+      containers:
+      - name: vote
+        image: promoted/vote
+        startupProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, failureThreshold: 60}
+`
+
+// promotes brings what by-push runs to the environment after it: what both sides signed is there, and no more is needed.
+func (m *module) promotes(t *testing.T, image string) {
+	_, digest, _ := strings.Cut(image, "@")
+	shown := m.call(t, m.with(call{Function: "verify", Image: image, Env: "promoted"}))
+	assert.Regexp(t, `proved:by-push .*run.pub`, shown)
+
+	_, err := m.try(m.with(call{Function: "promote", To: "promoted"}))
+	assert.ErrorContains(t, err, "promoted is not open for "+digest[:19]+": approve: 0 of 1: keys/ann.pub may approve")
+	_, err = m.try(m.with(call{Function: "approve", Env: "promoted", Reason: "as the run"}))
+	assert.ErrorContains(t, err, "who may approve for promoted does not include you: signed with keys/run.key")
+	ann, err := os.ReadFile(filepath.Join(m.given.Root, "keys/ann.key"))
+	require.NoError(t, err)
+	approve := m.with(call{Function: "approve", Env: "promoted", Reason: "tried it", SigningKey: string(ann)})
+	assert.Contains(t, m.call(t, approve), "keys/ann.pub")
+	out := m.call(t, m.with(call{Function: "promote", To: "promoted"}))
+	assert.Regexp(t, `promote +done.*`+digest[7:19], out)
+	assert.Regexp(t, `prove +done`, out)
+}
+
 // with completes a call by how the servers are reached.
 func (m *module) with(c call) call {
 	g := m.given
 	c.RegistryServer, c.GitServer, c.ClusterServer = g.RegistryServer, g.GitServer, g.ClusterServer
 	c.GitToken, c.GitUsername, c.Kubeconfig, c.By, c.RunURL = g.GitToken, g.GitUsername, g.Kubeconfig, g.By, g.RunURL
+	c.SigningPassword = g.SigningPassword
 	return c
 }
 

@@ -275,9 +275,11 @@ func (m *module) misuse(t *testing.T) {
 		"local platform":   {call{Function: "deploy", Env: "local"}, "the environment local is on the local platform of `aksflow up`"},
 		"loopback": {call{Function: "history", Env: "dev", Kubeconfig: "clusters: [{cluster: {server: \"https://127.0.0.1:6443\"}}]\n"},
 			"127.0.0.1:6443 is on your machine, and a container cannot reach it there: add `with-cluster --server=tcp://127.0.0.1:6443`"},
-		"no program":        {call{Function: "plan", Env: "dev", Aksflow: filepath.Join(root, "go.mod")}, "the aksflow program does not start"},
-		"no login to Azure": {call{Function: "plan", AzureClient: "id", AzureTenant: "id"}, "with-azure: give one of --request-token, --token and --secret"},
-		"half a login":      {call{Function: "plan", RegistryUsername: "ann"}, "--username and --password go together"},
+		"no program":           {call{Function: "plan", Env: "dev", Aksflow: filepath.Join(root, "go.mod")}, "the aksflow program does not start"},
+		"no login to Azure":    {call{Function: "plan", AzureClient: "id", AzureTenant: "id"}, "with-azure: give one of --request-token, --token and --secret"},
+		"nothing to sign with": {call{Function: "plan", SigningRequestURL: "https://issuer.example"}, "with-signer: --request-url and --request-token go together"},
+		"two signers":          {call{Function: "plan", SigningKey: "a", SigningToken: "b"}, "with-signer: give either --key, or the identity of the CI run"},
+		"half a login":         {call{Function: "plan", RegistryUsername: "ann"}, "--username and --password go together"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := m.try(c.call)
@@ -489,6 +491,10 @@ type call struct {
 	AzureConnection                    string
 	AzureToken, AzureSecret            string
 	AzureProxy, AzureCertificates      string
+	SigningKey, SigningPassword        string
+	SigningToken                       string
+	SigningRequestURL                  string
+	SigningRequestToken                string
 
 	Function         string
 	Env, Image       string // Image is a tarball's path, or a reference
@@ -498,6 +504,9 @@ type call struct {
 	Replace          []string
 	Strict           bool
 	Commit, To       string
+	Override, ByHand string
+	Reason           string
+	Revoke           bool
 	Target, Strategy string
 	Percent          []int
 	Hold             bool

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
@@ -309,6 +310,20 @@ func (c *Config) Abs(path string) string {
 
 // Names are the environments' names in the order of the file.
 func (c *Config) Names() []string { return c.file.keys("environments") }
+
+// FixedBranches are the branches that environments are delivered from, where they are named and no pattern, in the order of the
+// file.
+func (c *Config) FixedBranches() []string {
+	var names []string
+	for _, env := range c.Names() {
+		for _, pattern := range c.Environments[env].Branches {
+			if !strings.ContainsAny(pattern, `*?[{\`) {
+				names = append(names, pattern)
+			}
+		}
+	}
+	return names
+}
 
 // Parse is Load for a file's text; path is what the errors call it, and its directory is Dir.
 func Parse(path string, data []byte) (*Config, error) {

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +38,7 @@ func (c *Candidate) Check(to string) error {
 	}
 	if c.Verdict != nil {
 		if err := c.Verdict.Err(); err != nil {
-			return fmt.Errorf("%s refuses %s: %w", to, c.Image, err)
+			return fmt.Errorf("%s refuses %s (`aksflow deliver --env %s --rebuild --retest` makes its proofs anew): %w", to, c.Image, name, err)
 		}
 	}
 	all, err := c.Found.Records(name)
@@ -137,9 +136,8 @@ func (c *Candidate) Markdown(promoted *delivery.Promoted) string {
 		rows = append(rows, []string{"Source", "`" + promoted.Source.Commit + "`"})
 	}
 	if tests, err := c.Counted().Tests(); err == nil && len(tests) > 0 {
-		newest := slices.MaxFunc(tests, func(a, b proof.TestResult) int { return a.Time.Compare(b.Time) })
-		text := strings.ToLower(newest.Result) + ": " + Summary(newest)
-		rows = append(rows, []string{"Tests", link(text, newest.URL)})
+		text := strings.ToLower(tests[0].Result) + ": " + Summary(tests[0])
+		rows = append(rows, []string{"Tests", link(text, tests[0].URL)})
 	}
 	if built, err := c.Counted().Provenance(); err == nil && len(built) > 0 {
 		run := built[0].RunDetails

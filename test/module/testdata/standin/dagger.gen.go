@@ -48,6 +48,10 @@ type call struct {
 	AzureConnection                    string
 	AzureToken, AzureSecret            string
 	AzureProxy, AzureCertificates      string
+	SigningKey, SigningPassword        string
+	SigningToken                       string
+	SigningRequestURL                  string
+	SigningRequestToken                string
 
 	Function         string
 	Env, Image       string // Image is a tarball's path, or a reference
@@ -57,6 +61,9 @@ type call struct {
 	Replace          []string
 	Strict           bool
 	Commit, To       string
+	Override, ByHand string
+	Reason           string
+	Revoke           bool
 	Target, Strategy string
 	Percent          []int
 	Hold             bool
@@ -131,6 +138,12 @@ func (c call) module(ctx context.Context) (m *AksFlow, err error) {
 			return nil, err
 		}
 	}
+	if c.SigningKey != "" || c.SigningPassword != "" || c.SigningToken != "" || c.SigningRequestURL != "" {
+		if m, err = m.WithSigner(secret("signing-key", c.SigningKey), secret("signing-password", c.SigningPassword),
+			secret("signing-token", c.SigningToken), c.SigningRequestURL, secret("signing-request", c.SigningRequestToken)); err != nil {
+			return nil, err
+		}
+	}
 	if c.By != "" || c.RunURL != "" {
 		m = m.WithRun(c.By, c.RunURL)
 	}
@@ -173,6 +186,12 @@ func (c call) run(ctx context.Context, m *AksFlow) (string, error) {
 		return m.Rollback(ctx, c.Env, c.To, c.Flag, format)
 	case "history":
 		return m.History(ctx, c.Env, format)
+	case "promote":
+		return m.Promote(ctx, c.To, c.Override, c.ByHand, c.Flag, format)
+	case "approve":
+		return m.Approve(ctx, c.Env, c.Image, c.Reason, c.Revoke, format)
+	case "verify":
+		return m.Verify(ctx, c.Image, c.Env, format)
 	case "deliver":
 		return m.Deliver(ctx, c.Env, target, file(c.Image), strategy, c.Percent, c.Hold, c.NoRollback, c.Rebuild, c.Retest, c.Flag, format)
 	}
