@@ -34,7 +34,8 @@ func (m *AksFlow) Bump(
 	// +optional
 	replace []string,
 
-	// Change nothing when something cannot be verified, such as a kustomization with a remote base
+	// Change nothing when something cannot be verified, such as a kustomization with a remote base, or when a template of a chart
+	// names the image
 	// +optional
 	strict bool,
 ) (*dagger.Changeset, error) {

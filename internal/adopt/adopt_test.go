@@ -40,19 +40,27 @@ func of(text, name, image string) string {
 	return strings.NewReplacer("NAME", name, "IMAGE", image).Replace(text)
 }
 
+// write writes the files of a repository and returns its directory.
+func write(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		writeFile(t, filepath.Join(dir, name), content)
+	}
+	return dir
+}
+
+func writeFile(t *testing.T, name, content string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
+	require.NoError(t, os.WriteFile(name, []byte(content), 0o644))
+}
+
 // propose writes the files of a repository, finds them, and writes what is proposed. Whatever the repository is like, each
 // proposed aksflow.yaml loads, and its manifests render.
 func propose(t *testing.T, o adopt.Options, files map[string]string) (*adopt.Proposal, map[string]*config.Config) {
 	t.Helper()
-	dir := t.TempDir()
-	write := func(name, content string) {
-		name = filepath.Join(dir, name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
-		require.NoError(t, os.WriteFile(name, []byte(content), 0o644))
-	}
-	for name, content := range files {
-		write(name, content)
-	}
+	dir := write(t, files)
 	if o.Registry == "" {
 		o.Registry = "myregistry.azurecr.io"
 	}
@@ -67,7 +75,7 @@ func propose(t *testing.T, o adopt.Options, files map[string]string) (*adopt.Pro
 		_, there := files[f.Path]
 		assert.Equal(t, there, f.Exists, f.Path)
 		if !f.Exists {
-			write(f.Path, f.Content)
+			writeFile(t, filepath.Join(dir, f.Path), f.Content)
 		}
 	}
 	configs := map[string]*config.Config{}
@@ -321,12 +329,14 @@ func TestSuggestedStages(t *testing.T) {
 			[]string{"COPY src .", "RUN npm install"},
 		},
 		"Python with requirements": {
-			map[string]string{"test_app.py": "", "requirements.txt": "flask\n"},
+			map[string]string{"test_app.py": "", "requirements.txt": "flask\n", "Dockerfile": "FROM python\nRUN pip install -r requirements.txt\n"},
 			[]string{"RUN pip install -r requirements.txt pytest", "--junitxml=/reports/unit.xml"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.files["Dockerfile"] = "FROM node:20\n"
+			if test.files["Dockerfile"] == "" {
+				test.files["Dockerfile"] = "FROM node:20\n"
+			}
 			p, _ := propose(t, adopt.Options{Name: "web"}, test.files)
 			text := p.Files[len(p.Files)-1].Content
 			for _, want := range test.want {

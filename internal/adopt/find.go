@@ -26,10 +26,12 @@ type Repository struct {
 	Compose     []ComposeService
 	Manifests   []Manifests
 	Runners     []Runner
-	// Configured are the files named aksflow.yaml that are there already.
+	// Configured are the files named aksflow.yaml or aksflow.NAME.yaml that are there already.
 	Configured []string
 	// Notices say what was found and cannot be used, and why.
 	Notices []string
+
+	broken []string // manifests that do not render
 }
 
 // Dockerfile is one that was found.
@@ -69,13 +71,18 @@ type ComposeService struct {
 	Needs                      []string // other services
 }
 
-// Runner is a test runner.
+// Runner is how the tests of a project are run.
 type Runner struct {
-	Dir      string
 	Language string
-	// Steps are the lines of a stage that has the files of Dir in its working directory, and of which the last one runs the
-	// tests and writes JUnit XML to /reports.
+	// Dir is the project's directory: that of its go.mod, package.json or the like.
+	Dir string
+	// Tests are files of tests, or what names them.
+	Tests []string
+	// Steps are the last lines of a stage that has the files of Dir in its working directory. The last one runs the tests and
+	// writes JUnit XML to /reports. Only JavaScript has them here: in other languages they depend on the Dockerfile, too.
 	Steps []string
+	// Missing says why no stage is known that runs the tests.
+	Missing string
 }
 
 // mostFiles bounds the walk: a directory with more is not one repository.
@@ -125,6 +132,7 @@ type walk struct {
 
 var (
 	dockerfileName = regexp.MustCompile(`^(Dockerfile|Containerfile)$|^Dockerfile\.|\.[Dd]ockerfile$`)
+	configName     = regexp.MustCompile(`^aksflow(\..+)?\.yaml$`)
 	composeName    = regexp.MustCompile(`^(docker-)?compose([.-][^/]*)?\.ya?ml$`)
 )
 
@@ -132,7 +140,7 @@ var (
 func (w *walk) file(name string) error {
 	base, dir := path.Base(name), path.Dir(name)
 	switch {
-	case base == "aksflow.yaml":
+	case configName.MatchString(base):
 		w.Configured = append(w.Configured, name)
 	case dockerfileName.MatchString(base) && !strings.HasSuffix(base, ".dockerignore"):
 		return w.dockerfile(name)

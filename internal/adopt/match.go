@@ -16,6 +16,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest"
+	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/render"
 )
 
@@ -26,10 +27,12 @@ type Service struct {
 	Ports                     []string
 	Compose                   *ComposeService // what a Compose file says of it
 	file                      Dockerfile
+	alias                     string // the name of the directory, of a service that has the repository's name; or ""
 	// Manifests are those that run the image, the best ones first.
 	Manifests []Deployable
-	// Shared reports that the best manifests run images of other services, too, or stand among other files.
-	Shared bool
+	// Shared reports that the best manifests cannot be deployed for this service alone: they run images of other services,
+	// too (Several), or stand among other files.
+	Shared, Several bool
 }
 
 // Deployable are manifests that render, and the image in them that is the service's.
@@ -38,7 +41,7 @@ type Deployable struct {
 	Reference string // as it stands in the manifests
 	score     int
 	objects   []*unstructured.Unstructured
-	mixed     bool // the directory holds other files, too
+	mixed     bool // the directory holds other YAML files, too
 }
 
 // services returns the images that the repository builds, under names of their own.
@@ -60,6 +63,9 @@ func (r *Repository) services(repository string) []*Service {
 			s.Ports = s.Compose.Ports
 		}
 		s.Name = r.nameOf(s, repository)
+		if base := path.Base(path.Dir(d.Path)); len(r.Dockerfiles) == 1 && slices.Contains(roles, base) {
+			s.alias = base
+		}
 		services = append(services, s)
 	}
 	return distinct(services)
@@ -86,21 +92,52 @@ func (r *Repository) copies(d Dockerfile, context string) bool {
 	return true
 }
 
-// generic are names of directories that say nothing of what is in them.
-var generic = []string{".", "app", "src", "docker", "build", "backend", "web", "server", "service", "code", "source", "packaging"}
+// generic are names of directories that say little of what is in them. Those of roles are names of services where there is
+// nothing better, those of containers are not.
+var (
+	roles   = []string{"app", "backend", "web", "server", "service"}
+	generic = append([]string{".", "src", "docker", "build", "code", "source", "packaging"}, roles...)
+)
 
 // nameOf is the name of a service: that of its directory, unless it says nothing, or of the repository.
 func (r *Repository) nameOf(s *Service, repository string) string {
 	dir := path.Dir(s.file.Path)
-	base := path.Base(dir)
-	for len(r.Dockerfiles) > 1 && slices.Contains(generic, base) && dir != "." && path.Dir(dir) != "." {
-		dir = path.Dir(dir)
-		base = path.Base(dir)
+	if len(r.Dockerfiles) == 1 {
+		if base := path.Base(dir); s.Context != "." && !slices.Contains(generic, base) {
+			return label(base)
+		}
+		return label(repository)
 	}
-	if len(r.Dockerfiles) == 1 && s.Context == "." || slices.Contains(generic, base) && (len(r.Dockerfiles) == 1 || dir == ".") {
-		base = repository
+	if dir == "." {
+		return label(repository)
 	}
-	return label(base)
+	if name := telling(dir, func(part string) bool { return !slices.Contains(generic, part) }); name != "" {
+		return label(name)
+	}
+	if s.Compose != nil {
+		return label(s.Compose.Name)
+	}
+	return label(cmp.Or(
+		telling(dir, func(part string) bool { return slices.Contains(roles, part) }),
+		s.fileWord(),
+		path.Base(dir),
+	))
+}
+
+// telling returns the last part of a path for which says is true; "" if there is none.
+func telling(dir string, says func(part string) bool) string {
+	parts := strings.Split(dir, "/")
+	for _, part := range slices.Backward(parts) {
+		if says(part) {
+			return part
+		}
+	}
+	return ""
+}
+
+// fileWord is the part of the Dockerfile's name that says which one it is, such as "worker" of Dockerfile.worker.
+func (s *Service) fileWord() string {
+	return strings.Trim(dockerfileWord.ReplaceAllString(path.Base(s.file.Path), ""), ".-")
 }
 
 // label makes a DNS label of a name.
@@ -155,7 +192,7 @@ func (s *Service) longer(directory bool) string {
 			_, name, _ = strings.Cut(name, "/")
 		}
 	}
-	if of := strings.Trim(dockerfileWord.ReplaceAllString(path.Base(s.file.Path), ""), ".-"); of != "" {
+	if of := s.fileWord(); of != "" {
 		name += "-" + of
 	}
 	return label(name)
@@ -173,10 +210,12 @@ type usage struct {
 // match finds for each service the manifests that run it. What does not render is left out, with the reason.
 func (r *Repository) match(ctx context.Context, services []*Service) {
 	var unused []string
+	ctx = onceEach(ctx)
 	for _, m := range r.Manifests {
 		objects, mixed, err := r.render(ctx, m)
 		if err != nil {
 			r.notice("%s does not render: %v", m.Path, err)
+			r.broken = append(r.broken, m.Path)
 			continue
 		}
 		uses, used := usages(objects), false
@@ -189,7 +228,8 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 			}
 			if best > 0 {
 				used = true
-				s.Manifests = append(s.Manifests, Deployable{Manifests: m, Reference: at.reference, score: best + m.preference(s), objects: objects, mixed: mixed})
+				s.Manifests = append(s.Manifests, Deployable{Manifests: m, Reference: at.reference, score: best + m.preference(s), objects: objects,
+					mixed: mixed || m.Form == Plain && holds(m.Path, s.Context)})
 			}
 		}
 		if !used && len(uses) > 0 {
@@ -198,27 +238,38 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 	}
 	r.unused(unused)
 	for _, s := range services {
-		slices.SortStableFunc(s.Manifests, func(a, b Deployable) int {
-			return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.Path, b.Path))
-		})
-		s.Image = s.Name
-		if len(s.Manifests) == 0 {
-			continue
-		}
-		if r := ref.Read(s.Manifests[0].Reference); r.Repository != "" {
-			_, s.Image = r.Canonical()
-			s.Image = strings.TrimPrefix(s.Image, "library/")
-		}
-		s.Shared = s.Manifests[0].mixed
-		for _, other := range services {
-			for _, u := range usages(s.Manifests[0].objects) {
-				if other != s && other.scoreOf(u) > s.scoreOf(u) {
-					s.Shared = true
-				}
+		s.decide(services)
+	}
+	r.leftOver(services)
+}
+
+// decide sorts the manifests of a service, and takes its image from the best ones.
+func (s *Service) decide(services []*Service) {
+	slices.SortStableFunc(s.Manifests, func(a, b Deployable) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.Path, b.Path))
+	})
+	s.Image = s.Name
+	if len(s.Manifests) == 0 {
+		return
+	}
+	best := s.Manifests[0]
+	if r := ref.Read(best.Reference); r.Repository != "" {
+		_, s.Image = r.Canonical()
+		s.Image = strings.TrimPrefix(s.Image, "library/")
+	}
+	for _, other := range services {
+		for _, u := range usages(best.objects) {
+			if other != s && other.scoreOf(u) > s.scoreOf(u) {
+				s.Several = true
 			}
 		}
 	}
-	r.leftOver(services)
+	s.Shared = s.Several || best.mixed
+}
+
+// holds reports whether a directory is another one or holds it: aksflow.yaml would stand among the manifests there.
+func holds(dir, other string) bool {
+	return dir == "." || dir == other || strings.HasPrefix(other, dir+"/")
 }
 
 // unused notices directories of manifests that run no image of the repository.
@@ -237,8 +288,12 @@ func (r *Repository) unused(dirs []string) {
 func (r *Repository) render(ctx context.Context, m Manifests) (objects []*unstructured.Unstructured, mixed bool, err error) {
 	dir := filepath.Join(r.Dir, filepath.FromSlash(m.Path))
 	options := render.Options{Namespace: anyNamespace}
-	objects, err = render.Render(ctx, dir, options)
+	var events []report.Event // of a try that may fail
+	objects, err = render.Render(report.With(ctx, report.SinkFunc(func(e report.Event) { events = append(events, e) })), dir, options)
 	if err == nil || m.Form != Plain {
+		for _, e := range events {
+			report.Emit(ctx, e)
+		}
 		return objects, false, err
 	}
 	scratch, failed := os.MkdirTemp("", "aksflow-init-")
@@ -246,24 +301,47 @@ func (r *Repository) render(ctx context.Context, m Manifests) (objects []*unstru
 		return nil, false, failed
 	}
 	defer os.RemoveAll(scratch)
-	entries, failed := os.ReadDir(dir)
-	if failed != nil {
+	if failed := r.copyObjects(m.Path, scratch); failed != nil {
 		return nil, false, failed
 	}
-	for _, e := range entries {
-		text, failed := r.read(path.Join(m.Path, e.Name()))
-		if failed != nil || !e.Type().IsRegular() || !slices.Contains([]string{".yaml", ".yml"}, path.Ext(e.Name())) || !object.Match(text) {
-			continue
-		}
-		if failed := os.WriteFile(filepath.Join(scratch, e.Name()), text, 0o600); failed != nil {
-			return nil, false, failed
-		}
-	}
-	objects, failed = render.Render(ctx, scratch, options)
+	named := report.With(ctx, report.SinkFunc(func(e report.Event) {
+		e.Message = strings.ReplaceAll(e.Message, scratch, dir) // the user's path
+		report.Emit(ctx, e)
+	}))
+	objects, failed = render.Render(named, scratch, options)
 	if failed != nil {
 		return nil, false, err
 	}
 	return objects, true, nil
+}
+
+// copyObjects copies the files of a directory that hold objects.
+func (r *Repository) copyObjects(from, to string) error {
+	entries, err := os.ReadDir(filepath.Join(r.Dir, filepath.FromSlash(from)))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		text, err := r.read(path.Join(from, e.Name()))
+		if err != nil || !e.Type().IsRegular() || !slices.Contains([]string{".yaml", ".yml"}, path.Ext(e.Name())) || !object.Match(text) {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(to, e.Name()), text, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onceEach returns a context that passes on each message once: several overlays have one base.
+func onceEach(ctx context.Context) context.Context {
+	seen := map[string]bool{}
+	return report.With(ctx, report.SinkFunc(func(e report.Event) {
+		if e.Message == "" || !seen[e.Message] {
+			seen[e.Message] = true
+			report.Emit(ctx, e)
+		}
+	}))
 }
 
 // anyNamespace stands for the namespace of an environment.
@@ -273,22 +351,27 @@ const anyNamespace = "default"
 var object = regexp.MustCompile(`(?ms)^apiVersion:.*^kind:|^kind:.*^apiVersion:`)
 
 // leftOver notices the workloads of shared manifests that run no image of the repository: nothing proposed here delivers
-// them.
+// them. A workload of which one image is built here is delivered with its other images.
 func (r *Repository) leftOver(services []*Service) {
 	seen := map[string]bool{}
 	for _, s := range services {
-		if !s.Shared {
+		if !s.Shared || seen[s.Manifests[0].Path] {
 			continue
 		}
+		dir := s.Manifests[0].Path
+		seen[dir] = true
+		built := map[*unstructured.Unstructured]bool{}
+		uses := usages(s.Manifests[0].objects)
+		for _, u := range uses {
+			built[u.object] = built[u.object] || slices.ContainsFunc(services, func(o *Service) bool { return o.scoreOf(u) > 0 })
+		}
 		var others []string
-		for _, u := range usages(s.Manifests[0].objects) {
-			built := slices.ContainsFunc(services, func(o *Service) bool { return o.scoreOf(u) > 0 })
-			if name := u.object.GetKind() + "/" + u.object.GetName(); !built && !slices.Contains(others, name) {
+		for _, u := range uses {
+			if name := u.object.GetKind() + "/" + u.object.GetName(); !built[u.object] && !slices.Contains(others, name) {
 				others = append(others, name)
 			}
 		}
-		if dir := s.Manifests[0].Path; len(others) > 0 && !seen[dir] {
-			seen[dir] = true
+		if len(others) > 0 {
 			r.notice("%s in %s run images that are not built here: put each beside the service that owns it", strings.Join(others, ", "), dir)
 		}
 	}
@@ -349,6 +432,8 @@ func (s *Service) scoreOf(u usage) int {
 		return 80
 	case strings.HasSuffix(last, "-"+s.Name), strings.HasSuffix(last, "_"+s.Name), strings.HasPrefix(last, s.Name+"-"):
 		return 60
+	case s.alias != "" && last == s.alias:
+		return 55
 	case u.container == s.Name && label(u.object.GetName()) == s.Name && strings.Contains(used, s.Name):
 		return 50
 	}

@@ -90,7 +90,7 @@ func (r *Repository) Propose(ctx context.Context, o Options) (*Proposal, error) 
 	envs := environments(o.Branches)
 	for _, s := range services {
 		config := s.configPath(len(services) == 1)
-		dirs := r.directories(p, s, envs, path.Dir(config), len(services) == 1)
+		dirs := r.directories(p, s, envs, config, len(services) == 1)
 		r.add(p, config, s.configuration(r, o, envs, dirs, path.Dir(config)))
 		p.Configs = append(p.Configs, config)
 	}
@@ -117,8 +117,8 @@ func (r *Repository) choose(services []*Service, only string) []*Service {
 		case only != "" && s.Name != only:
 		case only == "" && helper.MatchString(s.file.Path):
 			r.notice("%s is not delivered: it seems to be for tests or for development; --app %s sets it up", s.file.Path, s.Name)
-		case only == "" && slices.Contains(r.Configured, path.Join(s.Context, "aksflow.yaml")):
-			r.notice("%s is set up already: %s", s.Name, path.Join(s.Context, "aksflow.yaml"))
+		case only == "" && s.configured(r) != "":
+			r.notice("%s is set up already: %s", s.Name, s.configured(r))
 		default:
 			kept = append(kept, s)
 		}
@@ -126,37 +126,40 @@ func (r *Repository) choose(services []*Service, only string) []*Service {
 	return kept
 }
 
+// configured returns the service's aksflow.yaml that is there already; "" if there is none.
+func (s *Service) configured(r *Repository) string {
+	for _, name := range []string{path.Join(s.Context, "aksflow.yaml"), "aksflow." + s.Name + ".yaml"} {
+		if slices.Contains(r.Configured, name) {
+			return name
+		}
+	}
+	return ""
+}
+
 // configPath is where the service's aksflow.yaml is: at the top, or where several are, in its directory if its manifests
-// are there, too, or will be.
+// are there, too, or will be. It may not name manifests outside of its directory.
 func (s *Service) configPath(alone bool) string {
 	dir := s.Context
 	if alone || dir == "." && s.Dockerfile == "Dockerfile" {
 		return "aksflow.yaml"
 	}
-	if dir == "." {
+	if dir == "." || len(s.Manifests) > 0 && !s.Shared && !holds(dir, s.Manifests[0].Path) {
 		return "aksflow." + s.Name + ".yaml"
 	}
 	return path.Join(dir, "aksflow.yaml")
 }
 
-// directories returns the manifests for each environment, relative to base. Where there are none, or only such that hold
-// other services, too, new ones are proposed.
-func (r *Repository) directories(p *Proposal, s *Service, envs []environment, base string, alone bool) map[string]place {
-	dirs := map[string]place{}
-	if len(s.Manifests) > 0 && !s.Shared {
-		if best, ok := relative(base, s.Manifests[0].Path); ok {
-			for _, e := range envs {
-				dirs[e.name] = s.Manifests[0].at(best)
-				for _, m := range s.Manifests {
-					dir, ok := relative(base, m.Path)
-					if ok && slices.Contains(e.directories, path.Base(m.Path)) && path.Dir(m.Path) == path.Dir(s.Manifests[0].Path) {
-						dirs[e.name] = m.at(dir)
-						break
-					}
-				}
-			}
-			return dirs
+// directories returns the manifests for each environment, relative to the directory of the service's aksflow.yaml. Where there
+// are none, or only such that cannot be deployed for this service alone, new ones are proposed.
+func (r *Repository) directories(p *Proposal, s *Service, envs []environment, config string, alone bool) map[string]place {
+	dirs, base := map[string]place{}, path.Dir(config)
+	sources := r.sources(s, envs, config)
+	if len(sources) > 0 && !s.Shared {
+		for env, m := range sources {
+			dir, _ := relative(base, m.Path)
+			dirs[env] = m.at(dir)
 		}
+		return dirs
 	}
 	dir := "deploy"
 	if base == "." && !alone {
@@ -165,25 +168,110 @@ func (r *Repository) directories(p *Proposal, s *Service, envs []environment, ba
 	for r.exists(path.Join(base, dir)) {
 		dir += "-aksflow"
 	}
-	for _, f := range s.newManifests(r) {
-		r.add(p, path.Join(base, dir, f.Path), f.Content)
+	if len(sources) == 0 {
+		r.addAll(p, path.Join(base, dir), s.newManifests(r))
+		for _, e := range envs {
+			dirs[e.name] = place{directory: dir}
+		}
+		return dirs
 	}
+	copies := map[string]string{} // the directory of the copies of each directory
 	for _, e := range envs {
-		dirs[e.name] = place{directory: dir}
+		m, found := sources[e.name]
+		if !found {
+			continue
+		}
+		if copies[m.Path] == "" {
+			copies[m.Path] = dir
+			if several(sources) {
+				copies[m.Path] = path.Join(dir, path.Base(m.Path))
+			}
+			r.addAll(p, path.Join(base, copies[m.Path]), m.copies())
+		}
+		dirs[e.name] = place{directory: copies[m.Path]}
 	}
 	return dirs
 }
 
+// several reports whether not all environments have the same manifests.
+func several(sources map[string]Deployable) bool {
+	paths := map[string]bool{}
+	for _, m := range sources {
+		paths[m.Path] = true
+	}
+	return len(paths) > 1
+}
+
+// sources returns the manifests of each environment: the best ones, or where directories beside those are named for
+// environments, the one of its name. An environment without one is left out then: another one's may hold its namespace, its
+// names and its sizes. Only the local platform, which nobody else uses, gets the best ones.
+func (r *Repository) sources(s *Service, envs []environment, config string) map[string]Deployable {
+	sources := map[string]Deployable{}
+	if len(s.Manifests) == 0 {
+		return sources
+	}
+	best, named := s.Manifests[0], false
+	for _, e := range envs {
+		if m, found := s.ownOf(e); found {
+			sources[e.name], named = m, true
+		}
+	}
+	for _, e := range envs {
+		if _, found := sources[e.name]; found {
+			continue
+		}
+		if !named || e.local {
+			sources[e.name] = best
+			continue
+		}
+		r.notice("%s has no environment %s: %s", config, e.name, r.whyNone(s, e))
+	}
+	return sources
+}
+
+// ownOf returns the manifests in the directory that is named for an environment, beside the best ones.
+func (s *Service) ownOf(e environment) (Deployable, bool) {
+	for _, name := range e.directories {
+		for _, m := range s.Manifests {
+			if m.Path == path.Join(path.Dir(s.Manifests[0].Path), name) {
+				return m, true
+			}
+		}
+	}
+	return Deployable{}, false
+}
+
+// whyNone says why there are no manifests for an environment.
+func (r *Repository) whyNone(s *Service, e environment) string {
+	best := s.Manifests[0].Path
+	for _, name := range e.directories {
+		own := path.Join(path.Dir(best), name)
+		switch {
+		case slices.Contains(r.broken, own):
+			return own + " does not render"
+		case slices.ContainsFunc(r.Manifests, func(m Manifests) bool { return m.Path == own }):
+			return own + " does not run the image of " + s.Name
+		}
+	}
+	return fmt.Sprintf("no directory beside %s is named for it (%s)", best, strings.Join(e.directories, ", "))
+}
+
 // copied notices the services whose objects are proposed as copies.
 func (r *Repository) copied(services []*Service) {
-	of := map[string][]string{}
+	of, holds := map[string][]string{}, map[string]string{}
 	for _, s := range services {
-		if s.Shared {
-			of[s.Manifests[0].Path] = append(of[s.Manifests[0].Path], s.Name)
+		if !s.Shared {
+			continue
+		}
+		dir := s.Manifests[0].Path
+		of[dir] = append(of[dir], s.Name)
+		if s.Several {
+			holds[dir] = "holds more than one app, and aksflow delivers each by itself"
 		}
 	}
 	for _, dir := range slices.Sorted(maps.Keys(of)) {
-		r.notice("%s holds more than one app, and aksflow delivers each by itself: the objects of %s are proposed as copies", dir, strings.Join(of[dir], ", "))
+		r.notice("%s %s: the objects of %s are proposed as copies", dir,
+			cmp.Or(holds[dir], "also holds YAML files that are not manifests, so that it cannot be deployed as it is"), strings.Join(of[dir], ", "))
 	}
 }
 
@@ -205,8 +293,10 @@ func relative(base, name string) (string, bool) {
 	if base == "." {
 		return name, true
 	}
-	rel, below := strings.CutPrefix(name, base+"/")
-	return rel, below || name == base
+	if name == base {
+		return ".", true
+	}
+	return strings.CutPrefix(name, base+"/")
 }
 
 func (r *Repository) notice(format string, args ...any) {
@@ -215,6 +305,12 @@ func (r *Repository) notice(format string, args ...any) {
 
 func (r *Repository) add(p *Proposal, name, content string) {
 	p.Files = append(p.Files, File{Path: name, Content: content, Exists: r.exists(name)})
+}
+
+func (r *Repository) addAll(p *Proposal, dir string, files []File) {
+	for _, f := range files {
+		r.add(p, path.Join(dir, f.Path), f.Content)
+	}
 }
 
 // port is the first that the image listens on.

@@ -1,23 +1,19 @@
 package adopt
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 )
 
-// runner looks whether a file says how tests are run.
+// runner looks whether a file is a test, or says how tests are run.
 func (w *walk) runner(name string) error {
-	base := path.Base(name)
-	find := func(r Runner) {
-		r.Dir = path.Dir(name)
-		if !slices.ContainsFunc(w.Runners, func(o Runner) bool { return o.Dir == r.Dir && o.Language == r.Language }) {
-			w.Runners = append(w.Runners, r)
-		}
-	}
-	switch {
+	dir, base := path.Dir(name), path.Base(name)
+	switch ext := path.Ext(base); {
 	case base == "package.json":
 		text, err := w.read(name)
 		var p nodePackage
@@ -25,27 +21,98 @@ func (w *walk) runner(name string) error {
 			return err
 		}
 		if script := p.Scripts["test"]; script != "" && !strings.Contains(script, "no test specified") {
-			find(p.runner(w.managerOf(path.Dir(name))))
+			r := p.runner(w.managerOf(dir))
+			r.Dir, r.Tests = dir, []string{name}
+			if above := w.nearest(path.Dir(dir), "pnpm-workspace.yaml", "lerna.json"); above != "" && dir != "." {
+				r.Missing = "it is a part of the workspace in " + above
+			}
+			w.Runners = append(w.Runners, r)
 		}
-	case strings.HasPrefix(base, "test_") && path.Ext(base) == ".py", base == "pytest.ini", base == "conftest.py":
-		install := "RUN pip install pytest"
-		if w.exists(path.Join(path.Dir(name), "requirements.txt")) {
-			install = "RUN pip install -r requirements.txt pytest"
-		}
-		find(Runner{Language: "Python", Steps: []string{install, `CMD ["pytest", "--junitxml=/reports/unit.xml"]`}})
+	case strings.HasPrefix(base, "test_") && ext == ".py", strings.HasSuffix(base, "_test.py"), base == "pytest.ini", base == "conftest.py":
+		w.test(languagePython, name, w.nearest(dir, "pyproject.toml", "requirements.txt", "setup.py"), "neither pyproject.toml nor requirements.txt was found above the tests")
 	case strings.HasSuffix(base, "_test.go"):
-		find(Runner{Language: "Go", Steps: []string{"RUN go install gotest.tools/gotestsum@latest", `CMD ["gotestsum", "--junitfile", "/reports/unit.xml", "./..."]`}})
-	case base == "pom.xml":
-		find(Runner{Language: "Java (Maven)", Steps: []string{shell("mvn -B test; s=$?; mkdir -p /reports; cp target/surefire-reports/*.xml /reports/; exit $s")}})
-	case base == "build.gradle", base == "build.gradle.kts":
-		find(Runner{Language: "Java (Gradle)", Steps: []string{shell("./gradlew test; s=$?; mkdir -p /reports; cp build/test-results/test/*.xml /reports/; exit $s")}})
-	case path.Ext(base) == ".csproj" && strings.Contains(strings.ToLower(base), "test"):
-		find(Runner{Language: ".NET", Steps: []string{`CMD ["dotnet", "test", "--logger", "junit;LogFilePath=/reports/unit.xml"]`}})
-	case base == "Cargo.toml":
-		find(Runner{Language: "Rust", Steps: []string{"RUN cargo install cargo-nextest",
-			shell("cargo nextest run --profile ci; s=$?; mkdir -p /reports; cp target/nextest/ci/junit.xml /reports/; exit $s")}})
+		w.test(languageGo, name, w.nearest(dir, "go.mod"), "no go.mod was found above the tests")
+	case slices.Contains([]string{".java", ".kt", ".groovy"}, ext) && strings.Contains("/"+name, "/src/test/"):
+		if root := w.outermost(dir, "pom.xml"); root != "" {
+			w.test(languageMaven, name, root, "")
+		} else if root := w.outermost(dir, "gradlew"); root != "" {
+			w.test(languageGradle, name, root, "")
+		}
+	case ext == ".csproj" && strings.Contains(strings.ToLower(base), "test"):
+		w.test(languageDotnet, name, w.nearestExt(dir, ".sln", ".slnx"), "no solution (.sln) was found above the tests")
+	case ext == ".rs":
+		text, err := w.read(name)
+		if err == nil && (strings.Contains(string(text), "#[test]") || strings.Contains(string(text), "::test]")) {
+			w.test(languageRust, name, w.outermost(dir, "Cargo.toml"), "no Cargo.toml was found above the tests")
+		}
+		return err
 	}
 	return nil
+}
+
+// The languages of tests.
+const (
+	languageNode   = "JavaScript"
+	languagePython = "Python"
+	languageGo     = "Go"
+	languageMaven  = "Java (Maven)"
+	languageGradle = "Java (Gradle)"
+	languageDotnet = ".NET"
+	languageRust   = "Rust"
+)
+
+// test remembers a test of the project in the directory root. Without a root the tests of each directory are by themselves, and
+// missing says what is not known of them.
+func (w *walk) test(language, name, root, missing string) {
+	r := Runner{Language: language, Dir: root, Tests: []string{name}}
+	if root == "" {
+		r.Dir, r.Missing = path.Dir(name), missing
+	}
+	for i, o := range w.Runners {
+		if o.Language == language && o.Dir == r.Dir {
+			w.Runners[i].Tests = append(o.Tests, name)
+			return
+		}
+	}
+	w.Runners = append(w.Runners, r)
+}
+
+// nearest returns the nearest directory, from dir upwards, that has one of the files; "" if there is none.
+func (w *walk) nearest(dir string, files ...string) string {
+	for ; ; dir = path.Dir(dir) {
+		if slices.ContainsFunc(files, func(f string) bool { return w.exists(path.Join(dir, f)) }) {
+			return dir
+		}
+		if dir == "." {
+			return ""
+		}
+	}
+}
+
+// outermost returns the highest directory, from dir upwards, that has the file; "" if there is none.
+func (w *walk) outermost(dir, file string) (root string) {
+	for ; ; dir = path.Dir(dir) {
+		if w.exists(path.Join(dir, file)) {
+			root = dir
+		}
+		if dir == "." {
+			return root
+		}
+	}
+}
+
+// nearestExt is nearest for files by the ends of their names.
+func (w *walk) nearestExt(dir string, ends ...string) string {
+	for ; ; dir = path.Dir(dir) {
+		for _, end := range ends {
+			if found, err := filepath.Glob(filepath.Join(w.Dir, filepath.FromSlash(dir), "*"+end)); err == nil && len(found) > 0 {
+				return dir
+			}
+		}
+		if dir == "." {
+			return ""
+		}
+	}
 }
 
 // shell is an instruction that runs a line of shell.
@@ -96,28 +163,42 @@ func (p nodePackage) runner(m manager) Runner {
 	}
 	for _, k := range known {
 		if strings.Contains(script, k.tool) {
-			return Runner{Language: "JavaScript", Steps: k.steps}
+			return Runner{Language: languageNode, Steps: k.steps}
 		}
 	}
 	for _, k := range known {
 		if p.Dependencies[k.tool] != "" || p.DevDependencies[k.tool] != "" {
-			return Runner{Language: "JavaScript", Steps: k.steps}
+			return Runner{Language: languageNode, Steps: k.steps}
 		}
 	}
-	return Runner{Language: "JavaScript", Steps: []string{install,
+	return Runner{Language: languageNode, Steps: []string{install,
 		"# CMD: a command that writes JUnit XML to /reports. The script test of package.json is:", "#   " + strings.ReplaceAll(script, "\n", " ")}}
 }
 
-// runnerOf returns the runner of a build context: in it, or below it.
-func (r *Repository) runnerOf(context string) (Runner, bool) {
-	best, found := Runner{}, false
+// runnerOf returns the runner of a service: of the project that its Dockerfile is in or that is below the Dockerfile's
+// directory. Where the Dockerfile's directory says nothing, or there is only one Dockerfile, any project of the build context is
+// the service's. One whose tests can run in a stage of the Dockerfile comes first.
+func (r *Repository) runnerOf(s *Service) (Runner, bool) {
+	dir := path.Dir(s.file.Path)
+	any := len(r.Dockerfiles) == 1 || telling(dir, func(part string) bool { return !slices.Contains(generic, part) }) == ""
+	var of []Runner
 	for _, one := range r.Runners {
-		if context != "." && one.Dir != context && !strings.HasPrefix(one.Dir, context+"/") {
-			continue
-		}
-		if !found || len(one.Dir) < len(best.Dir) {
-			best, found = one, true
+		inside := slices.ContainsFunc(one.Tests, func(test string) bool { return holds(s.Context, test) })
+		if inside && (any || holds(dir, one.Dir) || holds(one.Dir, dir)) {
+			of = append(of, one)
 		}
 	}
-	return best, found
+	if len(of) == 0 {
+		return Runner{}, false
+	}
+	runs := map[string]int{}
+	for _, one := range of {
+		if _, missing := s.testStage(r, one); missing != "" {
+			runs[one.Dir+one.Language] = 1
+		}
+	}
+	slices.SortStableFunc(of, func(a, b Runner) int {
+		return cmp.Or(cmp.Compare(runs[a.Dir+a.Language], runs[b.Dir+b.Language]), cmp.Compare(len(a.Dir), len(b.Dir)))
+	})
+	return of[0], true
 }

@@ -49,6 +49,10 @@ func (s *Service) configuration(r *Repository, o Options, envs []environment, di
 	b.WriteString(s.tests(r))
 	line("environments:")
 	for _, e := range envs {
+		at, found := dirs[e.name]
+		if !found {
+			continue
+		}
 		line("  %s:", e.name)
 		if len(e.branches) > 0 {
 			line("    branches: [%s]", quoted(e.branches))
@@ -61,7 +65,6 @@ func (s *Service) configuration(r *Repository, o Options, envs []environment, di
 		} else {
 			line("    registry: %s", o.Registry)
 		}
-		at := dirs[e.name]
 		line("    manifests: %s", at.directory)
 		line("    namespace: %s", cmp.Or(at.namespace, s.Name+"-"+e.name))
 		if len(at.namespaces) > 0 {
@@ -127,24 +130,21 @@ func (s *Service) tests(r *Repository) string {
 		b.WriteString("\n")
 		return b.String()
 	}
-	runner, found := r.runnerOf(s.Context)
+	runner, found := r.runnerOf(s)
 	if !found {
 		b.WriteString("# No tests were found. A stage of the Dockerfile that runs them and writes JUnit XML to /reports is named so:\n# test: {unit: {target: test}}\n\n")
 		return b.String()
 	}
-	from := "BASE"
-	if names := s.file.Stages; len(names) > 0 {
-		from = names[0]
-	} else if n := len(s.file.parsed.Stages); n > 0 {
-		from = s.file.parsed.Stages[n-1].From
+	stage, missing := s.testStage(r, runner)
+	if missing != "" {
+		r.notice("%s: there are tests for %s in %s, but no stage that runs them is proposed: %s. Write a stage test that runs them and writes JUnit XML to /reports, and name it in aksflow.yaml as test: {unit: {target: test}}",
+			s.file.Path, runner.Language, runner.Dir, missing)
+		fmt.Fprintf(&b, "# There are tests for %s in %s. A stage of %s that runs them and writes JUnit XML to /reports is named so:\n# test: {unit: {target: test}}\n\n",
+			runner.Language, runner.Dir, s.file.Path)
+		return b.String()
 	}
 	fmt.Fprintf(&b, "# There are tests for %s in %s. With this stage in %s, before the last one, they run in each delivery:\n#\n", runner.Language, runner.Dir, s.file.Path)
-	fmt.Fprintf(&b, "#   FROM %s AS test\n", from)
-	source, _ := relative(s.Context, runner.Dir)
-	if source == s.Context {
-		source = "."
-	}
-	for _, line := range slices.Concat([]string{"WORKDIR /test", "COPY " + source + " ."}, runner.Steps) {
+	for _, line := range stage {
 		fmt.Fprintf(&b, "#   %s\n", line)
 	}
 	b.WriteString("#\n# test: {unit: {target: test}}\n\n")
@@ -179,31 +179,37 @@ func (s *Service) needs(r *Repository) []ComposeService {
 	return needed
 }
 
-// newManifests are a kustomization with what the service needs: the objects of shared manifests that are its own, or new
-// ones.
+// newManifests are a kustomization with what the service needs.
 func (s *Service) newManifests(r *Repository) []File {
-	var files []File
-	if s.Shared {
-		for _, o := range s.own() {
-			o = o.DeepCopy()
-			o.SetNamespace("") // that of the environment
-			anyNodePort(o)
-			text, err := yaml.Marshal(o.Object)
-			if err != nil {
-				continue // it was read from YAML
-			}
-			files = append(files, File{Path: strings.ToLower(o.GetKind()) + "-" + o.GetName() + ".yaml", Content: string(text)})
-		}
-	} else {
-		env := map[string]string{}
-		if s.Compose != nil {
-			env = s.Compose.Env
-		}
-		files = append(files, s.deployment(r, s.Name, s.Image, s.Ports, env))
-		for _, n := range s.needs(r) {
-			files = append(files, s.deployment(r, label(n.Name), n.Image, n.Ports, n.Env))
-		}
+	env := map[string]string{}
+	if s.Compose != nil {
+		env = s.Compose.Env
 	}
+	files := []File{s.deployment(r, s.Name, s.Image, s.Ports, env)}
+	for _, n := range s.needs(r) {
+		files = append(files, s.deployment(r, label(n.Name), n.Image, n.Ports, n.Env))
+	}
+	return kustomization(files)
+}
+
+// copies are a kustomization with those objects of shared manifests that are the service's.
+func (d Deployable) copies() []File {
+	var files []File
+	for _, o := range d.own() {
+		o = o.DeepCopy()
+		o.SetNamespace("") // that of the environment
+		anyNodePort(o)
+		text, err := yaml.Marshal(o.Object)
+		if err != nil {
+			continue // it was read from YAML
+		}
+		files = append(files, File{Path: strings.ToLower(o.GetKind()) + "-" + o.GetName() + ".yaml", Content: string(text)})
+	}
+	return kustomization(files)
+}
+
+// kustomization returns the files and before them the kustomization that includes them.
+func kustomization(files []File) []File {
 	var b strings.Builder
 	b.WriteString("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n")
 	for _, f := range files {
@@ -213,17 +219,17 @@ func (s *Service) newManifests(r *Repository) []File {
 }
 
 // own are the objects of shared manifests that run the service's image, and the Services in front of them.
-func (s *Service) own() []*unstructured.Unstructured {
+func (d Deployable) own() []*unstructured.Unstructured {
 	var own []*unstructured.Unstructured
 	labels := map[string]string{}
-	for _, u := range usages(s.Manifests[0].objects) {
-		if u.reference == s.Manifests[0].Reference && !slices.Contains(own, u.object) {
+	for _, u := range usages(d.objects) {
+		if u.reference == d.Reference && !slices.Contains(own, u.object) {
 			own = append(own, u.object)
 			found, _, _ := unstructured.NestedStringMap(u.object.Object, "spec", "template", "metadata", "labels")
 			maps.Copy(labels, found)
 		}
 	}
-	for _, o := range s.Manifests[0].objects {
+	for _, o := range d.objects {
 		selector, found, _ := unstructured.NestedStringMap(o.Object, "spec", "selector")
 		if o.GetKind() != "Service" || !found || len(selector) == 0 {
 			continue

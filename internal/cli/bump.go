@@ -84,7 +84,7 @@ func bumpCommand(g *globals) *cobra.Command {
 	f.StringVar(&r.Set.GitPasswordEnv, "password-env", "", "name of the environment variable that holds the password or token for --repo")
 	o := &r.Options.Pull
 	f.BoolVar(&o.Force, "force", false, "set the image also when a later commit rolled it back")
-	f.BoolVar(&o.Strict, "strict", false, "change nothing when something cannot be verified, such as a kustomization with a remote base")
+	f.BoolVar(&o.Strict, "strict", false, "change nothing when something cannot be verified, such as a kustomization with a remote base, or when a chart's template names the image")
 	f.BoolVar(&o.SkipCI, "skip-ci", false, "mark the commit so that it starts no workflow")
 	f.BoolVar(&o.SignOff, "sign-off", false, "add Signed-off-by to the commit")
 	f.StringVar(&o.Message, "message", "", "the commit's message, a Go template")

@@ -36,6 +36,7 @@ var printers = map[string][]string{
 	"internal/cli/request.go":              {},
 	"internal/adopt":                       {"init"},
 	"internal/adopt/runner.go":             {}, // commands of test runners
+	"internal/adopt/stage.go":              {}, // commands of test runners
 	"internal/azure/setup":                 {"init"},
 	"internal/azure/setup/files.go":        {}, // prints commands of az
 	"internal/core/build":                  imageVerbs,

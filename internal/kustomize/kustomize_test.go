@@ -74,7 +74,7 @@ func TestGoldenDirectories(t *testing.T) {
 			content, err := os.ReadFile(file)
 			require.NoError(t, err)
 			var target manifest.Target
-			at, refused := ".", false
+			at, refused, strict := ".", false, false
 			for lines := bufio.NewScanner(bytes.NewReader(content)); lines.Scan(); {
 				switch key, value, _ := strings.Cut(lines.Text(), " "); key {
 				case "image":
@@ -83,11 +83,13 @@ func TestGoldenDirectories(t *testing.T) {
 					target.Replace = append(target.Replace, value)
 				case "path":
 					at = value
+				case "strict":
+					strict = true
 				case "error":
 					refused = true
 				}
 			}
-			edit, err := manifest.Plan(t.Context(), os.DirFS(filepath.Join(dir, "in")), at, target, manifest.Options{Build: Build})
+			edit, err := manifest.Plan(t.Context(), os.DirFS(filepath.Join(dir, "in")), at, target, manifest.Options{Build: Build, Strict: strict})
 			if refused {
 				require.Error(t, err)
 				return

@@ -1,6 +1,7 @@
 package render_test
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -14,7 +15,9 @@ import (
 
 const (
 	judgedDigest = "sha256:ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12"
-	judgedImage  = "acme.azurecr.io/shop/web:2.0.0@" + judgedDigest
+	judgedWeb    = "acme.azurecr.io/shop/web"
+	judgedImage  = judgedWeb + ":2.0.0@" + judgedDigest
+	tagAndDigest = ":{{ .Values.image.tag }}@{{ .Values.image.digest }}"
 
 	judgedChart      = "apiVersion: v2\nname: web\nversion: 1.0.0\nappVersion: 0.9.0\n"
 	judgedValues     = "image:\n  repository: acme.azurecr.io/shop/web\n  tag: 1.0.0\nenabled: true\n"
@@ -28,10 +31,19 @@ func judgedSet(generator string) string {
 		"  template:\n    spec:\n      source:\n        path: chart\n        helm: {valueFiles: [\"../envs/{{env}}.yaml\"]}\n"
 }
 
+// judgedPair is a chart with a tag and a digest in its values, and a template that adds a version to their repository.
+func judgedPair(version string) map[string]string {
+	return map[string]string{
+		"chart/values.yaml":        "image:\n  repository: acme.azurecr.io/shop/web\n  tag: 1.0.0\n  digest: sha256:" + strings.Repeat("0c", 32) + "\nenabled: true\n",
+		"chart/templates/web.yaml": strings.Replace(judgedDeployment, ":{{ .Values.image.tag }}", version, 1),
+	}
+}
+
 // TestChartsJudgeValues edits values of charts, and has the charts say what comes of it.
 func TestChartsJudgeValues(t *testing.T) {
 	for name, test := range map[string]struct {
 		files      map[string]string
+		image      string // instead of judgedImage
 		err        string
 		unverified string
 	}{
@@ -50,6 +62,21 @@ func TestChartsJudgeValues(t *testing.T) {
 		"a tag that is a label too": {
 			files: map[string]string{"chart/templates/web.yaml": strings.Replace(judgedDeployment, "app: web", `version: "{{ .Values.image.tag }}"`, 1)},
 			err:   "would use " + judgedImage + " as the label version, which may not hold a digest; nothing was changed: give the chart a key of its own for the digest",
+		},
+		"a tag and a digest, and the target has no tag": {files: judgedPair(tagAndDigest), image: judgedWeb + "@" + judgedDigest},
+		"a tag and a digest":                            {files: judgedPair(tagAndDigest)},
+		"a digest instead of the tag":                   {files: judgedPair(`{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag }}{{ end }}`)},
+		"a digest in the tag, and the target has no tag": {
+			files: map[string]string{"chart/values.yaml": "image:\n  repository: acme.azurecr.io/shop/web\n  tag: 1.2.3@sha256:" + strings.Repeat("0", 64) + "\nenabled: true\n"},
+			image: judgedWeb + "@" + judgedDigest,
+		},
+		"a digest of a template's own": {
+			files: judgedPair(":{{ .Values.image.tag }}@sha256:" + strings.Repeat("0", 64)), image: judgedWeb + "@" + judgedDigest,
+			err: "would still give acme.azurecr.io/shop/web:1.0.0@sha256:0000",
+		},
+		"a tag of a template's own": {
+			files: judgedPair(":0.9.0@{{ .Values.image.digest }}"),
+			err:   "would still give acme.azurecr.io/shop/web:0.9.0@" + judgedDigest,
 		},
 		"a second image in a template": {
 			files:      map[string]string{"chart/templates/job.yaml": "apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate}\nspec: {template: {spec: {containers: [{name: a, image: \"acme.azurecr.io/shop/web:1.0.0\"}]}}}\n"},
@@ -109,7 +136,7 @@ func TestChartsJudgeValues(t *testing.T) {
 					tree[name] = &fstest.MapFile{Data: []byte(text), Mode: 0o644}
 				}
 			}
-			edit, err := manifest.Plan(t.Context(), tree, ".", manifest.Target{Image: judgedImage}, manifest.Options{Chart: render.Chart})
+			edit, err := manifest.Plan(t.Context(), tree, ".", manifest.Target{Image: cmp.Or(test.image, judgedImage)}, manifest.Options{Chart: render.Chart})
 			if test.err != "" {
 				require.ErrorContains(t, err, test.err)
 				return

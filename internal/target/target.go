@@ -112,7 +112,8 @@ type PullOptions struct {
 	Force bool
 	// Sync asks the operator for a sync where it is not automated.
 	Sync bool
-	// Strict changes nothing when something cannot be verified, such as a kustomization with a remote base.
+	// Strict changes nothing when something cannot be verified, such as a kustomization with a remote base, or when a template of
+	// a chart names the image.
 	Strict bool
 	// SkipCI marks the commit so that it starts no workflow; SignOff adds Signed-off-by.
 	SkipCI, SignOff bool

@@ -36,21 +36,41 @@ func (p *planner) finish(ctx context.Context) (*Edit, error) {
 	if err := p.judgeOutside(ctx); err != nil {
 		return nil, err
 	}
+	inTemplates, err := p.inTemplates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.edit.Remaining = append(p.edit.Remaining, inTemplates...)
 	p.collectResults()
 	p.checkLoose()
 	slices.SortFunc(p.unread, func(a, b Unverified) int { return cmp.Compare(a.File, b.File) })
 	if p.edit.Matched == 0 {
-		return nil, p.noMatch(ctx)
+		return nil, p.noMatch(ctx, len(inTemplates) == len(p.edit.Remaining))
 	}
 	p.edit.Unverified = append(p.edit.Unverified, p.unread...)
 	if err := p.checkBroken(ctx); err != nil {
 		return nil, err
 	}
-	if p.Strict && len(p.edit.Unverified) > 0 {
-		return nil, fmt.Errorf("nothing was changed, since not everything can be verified: %s",
-			list(p.edit.Unverified, func(u Unverified) string { return u.File + ": " + u.Reason }))
+	if err := p.checkStrict(inTemplates); err != nil {
+		return nil, err
 	}
 	return p.edit, nil
+}
+
+// checkStrict returns the error of Options.Strict: something cannot be verified, or a chart's template names the image.
+func (p *planner) checkStrict(inTemplates []Remaining) error {
+	if !p.Strict {
+		return nil
+	}
+	against := slices.Clone(p.edit.Unverified)
+	for _, r := range inTemplates {
+		against = append(against, Unverified{r.Where(), "a chart's template names the image and is not edited: " + r.Text})
+	}
+	if len(against) == 0 {
+		return nil
+	}
+	return fmt.Errorf("nothing was changed, since not everything can be verified: %s",
+		list(against, func(u Unverified) string { return u.File + ": " + u.Reason }))
 }
 
 // Warn reports what names the image and was not set, and what could not be verified. It returns e, which may be nil.
@@ -169,8 +189,8 @@ func (p *planner) checkBroken(ctx context.Context) error {
 	return err
 }
 
-// noMatch reads everything again to say what is there.
-func (p *planner) noMatch(ctx context.Context) error {
+// noMatch reads everything again to say what is there. Templates says that all that remains stands in templates of charts.
+func (p *planner) noMatch(ctx context.Context, templates bool) error {
 	for name, to := range p.links {
 		var content bytes.Buffer
 		if err := p.read(to, &content); err != nil {
@@ -180,7 +200,7 @@ func (p *planner) noMatch(ctx context.Context) error {
 			return fmt.Errorf("the image stands in %s, to which %s is a link: bump %s", p.shown(to), p.shown(name), p.shown(path.Dir(to)))
 		}
 	}
-	e := &NoMatchError{Path: p.shown(p.dir), Names: p.want.Looked(), Remaining: p.edit.Remaining, Unread: p.unread}
+	e := &NoMatchError{Path: p.shown(p.dir), Names: p.want.Looked(), Remaining: p.edit.Remaining, Unread: p.unread, templates: templates, outside: p.fromOutside()}
 	err := p.each(ctx, p.own, func(name string, content []byte) error {
 		u, err := edit.Read(name, p.shown(name), content, edit.Reading{Traces: p.traces})
 		if err != nil {

@@ -56,6 +56,9 @@ type NoMatchError struct {
 	Seen      []Seen   // what is there instead
 	Remaining []Remaining
 	Unread    []Unverified // what the image may be in, and cannot be read
+
+	templates bool   // all that remains stands in templates of charts
+	outside   []Seen // what a kustomization gets from outside of Path
 }
 
 // most is how many items of a kind an error lists.
@@ -72,7 +75,7 @@ func (e *NoMatchError) Error() string {
 	if len(e.Remaining) > 0 {
 		b.WriteString(": it is named only where bump does not set it, in ")
 		b.WriteString(list(e.Remaining, func(r Remaining) string { return fmt.Sprintf("%s (%s: %s)", r.Where(), r.Key, r.Text) }))
-		b.WriteString("; name the keys under gitops.images in aksflow.yaml")
+		b.WriteString("; " + e.advice())
 		return b.String()
 	}
 	if len(e.Seen) == 0 {
@@ -89,6 +92,23 @@ func (e *NoMatchError) Error() string {
 	b.WriteString(list(seen, func(s Seen) string { return fmt.Sprintf("%s (%s:%d)", s.Image, s.File, s.Line) }))
 	b.WriteString(": name the one that is meant with --replace")
 	return b.String()
+}
+
+// advice says what to do about an image that is named only where it is not set.
+func (e *NoMatchError) advice() string {
+	const keys = "under gitops.images in aksflow.yaml"
+	switch {
+	case len(e.outside) > 0:
+		from := list(e.outside, func(s Seen) string { return fmt.Sprintf("%s:%d", s.File, s.Line) })
+		return fmt.Sprintf("it comes from %s, a base outside of %s, where nothing is edited: bump a path that includes both", from, e.Path)
+	case !e.templates:
+		return "name the keys " + keys
+	}
+	advice := "bump does not edit a chart's templates: have them take the image from values.yaml"
+	if slices.ContainsFunc(e.Remaining, func(r Remaining) bool { return strings.Contains(r.Text, "{{") }) {
+		advice += ", or name the keys of its tag or digest " + keys
+	}
+	return advice
 }
 
 // list joins items, the first of them if they are many.
@@ -269,6 +289,7 @@ type planner struct {
 	keys   map[string][]Keys // by file
 
 	own            []string          // files to edit, in order
+	templates      []string          // the templates of charts, which are not edited
 	links          map[string]string // links in dir to files outside of it, and where they lead
 	kustomizations []string          // those among own
 
@@ -325,7 +346,7 @@ func (p *planner) collect(ctx context.Context, isDir bool) error {
 				return fs.SkipDir
 			}
 			if base == "templates" && chartDirs[path.Dir(name)] {
-				return fs.SkipDir // text for Helm's template engine
+				return p.collectTemplates(ctx, name) // text for Helm's template engine
 			}
 			return nil
 		case d.Type()&fs.ModeSymlink != 0:

@@ -19,8 +19,8 @@ var update = flag.Bool("update", false, "write testdata/NAME/want as the edits c
 
 // TestGolden edits testdata/NAME/in as testdata/NAME/case says and compares it with testdata/NAME/want, byte for byte.
 // The file case has one "image", perhaps some "replace" and a "path", one + for each of the "changes" (default: one), a
-// line for each text that is "remaining" and for the beginning of what is "unverified", and an "error" when the edit must be
-// refused; then nothing may change. Every edit is made twice: the second must find nothing to do.
+// line for each text that is "remaining" and for the beginning of what is "unverified", perhaps "strict", and an "error" when
+// the edit must be refused; then nothing may change. Every edit is made twice: the second must find nothing to do.
 func TestGolden(t *testing.T) {
 	cases, err := filepath.Glob("testdata/*/case")
 	require.NoError(t, err)
@@ -32,7 +32,7 @@ func TestGolden(t *testing.T) {
 			root := t.TempDir()
 			require.NoError(t, os.CopyFS(root, os.DirFS(filepath.Join(dir, "in"))))
 			require.NoError(t, os.Mkdir(filepath.Join(root, ".git"), 0o755)) // links may not leave it
-			edit, err := SetDir(t.Context(), filepath.Join(root, c.path), c.target, Options{Build: testBuild})
+			edit, err := SetDir(t.Context(), filepath.Join(root, c.path), c.target, Options{Build: testBuild, Strict: c.strict})
 			want := filepath.Join(dir, "want")
 			if *update && err == nil {
 				require.NoError(t, os.RemoveAll(want))
@@ -68,6 +68,7 @@ type goldenCase struct {
 	target    Target
 	path, err string
 	changes   int
+	strict    bool
 
 	remaining, unverified []string
 }
@@ -96,6 +97,8 @@ func readCase(t *testing.T, file string) goldenCase {
 			c.path = value
 		case "error":
 			c.err = value
+		case "strict":
+			c.strict = true
 		case "remaining":
 			c.remaining = append(c.remaining, value)
 		case "unverified":

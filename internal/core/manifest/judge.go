@@ -207,9 +207,11 @@ func (p *planner) inspect(shown string, out []byte) (*verdict, error) {
 	return v, nil
 }
 
-// same reports whether two references are one image: Docker Hub's may be written with its host or without.
+// same reports whether two references are one image: Docker Hub's may be written with its host or without. Where both have
+// the same digest, one of them may lack the tag: a runtime pulls by the digest.
 func same(a, b ref.Ref) bool {
-	return a.SameRepository(b) && a.Tag == b.Tag && a.Digest == b.Digest
+	tag := a.Tag == b.Tag || a.Digest != "" && (a.Tag == "" || b.Tag == "")
+	return a.SameRepository(b) && a.Digest == b.Digest && tag
 }
 
 // overlay is the file system with the edits made.

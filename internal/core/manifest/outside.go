@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/aksflow/aksflow/internal/core/manifest/edit"
@@ -94,4 +96,32 @@ func (p *planner) judgeOne(ctx context.Context, name string) error {
 			fmt.Sprintf("it uses an edited file, is outside of the path that is bumped, and gives %s: bump it, too, if that is not meant", strings.Join(v.where, ", "))})
 	}
 	return nil
+}
+
+// fromOutside returns the references to the image in files outside of dir from which a kustomization there gets it, when
+// kustomize's output is all that is known of it.
+func (p *planner) fromOutside() []Seen {
+	if !slices.ContainsFunc(p.edit.Remaining, func(r Remaining) bool { return r.Line == 0 }) {
+		return nil
+	}
+	var out []Seen
+	seen := map[string]bool{}
+	for _, env := range p.environments {
+		for _, name := range slices.Sorted(maps.Keys(env.reach)) {
+			if p.inside(name) || seen[name] || !edit.IsManifest(name) {
+				continue
+			}
+			seen[name] = true
+			u, err := edit.Read(name, p.shown(name), p.now(name), edit.Reading{Traces: p.traces})
+			if err != nil {
+				continue // kustomize would not have built it
+			}
+			for _, r := range u.References(p.want) {
+				if r.Meant {
+					out = append(out, Seen{File: p.shown(name), Line: r.Line, Image: r.Image.String()})
+				}
+			}
+		}
+	}
+	return out
 }

@@ -51,10 +51,11 @@ type place struct {
 	chart  string   // the directory of the chart that the values are for, when they stand in an object
 	notes  bool     // in metadata, where references are kept for people
 	global string   // the registry that the values put before all images
+	item   bool     // the node is an item of a list
 }
 
 func (p place) under(key string) place {
-	p.key = key
+	p.key, p.item = key, false
 	if p.values {
 		p.path = append(slices.Clip(p.path), key)
 	}
@@ -118,7 +119,9 @@ func (f *finder) walk(n *yaml.Node, p place) {
 			if item.Kind == yaml.ScalarNode && !p.notes {
 				f.listItem(item, p)
 			}
-			f.walk(item, p)
+			inner := p
+			inner.item = true
+			f.walk(item, inner)
 		}
 	case yaml.MappingNode:
 		group, kind := groupKind(n)

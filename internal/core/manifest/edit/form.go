@@ -63,7 +63,7 @@ func groupKind(n *yaml.Node) (group, kind string) {
 func isForeignKind(group, kind string) bool {
 	switch group {
 	case "image.toolkit.fluxcd.io", "kargo.akuity.io", "argocd-image-updater.argoproj.io", "skaffold", "tilt.dev",
-		"kind.x-k8s.io", "k3d.io", "policy.sigstore.dev":
+		"kind.x-k8s.io", "k3d.io", "policy.sigstore.dev", "garden.io":
 		return true
 	}
 	return kind == "CustomResourceDefinition"
@@ -72,37 +72,95 @@ func isForeignKind(group, kind string) bool {
 // foreignNames are files of build servers and of tools on a developer's machine. What stands in a directory whose name
 // starts with a dot (.github, .circleci, .devcontainer) is not read at all.
 var foreignNames = regexp.MustCompile(`(?i)^(azure-pipelines.*|.*[.-]azure-pipelines|bitbucket-pipelines|buildspec.*|cloudbuild.*|appveyor|codemagic|` +
-	`jenkinsfile.*|wercker|(docker-)?compose([.-].*)?|skaffold.*|devcontainer|renovate|package(-lock)?|aksflow)\.(ya?ml|json)5?$`)
+	`jenkinsfile.*|jenkins-x.*|wercker|(docker-)?compose([.-].*)?|docker-(stack|swarm|bake)([.-].*)?|skaffold.*|devspace.*|okteto.*|devcontainer|` +
+	`renovate([.-].*)?|dependabot|mkdocs|goreleaser|(woodpecker|drone)([.-].*)?|package(-lock)?|aksflow)\.(ya?ml|json)5?$`)
 
 // isForeign reports whether a file is for a build server or for docker compose, by its name and by its keys: templates
 // of pipelines have any name. The keys are such as Helm values do not have.
 func isForeign(name string, root *yaml.Node) bool {
-	if foreignNames.MatchString(path.Base(name)) {
+	switch {
+	case foreignNames.MatchString(path.Base(name)),
+		anyHas(root, "jobs", "steps", "runs-on", "deployment", "uses"), // GitHub, Azure Pipelines, Forgejo
+		anyHas(root, "stages", "jobs", "stage"),                        // Azure Pipelines
+		anyHas(root, "steps", "script", "task", "bash", "pwsh", "powershell", "checkout", "run", "uses", "args", "entrypoint", "commands"), // and Cloud Build, Woodpecker
+		anyHas(root, "steps", "plugins"),                                    // Buildkite
+		text(at(root, "kind")) == "pipeline" && at(root, "steps") != nil,    // Drone
+		anyHas(root, "jobs", "docker"), anyHas(root, "executors", "docker"), // CircleCI
+		at(root, "pipelineConfig", "agent") != nil,                                                                    // Jenkins X
+		anyHas(root, "resource_types", "source"), anyHas(root, "resources", "source") && anyHas(root, "jobs", "plan"), // Concourse
+		at(root, "image_resource", "source") != nil,                   // a task of Concourse
+		at(root, "presubmits") != nil, at(root, "postsubmits") != nil, // Prow
+		at(root, "runs", "using") != nil,                             // an action of GitHub
+		anyHas(root, "tests", "asserts"),                             // helm-unittest
+		anyHas(root, "containerDefinitions", "image"),                // Amazon ECS
+		at(root, "info", "title") != nil && at(root, "paths") != nil, // OpenAPI
+		at(root, "pool", "vmImage") != nil, at(root, "pipelines", "default") != nil:
 		return true
 	}
-	list := func(key string, item ...string) bool {
-		n := deref(at(root, key))
-		if n == nil || n.Kind != yaml.SequenceNode && n.Kind != yaml.MappingNode {
-			return false
-		}
-		for _, child := range n.Content {
-			for _, k := range item {
-				if at(deref(child), k) != nil {
-					return true
-				}
-			}
-		}
+	return isGitLab(root) || isCompose(name, root)
+}
+
+// anyHas reports whether an item of a list, or of a mapping, has one of some keys.
+func anyHas(root *yaml.Node, key string, keys ...string) bool {
+	n := deref(at(root, key))
+	if n == nil || n.Kind != yaml.SequenceNode && n.Kind != yaml.MappingNode {
 		return false
 	}
-	switch {
-	case list("jobs", "steps", "runs-on", "deployment", "uses"), // GitHub, Azure Pipelines, Forgejo
-		list("stages", "jobs", "stage"), // Azure Pipelines
-		list("steps", "script", "task", "bash", "pwsh", "powershell", "checkout", "run", "uses", "args", "entrypoint", "commands"), // and Cloud Build, Woodpecker
-		at(root, "pool", "vmImage") != nil, at(root, "pipelines", "default") != nil,
-		list("services", "build", "depends_on", "container_name") && list("services", "image", "build"):
+	for _, child := range n.Content {
+		if slices.ContainsFunc(keys, func(k string) bool { return at(deref(child), k) != nil }) {
+			return true
+		}
+	}
+	return false
+}
+
+// stackNames are names of Docker Swarm's files that other files may have too, and composeVersion is its version:.
+var (
+	stackNames     = regexp.MustCompile(`(?i)^stack([.-].*)?\.ya?ml$`)
+	composeVersion = regexp.MustCompile(`^[23](\.\d+)?$`)
+)
+
+// isCompose reports whether a file is for docker compose or Docker Swarm. Helm values may have services: too. They keep what
+// belongs to an image in keys beside it, or have other keys at the top.
+func isCompose(name string, root *yaml.Node) bool {
+	if anyHas(root, "services", "build", "depends_on", "container_name") && anyHas(root, "services", "image", "build") {
 		return true
 	}
-	return isGitLab(root)
+	own, beside := true, false
+	for key := range pairs(root) {
+		switch key {
+		case "version", "networks", "volumes", "secrets", "configs":
+			beside = true
+		case "services", "name", "include":
+		default:
+			own = own && strings.HasPrefix(key, "x-")
+		}
+	}
+	if !own || anyHas(root, "services", "tag", "repository") || !anyHas(root, "services", "image") {
+		return false
+	}
+	if stackNames.MatchString(path.Base(name)) || composeVersion.MatchString(text(at(root, "version"))) || anyHas(root, "services", "network_mode", "env_file", "extra_hosts", "cap_add", "stop_grace_period") {
+		return true
+	}
+	for _, service := range pairs(deref(at(root, "services"))) {
+		if at(service, "deploy", "replicas") != nil || at(service, "deploy", "placement") != nil || at(service, "deploy", "resources") != nil ||
+			isCollectionNode(at(service, "networks")) || beside && (mapsInText(at(service, "ports")) || mapsInText(at(service, "volumes"))) {
+			return true
+		}
+	}
+	return false
+}
+
+func isCollectionNode(n *yaml.Node) bool {
+	n = deref(n)
+	return n != nil && (n.Kind == yaml.SequenceNode || n.Kind == yaml.MappingNode)
+}
+
+// mapsInText reports whether a list has items such as "8080:80" and "data:/data".
+func mapsInText(list *yaml.Node) bool {
+	list = deref(list)
+	return list != nil && list.Kind == yaml.SequenceNode &&
+		slices.ContainsFunc(list.Content, func(item *yaml.Node) bool { return strings.Contains(text(item), ":") })
 }
 
 // isGitLab reports whether one of the top-level keys is a job of GitLab CI: it has a script, and a stage or an image.

@@ -157,6 +157,9 @@ func (f *finder) candidate(c *candidate, mapping *yaml.Node, p place) {
 	}
 	switch {
 	case versioned, c.registry != nil && !loose:
+	case p.values && p.item && c.key == "image" && isContainer(mapping, p.key): // passed on as it is
+		f.whole(c.repository)
+		return
 	case !p.values && (c.ending == "image" || c.ending == "imagename"):
 		if !hasVersion(mapping, c.prefix) {
 			f.whole(c.repository)
@@ -174,6 +177,24 @@ func (f *finder) candidate(c *candidate, mapping *yaml.Node, p place) {
 		k.below, k.belowEdited = f.below.Keys(p.chart, c.path, c.prefix)
 	}
 	f.addKeys(k)
+}
+
+// isContainer reports whether an item of a list in values is a container of a pod, by the list's key, extraInitContainers or
+// sidecars, or by the fields that only a container has. Charts pass it on as it is, and put no registry before its image.
+func isContainer(item *yaml.Node, list string) bool {
+	if scalarAt(item, "name") == nil {
+		return false
+	}
+	if key := normal(list); strings.HasSuffix(key, "containers") || strings.HasSuffix(key, "sidecars") {
+		return true
+	}
+	for key := range pairs(item) {
+		switch key {
+		case "command", "args", "env", "envFrom", "ports", "volumeMounts", "imagePullPolicy", "securityContext", "livenessProbe", "readinessProbe":
+			return true
+		}
+	}
+	return false
 }
 
 func hasHost(c *candidate, p place) bool {

@@ -83,7 +83,7 @@ func (k *Split) satisfied(r ref.Ref) bool {
 	case k.digest != nil:
 		return is.Digest == r.Digest && !strings.Contains(scalarText(k.tag), "@") && (k.tag == nil || r.Tag == "" || is.Tag == r.Tag)
 	case k.tag != nil:
-		return is.Tag == r.Tag && is.Digest == r.Digest
+		return is.Digest == r.Digest && (is.Tag == r.Tag || r.Tag == "")
 	}
 	return k.placeBelow()
 }
@@ -181,6 +181,8 @@ func (e *keysEdit) version(r ref.Ref) error {
 		}
 	case e.tag != nil && r.Digest == "":
 		e.put(e.tag, r.Tag)
+	case strings.Contains(tag, "@") && r.Tag == "": // the chart knows no digest: it stays behind the tag
+		e.put(e.tag, tag[:strings.IndexByte(tag, '@')+1]+r.Digest)
 	case e.tag != nil && r.Tag == "":
 		return fmt.Errorf("the values have a tag and no digest: add `digest: \"\"` beside the tag if the chart knows it, or give the reference with a tag, %s:TAG@%s", r.Repository, r.Digest)
 	case e.tag != nil:

@@ -1,0 +1,96 @@
+package adopt_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/aksflow/aksflow/internal/adopt"
+)
+
+// The stage that is suggested has the whole project, and its dependencies as the Dockerfile installs them.
+func TestStagesThatRun(t *testing.T) {
+	const golang = "FROM golang:1.26 AS builder\nWORKDIR /src\nCOPY . .\nRUN go build -o /app ./...\nFROM scratch\nCOPY --from=builder /app /app\nEXPOSE 80\n"
+	const uv = "FROM python:3.14-slim AS base\nCOPY --from=ghcr.io/astral-sh/uv:latest /uv /bin/uv\nFROM base AS builder\nWORKDIR /app\nCOPY pyproject.toml uv.lock ./\n" +
+		"RUN uv sync --frozen --no-dev --no-install-project\nFROM base\nWORKDIR /app\nCOPY --from=builder /app/.venv /app/.venv\nCOPY . .\nEXPOSE 80\n"
+	const pip = "FROM python:3.12-alpine\nWORKDIR /app\nCOPY requirements.txt .\nRUN apk add gcc\nRUN pip install --no-cache-dir -r requirements.txt\nCOPY . .\nEXPOSE 80\n"
+	for name, test := range map[string]struct {
+		files  map[string]string
+		want   string // the lines of the stage; "" for none
+		notice string
+	}{
+		"Go, of several packages": {
+			map[string]string{"Dockerfile": golang, "go.mod": "module m\n", "pkg/a/x_test.go": "package x\n", "pkg/c/d/x_test.go": "package x\n"},
+			"FROM builder AS test\nWORKDIR /test\nCOPY . .\nRUN go install gotest.tools/gotestsum@latest\nCMD [\"gotestsum\", \"--junitfile\", \"/reports/unit.xml\", \"./...\"]\n", "",
+		},
+		"Go, in a directory": {
+			map[string]string{"Dockerfile": strings.ReplaceAll(golang, "COPY . .", "COPY src ."), "src/go.mod": "module m\n", "src/a/x_test.go": "package x\n"},
+			"FROM builder AS test\nWORKDIR /test\nCOPY src .\nRUN go install", "",
+		},
+		"Go, a module outside of the context": {
+			map[string]string{"src/a/Dockerfile": golang, "src/b/Dockerfile": golang, "go.mod": "module m\n", "src/a/x_test.go": "package x\n"},
+			"", "src/a/Dockerfile: there are tests for Go in ., but no stage that runs them is proposed: . is outside of the build context src/a",
+		},
+		"Go, with modules beside it": {
+			map[string]string{"Dockerfile": golang, "go.mod": "module m\n\nreplace x => ../x\n", "x_test.go": "package x\n"},
+			"", "needs other modules of this repository that are outside of its directory",
+		},
+		"Go, without a module": {
+			map[string]string{"Dockerfile": golang, "a/x_test.go": "package x\n"},
+			"", "no go.mod was found above the tests",
+		},
+		"Go, that no stage has": {
+			map[string]string{"Dockerfile": "FROM scratch\nCOPY app /\nEXPOSE 80\n", "app": "", "go.mod": "module m\n", "x_test.go": "package x\n"},
+			"", "no stage of the Dockerfile has Go",
+		},
+		"Python, with uv": {
+			map[string]string{"Dockerfile": uv, "pyproject.toml": "", "uv.lock": "[[package]]\nname = \"pytest\"\n", "tests/test_a.py": "", "__init__.py": ""},
+			"FROM builder AS test\nWORKDIR /test/web\nCOPY . .\nRUN uv sync --frozen --no-install-project\nCMD [\"uv\", \"run\", \"--no-sync\", \"python\", \"-m\", \"pytest\", \"--junitxml=/reports/unit.xml\"]\n", "",
+		},
+		"Python, with uv, without pytest": {
+			map[string]string{"Dockerfile": uv, "pyproject.toml": "", "uv.lock": "", "tests/test_a.py": ""},
+			"RUN uv sync --frozen --no-install-project\nRUN uv pip install pytest\nCMD", "",
+		},
+		"Python, with pip": {
+			map[string]string{"Dockerfile": pip, "requirements.txt": "flask\n", "tests/unit/test_a.py": ""},
+			"FROM python:3.12-alpine AS test\nWORKDIR /test/web\nCOPY . .\nRUN apk add gcc\nRUN pip install -r requirements.txt pytest\nCMD [\"python\", \"-m\", \"pytest\", \"--junitxml=/reports/unit.xml\"]\n", "",
+		},
+		"Python, in a stage with an entry point": {
+			map[string]string{"Dockerfile": strings.Replace(pip, "alpine\n", "alpine AS base\nUSER app\nENTRYPOINT [\"python\"]\n", 1), "requirements.txt": "flask\n", "test_a.py": ""},
+			"FROM base AS test\nUSER root\nWORKDIR /test/web\nCOPY . .\nENTRYPOINT []\nRUN pip install", "",
+		},
+		"Python, whose tests are left out": {
+			map[string]string{"Dockerfile": uv, "pyproject.toml": "", "uv.lock": "", "tests/test_a.py": "", ".dockerignore": "tests/*\n"},
+			"", "its .dockerignore leaves tests/test_a.py out of the build context. Write a stage test",
+		},
+		"Python, without dependencies": {
+			map[string]string{"Dockerfile": "FROM python\nCOPY app.py .\nEXPOSE 80\n", "app.py": "", "tests/test_a.py": ""},
+			"", "neither pyproject.toml nor requirements.txt was found above the tests",
+		},
+		"JavaScript, of a workspace": {
+			map[string]string{"web/Dockerfile": "FROM node:22\nCOPY . .\nRUN npm install\nEXPOSE 80\n", "web/package.json": `{"scripts": {"test": "jest"}}`, "pnpm-workspace.yaml": ""},
+			"", "it is a part of the workspace in .",
+		},
+		"Rust": {
+			map[string]string{"Dockerfile": "FROM rust:1.96 AS chef\nRUN cargo install cargo-chef\nFROM debian\nEXPOSE 80\n", "Cargo.toml": "", "src/main.rs": "#[test]\nfn a() {}\n"},
+			"FROM chef AS test\nWORKDIR /test\nCOPY . .\nRUN mkdir -p .config && printf '[profile.ci.junit]\\npath = \"junit.xml\"\\n' > .config/nextest.toml\nRUN cargo install --locked cargo-nextest\n", "",
+		},
+		"Maven, of several modules": {
+			map[string]string{"Dockerfile": "FROM maven:3 AS build\nCOPY . .\nRUN mvn package\nFROM eclipse-temurin\nEXPOSE 80\n", "pom.xml": "", "a/pom.xml": "", "a/src/test/java/ATest.java": ""},
+			"FROM build AS test\nWORKDIR /test\nCOPY . .\nCMD [\"sh\", \"-c\", \"mvn -B test;", "",
+		},
+		".NET": {
+			map[string]string{"Dockerfile": "FROM mcr.microsoft.com/dotnet/aspnet:9.0 AS base\nFROM mcr.microsoft.com/dotnet/sdk:9.0 AS build\nRUN dotnet restore\nFROM base\nEXPOSE 80\n", "App.sln": "", "tests/App.Tests/App.Tests.csproj": "<Project/>"},
+			"FROM build AS test\nWORKDIR /test\nCOPY . .\nRUN dotnet add tests/App.Tests/App.Tests.csproj package JunitXml.TestLogger\nCMD [\"dotnet\", \"test\",", "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, _ := propose(t, adopt.Options{Name: "web"}, test.files)
+			text := strings.ReplaceAll(p.Files[len(p.Files)-1].Content, "#   ", "")
+			assert.Contains(t, text, test.want)
+			assert.Contains(t, strings.Join(p.Notices, "\n"), test.notice)
+			assert.Equal(t, test.want != "", strings.Contains(text, " AS test\n"), text)
+		})
+	}
+}
