@@ -116,7 +116,7 @@ func (m *AksFlow) Promote(
 
 // Sign that an image may be promoted to an environment, and attach that to it
 //
-// It is for environments with gates.approve.signed, which lists who may; with-signer is who signs.
+// It is for environments with gates.approve.signed, which lists the keys and identities that count. with-signer gives what signs.
 //
 // +cache="never"
 func (m *AksFlow) Approve(
