@@ -14,7 +14,7 @@ const signingKeyPath = "/run/secrets/signing-key"
 
 // Sign what aksflow.yaml says is signed, and approvals and overrides
 func (m *AksFlow) WithSigner(
-	// The private key for approvals and overrides, in place of that of the environment: file:PATH
+	// The private key for approvals and overrides, in place of what signs for the environment: file:PATH
 	// +optional
 	key *dagger.Secret,
 	// The password of the private key, also of that of an environment: env:COSIGN_PASSWORD
@@ -34,8 +34,6 @@ func (m *AksFlow) WithSigner(
 	switch {
 	case (requestUrl == "") != (requestToken == nil):
 		return nil, errors.New("with-signer: --request-url and --request-token go together")
-	case key != nil && identity:
-		return nil, errors.New("with-signer: give either --key, or the identity of the CI run: --token, or --request-url and --request-token")
 	case key == nil && password == nil && !identity:
 		return nil, errors.New("with-signer: give --key, --password, --token, or --request-url and --request-token")
 	}

@@ -102,6 +102,9 @@ func TestSharedManifestsAreSplit(t *testing.T) {
 		"k8s/result.yaml": of(deployment, "result", "team/voting_result"), "k8s/redis.yaml": of(deployment, "redis", "redis:8"),
 	})
 	assert.Equal(t, []string{"result/aksflow.yaml", "vote/aksflow.yaml"}, p.Configs)
+	for _, c := range configs {
+		assert.Equal(t, "voting-dev", c.Environments["dev"].Namespace, "services find each other by name in one namespace")
+	}
 	vote := configs["vote"]
 	assert.Equal(t, "team/voting_vote", vote.Image)
 	assert.Equal(t, "deploy", vote.Environments["dev"].Manifests)
@@ -111,7 +114,7 @@ func TestSharedManifestsAreSplit(t *testing.T) {
 	ports, err := yaml.Marshal(objects[1].Object)
 	require.NoError(t, err)
 	assert.NotContains(t, string(ports), "nodePort", "two environments in one cluster cannot have the same")
-	assert.Contains(t, strings.Join(p.Notices, "\n"), "Deployment/redis in k8s run images that are not built here")
+	assert.Contains(t, strings.Join(p.Notices, "\n"), "Deployment/redis in k8s: no image of it is built here, and it goes with result")
 	text, err := os.ReadFile(configs["result"].Path())
 	require.NoError(t, err)
 	assert.Contains(t, string(text), "There are tests for JavaScript", "a stage is suggested")

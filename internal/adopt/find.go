@@ -32,6 +32,8 @@ type Repository struct {
 	Notices []string
 
 	broken []string // manifests that do not render
+	// given are the services of Compose files that are delivered with a service, by file and name.
+	given map[string]*Service
 }
 
 // Dockerfile is one that was found.

@@ -28,6 +28,7 @@ type Service struct {
 	Compose                   *ComposeService // what a Compose file says of it
 	file                      Dockerfile
 	alias                     string // the name of the directory, of a service that has the repository's name; or ""
+	home                      string // what its namespaces are named after
 	// Manifests are those that run the image, the best ones first.
 	Manifests []Deployable
 	// Shared reports that the best manifests cannot be deployed for this service alone: they run images of other services,
@@ -41,7 +42,8 @@ type Deployable struct {
 	Reference string // as it stands in the manifests
 	score     int
 	objects   []*unstructured.Unstructured
-	mixed     bool // the directory holds other YAML files, too
+	own       []*unstructured.Unstructured // those of objects that go with the service, where not all do
+	mixed     bool                         // the directory holds other YAML files, too
 }
 
 // services returns the images that the repository builds, under names of their own.
@@ -240,7 +242,6 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 	for _, s := range services {
 		s.decide(services)
 	}
-	r.leftOver(services)
 }
 
 // decide sorts the manifests of a service, and takes its image from the best ones.
@@ -349,33 +350,6 @@ const anyNamespace = "default"
 
 // object finds the two keys that every object has.
 var object = regexp.MustCompile(`(?ms)^apiVersion:.*^kind:|^kind:.*^apiVersion:`)
-
-// leftOver notices the workloads of shared manifests that run no image of the repository: nothing proposed here delivers
-// them. A workload of which one image is built here is delivered with its other images.
-func (r *Repository) leftOver(services []*Service) {
-	seen := map[string]bool{}
-	for _, s := range services {
-		if !s.Shared || seen[s.Manifests[0].Path] {
-			continue
-		}
-		dir := s.Manifests[0].Path
-		seen[dir] = true
-		built := map[*unstructured.Unstructured]bool{}
-		uses := usages(s.Manifests[0].objects)
-		for _, u := range uses {
-			built[u.object] = built[u.object] || slices.ContainsFunc(services, func(o *Service) bool { return o.scoreOf(u) > 0 })
-		}
-		var others []string
-		for _, u := range uses {
-			if name := u.object.GetKind() + "/" + u.object.GetName(); !built[u.object] && !slices.Contains(others, name) {
-				others = append(others, name)
-			}
-		}
-		if len(others) > 0 {
-			r.notice("%s in %s run images that are not built here: put each beside the service that owns it", strings.Join(others, ", "), dir)
-		}
-	}
-}
 
 // namespaces are those that objects name by themselves: the one that most are in, and the others.
 func namespaces(objects []*unstructured.Unstructured) (first string, others []string) {

@@ -77,16 +77,18 @@ func environments(branches []string) []environment {
 // Propose makes a proposal for what was found.
 func (r *Repository) Propose(ctx context.Context, o Options) (*Proposal, error) {
 	p := &Proposal{}
-	services := r.services(o.Name)
-	r.match(ctx, services)
-	found := len(services)
-	if services = r.choose(services, o.Only); len(services) == 0 && found > 0 {
+	all := r.services(o.Name)
+	r.match(ctx, all)
+	services := r.choose(all, o.Only)
+	if len(services) == 0 && len(all) > 0 {
 		return nil, fmt.Errorf("nothing is left to set up in %s: %s", r.Dir, cmp.Or(strings.Join(r.Notices, "; "), "no image is named "+o.Only))
 	}
 	if len(services) == 0 {
 		return nil, fmt.Errorf("no image to build was found in %s: aksflow needs a Dockerfile", r.Dir)
 	}
 	p.Services = services
+	r.split(all, services)
+	r.nameHomes(all, o.Name)
 	envs := environments(o.Branches)
 	for _, s := range services {
 		config := s.configPath(len(services) == 1)

@@ -66,7 +66,7 @@ func (s *Service) configuration(r *Repository, o Options, envs []environment, di
 			line("    registry: %s", o.Registry)
 		}
 		line("    manifests: %s", at.directory)
-		line("    namespace: %s", cmp.Or(at.namespace, s.Name+"-"+e.name))
+		line("    namespace: %s", cmp.Or(at.namespace, s.home+"-"+e.name))
 		if len(at.namespaces) > 0 {
 			line("    namespaces: [%s] # further ones that the manifests name", strings.Join(at.namespaces, ", "))
 		}
@@ -165,37 +165,54 @@ func (s *Service) backing(r *Repository) string {
 	return b.String()
 }
 
-// needs are the services of the Compose file that this one needs and that are not built here.
+// needs are the services of the Compose file that this one needs and that are not built here, with those that they need.
 func (s *Service) needs(r *Repository) []ComposeService {
 	if s.Compose == nil {
 		return nil
 	}
+	wanted := slices.Clone(s.Compose.Needs)
+	for i := 0; i < len(wanted); i++ { // it grows
+		for _, c := range r.Compose {
+			if c.File == s.Compose.File && c.Name == wanted[i] && c.Context == "" {
+				wanted = append(wanted, slices.DeleteFunc(slices.Clone(c.Needs), func(n string) bool { return slices.Contains(wanted, n) })...)
+			}
+		}
+	}
 	var needed []ComposeService
 	for _, c := range r.Compose {
-		if c.File == s.Compose.File && slices.Contains(s.Compose.Needs, c.Name) && c.Context == "" && c.Image != "" && !strings.Contains(c.Image, "$") {
+		if c.File == s.Compose.File && slices.Contains(wanted, c.Name) && c.Context == "" && c.Image != "" && !strings.Contains(c.Image, "$") {
 			needed = append(needed, c)
 		}
 	}
 	return needed
 }
 
-// newManifests are a kustomization with what the service needs.
+// newManifests are a kustomization with the service and what it needs that no other service of the repository has already.
 func (s *Service) newManifests(r *Repository) []File {
-	env := map[string]string{}
+	host, env := s.Name, map[string]string{}
 	if s.Compose != nil {
-		env = s.Compose.Env
+		host, env = label(s.Compose.Name), s.Compose.Env // others call it so
 	}
-	files := []File{s.deployment(r, s.Name, s.Image, s.Ports, env)}
+	files := []File{s.deployment(r, s.Name, host, s.Image, s.Ports, env)}
 	for _, n := range s.needs(r) {
-		files = append(files, s.deployment(r, label(n.Name), n.Image, n.Ports, n.Env))
+		key := n.File + ":" + n.Name
+		if with := r.given[key]; with != nil {
+			r.notice("%s uses the %s that is delivered with %s", s.Name, n.Name, with.Name)
+			continue
+		}
+		if r.given == nil {
+			r.given = map[string]*Service{}
+		}
+		r.given[key] = s
+		files = append(files, s.deployment(r, label(n.Name), label(n.Name), n.Image, n.Ports, n.Env))
 	}
 	return kustomization(files)
 }
 
-// copies are a kustomization with those objects of shared manifests that are the service's.
+// copies are a kustomization with those objects of shared manifests that go with the service.
 func (d Deployable) copies() []File {
 	var files []File
-	for _, o := range d.own() {
+	for _, o := range d.own {
 		o = o.DeepCopy()
 		o.SetNamespace("") // that of the environment
 		anyNodePort(o)
@@ -218,33 +235,6 @@ func kustomization(files []File) []File {
 	return append([]File{{Path: "kustomization.yaml", Content: b.String()}}, files...)
 }
 
-// own are the objects of shared manifests that run the service's image, and the Services in front of them.
-func (d Deployable) own() []*unstructured.Unstructured {
-	var own []*unstructured.Unstructured
-	labels := map[string]string{}
-	for _, u := range usages(d.objects) {
-		if u.reference == d.Reference && !slices.Contains(own, u.object) {
-			own = append(own, u.object)
-			found, _, _ := unstructured.NestedStringMap(u.object.Object, "spec", "template", "metadata", "labels")
-			maps.Copy(labels, found)
-		}
-	}
-	for _, o := range d.objects {
-		selector, found, _ := unstructured.NestedStringMap(o.Object, "spec", "selector")
-		if o.GetKind() != "Service" || !found || len(selector) == 0 {
-			continue
-		}
-		selects := true
-		for name, value := range selector {
-			selects = selects && labels[name] == value
-		}
-		if selects {
-			own = append(own, o)
-		}
-	}
-	return own
-}
-
 // anyNodePort leaves the choice of node ports to the cluster: two environments in one cluster cannot have the same.
 func anyNodePort(o *unstructured.Unstructured) {
 	ports, _, _ := unstructured.NestedSlice(o.Object, "spec", "ports")
@@ -258,8 +248,8 @@ func anyNodePort(o *unstructured.Unstructured) {
 	}
 }
 
-// deployment is a Deployment with a Service in front of it.
-func (s *Service) deployment(r *Repository, name, image string, ports []string, env map[string]string) File {
+// deployment is a Deployment with a Service in front of it, which has the name host.
+func (s *Service) deployment(r *Repository, name, host, image string, ports []string, env map[string]string) File {
 	var b strings.Builder
 	fmt.Fprintf(&b, `apiVersion: apps/v1
 kind: Deployment
@@ -307,12 +297,12 @@ spec:
 apiVersion: v1
 kind: Service
 metadata:
-  name: %[1]s
+  name: %[3]s
 spec:
   selector: {app: %[1]s}
   ports:
   - {port: %[2]s}
-`, name, ports[0])
+`, name, ports[0], host)
 	}
 	return File{Path: name + ".yaml", Content: b.String()}
 }

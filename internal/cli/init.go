@@ -185,6 +185,9 @@ func (g *globals) initialise(ctx context.Context, dir string, o adopt.Options, a
 		return nil, fault.Usage(err)
 	}
 	r := &initResult{Files: proposal.Files, Notices: append([]string{}, proposal.Notices...)}
+	if hidden := ignoredFiles(dir, proposal.Files); len(hidden) > 0 {
+		r.Notices = append(r.Notices, fmt.Sprintf("git ignores %[1]s, and what is not committed is not delivered from elsewhere: mend .gitignore, or `git add --force %[1]s`", strings.Join(hidden, " ")))
+	}
 	for _, s := range proposal.Services {
 		one := initService{Name: s.Name, Dockerfile: path.Join(s.Context, s.Dockerfile), Ports: s.Ports}
 		if len(s.Manifests) > 0 {
@@ -268,6 +271,21 @@ func (g *globals) showFiles(files []adopt.File) {
 			fmt.Fprint(g.stderr, "+"+line)
 		}
 	}
+}
+
+// ignoredFiles returns the new files that git would not commit.
+func ignoredFiles(dir string, files []adopt.File) (names []string) {
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return nil
+	}
+	ignored := git.Ignored(absolute)
+	for _, f := range files {
+		if !f.Exists && ignored(filepath.Join(absolute, filepath.FromSlash(f.Path)), false) {
+			names = append(names, f.Path)
+		}
+	}
+	return names
 }
 
 // writeProposed writes the files that are not there.

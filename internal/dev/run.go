@@ -100,13 +100,13 @@ func skipped(d *flow.Delivery, skip []string) (func(dir string) bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	ignored := git.IgnoredDirs(root)
+	ignored := git.Ignored(root)
 	return func(dir string) bool {
 		if slices.Contains(skip, dir) {
 			return true
 		}
 		inContext, ok := flow.Below(dir, root)
-		return (!ok || inContext != "." && hidden(inContext)) && ignored(dir)
+		return (!ok || inContext != "." && hidden(inContext)) && ignored(dir, true)
 	}, nil
 }
 

@@ -114,7 +114,7 @@ func TestASignedApprovalOpensTheGate(t *testing.T) {
 func TestARunApproves(t *testing.T) {
 	sigstore := sigstoretest.New(t)
 	c := newChain(t, `, sign: {keyless: true, services: services.json}, `+
-		`verify: {require: [test], root: root.json, signers: [{identity: "https://ci.example/**", issuer: "https://issuer.example"}]}, `+
+		`verify: {root: root.json}, `+
 		`gates: {approve: {signed: {by: [{identity: "https://ci.example/ops/approve.yml@*", issuer: "https://issuer.example", refs: [refs/heads/main]}]}}}`)
 	c.write("services.json", string(sigstore.Services(t)))
 	c.write("root.json", string(sigstore.Root(t)))

@@ -81,7 +81,7 @@ var verifying = []string{"deploy", "bump", "wait"}
 // verify refuses an image that lacks a proof which the environment asks for. It does nothing before other steps than those
 // that bring an image to the environment, and where the environment asks for nothing.
 func (d *Delivery) verify(ctx context.Context, step string, s *delivery.State) error {
-	if d.env == nil || d.env.Verify == nil || !slices.Contains(verifying, step) {
+	if d.env == nil || !d.env.Verify.Asks() || !slices.Contains(verifying, step) {
 		return nil
 	}
 	img := s.Release.Image

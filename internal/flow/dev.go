@@ -49,7 +49,7 @@ func (d *Delivery) Trial() (delivery.Release, error) {
 		return delivery.Release{}, fault.Usagef("the environment %s is delivered by %s: what runs there is an operator's, so name one with another target", env.Name, env.Target)
 	case env.From != "":
 		return delivery.Release{}, fault.Usagef("the environment %s takes only what %s proved (from: %s): name another", env.Name, env.From, env.From)
-	case env.Verify != nil:
+	case env.Verify.Asks():
 		return delivery.Release{}, fault.Usagef("the environment %s runs only images with proofs (verify), and a build of a work tree has none: name another", env.Name)
 	}
 	return d.release(d.builtFrom), nil

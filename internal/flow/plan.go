@@ -170,7 +170,7 @@ func (d *Delivery) recorded(ctx context.Context, k *known) (*RecordedImage, erro
 	if r.Time, err = d.ofThisSource(ctx, repository, k); err != nil {
 		return r, err
 	}
-	r.Verified = d.env.Verify != nil
+	r.Verified = d.env.Verify.Asks()
 	results, err := d.testResults(ctx, repository, k.digest)
 	if err != nil {
 		return r, err

@@ -34,7 +34,7 @@ func (d *Delivery) targetSteps() ([]delivery.Step, error) {
 		own[0].Needs = append(slices.Clone(own[0].Needs), promoteStep)
 	}
 	for i := range own {
-		own[i].Run = d.withdrawing(own[i])
+		own[i].Run = d.asLink(own[i])
 	}
 	return append(own, d.proveStep(own[len(own)-1].Name)), nil
 }
@@ -53,16 +53,16 @@ func (d *Delivery) proving(steps []delivery.Step, i int) []delivery.Step {
 		return []delivery.Step{steps[i]}
 	}
 	one := steps[i]
-	one.Run = d.withdrawing(one)
+	one.Run = d.asLink(one)
 	if i < len(steps)-1 {
 		return []delivery.Step{one}
 	}
 	return []delivery.Step{one, d.proveStep(one.Name)}
 }
 
-// withdrawing is what a step does in a chain. It changes nothing where the end could not be signed. Its failure withdraws the
+// asLink is what a step does in a chain. It changes nothing where the end could not be signed. Its failure withdraws the
 // image, if that failed by itself: if the cluster could not be reached, nothing is known about the image.
-func (d *Delivery) withdrawing(step delivery.Step) func(context.Context, *delivery.State) (delivery.Outcome, error) {
+func (d *Delivery) asLink(step delivery.Step) func(context.Context, *delivery.State) (delivery.Outcome, error) {
 	return func(ctx context.Context, s *delivery.State) (delivery.Outcome, error) {
 		if step.Changes {
 			if err := d.canProve(ctx, s.Release.Image.Digest); err != nil {

@@ -128,7 +128,7 @@ const unverified = "unverified: whoever may push to the registry could have reco
 
 // sayUnverified says once that what the registry has was not verified.
 func (d *Delivery) sayUnverified(ctx context.Context) {
-	if d.env.Verify == nil && !d.saidUnverified {
+	if !d.env.Verify.Asks() && !d.saidUnverified {
 		d.saidUnverified = true
 		report.Info(ctx, "%s", unverified)
 	}

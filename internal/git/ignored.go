@@ -8,11 +8,11 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 )
 
-// IgnoredDirs returns a function that reports whether git ignores a directory, by its absolute path, in the repository that
-// dir is in. Where there is none, or its files cannot be read, nothing is ignored. The function is for one goroutine at a time,
+// Ignored returns a function that reports whether git ignores a file or a directory, by its absolute path, in the repository
+// that dir is in, whether or not it is there. Where there is none, or its files cannot be read, nothing is ignored. The function is for one goroutine at a time,
 // and reads each .gitignore once.
-func IgnoredDirs(dir string) func(string) bool {
-	none := func(string) bool { return false }
+func Ignored(dir string) func(name string, isDir bool) bool {
+	none := func(string, bool) bool { return false }
 	repository, err := openWorkTree(dir)
 	if err != nil || repository == nil {
 		return none
@@ -42,15 +42,23 @@ func IgnoredDirs(dir string) func(string) bool {
 		known[dir] = patterns
 		return patterns
 	}
-	return func(name string) bool {
-		if real, err := filepath.EvalSymlinks(name); err == nil {
-			name = real
-		}
-		rel, err := filepath.Rel(s.root, name)
+	return func(name string, isDir bool) bool {
+		rel, err := filepath.Rel(s.root, resolved(name))
 		if err != nil || !filepath.IsLocal(rel) || rel == "." {
 			return false
 		}
 		rel = filepath.ToSlash(rel)
-		return gitignore.NewMatcher(inside(path.Dir(rel))).Match(strings.Split(rel, "/"), true)
+		return gitignore.NewMatcher(inside(path.Dir(rel))).Match(strings.Split(rel, "/"), isDir)
 	}
+}
+
+// resolved is a path without symbolic links, as far as it exists.
+func resolved(name string) string {
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		return real
+	}
+	if dir := filepath.Dir(name); dir != name {
+		return filepath.Join(resolved(dir), filepath.Base(name))
+	}
+	return name
 }

@@ -87,6 +87,8 @@ func TestBuiltOnce(t *testing.T) {
 	assert.Equal(t, digest(first.Image), digest(third.Image))
 	assert.Equal(t, "unchanged", third.status("build"))
 	assert.Equal(t, "done", third.status("test"))
+	assert.Equal(t, "unchanged", third.status("deploy"), "a commit that changes nothing of the image replaces no pod")
+	assert.Equal(t, first.Image, third.Image, "the version of the commit that it was built for")
 
 	// A file of the image, for the jobs of a pipeline.
 	file := filepath.Join(t.TempDir(), "image.tar")

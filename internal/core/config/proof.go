@@ -36,10 +36,13 @@ type Verify struct {
 	Require []string `yaml:"require"`
 	// Signers are those whose signatures count.
 	Signers []Signer `yaml:"signers"`
-	// Root is a file relative to aksflow.yaml with the trusted root of Sigstore that vouches for identities. Empty: the public
-	// one, which is fetched.
+	// Root is a file relative to aksflow.yaml with the trusted root of Sigstore that vouches for identities, also for those of
+	// Gates. It may stand alone. Empty: the public one, which is fetched.
 	Root string `yaml:"root"`
 }
+
+// Asks tells whether an image must have anything.
+func (v *Verify) Asks() bool { return v != nil && len(v.Require) > 0 }
 
 // Signer is somebody whose signature counts: a public key, or an identity.
 type Signer struct {
@@ -70,13 +73,16 @@ func (e *Environment) checkProof(k *checker, c *Config, field func(...any) []any
 	if v == nil {
 		return
 	}
+	k.local(field("verify", "root"), v.Root)
+	if v.Root != "" && len(v.Require) == 0 && len(v.Signers) == 0 {
+		return
+	}
 	if len(v.Require) == 0 {
 		k.errorf(field("verify", "require"), "missing: want kinds of proof, such as [test, sbom, provenance]")
 	}
 	if len(v.Signers) == 0 {
 		k.errorf(field("verify", "signers"), "missing: name a key, or an identity and its issuer")
 	}
-	k.local(field("verify", "root"), v.Root)
 	k.kinds(c, v.Require, field("verify", "require"))
 	for i, s := range v.Signers {
 		s.check(k, c, field("verify", "signers", i))

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestProofIsChecked(t *testing.T) {
@@ -13,6 +14,8 @@ func TestProofIsChecked(t *testing.T) {
 		"    sign: {key: a, keyless: true}":                                      "environments.dev.sign: want either key or keyless: true",
 		"    sign: {key: a, services: s}":                                        "environments.dev.sign.services: want keyless: true beside it",
 		"    verify: {signers: [{key: a}]}":                                      "environments.dev.verify.require: missing",
+		"    verify: {root: ../a}":                                               `leaves the directory`,
+		"    verify: {root: a, require: [test]}":                                 "environments.dev.verify.signers: missing",
 		"    verify: {require: [test]}":                                          "environments.dev.verify.signers: missing",
 		"    verify: {require: [tests], signers: [{key: a}]}":                    `environments.dev.verify.require[0]: "tests": want test, sbom, provenance or proved:ENVIRONMENT`,
 		"    verify: {require: [proved:prod], signers: [{key: a}]}":              `there is no environment prod: want one of dev`,
@@ -36,4 +39,7 @@ func TestProofIsChecked(t *testing.T) {
         - {identity: "https://github.com/team/**", issuer: "https://token.actions.githubusercontent.com", refs: [refs/heads/main]}
 `))
 	assert.NoError(t, err)
+	c, err := Parse("aksflow.yaml", []byte("app: vote\n"+environment+"    verify: {root: sigstore.json}\n"))
+	require.NoError(t, err, "for the identities of gates only")
+	assert.False(t, c.Environments["dev"].Verify.Asks())
 }

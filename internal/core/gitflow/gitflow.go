@@ -221,6 +221,13 @@ func version(k kind, name, commit string) string {
 	return "0.0.0-" + identifier(label) + ".g" + short
 }
 
+// Line returns a version without the commit that [Decide] ends it with, such as 0.0.0-develop of 0.0.0-develop.g1a2b3c4. ok is
+// false for a version that names no commit, such as that of a release.
+func Line(version string) (line string, ok bool) {
+	line = ofCommit.ReplaceAllString(version, "")
+	return line, line != version
+}
+
 // candidateBranch reports whether branches with this prefix are named after the version that they prepare.
 func candidateBranch(prefix string) bool { return prefix == "release" || prefix == "hotfix" }
 
@@ -236,6 +243,7 @@ func release(s string) (string, bool) {
 
 var (
 	notIdentifier = regexp.MustCompile(`[^0-9A-Za-z]+`)
+	ofCommit      = regexp.MustCompile(`\.g[0-9a-f]{7}$`)
 	notTag        = regexp.MustCompile(`[^0-9A-Za-z_.-]+`)
 )
 

@@ -115,7 +115,7 @@ func (k Keys) SignerAs(ctx context.Context, as As) (proof.Signer, error) {
 // Rules are what the environment asks of an image; nil where it asks nothing.
 func (k Keys) Rules() (*proof.Rules, error) {
 	v := k.Env.Verify
-	if v == nil {
+	if !v.Asks() {
 		return nil, nil
 	}
 	rules := &proof.Rules{}

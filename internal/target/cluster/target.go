@@ -42,6 +42,12 @@ func (t Target) Steps(r delivery.Release, o target.Options) ([]delivery.Step, er
 		Limit: delivery.DefaultLimit + pauses(r.Env.Rollout),
 		Check: func(ctx context.Context) error { return checkManifests(ctx, r, o) },
 		Run: func(ctx context.Context, s *delivery.State) (delivery.Outcome, error) {
+			if s.Release.Published {
+				// What cannot be asked here, the deploy says.
+				if now, err := t.Current(ctx, r.Env); err == nil {
+					s.Release.Image = target.Settle(ref.Read(now.Image), s.Release.Image)
+				}
+			}
 			return t.deploy(ctx, s.Release, o)
 		},
 	}}, nil

@@ -13,10 +13,12 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/git"
 	"github.com/aksflow/aksflow/internal/git/forge"
+	"github.com/aksflow/aksflow/internal/target"
 )
 
 // RolledBackError is the error for an image that was on the branch before and that a later commit took back. Somebody
@@ -44,14 +46,29 @@ func Bump(ctx context.Context, o BumpOptions) (*Result, error) {
 		return nil, fault.Usage(err)
 	}
 	var plan *manifest.Edit
+	var image string
 	result, err := o.land(ctx, func(c *git.Clone, base *object.Commit) (e *edit, err error) {
+		o := o.settled(ctx, c, base)
+		image = o.Target.Image
 		e, plan, err = o.bump(ctx, c, base)
 		return
 	})
 	if err == nil {
-		result.Plan = plan.Warn(ctx)
+		result.Plan, result.Image = plan.Warn(ctx), image
 	}
 	return result, err
+}
+
+// settled is the bump with the reference that the branch has, where that is good enough.
+func (o BumpOptions) settled(ctx context.Context, c *git.Clone, base *object.Commit) BumpOptions {
+	if !o.Settle {
+		return o
+	}
+	// References that cannot be read, or that differ, are all set.
+	if now, err := o.delivered(ctx, c, base); err == nil {
+		o.Target.Image = target.Settle(ref.Read(now), ref.Read(o.Target.Image)).String()
+	}
+	return o
 }
 
 // edit is a commit to be made.

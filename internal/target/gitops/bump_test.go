@@ -66,6 +66,35 @@ func TestBumpCommitsTheImageAndNothingElse(t *testing.T) {
 	assert.Equal(t, "2", r.Run(r.Bare, "rev-list", "--count", "main"))
 }
 
+// A commit that changes nothing of the image is no reason to replace pods.
+func TestBumpOfAnotherCommitsVersion(t *testing.T) {
+	r := voteRepo(t)
+	const repository = "registry.example.com/shop/vote:"
+	o := options(r, repository+"0.0.0-develop.g1111111@"+gittest.Digest(2))
+	o.Settle = true
+	first, err := Bump(t.Context(), o)
+	require.NoError(t, err)
+	assert.False(t, first.Unchanged)
+	assert.Equal(t, o.Target.Image, first.Image)
+
+	o.Target.Image = repository + "0.0.0-develop.g2222222@" + gittest.Digest(2)
+	second, err := Bump(t.Context(), o)
+	require.NoError(t, err)
+	assert.True(t, second.Unchanged)
+	assert.Equal(t, first.Image, second.Image)
+
+	o.Target.Image = repository + "1.2.0@" + gittest.Digest(2)
+	release, err := Bump(t.Context(), o)
+	require.NoError(t, err)
+	assert.False(t, release.Unchanged, "a release is named")
+	assert.Contains(t, r.Show("main", "apps/vote/deployment.yaml"), o.Target.Image)
+
+	o.Target.Image, o.Settle = repository+"1.2.1-rc.g3333333@"+gittest.Digest(2), false
+	named, err := Bump(t.Context(), o)
+	require.NoError(t, err)
+	assert.False(t, named.Unchanged, "a reference that somebody gives is set")
+}
+
 func TestBumpOfTheDefaultBranchByTemplate(t *testing.T) {
 	r := voteRepo(t)
 	o := options(r, "shop/vote@"+gittest.Digest(3))

@@ -33,6 +33,8 @@ type BumpOptions struct {
 	PullRequest *PullRequest
 	// Force sets the image even when a later commit rolled this very image back.
 	Force bool
+	// Settle leaves a reference with the same digest as it is, where [target.Settle] says so.
+	Settle bool
 }
 
 // MessageData is what the template of a commit message can use.
@@ -65,6 +67,7 @@ type Result struct {
 	Commit      string         // the new commit, or, when Unchanged, the branch's tip
 	PullRequest string         // its URL
 	Unchanged   bool           // the image was there already: no commit was made
+	Image       string         // of a bump: the reference that the branch has now
 	Plan        *manifest.Edit // of a bump, also when nothing had to change
 	Attempts    int            // pushes tried
 }

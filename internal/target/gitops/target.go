@@ -13,6 +13,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/git"
@@ -71,7 +72,7 @@ func (t Target) bump(ctx context.Context, s *delivery.State, o target.Options) (
 	if err != nil {
 		return delivery.Outcome{}, err
 	}
-	s.Commit, s.PullRequest = result.Commit, result.PullRequest
+	s.Commit, s.PullRequest, s.Release.Image = result.Commit, result.PullRequest, ref.Read(result.Image)
 	return bumped(ctx, result), nil
 }
 
@@ -149,8 +150,8 @@ func bumpOptions(r delivery.Release, o target.Options) BumpOptions {
 		Check:   manifest.Options{Build: kustomize.Build, Chart: render.Chart, Strict: o.Pull.Strict},
 		Author:  git.Author{Name: o.Pull.AuthorName, Email: o.Pull.AuthorEmail},
 		Message: o.Pull.Message, SourceRevision: r.Source.Revision(), PipelineRun: r.RunURL,
-		Evidence: r.Evidence,
-		SignOff:  o.Pull.SignOff, SkipCI: o.Pull.SkipCI, Force: o.Pull.Force,
+		Evidence: r.Evidence, Settle: r.Published,
+		SignOff: o.Pull.SignOff, SkipCI: o.Pull.SkipCI, Force: o.Pull.Force,
 	}
 	if r.Env.GitOps.PullRequest {
 		out.PullRequest = &PullRequest{Labels: o.Pull.Labels, AutoMerge: o.Pull.AutoMerge}

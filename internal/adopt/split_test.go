@@ -1,0 +1,158 @@
+package adopt_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/adopt"
+	"github.com/aksflow/aksflow/internal/core/config"
+	"github.com/aksflow/aksflow/internal/render"
+)
+
+// rendered are the objects that an environment's manifests make, as KIND/NAME.
+func rendered(t *testing.T, c *config.Config, env string) (names []string) {
+	t.Helper()
+	objects, err := render.Render(t.Context(), c.Abs(c.Environments[env].Manifests), render.Options{Namespace: "default"})
+	require.NoError(t, err)
+	for _, o := range objects {
+		names = append(names, o.GetKind()+"/"+o.GetName())
+	}
+	slices.Sort(names)
+	return names
+}
+
+const shop = `apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: front-settings, namespace: shop}
+data: {CATALOG: "http://catalog:8080"}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: front, namespace: shop}
+spec:
+  selector: {matchLabels: {app: front}}
+  template:
+    metadata: {labels: {app: front}}
+    spec:
+      containers: [{name: front, image: team/front, envFrom: [{configMapRef: {name: front-settings}}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: front, namespace: shop}
+spec: {selector: {app: front}, ports: [{port: 80}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: public, namespace: shop}
+spec: {defaultBackend: {service: {name: front, port: {number: 80}}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: catalog, namespace: shop}
+spec:
+  selector: {matchLabels: {app: catalog}}
+  template:
+    metadata: {labels: {app: catalog}}
+    spec:
+      serviceAccountName: reader
+      containers: [{name: catalog, image: team/catalog, env: [{name: DB, value: "postgres://db:5432/shop"}]}]
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: reader, namespace: shop}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: catalog-scale, namespace: shop}
+spec: {maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: catalog}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: keep, namespace: shop}
+spec: {minAvailable: 1, selector: {matchLabels: {app: catalog}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+spec: {selector: {app: postgres}, ports: [{port: 5432}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: postgres, namespace: shop}
+spec:
+  serviceName: db
+  selector: {matchLabels: {app: postgres}}
+  template:
+    metadata: {labels: {app: postgres}}
+    spec:
+      containers: [{name: postgres, image: "postgres:17", envFrom: [{secretRef: {name: db-password}}]}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: db-password, namespace: shop}
+stringData: {POSTGRES_PASSWORD: x}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: nobody-in, namespace: shop}
+spec: {podSelector: {}, policyTypes: [Ingress]}
+`
+
+// Each object of shared manifests goes with one service, and none is lost.
+func TestNoObjectIsLost(t *testing.T) {
+	p, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+		"front/Dockerfile": "FROM scratch\n", "catalog/Dockerfile": "FROM scratch\n", "k8s/all.yaml": shop,
+	})
+	assert.Equal(t, []string{
+		"Deployment/catalog", "HorizontalPodAutoscaler/catalog-scale", "NetworkPolicy/nobody-in", "PodDisruptionBudget/keep",
+		"Secret/db-password", "Service/db", "ServiceAccount/reader", "StatefulSet/postgres",
+	}, rendered(t, configs["catalog"], "dev"))
+	assert.Equal(t, []string{"ConfigMap/front-settings", "Deployment/front", "Ingress/public", "Service/front"}, rendered(t, configs["front"], "dev"))
+	assert.Contains(t, strings.Join(p.Notices, "\n"), "StatefulSet/postgres in k8s: no image of it is built here, and it goes with catalog")
+
+	_, configs = propose(t, adopt.Options{Name: "shop", Only: "front"}, map[string]string{
+		"front/Dockerfile": "FROM scratch\n", "catalog/Dockerfile": "FROM scratch\n", "k8s/all.yaml": shop,
+	})
+	assert.Equal(t, []string{"ConfigMap/front-settings", "Deployment/front", "Ingress/public", "NetworkPolicy/nobody-in", "Service/front"}, rendered(t, configs["front"], "dev"),
+		"what is another service's is left to it")
+}
+
+// Services of a Compose file find each other by the names that they have there, and share what they both need.
+func TestComposeServicesFindEachOther(t *testing.T) {
+	p, configs := propose(t, adopt.Options{Name: "voting"}, map[string]string{
+		"front/Dockerfile": "FROM scratch\nEXPOSE 80\n", "jobs/Dockerfile": "FROM scratch\nEXPOSE 81\n", "compose.yaml": `
+services:
+  web: {build: front, depends_on: [redis, worker]}
+  worker: {build: jobs, depends_on: [redis, admin]}
+  redis: {image: "redis:8", expose: ["6379"]}
+  admin: {image: "adminer:5", expose: ["8080"], depends_on: [db]}
+  db: {image: "postgres:17", expose: ["5432"]}
+`,
+	})
+	assert.Equal(t, []string{"Deployment/front", "Deployment/redis", "Service/redis", "Service/web"}, rendered(t, configs["front"], "dev"))
+	assert.Equal(t, []string{"Deployment/admin", "Deployment/db", "Deployment/jobs", "Service/admin", "Service/db", "Service/worker"}, rendered(t, configs["jobs"], "dev"))
+	assert.Contains(t, strings.Join(p.Notices, "\n"), "jobs uses the redis that is delivered with front")
+	for _, c := range configs {
+		assert.Equal(t, "voting-dev", c.Environments["dev"].Namespace)
+	}
+}
+
+// Two objects of one name cannot be in one namespace.
+func TestServicesOfOneNameAreApart(t *testing.T) {
+	settings := "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n"
+	p, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+		"a/Dockerfile": "FROM scratch\n", "b/Dockerfile": "FROM scratch\n",
+		"a/k8s/app.yaml": of(deployment, "a", "team/a") + settings, "b/k8s/app.yaml": of(deployment, "b", "team/b") + settings,
+	})
+	assert.Equal(t, "a-dev", configs["a"].Environments["dev"].Namespace)
+	assert.Equal(t, "b-dev", configs["b"].Environments["dev"].Namespace)
+	assert.Contains(t, strings.Join(p.Notices, "\n"), "a and b both have a ConfigMap/settings")
+}
