@@ -43,6 +43,7 @@ type Deployable struct {
 	score     int
 	objects   []*unstructured.Unstructured
 	own       []*unstructured.Unstructured // those of objects that go with the service, where not all do
+	others    []string                     // workloads in own of which no image is built here
 	mixed     bool                         // the directory holds other YAML files, too
 }
 

@@ -159,7 +159,7 @@ func TestObjectsWithOneImageThatIsBuiltHere(t *testing.T) {
 	p, _ := propose(t, adopt.Options{Name: "shop"}, map[string]string{"src/api/Dockerfile": "FROM nginx:1\n", "src/shop/Dockerfile": "FROM nginx:1\n",
 		"k8s/kustomization.yaml": "resources: [api.yaml, shop.yaml, redis.yaml]\n",
 		"k8s/api.yaml":           withInit("api"), "k8s/shop.yaml": withInit("shop"), "k8s/redis.yaml": of(deployment, "redis", "redis:8")})
-	assert.Contains(t, p.Notices, "Deployment/redis in k8s: no image of it is built here, and it goes with api")
+	assert.Contains(t, p.Notices, "Deployment/redis in k8s: no image of it is built here, and it goes with api: deliver that first")
 	assert.Contains(t, p.Notices, "k8s holds more than one app, and aksflow delivers each by itself: the objects of api, shop are proposed as copies")
 }
 

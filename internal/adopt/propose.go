@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Options are what a repository does not say by itself.
@@ -87,13 +89,20 @@ func (r *Repository) Propose(ctx context.Context, o Options) (*Proposal, error) 
 		return nil, fmt.Errorf("no image to build was found in %s: aksflow needs a Dockerfile", r.Dir)
 	}
 	p.Services = services
-	r.split(all, services)
+	split(all, services)
 	r.nameHomes(all, o.Name)
 	envs := environments(o.Branches)
+	inContext := map[string]int{}
 	for _, s := range services {
-		config := s.configPath(len(services) == 1)
-		dirs := r.directories(p, s, envs, config, len(services) == 1)
-		r.add(p, config, s.configuration(r, o, envs, dirs, path.Dir(config)))
+		if inContext[s.Context]++; slices.Contains(r.Configured, path.Join(s.Context, "aksflow.yaml")) {
+			inContext[s.Context]++ // another image's
+		}
+	}
+	for _, s := range services {
+		config := s.configPath(len(services) == 1, inContext[s.Context] == 1)
+		base := path.Dir(config)
+		dirs := r.directories(p, s, envs, config, len(services) == 1 || base != "." && inContext[base] == 1)
+		r.add(p, config, s.configuration(r, o, envs, dirs, base))
 		p.Configs = append(p.Configs, config)
 	}
 	r.copied(services)
@@ -130,25 +139,42 @@ func (r *Repository) choose(services []*Service, only string) []*Service {
 
 // configured returns the service's aksflow.yaml that is there already; "" if there is none.
 func (s *Service) configured(r *Repository) string {
-	for _, name := range []string{path.Join(s.Context, "aksflow.yaml"), "aksflow." + s.Name + ".yaml"} {
+	own := "aksflow." + s.Name + ".yaml"
+	for _, name := range []string{own, path.Join(s.Context, own)} {
 		if slices.Contains(r.Configured, name) {
 			return name
 		}
 	}
+	if name := path.Join(s.Context, "aksflow.yaml"); slices.Contains(r.Configured, name) && r.dockerfileOf(name) == s.Dockerfile {
+		return name
+	}
 	return ""
+}
+
+// dockerfileOf returns the Dockerfile that an aksflow.yaml builds, relative to its context.
+func (r *Repository) dockerfileOf(name string) string {
+	var file struct {
+		Build struct{ Dockerfile string }
+	}
+	if text, err := r.read(name); err == nil {
+		_ = yaml.Unmarshal(text, &file) // what cannot be read builds what such a file builds by default
+	}
+	return cmp.Or(file.Build.Dockerfile, "Dockerfile")
 }
 
 // configPath is where the service's aksflow.yaml is: at the top, or where several are, in its directory if its manifests
 // are there, too, or will be. It may not name manifests outside of its directory.
-func (s *Service) configPath(alone bool) string {
+func (s *Service) configPath(alone, aloneInContext bool) string {
 	dir := s.Context
-	if alone || dir == "." && s.Dockerfile == "Dockerfile" {
+	switch {
+	case alone || dir == "." && s.Dockerfile == "Dockerfile":
 		return "aksflow.yaml"
-	}
-	if dir == "." || len(s.Manifests) > 0 && !s.Shared && !holds(dir, s.Manifests[0].Path) {
+	case dir == "." || len(s.Manifests) > 0 && !s.Shared && !holds(dir, s.Manifests[0].Path):
 		return "aksflow." + s.Name + ".yaml"
+	case aloneInContext || s.Dockerfile == "Dockerfile":
+		return path.Join(dir, "aksflow.yaml")
 	}
-	return path.Join(dir, "aksflow.yaml")
+	return path.Join(dir, "aksflow."+s.Name+".yaml")
 }
 
 // directories returns the manifests for each environment, relative to the directory of the service's aksflow.yaml. Where there
@@ -164,7 +190,7 @@ func (r *Repository) directories(p *Proposal, s *Service, envs []environment, co
 		return dirs
 	}
 	dir := "deploy"
-	if base == "." && !alone {
+	if !alone {
 		dir = path.Join(dir, s.Name)
 	}
 	for r.exists(path.Join(base, dir)) {
@@ -189,6 +215,9 @@ func (r *Repository) directories(p *Proposal, s *Service, envs []environment, co
 				copies[m.Path] = path.Join(dir, path.Base(m.Path))
 			}
 			r.addAll(p, path.Join(base, copies[m.Path]), m.copies())
+			if len(m.others) > 0 {
+				r.notice("%s in %s: no image of it is built here, and it goes with %s: deliver that first", strings.Join(m.others, ", "), m.Path, s.Name)
+			}
 		}
 		dirs[e.name] = place{directory: copies[m.Path]}
 	}

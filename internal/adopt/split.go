@@ -5,14 +5,13 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // split gives each object of manifests that several services share, or that stand among other files, to a service: together
 // the services have all of them. Those that are not kept have theirs, too, so that nobody else delivers them.
-func (r *Repository) split(all, kept []*Service) {
+func split(all, kept []*Service) {
 	dirs := map[string][]*Service{}
 	for _, s := range all {
 		for _, m := range s.Manifests {
@@ -21,7 +20,7 @@ func (r *Repository) split(all, kept []*Service) {
 	}
 	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
 		if slices.ContainsFunc(dirs[dir], func(s *Service) bool { return s.Shared && slices.Contains(kept, s) }) {
-			r.splitOne(dir, dirs[dir], kept)
+			splitOne(dir, dirs[dir], kept)
 		}
 	}
 }
@@ -34,7 +33,7 @@ func (s *Service) in(dir string) *Deployable {
 
 // splitOne splits the objects of one directory. What runs a service's image is the service's. What is left belongs to the
 // first service that has an object which names it or which it names.
-func (r *Repository) splitOne(dir string, services, kept []*Service) {
+func splitOne(dir string, services, kept []*Service) {
 	objects := services[0].in(dir).objects
 	owners := map[*unstructured.Unstructured][]*Service{}
 	workloads := map[*unstructured.Unstructured]bool{}
@@ -78,9 +77,11 @@ func (r *Repository) splitOne(dir string, services, kept []*Service) {
 		for _, s := range owners[o] {
 			m := s.in(dir)
 			m.own = append(m.own, o)
+			if name := o.GetKind() + "/" + o.GetName(); slices.Contains(others, o) && !slices.Contains(m.others, name) {
+				m.others = append(m.others, name)
+			}
 		}
 	}
-	r.beside(dir, others, owners)
 }
 
 // nearest returns the first object of nobody's that belongs to an object of a service, and the service.
@@ -153,19 +154,6 @@ func fits(selector, labels map[string]string) bool {
 		}
 	}
 	return true
-}
-
-// beside notices where workloads go that run images which are not built here. A workload of which one image is built here is
-// no such one.
-func (r *Repository) beside(dir string, others []*unstructured.Unstructured, owners map[*unstructured.Unstructured][]*Service) {
-	with := map[string][]string{}
-	for _, o := range others {
-		s := owners[o][0].Name
-		with[s] = append(with[s], o.GetKind()+"/"+o.GetName())
-	}
-	for _, s := range slices.Sorted(maps.Keys(with)) {
-		r.notice("%s in %s: no image of it is built here, and it goes with %s", strings.Join(with[s], ", "), dir, s)
-	}
 }
 
 // nameHomes says what the namespaces of each service are named after. Those of one repository share them, as they find each

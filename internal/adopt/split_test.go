@@ -116,7 +116,7 @@ func TestNoObjectIsLost(t *testing.T) {
 		"Secret/db-password", "Service/db", "ServiceAccount/reader", "StatefulSet/postgres",
 	}, rendered(t, configs["catalog"], "dev"))
 	assert.Equal(t, []string{"ConfigMap/front-settings", "Deployment/front", "Ingress/public", "Service/front"}, rendered(t, configs["front"], "dev"))
-	assert.Contains(t, strings.Join(p.Notices, "\n"), "StatefulSet/postgres in k8s: no image of it is built here, and it goes with catalog")
+	assert.Contains(t, strings.Join(p.Notices, "\n"), "StatefulSet/postgres in k8s: no image of it is built here, and it goes with catalog: deliver that first")
 
 	_, configs = propose(t, adopt.Options{Name: "shop", Only: "front"}, map[string]string{
 		"front/Dockerfile": "FROM scratch\n", "catalog/Dockerfile": "FROM scratch\n", "k8s/all.yaml": shop,
@@ -143,6 +143,22 @@ services:
 	for _, c := range configs {
 		assert.Equal(t, "voting-dev", c.Environments["dev"].Namespace)
 	}
+}
+
+// Each of several Dockerfiles in one directory has files of its own.
+func TestDockerfilesInOneDirectory(t *testing.T) {
+	files := map[string]string{
+		"api/Dockerfile": "FROM scratch\n", "api/Dockerfile.worker": "FROM scratch\n", "web/Dockerfile": "FROM scratch\n", "api/Dockerfile.builder": "FROM scratch\n",
+	}
+	p, configs := propose(t, adopt.Options{Name: "shop"}, files)
+	assert.Equal(t, []string{"api/aksflow.yaml", "api/aksflow.api-worker.yaml", "web/aksflow.yaml"}, p.Configs)
+	assert.Equal(t, []string{"Deployment/api", "Service/api"}, rendered(t, configs["api"], "dev"))
+	assert.Equal(t, []string{"Deployment/api-worker", "Service/api-worker"}, rendered(t, configs["api-worker"], "dev"))
+	assert.Equal(t, "Dockerfile.worker", configs["api-worker"].Build.Dockerfile)
+
+	files["api/aksflow.yaml"] = "app: api\n"
+	p, _ = propose(t, adopt.Options{Name: "shop"}, files)
+	assert.Equal(t, []string{"api/aksflow.api-worker.yaml", "web/aksflow.yaml"}, p.Configs, "what is set up is the image of the Dockerfile")
 }
 
 // Two objects of one name cannot be in one namespace.

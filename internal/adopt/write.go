@@ -18,7 +18,7 @@ import (
 )
 
 // helper matches Dockerfiles that are not for what is delivered.
-var helper = regexp.MustCompile(`(?i)(^|/)(tests?|e2e|seed-data|fixtures|examples?|\.devcontainer|loadgenerator)/|[.-](dev|test|debug|ci|local)([.-]|$)|(^|/)buildx\.|for-app-service`)
+var helper = regexp.MustCompile(`(?i)(^|/)(tests?|e2e|seed-data|fixtures|examples?|\.devcontainer|loadgenerator)/|[.-](dev|test|debug|ci|local|builder)([.-]|$)|(^|/)buildx\.|for-app-service`)
 
 // secretName matches variables whose values do not belong into a file.
 var secretName = regexp.MustCompile(`(?i)passw|pwd|secret|token|key|credential|connection`)
