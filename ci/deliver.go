@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
 )
@@ -63,8 +64,22 @@ func (m *AksFlow) Deliver(
 	// +default="text"
 	format Format,
 ) (string, error) {
+	if err := tooLate(flag); err != nil {
+		return "", err
+	}
 	args := append(m.choice(env, target), rollout(strategy, percent, hold, noRollback)...)
 	return m.deliver(ctx, env, m.choice(env, target), image, again{rebuild, retest}, append(args, flag...), format)
+}
+
+// tooLate refuses flags that the function has itself, and acts on before the command runs.
+func tooLate(flag []string) error {
+	for _, f := range flag {
+		name, _, _ := strings.Cut(f, "=")
+		if slices.Contains([]string{"--env", "--target", "--image", "--rebuild", "--retest", "--ref"}, name) {
+			return fmt.Errorf("--flag=%s: give %s itself", f, name)
+		}
+	}
+	return nil
 }
 
 // deliver plans a delivery, makes the image unless there is one, and lets the command do the rest.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -126,6 +127,8 @@ func (r *Repository) choose(services []*Service, only string) []*Service {
 	for _, s := range services {
 		switch {
 		case only != "" && s.Name != only:
+		case s.forWindows():
+			r.notice("%s is for Windows, and aksflow builds images for Linux", s.file.Path)
 		case only == "" && helper.MatchString(s.file.Path):
 			r.notice("%s is not delivered: it seems to be for tests or for development; --app %s sets it up", s.file.Path, s.Name)
 		case only == "" && s.configured(r) != "":
@@ -135,6 +138,22 @@ func (r *Repository) choose(services []*Service, only string) []*Service {
 		}
 	}
 	return kept
+}
+
+// windows matches base images of Windows.
+var windows = regexp.MustCompile(`(?i)windows|nanoserver|servercore`)
+
+// forWindows reports whether the image is made from one of Windows.
+func (s *Service) forWindows() bool {
+	stages := s.file.parsed.Stages
+	if len(stages) == 0 {
+		return false
+	}
+	from := stages[len(stages)-1].From
+	if chain, err := s.file.parsed.Chain(""); err == nil && len(chain) > 0 {
+		from = chain[0].From
+	}
+	return windows.MatchString(from)
 }
 
 // configured returns the service's aksflow.yaml that is there already; "" if there is none.

@@ -161,6 +161,16 @@ func TestDockerfilesInOneDirectory(t *testing.T) {
 	assert.Equal(t, []string{"api/aksflow.api-worker.yaml", "web/aksflow.yaml"}, p.Configs, "what is set up is the image of the Dockerfile")
 }
 
+func TestImagesOfWindowsAreLeftOut(t *testing.T) {
+	p, _ := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+		"api/Dockerfile": "FROM mcr.microsoft.com/dotnet/framework/aspnet:4.8-windowsservercore-ltsc2022 AS base\nFROM base\n",
+		"web/Dockerfile": "FROM mcr.microsoft.com/windows/nanoserver:ltsc2022 AS tools\nFROM scratch\n",
+	})
+	assert.Equal(t, []string{"aksflow.yaml"}, p.Configs)
+	assert.Equal(t, "web", p.Services[0].Name)
+	assert.Contains(t, p.Notices, "api/Dockerfile is for Windows, and aksflow builds images for Linux")
+}
+
 // Two objects of one name cannot be in one namespace.
 func TestServicesOfOneNameAreApart(t *testing.T) {
 	settings := "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n"

@@ -278,6 +278,7 @@ func (m *module) misuse(t *testing.T) {
 		"no program":           {call{Function: "plan", Env: "dev", Aksflow: filepath.Join(root, "go.mod")}, "the aksflow program does not start"},
 		"no login to Azure":    {call{Function: "plan", AzureClient: "id", AzureTenant: "id"}, "with-azure: give one of --request-token, --token and --secret"},
 		"nothing to sign with": {call{Function: "plan", SigningRequestURL: "https://issuer.example"}, "with-signer: --request-url and --request-token go together"},
+		"a flag of its own":    {call{Function: "deliver", Env: "dev", Flag: []string{"--rebuild"}}, "--flag=--rebuild: give --rebuild itself"},
 		"half a login":         {call{Function: "plan", RegistryUsername: "ann"}, "--username and --password go together"},
 	} {
 		t.Run(name, func(t *testing.T) {

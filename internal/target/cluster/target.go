@@ -42,15 +42,27 @@ func (t Target) Steps(r delivery.Release, o target.Options) ([]delivery.Step, er
 		Limit: delivery.DefaultLimit + pauses(r.Env.Rollout),
 		Check: func(ctx context.Context) error { return checkManifests(ctx, r, o) },
 		Run: func(ctx context.Context, s *delivery.State) (delivery.Outcome, error) {
-			if s.Release.Published {
-				// What cannot be asked here, the deploy says.
-				if now, err := t.Current(ctx, r.Env); err == nil {
-					s.Release.Image = target.Settle(ref.Read(now.Image), s.Release.Image)
-				}
-			}
+			s.Release.Image = t.settled(ctx, s.Release)
 			return t.deploy(ctx, s.Release, o)
 		},
 	}}, nil
+}
+
+// settleLimit bounds how long a cluster that does not answer is asked for what runs there.
+const settleLimit = 5 * time.Second
+
+// settled is the image of a release, or the reference that runs where that is good enough.
+func (t Target) settled(ctx context.Context, r delivery.Release) ref.Ref {
+	if !r.Published {
+		return r.Image
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	now, err := t.Current(ctx, r.Env)
+	if err != nil {
+		return r.Image // the deploy finds what is wrong, and says it
+	}
+	return target.Settle(ref.Read(now.Image), r.Image)
 }
 
 // checkManifests finds mistakes in the manifests before an image is built for them. A chart may ask the cluster, so only
