@@ -36,7 +36,7 @@ internal/kustomize: internal/core/manifest
 internal/render: internal/core/manifest internal/kustomize
 internal/kube:
 internal/git:
-internal/target:
+internal/target: internal/core/gitflow
 internal/target/cluster: internal/core/config internal/core/manifest internal/kube internal/render internal/target
 internal/target/gitops: internal/core/config internal/core/manifest internal/git internal/kustomize internal/render internal/target
 internal/target/gitops/wait: internal/core/config internal/core/manifest internal/git internal/kube
@@ -74,6 +74,7 @@ var leaves = []string{"internal/core/fault", "internal/core/report", "internal/c
 
 // testArrows lists what the tests of a room import beyond its arrows.
 const testArrows = `
+internal/engine: internal/core/build
 internal/engine/conformance: internal/engine internal/localplatform/baseimage
 manifests: internal/render
 internal/render: internal/tool

@@ -45,7 +45,7 @@ func (m *AksFlow) Container(
 	if err != nil {
 		return nil, err
 	}
-	return fromSDK[*dagger.Container](ctx, d.app.Build())
+	return fromSDK[*dagger.Container](ctx, d.app.Build(ctx))
 }
 
 // definition is the application and its tests, as the configuration describes them.

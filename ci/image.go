@@ -74,7 +74,7 @@ func (d definition) image(ctx context.Context) (file *dagger.File, digest string
 	ended := d.client.Container().
 		WithFile(finisherPath, program, sdk.ContainerWithFileOpts{Permissions: 0o755}).
 		WithNewFile(formPath, string(form)).
-		WithMountedFile(exportedPath, d.app.Tarball()).
+		WithMountedFile(exportedPath, d.app.Tarball(ctx)).
 		WithMountedCache(layersPath, d.client.CacheVolume("aksflow-layers")).
 		WithEnvVariable("DAGGER_SESSION_PORT", "0"). // generated code wants a session before anything runs; nothing is sent there
 		WithEnvVariable("DAGGER_SESSION_TOKEN", "none").

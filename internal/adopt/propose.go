@@ -128,7 +128,7 @@ func (r *Repository) choose(services []*Service, only string) []*Service {
 		switch {
 		case only != "" && s.Name != only:
 		case s.forWindows():
-			r.notice("%s is for Windows, and aksflow builds images for Linux", s.file.Path)
+			r.notice("%s is for Windows: only images for Linux are delivered", s.file.Path)
 		case only == "" && helper.MatchString(s.file.Path):
 			r.notice("%s is not delivered: it seems to be for tests or for development; --app %s sets it up", s.file.Path, s.Name)
 		case only == "" && s.configured(r) != "":

@@ -168,7 +168,7 @@ func TestImagesOfWindowsAreLeftOut(t *testing.T) {
 	})
 	assert.Equal(t, []string{"aksflow.yaml"}, p.Configs)
 	assert.Equal(t, "web", p.Services[0].Name)
-	assert.Contains(t, p.Notices, "api/Dockerfile is for Windows, and aksflow builds images for Linux")
+	assert.Contains(t, p.Notices, "api/Dockerfile is for Windows: only images for Linux are delivered")
 }
 
 // Two objects of one name cannot be in one namespace.

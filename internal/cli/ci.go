@@ -3,11 +3,13 @@ package cli
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/url"
 	"os"
 	"strings"
 
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/git"
 )
 
 // getenv is os.Getenv; tests give another.
@@ -56,6 +58,7 @@ func gitRef(env getenv) string {
 	}
 	for _, ref := range []string{
 		first("", "", "GITHUB_REF"),
+		otherRequest(env),
 		// A merge request's pipeline has the source branch in CI_COMMIT_REF_NAME: it must not count as that branch.
 		first("refs/merge-requests/", "/head", "CI_MERGE_REQUEST_IID"),
 		first("refs/pull/", "/head", "CI_EXTERNAL_PULL_REQUEST_IID"),
@@ -72,7 +75,7 @@ func gitRef(env getenv) string {
 		first("refs/pull/", "/head", "CIRCLE_PR_NUMBER"), // of a fork; a branch with a pull request is a branch
 		first("refs/tags/", "", "CIRCLE_TAG"),
 		circleBranch(env("CIRCLE_BRANCH")),
-		jenkinsBranch(env("GIT_BRANCH")),
+		jenkinsBranch(env("GIT_BRANCH"), env("GIT_LOCAL_BRANCH")),
 	} {
 		if ref != "" {
 			return ref
@@ -89,14 +92,34 @@ func circleBranch(branch string) string {
 	return onBranch(branch)
 }
 
-// jenkinsBranch returns the ref of what Jenkins' git plugin calls a branch: the name on the remote, origin/main, or what the
-// job's own setting says, refs/tags/v1.
-func jenkinsBranch(branch string) string {
-	branch = strings.TrimPrefix(branch, "refs/remotes/")
-	if strings.HasPrefix(branch, "tags/") {
-		return "refs/" + branch
+// otherRequest returns the ref of a pull request that a variable names beside those of its CI system: Jenkins has some from plugins
+// (ghprb, GitLab), and Woodpecker has the target branch in the variables that GitLab has. Of CI systems that are not read
+// otherwise, this is read, too: their jobs may have the target branch checked out.
+func otherRequest(env getenv) string {
+	for _, name := range []string{
+		"ghprbPullId", "gitlabMergeRequestIid", "CI_COMMIT_PULL_REQUEST", // Woodpecker
+		"DRONE_PULL_REQUEST", "BUILDKITE_PULL_REQUEST", "TRAVIS_PULL_REQUEST", "APPVEYOR_PULL_REQUEST_NUMBER", "SEMAPHORE_GIT_PR_NUMBER",
+	} {
+		if number := env(name); number != "" && number != "false" {
+			return "refs/pull/" + number + "/head"
+		}
 	}
-	return onBranch(strings.TrimPrefix(branch, "origin/"))
+	return ""
+}
+
+// jenkinsBranch returns the ref of what Jenkins' git plugin calls a branch: the name on the remote, origin/main, or what the
+// job's own setting says, refs/tags/v1. A job that fetches tags as branches has origin/tags/v1. local is the name of the branch in
+// the clone, where there is one: it tells what a remote of another name is called.
+func jenkinsBranch(branch, local string) string {
+	branch = strings.TrimPrefix(branch, "refs/remotes/")
+	name, onOrigin := strings.CutPrefix(branch, "origin/")
+	if remote, ok := strings.CutSuffix(branch, "/"+local); ok && !onOrigin && local != "" && !strings.Contains(remote, "/") {
+		name = local
+	}
+	if strings.HasPrefix(name, "tags/") {
+		return "refs/" + name
+	}
+	return onBranch(name)
 }
 
 func onBranch(name string) string {
@@ -104,6 +127,25 @@ func onBranch(name string) string {
 		return strings.TrimPrefix(name, "detached")
 	}
 	return "refs/heads/" + name
+}
+
+// ofCheckout returns the git ref of what is checked out in dir, where that is not the branch that a CI run is for: a run by a
+// schedule, by hand or by a comment is for the default branch, whatever its job then checks out. The warning is "" where gitRef stays.
+//
+// A commit that a job made itself does not count: it is on the same branch, or on no branch. GitHub's checkout leaves no branch only
+// where it was told to take a commit or a tag.
+func ofCheckout(env getenv, gitRef, dir string) (is, warning string) {
+	if !strings.HasPrefix(gitRef, "refs/heads/") {
+		return gitRef, ""
+	}
+	run := cmp.Or(env("GITHUB_SHA"), env("CI_COMMIT_SHA"), env("BUILD_SOURCEVERSION"), env("BITBUCKET_COMMIT"), env("CIRCLE_SHA1"), env("GIT_COMMIT"))
+	head, commit, err := git.Head(dir)
+	if err != nil || run == "" || commit == "" || commit == run || head == gitRef || head == "HEAD" && env("GITHUB_REF") == "" {
+		return gitRef, ""
+	}
+	const short = 12
+	return head, fmt.Sprintf("the CI run is for %s at %s, and its job has checked out %s at %s: that is what counts here; name another git ref with --ref",
+		gitRef, run[:min(short, len(run))], head, commit[:short])
 }
 
 // withOutputs is a result of which later steps of a workflow can use something. The names are those that action.yml

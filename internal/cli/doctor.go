@@ -58,7 +58,7 @@ Exit code 1 means that a delivery would fail. Warnings do not count.`,
   aksflow doctor --env dev --env production --output json`,
 		Args: exactly(0),
 		RunE: g.run(func(ctx context.Context, _ *cobra.Command, _ []string) (result, error) {
-			if err := r.complete(); err != nil {
+			if err := r.complete(ctx); err != nil {
 				return nil, err
 			}
 			found := doctor.Run(ctx, doctor.Options{

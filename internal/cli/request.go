@@ -159,7 +159,7 @@ func (c connectToFlag) Set(value string) error {
 // connected to.
 func (r *request) open(ctx context.Context) (*flow.Delivery, func(), error) {
 	if r.cloud == nil { // a request may be opened again, also by several at once
-		if err := r.complete(); err != nil {
+		if err := r.complete(ctx); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -179,7 +179,7 @@ func (r *request) open(ctx context.Context) (*flow.Delivery, func(), error) {
 }
 
 // complete adds to the request what comes from outside. It connects to nothing.
-func (r *request) complete() (err error) {
+func (r *request) complete(ctx context.Context) (err error) {
 	if r.Request.BuildArgs, err = parseBuildArgs(r.buildArgs); err != nil {
 		return err
 	}
@@ -197,7 +197,10 @@ func (r *request) complete() (err error) {
 	r.RunURL = cmp.Or(r.RunURL, os.Getenv("AKSFLOW_RUN_URL"), runURL(os.Getenv))
 	r.Network = r.g.network
 	if r.Ref == "" {
-		r.Ref = gitRef(os.Getenv)
+		var warning string
+		if r.Ref, warning = ofCheckout(os.Getenv, gitRef(os.Getenv), filepath.Dir(r.g.config)); warning != "" && r.ByRef {
+			report.Warn(ctx, "%s", warning)
+		}
 	}
 	r.Config, r.Variables, r.Local = r.g.config, os.LookupEnv, r.g.local
 	if state, _, err := r.g.stateDirs(); err == nil { // an engine of its own says what is wrong

@@ -8,8 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
+	gogit "github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -164,12 +168,54 @@ func TestGitRef(t *testing.T) {
 		"Jenkins, one pipeline, a tag":       {map[string]string{"GIT_BRANCH": "refs/tags/v1.0.0"}, "refs/tags/v1.0.0"},
 		"Jenkins, one pipeline, a short tag": {map[string]string{"GIT_BRANCH": "tags/v1.0.0"}, "refs/tags/v1.0.0"},
 		"Jenkins, one pipeline, detached":    {map[string]string{"GIT_BRANCH": "detached"}, ""},
+		"Jenkins, tags fetched as branches":  {map[string]string{"GIT_BRANCH": "origin/tags/v1.0.0"}, "refs/tags/v1.0.0"},
+		"Jenkins, another remote":            {map[string]string{"GIT_BRANCH": "upstream/release/1.2.0", "GIT_LOCAL_BRANCH": "release/1.2.0"}, "refs/heads/release/1.2.0"},
+		"Jenkins, a fixed local branch":      {map[string]string{"GIT_BRANCH": "origin/feature/main", "GIT_LOCAL_BRANCH": "main"}, "refs/heads/feature/main"},
+		"Jenkins, GitHub's request builder":  {map[string]string{"GIT_BRANCH": "origin/main", "ghprbPullId": "7"}, "refs/pull/7/head"},
+		"Jenkins, GitLab's merge request":    {map[string]string{"GIT_BRANCH": "origin/main", "gitlabMergeRequestIid": "7"}, "refs/pull/7/head"},
+		"Woodpecker, a request":              {map[string]string{"CI_COMMIT_BRANCH": "main", "CI_COMMIT_PULL_REQUEST": "7"}, "refs/pull/7/head"},
+		"Woodpecker, a branch":               {map[string]string{"CI_COMMIT_BRANCH": "main", "CI_COMMIT_PULL_REQUEST": ""}, "refs/heads/main"},
+		"Drone, a request":                   {map[string]string{"DRONE_BRANCH": "main", "DRONE_PULL_REQUEST": "7"}, "refs/pull/7/head"},
+		"Buildkite, no request":              {map[string]string{"BUILDKITE_BRANCH": "main", "BUILDKITE_PULL_REQUEST": "false"}, ""},
 		"Jenkins, one pipeline":              {map[string]string{"GIT_BRANCH": "origin/develop"}, "refs/heads/develop"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, tt.want, gitRef(func(name string) string { return tt.variables[name] }))
 		})
 	}
+}
+
+func TestTheCheckoutOfAnotherBranch(t *testing.T) {
+	dir := t.TempDir()
+	repo, err := gogit.PlainInitWithOptions(dir, &gogit.PlainInitOptions{InitOptions: gogit.InitOptions{DefaultBranch: "refs/heads/develop"}})
+	require.NoError(t, err)
+	tree, err := repo.Worktree()
+	require.NoError(t, err)
+	who := &object.Signature{Name: "Test", Email: "test@example.com", When: time.Unix(1_700_000_000, 0)}
+	hash, err := tree.Commit("Change", &gogit.CommitOptions{Author: who, AllowEmptyCommits: true})
+	require.NoError(t, err)
+	here, other := hash.String(), strings.Repeat("1", 40)
+	is := func(gitRef string, variables map[string]string) string {
+		ref, warning := ofCheckout(func(name string) string { return variables[name] }, gitRef, dir)
+		assert.Equal(t, ref != gitRef, warning != "")
+		return ref
+	}
+	github := func(commit string) map[string]string {
+		return map[string]string{"GITHUB_REF": "refs/heads/main", "GITHUB_SHA": commit}
+	}
+	assert.Equal(t, "refs/heads/develop", is("refs/heads/main", github(other)), "a schedule's job that checked out develop")
+	assert.Equal(t, "refs/heads/main", is("refs/heads/main", github(here)))
+	assert.Equal(t, "refs/heads/develop", is("refs/heads/develop", github(other)), "a commit on the same branch")
+	assert.Equal(t, "refs/pull/7/merge", is("refs/pull/7/merge", github(other)))
+	assert.Equal(t, "refs/tags/v1", is("refs/tags/v1", github(other)))
+	assert.Equal(t, "", is("", github(other)))
+	assert.Equal(t, "refs/heads/main", is("refs/heads/main", nil), "no variable names the commit")
+
+	require.NoError(t, tree.Checkout(&gogit.CheckoutOptions{Hash: hash}))
+	assert.Equal(t, "HEAD", is("refs/heads/main", github(other)), "the head of a pull request, after a comment on it")
+	assert.Equal(t, "refs/heads/main", is("refs/heads/main", map[string]string{"CI_COMMIT_SHA": other}), "a job of GitLab may have committed")
+	_, warning := ofCheckout(func(name string) string { return github(other)[name] }, "refs/heads/main", dir)
+	assert.Equal(t, "the CI run is for refs/heads/main at 111111111111, and its job has checked out HEAD at "+here[:12]+": that is what counts here; name another git ref with --ref", warning)
 }
 
 func TestConnectTo(t *testing.T) {

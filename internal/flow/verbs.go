@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/aksflow/aksflow/internal/core/delivery"
@@ -104,7 +105,7 @@ func (d *Delivery) History(ctx context.Context) (*delivery.History, error) {
 		return nil, err
 	}
 	if len(revisions) == 0 {
-		report.Info(ctx, "nothing of %s has been delivered to %s", env.App, env.Name)
+		report.Info(ctx, "nothing of %s has been delivered to %s", env.App, cmp.Or(env.Name, env.Namespace, "this cluster"))
 		revisions = []delivery.Revision{}
 	}
 	return &delivery.History{Revisions: revisions}, nil

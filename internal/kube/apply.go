@@ -74,6 +74,30 @@ func (c *Cluster) Adopt(ctx context.Context, live *unstructured.Unstructured, de
 	return errors.Join(err, failed)
 }
 
+// MoveFields makes the version of the API in which o is to be applied the one in which [Manager] has applied the object before. The
+// fields that it owns have the same paths.
+func (c *Cluster) MoveFields(ctx context.Context, o *unstructured.Unstructured) error {
+	client, err := c.Resource(ctx, o.GroupVersionKind(), o.GetNamespace())
+	if err != nil {
+		return err
+	}
+	now, err := c.get(ctx, client, o.GetName())
+	if err != nil || now == nil {
+		return err
+	}
+	_, err = c.rewrite(ctx, client, now, func(now *unstructured.Unstructured) *unstructured.Unstructured {
+		entries := now.GetManagedFields()
+		for i := range entries {
+			if entries[i].Manager == Manager {
+				entries[i].APIVersion = o.GetAPIVersion()
+			}
+		}
+		now.SetManagedFields(entries)
+		return now
+	})
+	return err
+}
+
 // TryWithout is a dry run of an apply that also removes fields which nobody owns, as an apply after [Cluster.Adopt] does.
 // It returns the object as the server would have it.
 func (c *Cluster) TryWithout(ctx context.Context, o *unstructured.Unstructured, fields *fieldpath.Set) (*unstructured.Unstructured, error) {
@@ -176,6 +200,9 @@ func (c *Cluster) PutBack(ctx context.Context, before *unstructured.Unstructured
 	}
 	if now == nil || now.GetUID() != before.GetUID() || now.GetDeletionTimestamp() != nil {
 		return c.createAgain(ctx, before, now)
+	}
+	if now.GetResourceVersion() == before.GetResourceVersion() {
+		return nil // it was never changed: its apply was refused
 	}
 	now, err = c.rewrite(ctx, client, now, func(now *unstructured.Unstructured) *unstructured.Unstructured {
 		restored := before.DeepCopy()

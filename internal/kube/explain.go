@@ -47,11 +47,39 @@ func DoesNotFit(err error) bool { return err != nil && isSchema(err.Error()) }
 // isSchema reports whether a message is about an object that does not fit its schema. The API server calls that an internal
 // error.
 func isSchema(message string) bool {
-	return strings.Contains(message, "failed to create typed patch object")
+	return strings.Contains(message, "failed to create typed patch object") || strings.Contains(message, lastAppliedVersion)
+}
+
+// lastAppliedVersion is what the API server says when it cannot express an object in the version of the API in which it was applied
+// last:
+//
+//	failed to prune fields: failed to convert merged object to last applied version: .spec.color: field not declared in schema
+const lastAppliedVersion = "failed to convert merged object to last applied version"
+
+// OtherVersion reports whether an apply failed since the object was applied in another version of its API before, which does not
+// have one of its fields: see [Cluster.MoveFields].
+func OtherVersion(err error) bool {
+	return err != nil && strings.Contains(err.Error(), lastAppliedVersion)
 }
 
 // goValue is how the API server writes a value of the wrong type: expected string, got &value.valueUnstructured{Value:true}.
 var goValue = regexp.MustCompile(`&value\.valueUnstructured\{Value:([^}]*)\}`)
+
+// secretValue is the same in an answer about a Secret, whose values may be anything. It ends before the next field, or with the
+// message.
+var secretValue = regexp.MustCompile(`(?s), got &value\.valueUnstructured\{.*?\}(\n  \.|\s*$)`)
+
+// secretRef is a ref that names a Secret.
+var secretRef = regexp.MustCompile(`(^|\s)Secret/`)
+
+// schemaAnswer returns what the API server says of an object that does not fit its schema, without the values of a Secret.
+func schemaAnswer(ref, message string) string {
+	message = afterColon(message, "): ")
+	if secretRef.MatchString(ref) {
+		message = secretValue.ReplaceAllString(message, ", got another type: put the value in quotes$1")
+	}
+	return goValue.ReplaceAllString(message, "$1")
+}
 
 // forbiddenPattern reads
 //
@@ -92,8 +120,7 @@ func Explain(ref string, err error) error {
 	case apierrors.IsInvalid(err):
 		return invalid(ref, answer)
 	case isSchema(answer.Message):
-		said := goValue.ReplaceAllString(afterColon(answer.Message, "): "), "$1")
-		return fmt.Errorf("%s does not fit its schema: %s", ref, said)
+		return fmt.Errorf("%s does not fit its schema: %s", ref, schemaAnswer(ref, answer.Message))
 	}
 	return fmt.Errorf("%s: %s", ref, answer.Message)
 }
@@ -110,9 +137,15 @@ type UnknownKindError struct {
 	Kind schema.GroupKind
 	// Versions are those that were asked for; empty means any.
 	Versions []string
+	served   func() []string // asks in which API versions there is such a kind; may be nil
 }
 
 func (e *UnknownKindError) Error() string {
+	if e.served != nil {
+		if there := e.served(); len(there) > 0 {
+			return fmt.Sprintf("the cluster knows no %s in %s, but in %s: correct apiVersion", e.Kind.Kind, groupText(e.Kind, e.Versions), strings.Join(there, ", "))
+		}
+	}
 	return fmt.Sprintf("the cluster knows no %s in %s: correct apiVersion and kind, or install the CustomResourceDefinition first", e.Kind.Kind, groupText(e.Kind, e.Versions))
 }
 
@@ -179,10 +212,15 @@ func invalid(ref string, answer metav1.Status) error {
 		return fmt.Errorf("%s is not valid: %s", ref, answer.Message)
 	}
 	var wrong []string
+	verdict := "is refused" // by an admission policy, which names no field
 	for _, cause := range answer.Details.Causes {
-		wrong = append(wrong, fmt.Sprintf("%s: %s", cause.Field, cause.Message))
+		text := cause.Message
+		if cause.Field != "" {
+			text, verdict = cause.Field+": "+text, "is not valid"
+		}
+		wrong = append(wrong, text)
 	}
-	return fmt.Errorf("%s is not valid: %s", ref, strings.Join(wrong, "; "))
+	return fmt.Errorf("%s %s: %s", ref, verdict, strings.Join(wrong, "; "))
 }
 
 // ImmutableError reports an object that cannot be changed in place.
@@ -191,12 +229,17 @@ type ImmutableError struct {
 	Reason error
 	// Remedy says what to do.
 	Remedy string
+	// Fields are what cannot be changed; nil for those that Reason names.
+	Fields []string
 }
 
 // Error names the fields as the API server does, and the remedy.
 func (e *ImmutableError) Error() string {
-	what := e.Reason.Error()
-	if fields := InvalidFields(e.Reason); len(fields) > 0 {
+	what, fields := e.Reason.Error(), e.Fields
+	if fields == nil {
+		fields = InvalidFields(e.Reason)
+	}
+	if len(fields) > 0 {
 		what = strings.Join(fields, ", ") + " cannot be changed on an object that exists"
 	}
 	return what + ": " + e.Remedy

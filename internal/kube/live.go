@@ -65,6 +65,9 @@ func (c *Cluster) ReadLive(ctx context.Context, objects []*unstructured.Unstruct
 		gvk := kind.WithVersion(versions[kind])
 		mapping, err := c.Mapping(ctx, gvk)
 		if IsMissing(err) {
+			mapping, err = c.Mapping(ctx, kind.WithVersion(""))
+		}
+		if IsMissing(err) {
 			continue // its definition is gone, and all of its objects with it
 		}
 		if err != nil {
@@ -90,6 +93,10 @@ func (c *Cluster) ReadLive(ctx context.Context, objects []*unstructured.Unstruct
 
 func (c *Cluster) readPlace(ctx context.Context, l *Live, at place, wanted []*unstructured.Unstructured, set *ApplySet) error {
 	client, err := c.Resource(ctx, at.kind, at.namespace)
+	if IsMissing(err) {
+		// The version may come with this very deploy, and the objects be there in another one.
+		client, err = c.Resource(ctx, at.kind.GroupKind().WithVersion(""), at.namespace)
+	}
 	if IsMissing(err) {
 		return nil // defined by an object of this very deploy
 	}

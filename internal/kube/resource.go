@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,12 +33,24 @@ func (c *Cluster) Mapping(ctx context.Context, gvk schema.GroupVersionKind) (map
 		return err
 	})
 	if meta.IsNoMatchError(err) {
-		return nil, unknownKind(&meta.NoKindMatchError{GroupKind: gvk.GroupKind(), SearchedVersions: []string{gvk.Version}})
+		return nil, &UnknownKindError{Kind: gvk.GroupKind(), Versions: []string{gvk.Version}, served: func() []string { return c.servedIn(gvk.Kind) }}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("asking the API server which kinds it knows: %w", err)
 	}
 	return mapping, nil
+}
+
+// servedIn returns the API versions in which the server has a kind of a name.
+func (c *Cluster) servedIn(kind string) []string {
+	_, lists, _ := c.discovery.ServerGroupsAndResources() // what could be read
+	var versions []string
+	for _, list := range lists {
+		if slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Kind == kind && !strings.Contains(r.Name, "/") }) {
+			versions = append(versions, list.GroupVersion)
+		}
+	}
+	return versions
 }
 
 // ForgetKinds drops what is known about the server's kinds, after a CustomResourceDefinition was applied.

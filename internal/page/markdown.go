@@ -53,7 +53,11 @@ const mostTests = 50
 func (r *Run) testsMarkdown(failed []delivery.Test) string {
 	rows := make([][]string, 0, len(failed))
 	for _, t := range failed[:min(len(failed), mostTests)] {
-		rows = append(rows, []string{r.text(t.Name), r.text(place(t)), r.text(t.Message)})
+		row := []string{t.Name, place(t), t.Message}
+		for i := range row {
+			row[i] = report.MarkdownText(r.text(row[i]))
+		}
+		rows = append(rows, row)
 	}
 	if left := len(failed) - mostTests; left > 0 {
 		rows = append(rows, []string{fmt.Sprintf("… and %d more", left), "", ""})

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -236,6 +238,10 @@ func jsonKey(key *yaml.Node) string {
 
 // check says what an object lacks that every object needs.
 func check(object *unstructured.Unstructured) error {
+	if err := checkMetadata(object); err != nil {
+		return err
+	}
+	nameHook(object)
 	switch {
 	case object.GetAPIVersion() == "":
 		return fmt.Errorf("not a Kubernetes object: %s has no apiVersion", object.GetKind())
@@ -245,4 +251,66 @@ func check(object *unstructured.Unstructured) error {
 		return fmt.Errorf("%s has no metadata.name", object.GetKind())
 	}
 	return nil
+}
+
+// checkMetadata returns an error for metadata that is no text, as an unquoted true or 1.0. Whoever reads such labels sees none
+// at all, and would replace all of them. Null values are removed, as kubectl does.
+func checkMetadata(object *unstructured.Unstructured) error {
+	metadata, found := object.Object["metadata"]
+	fields, ok := metadata.(map[string]any)
+	if !ok {
+		if !found || metadata == nil {
+			return nil
+		}
+		return fmt.Errorf("%s: metadata is %s, and no mapping", object.GetKind(), describeValue(metadata))
+	}
+	place := object.GetKind()
+	if name, ok := fields["name"].(string); ok {
+		place += "/" + name
+	}
+	for _, field := range []string{"name", "generateName", "namespace"} {
+		if err := checkText(fields, field, place+": metadata."); err != nil {
+			return err
+		}
+	}
+	for _, field := range []string{"labels", "annotations"} {
+		texts, ok := fields[field].(map[string]any)
+		if !ok && fields[field] != nil {
+			return fmt.Errorf("%s: metadata.%s is %s, and no mapping", place, field, describeValue(fields[field]))
+		}
+		for _, key := range slices.Sorted(maps.Keys(texts)) {
+			if err := checkText(texts, key, place+": metadata."+field+"."); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkText returns an error if the value of a key is there and no string. It removes a null.
+func checkText(fields map[string]any, key, prefix string) error {
+	value, found := fields[key]
+	if found && value == nil {
+		delete(fields, key)
+		return nil
+	}
+	if _, ok := value.(string); ok || !found {
+		return nil
+	}
+	return fmt.Errorf("%s%s is %s, and no text: put it in quotes", prefix, key, describeValue(value))
+}
+
+// describeValue prints a value with its type.
+func describeValue(value any) string {
+	switch value.(type) {
+	case bool:
+		return fmt.Sprintf("%v, a boolean", value)
+	case map[string]any:
+		return "a mapping"
+	case []any:
+		return "a list"
+	case string:
+		return "a text"
+	}
+	return fmt.Sprintf("%v, a number", value)
 }

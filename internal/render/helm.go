@@ -139,6 +139,7 @@ func (c *chart) objects(ctx context.Context) ([]*unstructured.Unstructured, erro
 	if err != nil {
 		return nil, err
 	}
+	warnUnknownHooks(rendered, warner(ctx))
 	for _, o := range rendered {
 		if !neverRuns(o) {
 			objects = append(objects, o)

@@ -341,3 +341,34 @@ func TestChartWithoutHooksThatNeverRun(t *testing.T) {
 	}
 	assert.Equal(t, []string{"Pod/post-upgrade", "Pod/pre-install"}, names(t, filepath.Join(dir, "chart"), render.Options{}))
 }
+
+func TestHookOfAMomentThatIsNot(t *testing.T) {
+	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: NAME, annotations: {KEY: \"VALUE\"}}\n"
+	text := func(name, key, value string) string {
+		return strings.NewReplacer("NAME", name, "KEY", key, "VALUE", value).Replace(pod)
+	}
+	for path, dir := range map[string]string{
+		"chart": unpack(t, chartHead+"-- chart/templates/a.yaml --\n"+text("a", "helm.sh/hook", "pre-instal,post-upgrade,test")),
+		"plain": unpack(t, "-- plain/a.yaml --\n"+text("a", "argocd.argoproj.io/hook", "pre-instal")),
+	} {
+		var warnings []string
+		ctx := report.With(context.Background(), report.SinkFunc(func(e report.Event) { warnings = append(warnings, e.Message) }))
+		_, err := render.Render(ctx, filepath.Join(dir, path), render.Options{})
+		require.NoError(t, err)
+		assert.Equal(t, []string{`Pod/a is a hook for "pre-instal", and there is no such moment: it does not run then`}, warnings)
+	}
+}
+
+// Argo CD's own example of a hook has no name: https://argo-cd.readthedocs.io/en/stable/user-guide/resource_hooks/
+func TestHookWithAGeneratedName(t *testing.T) {
+	const hook = "apiVersion: batch/v1\nkind: Job\nmetadata:\n  generateName: migrate-\n  annotations: {argocd.argoproj.io/hook: PreSync}\nspec: {template: {spec: {restartPolicy: Never}}}\n"
+	dir := unpack(t, "-- plain/a.yaml --\n"+hook+"-- plain2/a.yaml --\n"+strings.Replace(hook, "Never", "OnFailure", 1)+
+		"-- object/a.yaml --\n"+strings.Replace(hook, "  annotations: {argocd.argoproj.io/hook: PreSync}\n", "", 1))
+	first := names(t, filepath.Join(dir, "plain"), render.Options{})
+	require.Len(t, first, 1)
+	assert.Regexp(t, `^Job/migrate-[0-9a-f]{10}$`, first[0])
+	assert.Equal(t, first, names(t, filepath.Join(dir, "plain"), render.Options{}), "the next deploy finds it")
+	assert.NotEqual(t, first, names(t, filepath.Join(dir, "plain2"), render.Options{}))
+	_, err := render.Render(context.Background(), filepath.Join(dir, "object"), render.Options{})
+	require.ErrorContains(t, err, "give it a name")
+}

@@ -2,6 +2,9 @@ package render
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,6 +72,24 @@ var moments = map[string]moment{
 	"presync":       {on: []Event{Install, Upgrade, Rollback}, before: true},
 	"postsync":      {on: []Event{Install, Upgrade, Rollback}},
 	"sync":          {plain: true},
+}
+
+// otherMoments are words for hooks that no deploy runs, and rightly so.
+var otherMoments = []string{"test", "test-success", "test-failure", "crd-install", "syncfail", "skip"}
+
+// warnUnknownHooks reports hooks whose annotation names a moment that there is not, such as one that is misspelt.
+func warnUnknownHooks(objects []*unstructured.Unstructured, warn func(format string, args ...any)) {
+	for _, o := range objects {
+		names, isHook := hookMoments(o)
+		if !isHook {
+			continue
+		}
+		for _, name := range names {
+			if _, known := moments[name]; !known && !slices.Contains(otherMoments, name) {
+				warn("%s/%s is a hook for %q, and there is no such moment: it does not run then", o.GetKind(), o.GetName(), name)
+			}
+		}
+	}
 }
 
 // Hooks takes the hooks that run on an event out of objects, in the order in which they run. rest are the objects that
@@ -144,6 +165,22 @@ func hook(o *unstructured.Unstructured) Hook {
 		}
 	}
 	return h
+}
+
+// nameHook names a hook that has only a generateName, which is usual for those of Argo CD. The name is made of the hook's content, so
+// that it is the same at the next deploy, which then finds the object.
+func nameHook(o *unstructured.Unstructured) {
+	_, isHook := hookMoments(o)
+	if !isHook || o.GetName() != "" || o.GetGenerateName() == "" {
+		return
+	}
+	content, err := json.Marshal(o.Object) // with sorted keys
+	if err != nil {
+		return
+	}
+	sum := sha256.Sum256(content)
+	o.SetName(o.GetGenerateName() + hex.EncodeToString(sum[:])[:10])
+	o.SetGenerateName("")
 }
 
 // words are the parts of an annotation between commas, in lower case.

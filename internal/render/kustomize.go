@@ -61,6 +61,9 @@ func kustomization(ctx context.Context, dir string) ([]*unstructured.Unstructure
 		if err := object.UnmarshalJSON(data); err != nil {
 			return nil, fmt.Errorf("rendering the kustomization %s: %s: %w", dir, resource.CurId(), err)
 		}
+		if err := check(object); err != nil {
+			return nil, fmt.Errorf("rendering the kustomization %s: %w", dir, err)
+		}
 		objects = append(objects, object)
 	}
 	return objects, nil

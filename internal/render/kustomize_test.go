@@ -125,3 +125,9 @@ configMapGenerator:
 `)
 	assert.Equal(t, []string{"ConfigMap/one", "ConfigMap/two"}, names(t, filepath.Join(dir, "kustomization.yaml"), render.Options{}))
 }
+
+func TestKustomizationBelowPlainManifests(t *testing.T) {
+	dir := unpack(t, "-- a.yaml --\n{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n-- base/kustomization.yaml --\nresources: []\n")
+	_, err := render.Render(context.Background(), dir, render.Options{})
+	require.EqualError(t, err, dir+"/base/kustomization.yaml is a kustomization in a directory of plain manifests: give the path "+dir+"/base instead, or add a kustomization.yaml to "+dir+" that names what is deployed")
+}

@@ -2,9 +2,11 @@ package render
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -28,6 +30,9 @@ func directory(ctx context.Context, dir string) ([]*unstructured.Unstructured, e
 		}
 		if !isManifest(path) || !isFile(path) {
 			return nil
+		}
+		if slices.Contains(kustomizationNames, entry.Name()) {
+			return fmt.Errorf("%s is a kustomization in a directory of plain manifests: give the path %s instead, or add a kustomization.yaml to %s that names what is deployed", path, filepath.Dir(path), dir)
 		}
 		read, err := file(ctx, path)
 		objects = append(objects, read...)

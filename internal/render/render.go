@@ -76,6 +76,9 @@ func Render(ctx context.Context, path string, o Options) ([]*unstructured.Unstru
 	if err != nil {
 		return nil, fault.Usage(err)
 	}
+	if !IsChart(path) {
+		warnUnknownHooks(objects, warner(ctx))
+	}
 	if len(objects) == 0 {
 		return nil, fault.Usagef("%s describes no objects: the manifests there are empty", path)
 	}

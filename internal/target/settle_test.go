@@ -6,8 +6,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/aksflow/aksflow/internal/core/config"
-	"github.com/aksflow/aksflow/internal/core/gitflow"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
@@ -37,20 +35,5 @@ func TestSettle(t *testing.T) {
 			}
 			assert.Equal(t, want, Settle(ref.Read(test.now), ref.Read(test.next)).String())
 		})
-	}
-}
-
-// Settle knows the versions that gitflow makes.
-func TestVersionsOfCommitsHaveALine(t *testing.T) {
-	c, err := config.Parse("aksflow.yaml", []byte("app: vote\nenvironments: {dev: {registry: r, manifests: m}}\n"))
-	assert.NoError(t, err)
-	for gitRef, want := range map[string]string{
-		"refs/heads/develop": "0.0.0-develop", "refs/heads/release/1.2.0": "1.2.0-rc", "refs/pull/7/merge": "0.0.0-pr-7", "refs/tags/v1.2.0": "",
-	} {
-		line, ok := gitflow.Line(gitflow.Tag(gitflow.Decide(c, gitRef, "1a2b3c4d5e6f").Version))
-		assert.Equal(t, want != "", ok, gitRef)
-		if ok {
-			assert.Equal(t, want, line)
-		}
 	}
 }

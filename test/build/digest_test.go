@@ -42,15 +42,18 @@ func source(t *testing.T, dockerfile string, umask os.FileMode, at time.Time) st
 // oneDigest: clones with other times and another umask are one image, and each engine makes the same one.
 func (s *suite) oneDigest(t *testing.T) {
 	ctx := t.Context()
-	digest := func(root string) string {
+	app := func(root string) (app build.App, done func() error) {
 		cfg, err := config.Parse("aksflow.yaml", []byte("app: one\nbuild: {platform: linux/amd64, args: {BASE: \""+s.base+"\"}}\n"))
 		require.NoError(t, err)
 		dir, done, err := files.Canonical(ctx, root, "Dockerfile")
 		require.NoError(t, err)
-		defer func() { require.NoError(t, done()) }()
 		text, err := os.ReadFile(filepath.Join(root, "Dockerfile"))
 		require.NoError(t, err)
-		app := build.New(cfg, build.Inputs{Client: s.client, Dir: s.client.Host().Directory(dir), Dockerfile: text})
+		return build.New(cfg, build.Inputs{Client: s.client, Dir: s.client.Host().Directory(dir), Dockerfile: text}), done
+	}
+	digest := func(root string) string {
+		app, done := app(root)
+		defer func() { require.NoError(t, done()) }()
 		digest, err := app.Export(ctx, filepath.Join(t.TempDir(), "image.tar"), nil)
 		require.NoError(t, err)
 		return digest
@@ -61,6 +64,20 @@ func (s *suite) oneDigest(t *testing.T) {
 	const want = "sha256:9c7604adc5e4fc46151c75309941a55e94ef4db612a0f6a316d9dbbf746b48e8"
 	assert.Equal(t, want, digest(source(t, scratch, 0o022, time.Now())), "another engine, or another version of this one, made another image")
 	assert.Equal(t, want, digest(source(t, scratch, 0o077, time.Unix(1000000000, 0))))
+
+	// What ARG declares is not in the environment of an image, and a directory of a user is one layer.
+	const arguments = "FROM scratch\nMAINTAINER ann\nARG LEVEL=1 KEPT=2\nENV KEPT=$KEPT\nCOPY a /\n" +
+		"USER 5:6\nWORKDIR /app\nCOPY --chown=5:6 a b g/\nUSER 0\nWORKDIR sub\n"
+	const wantArguments = "sha256:1e89a8fef252f45d4e9ce6d2ad4ca9e7720e0059a2a9cd9fd04a1719c667e15a"
+	assert.Equal(t, wantArguments, digest(source(t, arguments, 0o022, time.Now())))
+	declared, done := app(source(t, "ARG BASE\nFROM ${BASE}\nARG PATH=/nowhere\nARG LEVEL=1\nRUN true\n", 0o022, time.Now()))
+	path, err := declared.Build(ctx).EnvVariable(ctx, "PATH")
+	require.NoError(t, err)
+	assert.Contains(t, path, "/usr/bin", "what the base image has stays")
+	level, err := declared.Build(ctx).EnvVariable(ctx, "LEVEL")
+	require.NoError(t, err)
+	assert.Empty(t, level)
+	require.NoError(t, done())
 
 	onBase := "ARG BASE\nFROM scratch AS other\nCOPY b /\nFROM ${BASE}\n" + files + "RUN mkdir made && cp -r b made && rm /app/a\nCOPY a /tmp/\nWORKDIR /tmp\n"
 	first := digest(source(t, onBase, 0o022, time.Now()))

@@ -158,8 +158,8 @@ func FileSecret(client *dagger.Client, name, file string, content []byte) *dagge
 	return client.Secret("file://"+file, dagger.SecretOpts{CacheKey: name})
 }
 
-// Build returns the image as a container.
-func (a App) Build() *dagger.Container { return a.stage(a.Target) }
+// Build returns the image as a container. It asks the engine for the base image of a Dockerfile with arguments.
+func (a App) Build(ctx context.Context) *dagger.Container { return a.container(ctx, a.Target) }
 
 // Export builds the image and writes it to a file, an OCI image layout in a tar archive: the unit that is tested, handed
 // from one job to the next, and pushed. The image is in its canonical form, so that each engine and each machine make the
@@ -174,7 +174,7 @@ func (a App) Export(ctx context.Context, file string, annotations map[string]str
 	if err := raw.Close(); err != nil {
 		return "", err
 	}
-	if _, err := a.Tarball().Export(ctx, raw.Name()); err != nil {
+	if _, err := a.Tarball(ctx).Export(ctx, raw.Name()); err != nil {
 		return "", Explain(err)
 	}
 	form := a.Form(a.cache)
@@ -267,8 +267,35 @@ func (a App) Layers() ([]dockerfile.Instruction, error) {
 	return slices.DeleteFunc(instructions, func(i dockerfile.Instruction) bool { return layersOf(i) == 0 }), err
 }
 
-// Tarball returns the image as an OCI image layout in a tar archive, in the form that the engine gives it.
-func (a App) Tarball() *dagger.File { return a.Build().AsTarball() }
+// Tarball returns the image as an OCI image layout in a tar archive, in the form that the engine gives it. It asks the engine
+// as Build does.
+func (a App) Tarball(ctx context.Context) *dagger.File { return a.Build(ctx).AsTarball() }
+
+// container returns a stage without the values of ARG instructions in its environment. The Dockerfile reference says that an
+// image does not have them (https://docs.docker.com/reference/dockerfile/#arg); a Dagger engine leaves them there, seen with
+// v0.21.8. A variable that the base image has stays.
+func (a App) container(ctx context.Context, target string) *dagger.Container {
+	c := a.stage(target)
+	names, base, err := dockerfile.Parse(a.built()).Arguments(target, a.BuildArgs, string(a.Platform))
+	if err != nil || len(names) == 0 {
+		return c // an engine says so when it builds
+	}
+	var variables []struct{ Name string }
+	if base != "" {
+		image := a.Client.Container(dagger.ContainerOpts{Platform: a.Platform}).From(base)
+		err := a.Client.QueryBuilder().Select("node").Arg("id", image).InlineFragment("Container").
+			Select("envVariables").Select("name").Bind(&variables).Execute(ctx)
+		if err != nil {
+			return c // the build needs the image, too, and says what is wrong
+		}
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(variables, func(v struct{ Name string }) bool { return v.Name == name }) {
+			c = c.WithoutEnvVariable(name)
+		}
+	}
+	return c
+}
 
 // stage returns the Dockerfile's stage of that name, the last one for "".
 func (a App) stage(target string) *dagger.Container {

@@ -3,138 +3,14 @@ package build
 import (
 	"bytes"
 	"encoding/xml"
-	"errors"
 	"fmt"
-	"io"
-	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/joshdk/go-junit"
 	"golang.org/x/text/encoding/htmlindex"
 	"golang.org/x/text/encoding/unicode"
 )
-
-// notJUnit is the error of an XML file that is something else, such as a coverage report.
-type notJUnit struct{ root string } // the root element's name
-
-func (n *notJUnit) Error() string { return fmt.Sprintf("its root element is <%s>", n.root) }
-
-// parse reads the tests of a JUnit XML file, of whatever depth of suites. The error is a [notJUnit] for another kind of
-// XML.
-func parse(suite string, data []byte) ([]Case, error) {
-	text, err := readable(data)
-	if err != nil {
-		return nil, err
-	}
-	root, err := rootElement(text)
-	switch {
-	case err != nil:
-		return nil, err
-	case root != "testsuites" && root != "testsuite":
-		return nil, &notJUnit{root}
-	}
-	text = oneKind(text)
-	suites, err := junit.Ingest(text)
-	if err != nil {
-		return nil, err
-	}
-	var cases []Case
-	var walk func([]junit.Suite)
-	walk = func(suites []junit.Suite) {
-		for _, s := range suites {
-			walk(s.Suites)
-			for _, t := range s.Tests {
-				cases = append(cases, newCase(suite, t))
-			}
-		}
-	}
-	walk(suites)
-	return cases, nil
-}
-
-// notRun are the values of the attributes status and result with which runners, GoogleTest for one, mark tests that they
-// left out.
-var notRun = []string{"notrun", "disabled", "suppressed", "skipped", "ignored"}
-
-func newCase(suite string, t junit.Test) Case {
-	c := Case{
-		Suite:   suite,
-		Class:   t.Classname,
-		Name:    t.Name,
-		Status:  Status(t.Status),
-		Message: firstLine(t.Message),
-		Elapsed: t.Duration,
-	}
-	for _, attribute := range []string{"status", "result"} {
-		if c.Status == Passed && slices.Contains(notRun, strings.ToLower(t.Properties[attribute])) {
-			c.Status = Skipped
-		}
-	}
-	if t.Error != nil {
-		c.Detail = t.Error.Error()
-	}
-	if c.Message == "" {
-		c.Message = firstLine(c.Detail)
-	}
-	c.File, c.Line = place(c.Detail)
-	return c
-}
-
-// oneKind turns <testsuites> into <testsuite>: Node.js puts tests right below the root, and tools that merge reports nest the
-// element, where the library looks for suites only. The text is well-formed.
-func oneKind(text []byte) []byte {
-	dec := xml.NewDecoder(bytes.NewReader(text))
-	var out []byte
-	done := 0
-	for {
-		at := int(dec.InputOffset())
-		token, err := dec.RawToken()
-		if err != nil {
-			return append(out, text[done:]...)
-		}
-		tag := "<testsuites"
-		switch token := token.(type) {
-		case xml.StartElement:
-			if token.Name.Local != "testsuites" {
-				continue
-			}
-		case xml.EndElement:
-			if tag = "</testsuites"; token.Name.Local != "testsuites" {
-				continue
-			}
-		default:
-			continue
-		}
-		// The end of <testsuites/> has no text of its own.
-		if bytes.HasPrefix(text[at:], []byte(tag)) {
-			end := at + len(tag)
-			out, done = append(out, text[done:end-1]...), end
-		}
-	}
-}
-
-// rootElement returns the name of the root element. It reads all of the text, so its error is that of a report that is
-// cut short.
-func rootElement(text []byte) (name string, err error) {
-	dec := xml.NewDecoder(bytes.NewReader(text))
-	for {
-		token, err := dec.Token()
-		switch {
-		case errors.Is(err, io.EOF) && name == "":
-			return "", errors.New("it holds no element")
-		case errors.Is(err, io.EOF):
-			return name, nil
-		case err != nil:
-			return "", err
-		}
-		if element, ok := token.(xml.StartElement); ok && name == "" {
-			name = element.Name.Local
-		}
-	}
-}
 
 var (
 	declaration = regexp.MustCompile(`^\s*<\?xml[^>]*?\?>`)
@@ -142,8 +18,12 @@ var (
 	reference   = regexp.MustCompile(`&#(x[0-9A-Fa-f]+|[0-9]+);`)
 )
 
+// begin matches where the XML begins.
+var begin = regexp.MustCompile(`<(\?xml\s|testsuites?[\s>/])`)
+
 // readable returns the text of an XML file in UTF-8, without its declaration and with characters only that XML allows:
-// runners copy what a test printed, escape sequences too, and strict readers refuse the whole file for one of them.
+// runners copy what a test printed, escape sequences too, and strict readers refuse the whole file for one of them. What a package
+// manager printed into the file before the report is left out.
 func readable(data []byte) ([]byte, error) {
 	wide := unicode.LittleEndian
 	if bytes.HasPrefix(data, []byte{0, '<'}) {
@@ -158,6 +38,9 @@ func readable(data []byte) ([]byte, error) {
 		data = decoded
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	if at := begin.FindIndex(data); at != nil && !bytes.HasPrefix(bytes.TrimSpace(data), []byte("<")) {
+		data = data[at[0]:]
+	}
 	declared := declaration.Find(data)
 	data = data[len(declared):]
 	// Programs that hold the text in memory declare UTF-16 and then write UTF-8.
@@ -196,27 +79,17 @@ func allowed(r rune) bool {
 // portable returns a report as any reader takes it: unchanged if it is, else as readable UTF-8.
 func portable(data []byte) []byte {
 	text, err := readable(data)
-	if err != nil || bytes.HasSuffix(data, text) && !encodingOf.Match(declaration.Find(data)) {
+	if err != nil {
 		return data
 	}
-	if bytes.HasSuffix(data, text) && bytes.Contains(bytes.ToLower(declaration.Find(data)), []byte("utf-8")) {
-		return data
-	}
-	return append([]byte(`<?xml version="1.0" encoding="UTF-8"?>`), text...)
-}
-
-// traceLine matches a place as pytest, Go, Node.js, Vitest and compilers print it.
-var traceLine = regexp.MustCompile(`(?m)^\s*(?:❯ )?([^\s:]+):([0-9]+):`)
-
-// place finds where a test failed: the innermost place in its trace that belongs to the project and not to a library.
-// The attributes that some runners write do not help: they name the test's first line, counted from 0 or from 1.
-func place(trace string) (file string, line int) {
-	for _, m := range slices.Backward(traceLine.FindAllStringSubmatch(trace, -1)) {
-		if n, err := strconv.Atoi(m[2]); err == nil && filepath.IsLocal(m[1]) {
-			return m[1], n
+	if before, same := bytes.CutSuffix(data, text); same {
+		before = bytes.TrimSpace(bytes.TrimPrefix(before, []byte("\ufeff")))
+		encoding := encodingOf.FindSubmatch(before)
+		if len(declaration.Find(before)) == len(before) && (encoding == nil || strings.EqualFold(string(encoding[1]), "utf-8")) {
+			return data
 		}
 	}
-	return "", 0
+	return append([]byte(`<?xml version="1.0" encoding="UTF-8"?>`), text...)
 }
 
 // The elements of a JUnit XML file that no runner wrote.

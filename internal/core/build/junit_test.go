@@ -55,8 +55,8 @@ tests/test_app.py:31: AssertionError</failure></testcase>
 	<!-- tests 1 -->
 </testsuites>`,
 			want: []Case{
-				{Class: "test", Name: "inside", Status: Failed, Message: "no", Detail: "no"},
 				{Class: "test", Name: "arithmetic still works", Status: Passed, Elapsed: 4_550_000},
+				{Class: "test", Name: "inside", Status: Failed, Message: "no", Detail: "no"},
 			},
 		},
 		"GoogleTest": {
@@ -163,6 +163,68 @@ Error: cannot load
 				{Class: "src/sum.test.js", Name: "sum > multiplies", Status: Skipped},
 			},
 		},
+		"failed, then skipped": {
+			xml: `<testsuite><testcase name="x"><failure message="no"/><skipped message="the rest"/></testcase>` +
+				`<testcase name="y"><skipped message="not now"/><error message="its fixture does not end">teardown</error></testcase></testsuite>`,
+			want: []Case{
+				{Name: "x", Status: Failed, Message: "no", Detail: "no"},
+				{Name: "y", Status: Error, Message: "its fixture does not end", Detail: "teardown"},
+			},
+		},
+		"GoogleTest, several assertions": {
+			xml: `<testsuites><testsuite name="S"><testcase name="a" status="run" result="completed"><failure message="a.cc:3&#10;1"><![CDATA[a.cc:3
+1]]></failure><failure message="a.cc:4&#10;2"><![CDATA[a.cc:4
+2]]></failure></testcase></testsuite></testsuites>`,
+			want: []Case{{Name: "a", Status: Failed, Message: "a.cc:3", Detail: "a.cc:3\n1\na.cc:4\n2"}},
+		},
+		"a failure and an error": {
+			xml:  `<testsuite><testcase name="x"><failure message="no">assert</failure><error message="teardown">broken</error></testcase></testsuite>`,
+			want: []Case{{Name: "x", Status: Failed, Message: "no", Detail: "assert\nbroken"}},
+		},
+		"a status without an element": {
+			xml: `<testsuite><testcase name="x" status="FAILED"/><testcase name="y" result="error"/><testcase name="z" status="passed"/></testsuite>`,
+			want: []Case{
+				{Name: "x", Status: Failed, Message: "the report gives it the status failed"},
+				{Name: "y", Status: Failed, Message: "the report gives it the status error"},
+				{Name: "z", Status: Passed},
+			},
+		},
+		"a suite that fails": {
+			xml: `<testsuites><testsuite name="db"><error message="no connection" type="E">dial tcp: refused</error></testsuite><testsuite name="ok"><testcase name="x"/></testsuite></testsuites>`,
+			want: []Case{
+				{Class: "db", Name: "suite", Status: Error, Message: "no connection", Detail: "dial tcp: refused"},
+				{Name: "x", Status: Passed},
+			},
+		},
+		"jest-junit, a file that cannot be loaded": {
+			xml: `<testsuites name="jest tests" tests="1" failures="0" errors="1"><testsuite name="broken" errors="1" failures="0" skipped="0" tests="0"></testsuite>` +
+				`<testsuite name="ok" errors="0" failures="0" tests="1"><testcase name="x" classname="x"/></testsuite></testsuites>`,
+			want: []Case{
+				{Class: "broken", Name: "suite", Status: Error, Message: "the report counts 1 failures and errors in this suite, and holds no test of it"},
+				{Class: "x", Name: "x", Status: Passed},
+			},
+		},
+		"times": {
+			xml: `<testsuite><testcase name="a" time="0,25"/><testcase name="b" time="1,234,567.5"/><testcase name="c" time="NaN"/><testcase name="d" time="-1"/>` +
+				`<testcase name="e" time="1e300"/><testcase name="f" time="250ms"/><testcase name="g" time=""/><testcase name="h" time="1,234,567"/></testsuite>`,
+			want: []Case{
+				{Name: "a", Status: Passed, Elapsed: 250 * time.Millisecond},
+				{Name: "b", Status: Passed, Elapsed: 1234567500 * time.Millisecond},
+				{Name: "c", Status: Passed}, {Name: "d", Status: Passed}, {Name: "e", Status: Passed},
+				{Name: "f", Status: Passed, Elapsed: 250 * time.Millisecond},
+				{Name: "g", Status: Passed},
+				{Name: "h", Status: Passed, Elapsed: 1234567 * time.Second},
+			},
+		},
+		"Mocha through npm": {
+			xml:  "\n> app@1.0.0 test\n> tsc && mocha -R xunit\n\n<testsuite name=\"Mocha Tests\" tests=\"1\"><testcase classname=\"a\" name=\"b\" time=\"0.25\"/></testsuite>\n",
+			want: []Case{{Class: "a", Name: "b", Status: Passed, Elapsed: 250 * time.Millisecond}},
+		},
+		"entities of HTML": {xml: `<testsuite><testcase name="a&nbsp;b"/></testsuite>`, want: []Case{{Name: "a\u00a0b", Status: Passed}}},
+		"two documents": {
+			xml:  "<?xml version='1.0'?>\n<testsuite><testcase name='x'/></testsuite>\n<?xml version='1.0'?>\n<testsuite><testcase name='y'><failure/></testcase></testsuite>",
+			want: []Case{{Name: "x", Status: Passed}, {Name: "y", Status: Failed}},
+		},
 		"NUnit 3":         {xml: `<?xml version="1.0"?><test-run id="2" result="Failed"><test-suite/></test-run>`, err: "its root element is <test-run>"},
 		"UTF-16":          {xml: "\xff\xfe<\x00t\x00e\x00s\x00t\x00s\x00u\x00i\x00t\x00e\x00/\x00>\x00"},
 		"UTF-8 with BOM":  {xml: "\ufeff<testsuite><testcase name='x'/></testsuite>", want: []Case{{Name: "x", Status: Passed}}},
@@ -268,6 +330,7 @@ func TestRemembered(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`<testsuites><testsuite name="s"><testcase classname="a" name="b"><failure message="m">x.py:3: t</failure></testcase></testsuite></testsuites>`))
 	f.Add([]byte(`<testsuite><testsuite><testcase time="1e9"><skipped/></testcase></testsuite></testsuite>`))
+	f.Add([]byte(`<testsuite errors="1"><error/></testsuite><error/><testcase><testcase status="failed"/></testcase>`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		cases, err := parse(Unit, data)
 		if err != nil {
@@ -289,7 +352,7 @@ func TestPortable(t *testing.T) {
 	}
 	for _, odd := range []string{
 		"<testsuite name='\x1b'/>", "<?xml version='1.0' encoding='ISO-8859-1'?><testsuite name='\xe9'/>",
-		"<?xml version='1.0' encoding='utf-16'?><testsuite/>", "<testsuite name='&#0;'/>",
+		"<?xml version='1.0' encoding='utf-16'?><testsuite/>", "<testsuite name='&#0;'/>", "> tsc && mocha\n<testsuite/>",
 	} {
 		var document struct {
 			XMLName xml.Name `xml:"testsuite"`

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -42,7 +40,7 @@ func (r *runner) run(ctx context.Context, ctr *dagger.Container) error {
 	if err != nil {
 		return err
 	}
-	before, _, err := r.xmlFiles(ctx, ctr)
+	before, err := r.xmlFiles(ctx, ctr)
 	if err != nil {
 		return err
 	}
@@ -51,14 +49,14 @@ func (r *runner) run(ctx context.Context, ctr *dagger.Container) error {
 		return err
 	}
 	report.Progressf(ctx, r.name, "running the tests")
-	ended, err := r.execute(ctx, marked, before)
+	ended, err := r.execute(ctx, marked, before.texts)
 	if err != nil {
 		return err
 	}
 	if ended.failed() && !ended.fresh {
 		report.Progressf(ctx, r.name, "the tests failed in an earlier run: running them again")
 		marked.Container, marked.fresh = marked.WithEnvVariable(runVariable, rand.Text()), true
-		if ended, err = r.execute(ctx, marked, before); err != nil {
+		if ended, err = r.execute(ctx, marked, before.texts); err != nil {
 			return err
 		}
 	}
@@ -182,7 +180,7 @@ type ended struct {
 	cases   []Case
 	broken  []Case   // reports that cannot be read, as tests that could not run
 	other   []string // XML files that are not JUnit
-	missing bool     // there is no directory of reports
+	found   reportFiles
 	stale   []string // reports that were there before
 	fresh   bool     // it ran for this process
 }
@@ -217,17 +215,18 @@ func (r *runner) execute(ctx context.Context, m marked, before map[string]string
 		}
 		e.fresh = mark == m.mark
 	}
-	files, missing, err := r.xmlFiles(ctx, ran)
-	if err != nil {
+	if e.found, err = r.xmlFiles(ctx, ran); err != nil {
 		return nil, err
 	}
-	e.missing = missing
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if old, there := before[name]; there && old == files[name] {
+	read := map[string]bool{} // a second name of a file adds nothing, such as that of the latest report
+	for _, name := range slices.Sorted(maps.Keys(e.found.texts)) {
+		text := e.found.texts[name]
+		if old, there := before[name]; there && old == text {
 			e.stale = append(e.stale, name)
-			continue
+		} else if !read[text] {
+			read[text] = true
+			r.read(e, name, text)
 		}
-		r.read(e, name, files[name])
 	}
 	return e, nil
 }
@@ -238,56 +237,6 @@ func (r *runner) reportDir() string {
 		return DefaultReports
 	}
 	return r.suite.Reports
-}
-
-// xmlFiles reads the *.xml files below the directory of reports, by their paths in it.
-func (r *runner) xmlFiles(ctx context.Context, ctr *dagger.Container) (files map[string]string, missing bool, err error) {
-	files = map[string]string{}
-	root := ctr.Directory(r.reportDir())
-	var walk func(dir string) error
-	walk = func(dir string) error {
-		names, err := root.Entries(ctx, dagger.DirectoryEntriesOpts{Path: dir})
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			inside := path.Join(dir, name)
-			switch {
-			case strings.HasSuffix(name, "/"):
-				err = walk(inside)
-			case path.Ext(name) == ".xml":
-				files[inside], err = contents(ctx, root.File(inside))
-			}
-			if err != nil {
-				return fmt.Errorf("reading their report %s: %w", path.Join(r.reportDir(), inside), err)
-			}
-		}
-		return nil
-	}
-	if names, err := root.Entries(ctx); err != nil || len(names) == 0 {
-		return files, err != nil, context.Cause(ctx)
-	}
-	return files, false, walk(".")
-}
-
-// contents reads a file. The API returns texts in UTF-8, in which other bytes are replaced; a file with such bytes is
-// exported.
-func contents(ctx context.Context, file *dagger.File) (string, error) {
-	text, err := file.Contents(ctx)
-	if err != nil || !strings.ContainsAny(text, "\ufffd\x00") {
-		return text, err
-	}
-	dir, err := os.MkdirTemp("", "aksflow-report-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(dir)
-	exported, err := file.Export(ctx, filepath.Join(dir, "report.xml"))
-	if err != nil {
-		return "", err
-	}
-	data, err := os.ReadFile(exported)
-	return string(data), err
 }
 
 // read takes up one report.
@@ -304,7 +253,7 @@ func (r *runner) read(e *ended, name, text string) {
 		e.broken = append(e.broken, Case{Name: "report", Message: message, Detail: text})
 		return
 	}
-	stem := strings.ReplaceAll(strings.TrimSuffix(name, ".xml"), "/", "-")
+	stem := notInFileNames.ReplaceAllString(strings.TrimSuffix(name, path.Ext(name)), "-")
 	if stem != r.name && !strings.HasPrefix(stem, r.name+"-") { // else the next run would not know it as one of these
 		stem = r.name + "-" + stem
 	}
@@ -328,12 +277,14 @@ func (r *runner) conclude(e *ended) {
 	case e.code != 0 && !failed:
 		r.makeUp(Case{Name: "exit code", Message: r.withLast(fmt.Sprintf("the test runner exited with %d, and its report names no failed test", e.code)), Detail: e.output})
 	case len(r.result.Cases) > 0:
-	case e.missing:
+	case e.found.missing:
 		r.makeUp(Case{Name: "report", Message: "the test runner left no JUnit XML: no directory " + dir, Detail: e.output})
 	case len(e.stale) > 0:
 		r.makeUp(Case{Name: "report", Message: fmt.Sprintf("the test runner left no JUnit XML: what is in %s was there before it ran (%s)", dir, strings.Join(e.stale, ", ")), Detail: e.output})
 	case len(e.other) > 0:
 		r.makeUp(Case{Name: "report", Message: fmt.Sprintf("the test runner left no JUnit XML in %s: %s", dir, strings.Join(e.other, ", ")), Detail: e.output})
+	case len(e.found.texts) == 0:
+		r.makeUp(Case{Name: "report", Message: "the test runner left no JUnit XML: there is no .xml file in " + dir + e.found.others(), Detail: e.output})
 	default:
 		r.makeUp(Case{Name: "report", Message: "no test ran: there is none in the JUnit XML in " + dir, Detail: e.output})
 	}

@@ -35,7 +35,7 @@ func Test(ctx context.Context, client *dagger.Client, app App, image *dagger.Fil
 		report.Warn(ctx, "%s", warning)
 	}
 	if image == nil {
-		image = app.Tarball()
+		image = app.Tarball(ctx)
 	}
 	t := &tester{client: client, app: app, image: image, tests: tests}
 	type plan struct {
@@ -105,7 +105,7 @@ func (t *tester) unit(ctx context.Context, r *runner) error {
 // built returns a stage of the Dockerfile once it is built.
 func (t *tester) built(ctx context.Context, target string) (*dagger.Container, error) {
 	report.Progressf(ctx, target, "building the stage")
-	ctr, err := t.app.stage(target).Sync(ctx)
+	ctr, err := t.app.container(ctx, target).Sync(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("building the Dockerfile's stage %q: %w", target, Explain(err))
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,6 +21,7 @@ import (
 var (
 	// dnsLabel is RFC 1123's label, which Kubernetes asks of namespaces and Services.
 	dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	drive    = regexp.MustCompile(`^[A-Za-z]:`) // of Windows
 )
 
 // checker collects the mistakes of a file.
@@ -40,7 +42,9 @@ func (c *checker) oneOf(path []any, value string, allowed ...string) {
 
 // local refuses a path that leaves the directory of the file, since what it names would not be in the repository.
 func (c *checker) local(path []any, value string) {
-	if value != "" && !filepath.IsLocal(value) {
+	if strings.Contains(value, `\`) || drive.MatchString(value) {
+		c.errorf(path, "%q: want a path below the directory of %s, with / between its parts, so that it is the same on every machine", value, filepath.Base(c.doc.path))
+	} else if value != "" && !filepath.IsLocal(filepath.FromSlash(value)) {
 		c.errorf(path, "%q leaves the directory of %s: want a path below it", value, filepath.Base(c.doc.path))
 	}
 }
@@ -66,6 +70,12 @@ func (c *Config) check() error {
 	k.local([]any{"build", "context"}, c.Build.Context)
 	k.local([]any{"build", "dockerfile"}, c.Build.Dockerfile)
 	k.secrets(c.Build.Secrets, "build")
+	k.platform(c.Build.Platform, "build", "platform")
+	for _, name := range slices.Sorted(maps.Keys(c.Build.Args)) {
+		if !argName.MatchString(name) {
+			k.errorf([]any{"build", "args", name}, "%q is no name of an ARG: want letters, digits and _", name)
+		}
+	}
 	if c.Build.Cache != "" {
 		k.oneOf([]any{"build", "cache"}, c.Build.Cache, CacheRegistry)
 	}
@@ -118,10 +128,23 @@ func (c *Config) checkTest(k *checker) {
 			}
 		}
 		k.secrets(suite.Secrets, "test", name)
+		k.env(suite.Env, "test", name)
 	}
 	k.secrets(c.Test.App.Secrets, "test", "app")
+	k.env(c.Test.App.Env, "test", "app")
 	k.positive(c.Test.App.StartTimeout, "test", "app", "startTimeout")
-	seen := map[string]bool{}
+	if c.Test.App.Port != 0 {
+		k.port(c.Test.App.Port, "test", "app", "port")
+	}
+	k.hostName(c.Test.App.Name, "test", "app", "name")
+	c.checkServices(k)
+	if _, err := c.Test.Secrets(); err != nil {
+		k.errs = append(k.errs, err)
+	}
+}
+
+func (c *Config) checkServices(k *checker) {
+	seen := map[string]bool{cmp.Or(c.Test.App.Name, "app"): true}
 	for i, s := range c.Test.Services {
 		at := []any{"test", "services", i}
 		switch {
@@ -131,14 +154,18 @@ func (c *Config) checkTest(k *checker) {
 			k.errorf(append(at, "name"), "%q is there already: give each service its own host name", s.Name)
 		}
 		seen[s.Name] = true
+		k.hostName(s.Name, append(at, "name")...)
 		if (s.Image == "") == (s.Target == "") {
 			k.errorf(at, "want either image, a reference, or target, a stage of the Dockerfile")
+		} else if _, err := ref.Parse(s.Image); err != nil && s.Image != "" && !strings.Contains(s.Image, "$") {
+			k.errorf(append(at, "image"), "%w", err)
+		}
+		for n, port := range s.Ports {
+			k.port(port, append(at, "ports", n)...)
 		}
 		k.secrets(s.Secrets, at...)
+		k.env(s.Env, at...)
 		k.positive(s.StartTimeout, append(at, "startTimeout")...)
-	}
-	if _, err := c.Test.Secrets(); err != nil {
-		k.errs = append(k.errs, err)
 	}
 }
 
@@ -192,6 +219,8 @@ func (e *Environment) check(k *checker, at []any) {
 		for i, p := range list.patterns {
 			if !doublestar.ValidatePattern(p) {
 				k.errorf(field(list.key, i), "%q is no pattern: quote it and check its brackets", p)
+			} else if why := neverMatches(p); why != "" {
+				k.errorf(field(list.key, i), "%q matches no git ref: %s", p, why)
 			}
 		}
 	}
@@ -206,7 +235,7 @@ func (e *Environment) check(k *checker, at []any) {
 	}
 	k.local(field("manifests"), e.Manifests)
 	k.local(field("gitops", "setup"), e.GitOps.Setup)
-	k.local(field("gitops", "path"), filepath.FromSlash(e.GitOps.Path))
+	k.local(field("gitops", "path"), e.GitOps.Path)
 	for i, keys := range e.GitOps.Images {
 		keys.check(k, field("gitops", "images", i))
 	}
@@ -224,7 +253,7 @@ func (e *Environment) check(k *checker, at []any) {
 	if e.Registry == "" {
 		k.errorf(field("registry"), "missing: name the registry's host, such as myregistry.azurecr.io, or set platform: local")
 	} else if !strings.Contains(e.Registry, "$") { // Expand checks what variables stand in
-		if err := ref.CheckRegistry(e.Registry); err != nil {
+		if err := checkRegistry(e.Registry); err != nil {
 			k.errorf(field("registry"), "%w", err)
 		}
 	}
@@ -258,5 +287,5 @@ func (i ImageKeys) check(k *checker, at []any) {
 	case parts != "" && i.Tag == "" && i.Digest == "":
 		k.errorf(at, "missing: the path of tag or digest")
 	}
-	k.local(slices.Concat(at, []any{"file"}), filepath.FromSlash(i.File))
+	k.local(slices.Concat(at, []any{"file"}), i.File)
 }

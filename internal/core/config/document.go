@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -46,6 +47,15 @@ func decode(path string, data []byte, out any) (*document, error) {
 
 var lineOf = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
 
+// remedies say what to do about errors of the YAML library, by a part of their messages.
+var remedies = map[string]string{
+	"did not find expected alphabetic or numeric character": `quote a value that begins with * or &, such as "**"`,
+	"found character that cannot start any token":           "indent with spaces, not with tabs, and quote a value that begins with @, ` or %",
+	"mapping values are not allowed in this context":        "quote a value that has a colon and a space in it, and check the indentation",
+	"did not find expected ',' or '}'":                      `quote a value that has braces in it, such as "${NAME}"`,
+	"did not find expected ',' or ']'":                      "quote a value that has brackets or a comma in it",
+}
+
 // positioned turns an error of the YAML library into lines that start with the place.
 func positioned(path string, err error) error {
 	messages := []string{err.Error()}
@@ -59,7 +69,13 @@ func positioned(path string, err error) error {
 		if m := lineOf.FindStringSubmatch(message); m != nil {
 			where, message = path+":"+m[1], m[2]
 		}
-		errs = append(errs, fmt.Errorf("%s: %s", where, strings.TrimPrefix(message, "yaml: ")))
+		message = strings.TrimPrefix(message, "yaml: ")
+		for part, remedy := range remedies {
+			if strings.Contains(message, part) {
+				message += ": " + remedy
+			}
+		}
+		errs = append(errs, fmt.Errorf("%s: %s", where, message))
 	}
 	return errors.Join(errs...)
 }
@@ -95,28 +111,59 @@ func (d *document) where(path ...any) string {
 	return d.path
 }
 
-// child is the value of a key of a mapping.
+// child is the value of a key of a mapping: its own, else one that a merge key brings in.
 func child(n *yaml.Node, key string) *yaml.Node {
 	if n.Kind != yaml.MappingNode {
 		return nil
 	}
+	var merged []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
+		value := n.Content[i+1]
 		if n.Content[i].Value == key {
-			return n.Content[i+1]
+			return value
+		}
+		if n.Content[i].ShortTag() != "!!merge" {
+			continue
+		}
+		if value.Kind == yaml.SequenceNode {
+			merged = append(merged, value.Content...)
+		} else {
+			merged = append(merged, value)
+		}
+	}
+	for _, from := range merged {
+		if from.Kind == yaml.AliasNode {
+			from = from.Alias
+		}
+		if value := child(from, key); value != nil {
+			return value
 		}
 	}
 	return nil
 }
 
-// keys are the keys of the mapping at path, in the order of the file.
-func (d *document) keys(path ...any) []string {
-	n := d.node(path...)
-	if n == nil || n.Kind != yaml.MappingNode {
-		return nil
+// keys are the keys of the mapping at path, in the order of the file. Those that a merge key brings in are among them.
+func (d *document) keys(path ...any) []string { return keysOf(d.node(path...), nil) }
+
+// keysOf adds the keys of a mapping, or of each mapping in a list, to those that are known.
+func keysOf(n *yaml.Node, keys []string) []string {
+	if n != nil && n.Kind == yaml.AliasNode {
+		n = n.Alias
 	}
-	var keys []string
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		keys = append(keys, n.Content[i].Value)
+	switch {
+	case n == nil:
+	case n.Kind == yaml.SequenceNode:
+		for _, item := range n.Content {
+			keys = keysOf(item, keys)
+		}
+	case n.Kind == yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if key := n.Content[i]; key.ShortTag() == "!!merge" {
+				keys = keysOf(n.Content[i+1], keys)
+			} else if !slices.Contains(keys, key.Value) {
+				keys = append(keys, key.Value)
+			}
+		}
 	}
 	return keys
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/compose-spec/compose-go/v2/template"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
-	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
 // Lookup finds a variable's value.
@@ -36,7 +35,7 @@ func (c *Config) Expand(environment string, lookup Lookup) (*Config, error) {
 		}
 		expanded := *e
 		expanded.Registry = x.expand(e.Registry, "environments", environment, "registry")
-		if err := ref.CheckRegistry(expanded.Registry); err != nil && x.err == nil && expanded.Platform != LocalPlatform {
+		if err := checkRegistry(expanded.Registry); err != nil && x.err == nil && expanded.Platform != LocalPlatform {
 			x.err = x.doc.errorf([]any{"environments", environment, "registry"}, "%w", err)
 		}
 		for key, s := range map[string]*string{"kubeconfig": &expanded.Cluster.Kubeconfig, "context": &expanded.Cluster.Context} {

@@ -87,6 +87,9 @@ func (s *shapes) mapping(n *yaml.Node, t reflect.Type, path []any) {
 		}
 		there[key.Value] = true
 		if t.Kind() == reflect.Map {
+			if t.Elem().Kind() == reflect.String && value.ShortTag() == "!!null" {
+				s.errorf(key, at, "there is no value: write \"\" for an empty one, and \"${%s:-}\" for that of a variable", key.Value)
+			}
 			s.value(value, t.Elem(), at)
 			continue
 		}

@@ -176,3 +176,19 @@ func FuzzDecide(f *testing.F) {
 		}
 	})
 }
+
+// Each version that names a commit has a line, and no other one.
+func TestLine(t *testing.T) {
+	c, err := config.Parse("aksflow.yaml", []byte("app: vote\nenvironments: {dev: {registry: r, manifests: m}}\n"))
+	require.NoError(t, err)
+	for gitRef, want := range map[string]string{
+		"refs/heads/develop": "0.0.0-develop", "refs/heads/release/1.2.0": "1.2.0-rc", "refs/pull/7/merge": "0.0.0-pr-7", "refs/tags/v1.2.0": "", "refs/tags/v1.2.0-rc.1": "",
+	} {
+		version := gitflow.Tag(gitflow.Decide(c, gitRef, "1a2b3c4d5e6f").Version)
+		line, ok := gitflow.Line(version)
+		assert.Equal(t, want != "", ok, version)
+		if ok {
+			assert.Equal(t, want, line)
+		}
+	}
+}

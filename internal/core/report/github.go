@@ -44,6 +44,25 @@ func MarkdownTable(header []string, rows [][]string) string {
 	return w.RenderMarkdown() + "\n"
 }
 
+// MarkdownText returns Markdown that shows a text of somebody else as it is, such as the name of a test.
+func MarkdownText(text string) string {
+	return word.ReplaceAllStringFunc(markdownText.Replace(text), func(word string) string {
+		// Those within a word do not begin or end emphasis.
+		inner := strings.Trim(word, "_")
+		before, after, _ := strings.Cut(word, inner)
+		if inner == "" {
+			before, after = word, ""
+		}
+		return strings.ReplaceAll(before, "_", `\_`) + inner + strings.ReplaceAll(after, "_", `\_`)
+	})
+}
+
+var (
+	markdownText = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;",
+		`\`, `\\`, "`", "\\`", "*", `\*`, "[", `\[`, "]", `\]`, "~", `\~`, "$", `\$`)
+	word = regexp.MustCompile(`[0-9A-Za-z_]+`)
+)
+
 // MarkdownBlock returns a code block that shows text unchanged.
 func MarkdownBlock(text string) string {
 	fence := "```"

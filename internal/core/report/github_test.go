@@ -62,6 +62,17 @@ func TestMarkdownTable(t *testing.T) {
 `, report.MarkdownTable([]string{"Step", "Seconds", ""}, [][]string{{"build", "1.2", "a|b\nc"}}))
 }
 
+func TestMarkdownText(t *testing.T) {
+	for text, want := range map[string]string{
+		"tests.test_page.test_a_b": "tests.test_page.test_a_b",
+		"a[1*2] <b> &lt; `x`":      "a\\[1\\*2\\] &lt;b&gt; &amp;lt; \\`x\\`",
+		"$5 or $6, c:\\d":          "\\$5 or \\$6, c:\\\\d",
+		"__init__ _x_ a__b _":      "\\_\\_init\\_\\_ \\_x\\_ a__b \\_",
+	} {
+		assert.Equal(t, want, report.MarkdownText(text), text)
+	}
+}
+
 func TestMarkdownBlock(t *testing.T) {
 	assert.Equal(t, "```text\nno such image\n```\n", report.MarkdownBlock("no such image\n"))
 	assert.Equal(t, "`````text\nsee\n````\n`x`\n`````\n", report.MarkdownBlock("see\n````\n`x`"))

@@ -55,3 +55,22 @@ func Objects(changes []Change) []*unstructured.Unstructured {
 	}
 	return objects
 }
+
+// Overlay returns live with the fields of desired, for an object whose apply could not be tried. Lists are those of desired. A field
+// that desired lacks stays, though an apply may remove it.
+func Overlay(live, desired *unstructured.Unstructured) *unstructured.Unstructured {
+	merged := live.DeepCopy()
+	overlay(merged.Object, desired.DeepCopy().Object)
+	return merged
+}
+
+func overlay(into, from map[string]any) {
+	for key, value := range from {
+		below, ok := into[key].(map[string]any)
+		if fields, isMap := value.(map[string]any); isMap && ok {
+			overlay(below, fields)
+			continue
+		}
+		into[key] = value
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -32,6 +33,11 @@ func Normalize(objects []*unstructured.Unstructured, namespaces []string, scope 
 		clean(object)
 		if _, err := WaveOf(object); err != nil {
 			errs = append(errs, fmt.Errorf("%s/%s: %w", object.GetKind(), object.GetName(), err))
+			continue
+		}
+
+		if err := checkData(object); err != nil {
+			errs = append(errs, err)
 			continue
 		}
 
@@ -85,6 +91,24 @@ func clean(o *unstructured.Unstructured) {
 	}
 	o.Object["data"] = data
 	delete(o.Object, "stringData")
+}
+
+// checkData returns an error for a Secret whose data is no base64. The API server's own error names neither the key nor the way out.
+func checkData(o *unstructured.Unstructured) error {
+	if o.GroupVersionKind().Group != "" || o.GetKind() != "Secret" {
+		return nil
+	}
+	data, _, _ := unstructured.NestedMap(o.Object, "data")
+	for _, key := range slices.Sorted(maps.Keys(data)) {
+		text, ok := data[key].(string)
+		if !ok {
+			continue // the API server says so
+		}
+		if _, err := base64.StdEncoding.DecodeString(text); err != nil {
+			return fmt.Errorf("Secret/%s: data.%s is not base64: encode it, or put the text itself under stringData", o.GetName(), key)
+		}
+	}
+	return nil
 }
 
 func dropNulls(v any) {

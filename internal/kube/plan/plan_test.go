@@ -123,3 +123,37 @@ func TestUpToDate(t *testing.T) {
 	same.SetManagedFields(nil)
 	assert.False(t, plan.UpToDate(object(t, live), same, "someone-else", ""))
 }
+
+func TestSecretThatIsNotBase64(t *testing.T) {
+	scope := func(schema.GroupVersionKind) (bool, error) { return true, nil }
+	_, err := plan.Normalize([]*unstructured.Unstructured{object(t, "{apiVersion: v1, kind: Secret, metadata: {name: a}, data: {fine: aHVzaA==, password: hush!}}")}, []string{"dev"}, scope)
+	require.EqualError(t, err, "Secret/a: data.password is not base64: encode it, or put the text itself under stringData")
+	_, err = plan.Normalize([]*unstructured.Unstructured{
+		object(t, "{apiVersion: v1, kind: Secret, metadata: {name: a}, data: {fine: \"aHVz\\naA==\\n\", empty: ''}, stringData: {password: hush!}}"),
+		object(t, "{apiVersion: bitnami.com/v1, kind: Secret, metadata: {name: b}, data: {password: hush!}}"),
+	}, []string{"dev"}, scope)
+	require.NoError(t, err)
+}
+
+func TestContains(t *testing.T) {
+	live := object(t, "{apiVersion: v1, kind: Namespace, metadata: {name: a, uid: u, labels: {team: x, part-of: other, more: y}}, spec: {finalizers: [kubernetes]}}")
+	for text, want := range map[string]bool{
+		"{apiVersion: v1, kind: Namespace, metadata: {name: a}}":                                      true,
+		"{apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {team: x, part-of: mine}}}":    true,
+		"{apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {team: z}}}":                   false,
+		"{apiVersion: v1, kind: Namespace, metadata: {name: a, annotations: {a: b}}}":                 false,
+		"{apiVersion: v1, kind: Namespace, metadata: {name: a}, spec: {finalizers: [kubernetes]}}":    true,
+		"{apiVersion: v1, kind: Namespace, metadata: {name: a}, spec: {finalizers: [a, kubernetes]}}": false,
+	} {
+		assert.Equal(t, want, plan.Contains(live, object(t, text), "part-of"), text)
+	}
+}
+
+func TestRefusedFields(t *testing.T) {
+	live := object(t, "{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: a}, spec: {serviceName: a, replicas: 1, revisionHistoryLimit: 10}}")
+	desired := object(t, "{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: a}, spec: {serviceName: b, replicas: 2, podManagementPolicy: Parallel}}")
+	const refusal = "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'template' are forbidden"
+	assert.Equal(t, []string{"spec.podManagementPolicy", "spec.serviceName"}, plan.Refused(live, desired, []string{"spec"}, refusal))
+	assert.Equal(t, []string{"roleRef"}, plan.Refused(live, desired, []string{"roleRef"}, refusal))
+	assert.Equal(t, []string{"spec"}, plan.Refused(live, live, []string{"spec"}, refusal))
+}

@@ -16,6 +16,8 @@ var (
 	DeploymentKind = schema.GroupKind{Group: "apps", Kind: "Deployment"}
 	DefinitionKind = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
 	JobKind        = schema.GroupKind{Group: "batch", Kind: "Job"}
+
+	StatefulSetKind = schema.GroupKind{Group: "apps", Kind: "StatefulSet"}
 )
 
 // Ref names an object without its API version, which may change. It is comparable.

@@ -168,11 +168,29 @@ func crashed(problem *Problem, pod *corev1.Pod, spec *corev1.Container, c corev1
 	}
 	if ends <= 1 {
 		problem.Reason = reasonCrashed
-		problem.Message += ", once so far"
+		problem.Message += ", once so far" + lastWords(ended, spec)
 		problem.Heals, problem.Grace = Perhaps, w.Graces.Crash
 		return
 	}
-	problem.Message += fmt.Sprintf(", %d times", ends)
+	problem.Message += fmt.Sprintf(", %d times", ends) + lastWords(ended, spec)
+}
+
+// maxLastWords is how much of a termination message is shown, in bytes.
+const maxLastWords = 400
+
+// lastWords returns what a container wrote into its termination message, with a colon before it, or "". The end of its output,
+// which may stand there instead, is shown anyway.
+//
+//	terminated: {exitCode: 2, message: "/etc/app.yaml: unknown key prot"}
+func lastWords(ended *corev1.ContainerStateTerminated, spec *corev1.Container) string {
+	said := strings.Join(strings.Fields(ended.Message), " ")
+	if said == "" || isStartError(ended) || spec != nil && spec.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError {
+		return ""
+	}
+	if len(said) > maxLastWords {
+		said = strings.ToValidUTF8(said[:maxLastWords], "") + "…"
+	}
+	return ": " + said
 }
 
 // reasonOOM is what the kubelet says of a container that used more memory than it may.

@@ -47,6 +47,9 @@ func daemonSet(d *appsv1.DaemonSet, w *World) Status {
 		status.Message = fmt.Sprintf("%d of %d pods are new", d.Status.UpdatedNumberScheduled, want)
 	case d.Status.NumberAvailable >= want:
 		status.Ready = true
+		if want == 0 {
+			status.Message = "has no pods: no node fits its nodeSelector, affinity and tolerations"
+		}
 		return settling(status, pods, want, d.Spec.MinReadySeconds, w)
 	}
 	problems := podProblems(pods, rollout{}, w)

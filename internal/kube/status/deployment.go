@@ -219,22 +219,3 @@ func count(n int32, one, many string) string {
 	}
 	return fmt.Sprintf("%d %s", n, many)
 }
-
-// replicaSet reads a ReplicaSet that stands in the manifests by itself
-//
-//	spec: {replicas: 2}
-//	status: {observedGeneration: 1, replicas: 2, availableReplicas: 2}
-func replicaSet(rs *appsv1.ReplicaSet, w *World) Status {
-	if rs.Status.ObservedGeneration < rs.Generation {
-		return Status{Message: "not looked at yet by the ReplicaSet controller"}
-	}
-	want := w.wanted(rs.UID, rs.Spec.Replicas)
-	pods := w.podsOf(rs.UID)
-	status := Status{Message: fmt.Sprintf("%d of %d pods are available", rs.Status.AvailableReplicas, want), Progress: progressOf(pods)}
-	if rs.Status.AvailableReplicas >= want {
-		status.Ready = true
-		return settling(status, pods, want, rs.Spec.MinReadySeconds, w)
-	}
-	status.Problems = worstFirst(append(replicaFailure(rs, rollout{}, w), podProblems(pods, rollout{}, w)...))
-	return status
-}

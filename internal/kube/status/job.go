@@ -96,7 +96,8 @@ func triesFailed(j *batchv1.Job, pods []*corev1.Pod) []Problem {
 	p := Problem{Reason: "TryFailed", Heals: Expected, Message: fmt.Sprintf("%s of at most %d", count(j.Status.Failed, "try has failed", "tries have failed"), limit+1)}
 	if pod, c, ended := lastFailure(pods); ended != nil {
 		p.Pod, p.Container, p.Logs = pod.Name, c, true
-		p.Message += ": " + exitSentence(ended, containerSpec(pod, c))
+		spec := containerSpec(pod, c)
+		p.Message += ": " + exitSentence(ended, spec) + lastWords(ended, spec)
 	}
 	return []Problem{p}
 }
@@ -106,7 +107,8 @@ func jobFailed(j *batchv1.Job, w *World, condition batchv1.JobCondition) Problem
 	problem := Problem{Reason: condition.Reason, Message: "the Job failed: " + cmp.Or(condition.Message, condition.Reason)}
 	if pod, c, ended := lastFailure(w.podsOf(j.UID)); ended != nil {
 		problem.Pod, problem.Container, problem.Logs = pod.Name, c, true
-		problem.Message = "the Job failed: " + exitSentence(ended, containerSpec(pod, c))
+		spec := containerSpec(pod, c)
+		problem.Message = "the Job failed: " + exitSentence(ended, spec) + lastWords(ended, spec)
 		if condition.Reason != batchv1.JobReasonBackoffLimitExceeded && condition.Message != "" {
 			problem.Message += " (" + condition.Message + ")"
 		}

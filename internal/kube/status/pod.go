@@ -50,7 +50,8 @@ func podFailed(p *corev1.Pod) Problem {
 	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		if ended := c.State.Terminated; ended != nil && ended.ExitCode != 0 {
 			problem.Container = c.Name
-			problem.Message += ": " + exitSentence(ended, containerSpec(p, c.Name))
+			spec := containerSpec(p, c.Name)
+			problem.Message += ": " + exitSentence(ended, spec) + lastWords(ended, spec)
 			break
 		}
 	}

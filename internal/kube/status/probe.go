@@ -3,10 +3,13 @@ package status
 import (
 	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // reasonKilled is our word for a container that the kubelet ended because of a probe.
@@ -33,6 +36,11 @@ func probing(problem *Problem, pod *corev1.Pod, spec *corev1.Container, c corev1
 	}
 	if probe == nil {
 		return false
+	}
+	if port := unnamedPort(probe, spec); port != "" {
+		problem.Reason = reasonNotReady
+		problem.Message = fmt.Sprintf("its %s probe is for the port %q, and the container has no port of that name: add it to the container's ports, or give the probe a number", name, port)
+		return true
 	}
 	problem.Reason, problem.Logs = reasonNotReady, true
 	problem.Heals, problem.Grace, problem.Depends = Perhaps, max(budget(probe), w.Graces.Probe), true
@@ -68,6 +76,25 @@ func probing(problem *Problem, pod *corev1.Pod, spec *corev1.Container, c corev1
 	problem.Message = fmt.Sprintf("%s (not ready since %s; it may take %s, and a slow start needs a startupProbe with a larger failureThreshold)",
 		answer, clock(problem.Since), problem.Grace)
 	return true
+}
+
+// unnamedPort returns the name of a probe's port that the container does not have, or "". The API server accepts such a probe, and
+// the kubelet can never carry it out.
+func unnamedPort(probe *corev1.Probe, spec *corev1.Container) string {
+	var port intstr.IntOrString
+	switch {
+	case probe.HTTPGet != nil:
+		port = probe.HTTPGet.Port
+	case probe.TCPSocket != nil:
+		port = probe.TCPSocket.Port
+	}
+	if _, err := strconv.Atoi(port.StrVal); port.Type != intstr.String || err == nil {
+		return ""
+	}
+	if slices.ContainsFunc(spec.Ports, func(p corev1.ContainerPort) bool { return p.Name == port.StrVal }) {
+		return ""
+	}
+	return port.StrVal
 }
 
 // listening is what a probe says of an app that listens, and answers that it is not ready.

@@ -3,6 +3,7 @@ package status
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -110,12 +111,25 @@ func creating(pod *corev1.Pod, events []*corev1.Event, w *World) (Problem, bool)
 		}
 		for _, event := range events {
 			if event.Reason == "FailedCreatePodSandBox" {
-				return Problem{Reason: event.Reason, Message: "its network cannot be set up: " + event.Message, Heals: Perhaps, Grace: w.cloudGrace()}, true
+				return sandbox(pod, event, w), true
 			}
 		}
 		return p, true
 	}
 	return Problem{}, false
+}
+
+// noRuntime is what containerd, and CRI-O, say of a RuntimeClass whose handler the node does not have.
+var noRuntime = regexp.MustCompile(`no runtime for "[^"]*" is configured|failed to find runtime handler`)
+
+// sandbox explains why a node cannot make the frame around a pod's containers.
+func sandbox(pod *corev1.Pod, event *corev1.Event, w *World) Problem {
+	p := Problem{Reason: event.Reason, Message: "its network cannot be set up: " + event.Message, Heals: Perhaps, Grace: w.cloudGrace()}
+	if noRuntime.MatchString(event.Message) && pod.Spec.RuntimeClassName != nil {
+		p.Message = fmt.Sprintf("node %s does not have the container runtime of RuntimeClass %q (spec.runtimeClassName): %s", pod.Spec.NodeName, *pod.Spec.RuntimeClassName, event.Message)
+		p.Grace = w.Graces.Config
+	}
+	return p
 }
 
 // volumesOf names the claims that a pod mounts.

@@ -160,7 +160,7 @@ func HoldsOthers(kind schema.GroupKind) bool {
 	case "apps", "batch":
 		return true
 	case "":
-		return kind.Kind == "Pod"
+		return kind.Kind == "Pod" || kind.Kind == "ReplicationController"
 	case "gateway.networking.k8s.io":
 		return false
 	}
@@ -172,6 +172,7 @@ type reader func(*unstructured.Unstructured, *World) Status
 var readers = map[schema.GroupKind]reader{
 	{Group: "apps", Kind: "Deployment"}:                               typed(deployment),
 	{Group: "apps", Kind: "ReplicaSet"}:                               typed(replicaSet),
+	{Kind: "ReplicationController"}:                                   typed(replicationController),
 	{Group: "apps", Kind: "StatefulSet"}:                              typed(statefulSet),
 	{Group: "apps", Kind: "DaemonSet"}:                                typed(daemonSet),
 	{Group: "batch", Kind: "Job"}:                                     typed(job),
@@ -180,6 +181,7 @@ var readers = map[schema.GroupKind]reader{
 	{Kind: "Service"}:                                                 typed(service),
 	{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}:           typed(autoscaler),
 	{Group: "networking.k8s.io", Kind: "Ingress"}:                     typed(ingress),
+	{Group: "argoproj.io", Kind: "Rollout"}:                           argoRollout,
 	{Group: "gateway.networking.k8s.io", Kind: "HTTPRoute"}:           route,
 	{Group: "gateway.networking.k8s.io", Kind: "GRPCRoute"}:           route,
 	{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}: func(o *unstructured.Unstructured, _ *World) Status { return definition(o) },

@@ -77,6 +77,10 @@ func TestEveryUnreadyPodHasAReason(t *testing.T) {
 			pods:   onNodeless("  schedulingGates: [{name: example.com/wait}]", `  conditions: [{type: PodScheduled, status: "False", reason: SchedulingGated}]`),
 			reason: "SchedulingGated", says: "the pod is gated by example.com/wait", heals: status.Perhaps, grace: 5 * time.Minute,
 		},
+		"runtime that the node does not have": {
+			pods:   onNode("  runtimeClassName: gvisor\n"+plainSpec, `  containerStatuses: [{name: web, state: {waiting: {reason: ContainerCreating}}}]`) + podEvent("FailedCreatePodSandBox", `Failed to create pod sandbox: rpc error: code = Unknown desc = failed to get sandbox runtime: no runtime for "runsc" is configured`),
+			reason: "FailedCreatePodSandBox", says: `node node-1 does not have the container runtime of RuntimeClass "gvisor"`, heals: status.Perhaps, grace: 3 * time.Second,
+		},
 		"readiness gate": {
 			pods: onNode(plainSpec+"\n  readinessGates: [{conditionType: example.com/lb}]",
 				`  containerStatuses: [{name: web, ready: true, state: {running: {}}}]`),
@@ -434,6 +438,8 @@ func TestEnds(t *testing.T) {
 			`it cannot be started: exec: "srv": executable file not found`, "CrashLoopBackOff", status.Never, false},
 		"program of another platform": {onNode(plainSpec, `  containerStatuses: [{name: web, restartCount: 0, state: {terminated: {exitCode: 128, reason: StartError, message: 'exec /srv: exec format error'}}}]`),
 			"its program is not one for linux/amd64, the platform of node node-1 (exec format error)", "CrashLoopBackOff", status.Never, false},
+		"with last words": {onNode(plainSpec, `  containerStatuses: [{name: web, restartCount: 1, state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {exitCode: 2, reason: Error, message: "/etc/app.yaml:\n unknown key prot\n"}}}]`),
+			"it ended with exit code 2, 2 times: /etc/app.yaml: unknown key prot", "CrashLoopBackOff", status.Never, true},
 		"cannot be created": {onNode(plainSpec, `  containerStatuses: [{name: web, state: {waiting: {reason: RunContainerError, message: 'exec: "srv": permission denied'}}}]`),
 			"permission denied", "RunContainerError", status.Never, false},
 		"beside one that starts": {onNode("  containers: [{name: web}, {name: proxy}]", `  containerStatuses: [{name: web, restartCount: 1, state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {exitCode: 1}}}, {name: proxy, ready: false, state: {waiting: {reason: ContainerCreating}}}]`),
@@ -450,6 +456,28 @@ func TestEnds(t *testing.T) {
 			assert.Equal(t, test.heals, p.Heals)
 			assert.Equal(t, test.depends, p.Depends)
 		})
+	}
+}
+
+// The end of the output, which stands in the message by this policy, is shown by itself.
+func TestLastWordsThatAreTheOutput(t *testing.T) {
+	s := status.Of(object(t, rollingOut), world(t, onNode("  containers: [{name: web, terminationMessagePolicy: FallbackToLogsOnError}]",
+		`  containerStatuses: [{name: web, restartCount: 1, state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {exitCode: 2, reason: Error, message: "panic: no"}}}]`)))
+	require.NotEmpty(t, s.Problems)
+	assert.Equal(t, "it ended with exit code 2, 2 times", s.Problems[0].Message)
+}
+
+// A probe of a port that has no such name in its container can never be carried out. A number in quotes is a number.
+func TestProbeOfAPortWithoutAName(t *testing.T) {
+	for port, heals := range map[string]status.Healing{"http": status.Never, "web": status.Perhaps, `"8080"`: status.Perhaps} {
+		for _, action := range []string{"httpGet", "tcpSocket"} {
+			s := status.Of(object(t, rollingOut), world(t, onNode("  containers: [{name: web, ports: [{name: web, containerPort: 8080}], readinessProbe: {"+action+": {port: "+port+"}}}]", starting)))
+			require.Len(t, s.Problems, 1)
+			assert.Equal(t, heals, s.Problems[0].Heals, "%s of %s", action, port)
+			if heals == status.Never {
+				assert.Contains(t, s.Problems[0].Message, `its readiness probe is for the port "http", and the container has no port of that name`)
+			}
+		}
 	}
 }
 

@@ -142,7 +142,7 @@ func (w *Watcher) Follow(ctx context.Context, objects ...Object) error {
 		}
 		wanted = append(wanted, source{o.Kind, o.Namespace, ""}, source{eventKind, o.Namespace, ""})
 		switch o.Kind.Kind {
-		case "Deployment", "StatefulSet", "DaemonSet", "Job", "Pod":
+		case "Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Job", "Pod":
 			wanted = append(wanted, source{podKind, o.Namespace, ""})
 		}
 		if o.Kind.Kind == "Deployment" {

@@ -143,7 +143,7 @@ func (c *Cluster) rights(ctx context.Context, objects []*unstructured.Unstructur
 		case "Deployment":
 			need(namespace, "apps", "replicasets", "get", "list", "watch", "patch", "delete")
 			fallthrough
-		case "StatefulSet", "DaemonSet", "Job":
+		case "ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Job", "Pod":
 			need(namespace, "", "pods", "get", "list", "watch")
 			need(namespace, "", "events", "get", "list", "watch")
 			need(namespace, "", "pods/log", "get")

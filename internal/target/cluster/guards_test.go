@@ -71,8 +71,10 @@ func TestDefinitionWithItsObjects(t *testing.T) {
 	// The definition gains a field that the object uses.
 	second := strings.Replace(first, "color: red", "color: red, watts: 5", 1)
 	second = strings.Replace(second, "{color: {type: string}}", "{color: {type: string}, watts: {type: integer}}", 1)
-	_, err = c.Diff(ctx, app(t, "lamps", "lamps", second))
+	unified, err = c.Diff(ctx, app(t, "lamps", "lamps", second))
 	require.NoError(t, err)
+	assert.Contains(t, unified, "\n+  watts: 5\n")
+	assert.NotContains(t, unified, "\n-kind: Lamp\n", "it is changed, and not deleted")
 	_, err = c.Deploy(ctx, app(t, "lamps", "lamps", second))
 	require.NoError(t, err, log)
 	watts, _, _ := unstructured.NestedInt64(get(t, c, "first.example/v1", "Lamp", "lamps", "one").Object, "spec", "watts")
@@ -182,7 +184,7 @@ func TestClaimIsNotRecreatedWithoutBeingNamed(t *testing.T) {
 		r := claim("ReadWriteMany")
 		r.Recreate = recreate
 		_, err := c.Deploy(ctx, r)
-		require.ErrorContains(t, err, "PersistentVolumeClaim/data: spec cannot be changed on an object that exists: give it a new name")
+		require.ErrorContains(t, err, "PersistentVolumeClaim/data: spec.accessModes cannot be changed on an object that exists: give it a new name")
 		assert.NotContains(t, err.Error(), "create it again with")
 		now := get(t, c, "v1", "PersistentVolumeClaim", "claims", "data")
 		assert.Equal(t, before.GetUID(), now.GetUID())

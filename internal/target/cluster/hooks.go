@@ -106,7 +106,7 @@ func (t *transaction) leftHooks(ctx context.Context) ([]string, error) {
 func (t *transaction) tryHooks(ctx context.Context) error {
 	for _, h := range t.hooks(always) {
 		_, err := t.cluster.kube.Apply(ctx, h.Object, kube.ApplyOptions{Force: t.release.ForceConflicts, DryRun: true})
-		if err != nil && !kube.IsMissing(err) && !kube.SaysImmutable(err) {
+		if err != nil && !kube.IsMissing(err) && !kube.SaysImmutable(err) && !brings(t.objects, h.Object, err) {
 			return kube.Explain("the hook "+plan.RefOf(h.Object).In(t.release.Namespace), err)
 		}
 	}

@@ -65,10 +65,13 @@ func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructur
 		kind      schema.GroupVersionKind
 		namespace string
 	}
-	defined := plan.DefinedKinds(objects)
 	created := map[place]int{}
 	for i, o := range objects {
 		now := l.Objects[plan.RefOf(o)]
+		if isShared(l, o) {
+			changes[i] = plan.Change{Object: o, Live: now, Merged: now, Action: plan.Unchanged}
+			continue
+		}
 		if now == nil {
 			at := place{o.GroupVersionKind(), o.GetNamespace()}
 			if created[at]++; fresh > tryAll && created[at] > tried {
@@ -78,8 +81,7 @@ func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructur
 			}
 		}
 		group.Go(func() error {
-			_, own := defined[o.GroupVersionKind().GroupKind()]
-			change, err := c.prepareOne(ctx, r, o, now, own)
+			change, err := c.prepareOne(ctx, r, o, now, func(refusal error) bool { return brings(objects, o, refusal) })
 			change.Autoscaled = scaled[plan.RefOf(o)]
 			changes[i] = change
 			if ctx.Err() != nil {
@@ -100,8 +102,9 @@ func (c *Cluster) prepare(ctx context.Context, r *Release, objects []*unstructur
 	return changes, errors.Join(refused...)
 }
 
-// prepareOne tries one object. now is the live one, or nil. defined means that its kind is defined by this release.
-func (c *Cluster) prepareOne(ctx context.Context, r *Release, o, now *unstructured.Unstructured, defined bool) (plan.Change, error) {
+// prepareOne tries one object. now is the live one, or nil. comes reports whether a refusal is about something that comes with this
+// release: see [brings].
+func (c *Cluster) prepareOne(ctx context.Context, r *Release, o, now *unstructured.Unstructured, comes func(error) bool) (plan.Change, error) {
 	change := plan.Change{Object: o, Live: now, Action: plan.Configured}
 	var adopted *unstructured.Unstructured
 	switch {
@@ -117,8 +120,7 @@ func (c *Cluster) prepareOne(ctx context.Context, r *Release, o, now *unstructur
 			return change, err
 		}
 		if adopted == nil && plan.UpToDate(now, o, kube.Manager, kube.AnnotationPrefix) {
-			change.Action, change.Merged = plan.Unchanged, now
-			return change, nil
+			return unchanged(change, r), nil
 		}
 		keepAnnotations(o, now)
 	}
@@ -130,11 +132,14 @@ func (c *Cluster) prepareOne(ctx context.Context, r *Release, o, now *unstructur
 			adopt(ctx, r, &change, adopted)
 		}
 		if now != nil && diff.Equal(now, change.Merged) {
-			change.Action, change.Adopts = plan.Unchanged, false
-			return change, nil
+			change.Adopts = false
+			return unchanged(change, r), nil
 		}
-	case now == nil && kube.IsMissing(err), defined && kube.DoesNotFit(err):
-		// Its namespace, its kind or its schema comes with this deploy.
+	case now == nil && kube.IsMissing(err), comes(err):
+		// Its namespace, its kind, its schema or its webhook comes with this deploy.
+		if now != nil {
+			change.Merged = plan.Overlay(now, o)
+		}
 	case now != nil:
 		if err := c.overcome(ctx, r, &change, err); err != nil {
 			return change, err
@@ -186,14 +191,15 @@ func (c *Cluster) overcome(ctx context.Context, r *Release, change *plan.Change,
 	if !kube.SaysImmutable(refusal) && !c.kube.AcceptsNew(ctx, o) {
 		return refusal
 	}
-	guard := r.guard(now)
+	guard := r.recreateGuard(now)
+	fields := plan.Refused(now, o, kube.InvalidFields(refusal), refusal.Error())
 	switch {
 	case guard != nil && r.Recreate:
-		return &kube.ImmutableError{Reason: refusal, Remedy: "give it a new name; --recreate does not delete it, since " + guard.why}
+		return &kube.ImmutableError{Fields: fields, Reason: refusal, Remedy: "give it a new name; --recreate does not delete it without " + guard.flag + ", since " + guard.why}
 	case guard != nil:
-		return &kube.ImmutableError{Reason: refusal, Remedy: "give it a new name, since " + guard.why + " when it is deleted"}
+		return &kube.ImmutableError{Fields: fields, Reason: refusal, Remedy: "give it a new name, since " + guard.why + " when it is deleted"}
 	case !r.Recreate && !finishedJob(now):
-		return &kube.ImmutableError{Reason: refusal, Remedy: "give it a new name, or delete and create it again with --recreate"}
+		return &kube.ImmutableError{Fields: fields, Reason: refusal, Remedy: "give it a new name, or delete and create it again with --recreate"}
 	}
 	change.Recreate = true
 	if _, stays, _ := unstructured.NestedFieldNoCopy(o.Object, "spec", "replicas"); !stays {
@@ -250,18 +256,32 @@ func keepAnnotations(o, now *unstructured.Unstructured) {
 	}
 }
 
+// unchanged returns a change that leaves the object as it is. A Job that has failed, and that its deploy left behind, is run again: no
+// revision runs with it, and nothing else would make it another one.
+func unchanged(change plan.Change, r *Release) plan.Change {
+	change.Action, change.Merged = plan.Unchanged, change.Live
+	if jobEnd(change.Live) == "Failed" {
+		change.Action, change.Recreate = plan.Configured, true
+		trace(change.Object, r)
+	}
+	return change
+}
+
 // finishedJob reports whether o is a Job that has ended. Its pod template cannot be changed, and a new version of a
 // migration is a new run, so it is replaced without --recreate.
-func finishedJob(o *unstructured.Unstructured) bool {
+func finishedJob(o *unstructured.Unstructured) bool { return jobEnd(o) != "" }
+
+// jobEnd returns how a Job has ended, Complete or Failed, or "".
+func jobEnd(o *unstructured.Unstructured) string {
 	if o.GroupVersionKind().GroupKind() != plan.JobKind {
-		return false
+		return ""
 	}
 	conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
 	for _, item := range conditions {
 		condition, _ := item.(map[string]any)
-		if (condition["type"] == "Complete" || condition["type"] == "Failed") && condition["status"] == "True" {
-			return true
+		if kind := condition["type"]; (kind == "Complete" || kind == "Failed") && condition["status"] == "True" {
+			return kind.(string)
 		}
 	}
-	return false
+	return ""
 }

@@ -31,6 +31,16 @@ func (r *Release) guard(o *unstructured.Unstructured) *guard {
 	return nil
 }
 
+// recreateGuard is guard for an object that is deleted to be created again. The claims of a StatefulSet may go with it, by its own
+// policy, which is meant for a StatefulSet that stays away.
+func (r *Release) recreateGuard(o *unstructured.Unstructured) *guard {
+	policy, _, _ := unstructured.NestedString(o.Object, "spec", "persistentVolumeClaimRetentionPolicy", "whenDeleted")
+	if !r.PruneVolumes && o.GroupVersionKind().GroupKind() == plan.StatefulSetKind && policy == "Delete" {
+		return &guard{"--prune-volumes", "its claims go with it, and their data (persistentVolumeClaimRetentionPolicy.whenDeleted is Delete)"}
+	}
+	return r.guard(o)
+}
+
 // isKept reports whether an annotation says that an object stays when it leaves the manifests.
 //
 //   - https://helm.sh/docs/howto/charts_tips_and_tricks/#tell-helm-not-to-uninstall-a-resource

@@ -195,7 +195,8 @@ func (t *transaction) putBackOne(ctx context.Context, e entry) error {
 		report.Warn(ctx, "what %s did is not undone", name)
 		return nil
 	}
-	if err := t.cluster.kube.PutBack(ctx, e.before, e.autoscaled); err != nil {
+	err := t.afterWebhook(ctx, name, func() error { return t.cluster.kube.PutBack(ctx, e.before, e.autoscaled) })
+	if err != nil {
 		t.recordResult(e.ref, Failed, "not put back: "+err.Error())
 		return kube.Explain("putting back "+name, err)
 	}

@@ -41,6 +41,8 @@ type transaction struct {
 	uninstalls  bool
 	manifests   string // the digest of the release's objects
 
+	waiting sync.Mutex // for the workloads, on behalf of webhooks
+
 	mu      sync.Mutex
 	order   []plan.Ref
 	results map[plan.Ref]ObjectResult
@@ -293,10 +295,23 @@ func (t *transaction) survey(ctx context.Context, objects []*unstructured.Unstru
 	return changes, t.keepFinishedJobs(ctx, changes)
 }
 
+// isShared reports whether an object is a Namespace or a CustomResourceDefinition of another app that has all that this release wants
+// of it. Several apps need the same one, and each may bring it. It stays the other's, and is left as it is.
+func isShared(l *kube.Live, o *unstructured.Unstructured) bool {
+	kind := o.GroupVersionKind().GroupKind()
+	now := l.Objects[plan.RefOf(o)]
+	if kind != plan.NamespaceKind && kind != plan.DefinitionKind || now == nil || now.GetDeletionTimestamp() != nil {
+		return false
+	}
+	owner := now.GetLabels()[kube.PartOf]
+	return owner != "" && owner != o.GetLabels()[kube.PartOf] && plan.Contains(now, o, kube.PartOf)
+}
+
 // refuseForeign returns an error if objects of the release belong to another app.
 func (t *transaction) refuseForeign(ctx context.Context, objects []*unstructured.Unstructured) error {
 	var errs []error
-	for ref, id := range t.live.Foreign(objects, t.set) {
+	own, _ := partition(objects, func(o *unstructured.Unstructured) bool { return !isShared(t.live, o) })
+	for ref, id := range t.live.Foreign(own, t.set) {
 		name := "namespace " + ref.Namespace
 		if ref.Namespace == "" {
 			name = "the cluster"
@@ -509,7 +524,11 @@ func (t *transaction) send(ctx context.Context, change plan.Change) (*unstructur
 		}
 	}
 	object := change.Object
-	applied, err := t.sendOnce(ctx, change, object)
+	var applied *unstructured.Unstructured
+	err := t.afterWebhook(ctx, name, func() (err error) {
+		applied, err = t.sendOnce(ctx, change, object)
+		return err
+	})
 	if change.Autoscaled && scaledMeanwhile(err) {
 		object = object.DeepCopy()
 		unstructured.RemoveNestedField(object.Object, "spec", "replicas")
@@ -539,7 +558,14 @@ func (t *transaction) sendOnce(ctx context.Context, change plan.Change, o *unstr
 			if change.Recreate {
 				return c.Recreate(ctx, change.Live, o, options)
 			}
-			return c.Apply(ctx, o, options)
+			applied, err := c.Apply(ctx, o, options)
+			if change.Live != nil && kube.OtherVersion(err) {
+				if err := c.MoveFields(ctx, o); err != nil {
+					return nil, err
+				}
+				applied, err = c.Apply(ctx, o, options)
+			}
+			return applied, err
 		}()
 		if !defined || !kube.IsMissing(err) && !kube.DoesNotFit(err) || time.Since(began) > definitionLimit {
 			return applied, err

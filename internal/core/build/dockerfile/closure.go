@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"cmp"
 	"encoding/csv"
 	"maps"
 	"path"
@@ -47,9 +48,6 @@ func (f File) Closure(target string, args map[string]string, platform string) (C
 		return Closure{}, err
 	}
 	c := &collector{file: f, given: args, global: f.globals(args, platform), seen: map[int]bool{}, args: map[string]string{}, images: map[string]bool{}, read: map[string]Read{}, secrets: map[string]bool{}, ssh: map[string]bool{}}
-	if f.Syntax != "" {
-		c.images[f.Syntax] = true
-	}
 	for name, value := range args {
 		// These are for the frontend, and need no ARG.
 		if strings.HasPrefix(name, "BUILDKIT_") || name == "SOURCE_DATE_EPOCH" {
@@ -166,12 +164,7 @@ var variable = regexp.MustCompile(`\$\{?([A-Za-z_][A-Za-z0-9_]*)`)
 func (c *collector) instruction(i Instruction, local map[string]string) {
 	switch i.Name {
 	case "ONBUILD":
-		var inner File
-		inner.Stages = []Stage{{}}
-		inner.add(i.Rest, i.Line, i.Documents)
-		for _, later := range inner.Stages[0].Instructions {
-			c.instruction(later, local)
-		}
+		c.instruction(i.trigger(), local)
 	case "ARG":
 		for _, arg := range i.Args() {
 			c.declare(arg, local)
@@ -321,11 +314,7 @@ func (c *collector) mount(text string) {
 			c.reads(m["source"], nil)
 		}
 	case "secret":
-		id := m["id"]
-		if id == "" {
-			id = path.Base(m["target"])
-		}
-		c.secrets[id] = true
+		c.secrets[cmp.Or(m["source"], m["id"], path.Base(m["target"]))] = true
 	case "ssh":
 		if m["id"] == "" {
 			m["id"] = "default"

@@ -2,7 +2,8 @@
 // their instructions. It does not check the Dockerfile: an engine does that.
 //
 // The grammar is that of https://docs.docker.com/reference/dockerfile/: an instruction goes on after a line that ends in
-// the escape character, comments inside it are skipped, and here-documents are not instructions.
+// the escape character, comments inside it are skipped, and here-documents are not instructions. A "# syntax=" line says nothing
+// here: the engines build with a frontend of their own.
 package dockerfile
 
 import (
@@ -18,8 +19,6 @@ import (
 
 // File is a Dockerfile.
 type File struct {
-	// Syntax is the image of the frontend that a "# syntax=" line names; "" for none.
-	Syntax string
 	// Global are the ARG instructions before the first FROM.
 	Global []Instruction
 	Stages []Stage
@@ -56,80 +55,102 @@ func (i Instruction) Flag(name string) (value string, found bool) {
 }
 
 var (
-	directiveLine = regexp.MustCompile(`^#\s*(\w+)\s*=\s*(.*?)\s*$`)
-	// heredoc is a word that starts a here-document: a shift in an arithmetic expression is none.
-	heredoc = regexp.MustCompile(`(?:^|\s)\d*<<-?["']?([A-Za-z_][A-Za-z0-9_]*)["']?(?:$|[\s;&|>])`)
+	directiveLine = regexp.MustCompile(`^#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*$`)
+	directives    = []string{"check", "escape", "syntax"}
 	// hasDocuments matches the instructions that may have here-documents.
 	hasDocuments = regexp.MustCompile(`(?i)^\s*(ONBUILD\s+)?(RUN|COPY|ADD)\s`)
 )
 
 // Parse reads a Dockerfile.
 func Parse(text []byte) File {
-	var f File
-	escape, directives := `\`, true
-	instruction, documents, terminators := "", []string(nil), []string(nil)
-	number, begins := 0, 0
-	for line := range strings.Lines(string(text)) {
-		number++
-		if len(terminators) > 0 {
-			documents[len(documents)-1] += line
-			if strings.TrimLeft(strings.TrimRight(line, "\r\n"), "\t") == terminators[0] {
-				if terminators = terminators[1:]; len(terminators) > 0 {
-					documents = append(documents, "")
-					continue
-				}
-				f.add(instruction, begins, documents)
-				instruction, documents = "", nil
-			}
-			continue
+	r := reader{escape: '\\', atTop: true}
+	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
+		r.number++
+		if len(r.pending) > 0 {
+			r.document(line)
+		} else {
+			r.line(strings.TrimRight(line, "\r\n"))
 		}
-		line = strings.TrimRight(line, " \t\r\n")
-		directive := directiveLine.FindStringSubmatch(line)
-		if directives = directives && directive != nil; directives {
-			switch strings.ToLower(directive[1]) {
-			case "escape":
-				escape = directive[2]
-			case "syntax":
-				f.Syntax = directive[2]
-			}
-		}
-		if strings.HasPrefix(strings.TrimSpace(line), "#") || instruction != "" && line == "" {
-			continue
-		}
-		if instruction == "" {
-			begins = number
-		}
-		if before, more := strings.CutSuffix(line, escape); more {
-			instruction += before + " "
-			continue
-		}
-		instruction += line
-		if terminators = documentNames(instruction); len(terminators) > 0 {
-			documents = []string{""}
-			continue
-		}
-		if f.add(instruction, begins, nil) {
-			f.Stages[len(f.Stages)-1].body = number
-		}
-		instruction = ""
 	}
-	f.add(instruction, begins, documents)
-	return f
+	r.file.add(r.instruction, r.begins, r.documents, r.escape)
+	return r.file
 }
 
-// documentNames returns the lines that end the here-documents of an instruction, in their order.
-func documentNames(instruction string) (names []string) {
-	if !hasDocuments.MatchString(instruction) {
-		return nil
+// reader reads a Dockerfile line by line.
+type reader struct {
+	file   File
+	number int // of the line
+	escape byte
+	atTop  bool // only directives were read
+
+	instruction string // as far as it was read
+	begins      int    // where it begins
+	documents   []string
+	pending     []heredoc // the documents that are not complete
+}
+
+// document reads a line of a here-document.
+func (r *reader) document(line string) {
+	last := len(r.documents) - 1
+	r.documents[last] += line
+	if !r.pending[0].endsWith(line) {
+		return
 	}
-	// Two documents may have one space between them, which a match of both would have to share.
-	for rest := instruction; ; {
-		m := heredoc.FindStringSubmatchIndex(rest)
-		if m == nil {
-			return names
-		}
-		names, rest = append(names, rest[m[2]:m[3]]), rest[m[3]:]
+	if r.pending = r.pending[1:]; len(r.pending) > 0 {
+		r.documents = append(r.documents, "")
+		return
 	}
+	r.file.add(r.instruction, r.begins, r.documents, r.escape)
+	r.instruction, r.documents = "", nil
+}
+
+// line reads a line outside of a here-document.
+func (r *reader) line(line string) {
+	trimmed := strings.TrimSpace(line)
+	if r.atTop = r.atTop && r.directive(trimmed); r.atTop || strings.HasPrefix(trimmed, "#") || r.instruction != "" && trimmed == "" {
+		return
+	}
+	if r.instruction == "" {
+		r.begins = r.number
+	}
+	line, more := r.continued(line)
+	// A word may go on in the next line. The other space is a part of the texts in images' histories.
+	if strings.HasSuffix(r.instruction, " ") || r.instruction != "" && strings.HasPrefix(spaces.Replace(line), " ") {
+		r.instruction += " "
+	}
+	if r.instruction += line; more {
+		return
+	}
+	if r.pending = heredocs(r.instruction); len(r.pending) > 0 {
+		r.documents = []string{""}
+		return
+	}
+	if r.file.add(strings.TrimRight(r.instruction, " \t"), r.begins, nil, r.escape) {
+		r.file.Stages[len(r.file.Stages)-1].body = r.number
+	}
+	r.instruction = ""
+}
+
+// directive reads a line as a parser directive. It reports whether it is one.
+func (r *reader) directive(line string) bool {
+	m := directiveLine.FindStringSubmatch(line)
+	if m == nil || !slices.Contains(directives, strings.ToLower(m[1])) {
+		return false
+	}
+	if strings.EqualFold(m[1], "escape") {
+		r.escape = m[2][0]
+	}
+	return true
+}
+
+// continued reports whether an instruction goes on after a line, which it returns without the escape character that says so. Two
+// of these characters say nothing.
+func (r *reader) continued(line string) (rest string, more bool) {
+	rest, more = strings.CutSuffix(strings.TrimRight(line, " \t"), string(r.escape))
+	if !more || strings.HasSuffix(rest, string(r.escape)) {
+		return line, false
+	}
+	return rest, true
 }
 
 // WithArg returns the text of the Dockerfile with an ARG instruction at the beginning of each stage.
@@ -151,16 +172,17 @@ func (f File) WithArg(text []byte, name, value string) []byte {
 }
 
 // add adds an instruction that is complete and begins in a line. It reports whether the instruction begins a stage.
-func (f *File) add(text string, line int, documents []string) (stage bool) {
-	name, rest, _ := strings.Cut(strings.ReplaceAll(strings.TrimSpace(text), "\t", " "), " ")
+func (f *File) add(text string, line int, documents []string, escape byte) (stage bool) {
+	name, rest, _ := strings.Cut(strings.TrimSpace(spaces.Replace(text)), " ")
 	if name == "" {
 		return false
 	}
 	i := Instruction{Name: strings.ToUpper(name), Line: line, Documents: documents}
 	rest = strings.TrimSpace(rest)
 	for strings.HasPrefix(rest, "--") && i.Name != "CMD" && i.Name != "ENTRYPOINT" {
-		flag, more, _ := strings.Cut(rest, " ")
-		i.Flags, rest = append(i.Flags, flag), strings.TrimSpace(more)
+		var flag string
+		flag, rest = nextFlag(rest, escape)
+		i.Flags = append(i.Flags, flag)
 	}
 	i.Rest = rest
 	switch {
@@ -261,15 +283,29 @@ func (f File) History(target string) ([]Instruction, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []Instruction
+	var all, triggers []Instruction
 	for _, s := range chain {
+		all = append(all, triggers...)
+		triggers = nil
 		for _, i := range s.Instructions {
-			if i.Name != "ONBUILD" { // its instructions are in the history of images that are made from this one
+			if i.Name == "ONBUILD" { // it is run by the stages that are made from this one, and not by those that are made from these
+				triggers = append(triggers, i.trigger())
+			} else {
 				all = append(all, i)
 			}
 		}
 	}
 	return all, nil
+}
+
+// trigger returns the instruction that an ONBUILD has in it.
+func (i Instruction) trigger() Instruction {
+	inner := File{Stages: []Stage{{}}}
+	inner.add(i.Rest, i.Line, i.Documents, '\\')
+	if instructions := inner.Stages[0].Instructions; len(instructions) == 1 {
+		return instructions[0]
+	}
+	return Instruction{Line: i.Line} // an engine refuses it
 }
 
 // String is the instruction in one line.

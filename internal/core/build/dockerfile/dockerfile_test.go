@@ -48,7 +48,6 @@ COPY --from=other --chmod=600 x /
 ONBUILD RUN later
 CMD ["a", "--flag"]
 `))
-	assert.Equal(t, "docker/dockerfile:1", f.Syntax)
 	assert.Equal(t, "$BUILDPLATFORM", f.Stages[0].Platform)
 	for target, want := range map[string][]string{
 		"":      {"RUN a   && b", "COPY --from=other --chmod=600 x /", `CMD ["a", "--flag"]`},
@@ -105,4 +104,31 @@ func TestHereDocuments(t *testing.T) {
 	assert.Equal(t, []string{" x\nA\n", "\ty\n\tB\n"}, instructions[0].Documents)
 	assert.Empty(t, instructions[1].Documents)
 	assert.Equal(t, []string{"z\nE"}, instructions[2].Documents)
+}
+
+// What ONBUILD names is run by the stages that are made from its own, and only by these.
+func TestHistoryOfTriggers(t *testing.T) {
+	f := dockerfile.Parse([]byte(`FROM debian AS parent
+RUN a
+ONBUILD COPY --chmod=600 x /
+ONBUILD RUN <<EOF
+b
+EOF
+RUN c
+FROM parent AS child
+RUN d
+FROM child
+RUN e
+`))
+	history, err := f.History("")
+	require.NoError(t, err)
+	var got []string
+	for _, i := range history {
+		got = append(got, i.String())
+	}
+	assert.Equal(t, []string{"RUN a", "RUN c", "COPY --chmod=600 x /", "RUN <<EOF", "RUN d", "RUN e"}, got)
+	assert.Equal(t, 3, history[2].Line)
+	history, err = f.History("parent")
+	require.NoError(t, err)
+	assert.Len(t, history, 2)
 }

@@ -39,7 +39,7 @@ func walk(root, dockerfile string, visit func(name string, d fs.DirEntry, ignore
 	if err != nil {
 		return err
 	}
-	matcher, err := patternmatcher.New(patterns)
+	matcher, err := newMatcher(patterns)
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(root, ignoreFile), err)
 	}
@@ -51,7 +51,7 @@ func walk(root, dockerfile string, visit func(name string, d fs.DirEntry, ignore
 		if err != nil || name == "." {
 			return err
 		}
-		skip, err := matcher.MatchesOrParentMatches(name)
+		skip, err := matcher.matches(name)
 		if err != nil {
 			return err
 		}
@@ -67,6 +67,31 @@ func walk(root, dockerfile string, visit func(name string, d fs.DirEntry, ignore
 	})
 }
 
+// matcher matches the paths of a walk with the patterns of an ignore file.
+type matcher struct {
+	*patternmatcher.PatternMatcher
+	above []patternmatcher.MatchInfo // what the patterns say about the directories of the path before, the outermost one first
+}
+
+func newMatcher(patterns []string) (*matcher, error) {
+	m, err := patternmatcher.New(patterns)
+	return &matcher{PatternMatcher: m}, err
+}
+
+// matches reports whether a path is ignored. The directory of the path must have been asked for since the last path outside of
+// it. BuildKit goes down the directories in this way: what a pattern says about a directory counts only where no pattern before it
+// had said the same.
+func (m *matcher) matches(name string) (bool, error) {
+	depth := strings.Count(filepath.ToSlash(name), "/")
+	var directory patternmatcher.MatchInfo
+	if depth > 0 {
+		directory = m.above[depth-1]
+	}
+	ignored, info, err := m.MatchesUsingParentResults(name, directory)
+	m.above = append(m.above[:depth], info)
+	return ignored, err
+}
+
 // holds reports whether a directory has the Dockerfile in it.
 func holds(dir, dockerfile string) bool {
 	inside, err := filepath.Rel(dir, dockerfile)
@@ -80,17 +105,31 @@ func Hidden(root, dockerfile string) (func(dir string) bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	matcher, err := patternmatcher.New(patterns)
-	if err != nil {
+	if _, err := patternmatcher.New(patterns); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(root, ignoreFile), err)
 	}
 	return func(dir string) bool {
-		skip, err := matcher.MatchesOrParentMatches(dir)
+		skip, err := isIgnored(patterns, dir)
 		return err == nil && skip && !holds(dir, dockerfile) && !slices.ContainsFunc(patterns, func(p string) bool {
 			exception, ok := strings.CutPrefix(p, "!")
 			return ok && mayMatchIn(exception, dir)
 		})
 	}, nil
+}
+
+// isIgnored reports whether a path is ignored.
+func isIgnored(patterns []string, name string) (ignored bool, err error) {
+	matcher, err := newMatcher(patterns)
+	if err != nil {
+		return false, err
+	}
+	words := strings.Split(filepath.ToSlash(name), "/")
+	for i := range words {
+		if ignored, err = matcher.matches(strings.Join(words[:i+1], "/")); err != nil {
+			return false, err
+		}
+	}
+	return ignored, nil
 }
 
 // mayMatchIn reports whether a pattern may match something in a directory.
@@ -136,15 +175,15 @@ func Mode(mode fs.FileMode) fs.FileMode {
 }
 
 // Canonical returns a directory with the build context in which each file has the permissions that git knows, since the
-// umask of a clone is no part of the source. If all files of the context have these permissions, the directory is root.
-// If not, it is a copy, and done removes it.
+// umask of a clone is no part of the source, and which has no sockets, pipes and devices: an engine would make files of them. If
+// this is so for the context as it is, the directory is root. If not, it is a copy, and done removes it.
 func Canonical(ctx context.Context, root, dockerfile string) (dir string, done func() error, err error) {
 	done = func() error { return nil }
-	other := errors.New("other permissions")
+	other := errors.New("other permissions, or no source")
 	err = Walk(root, dockerfile, func(_ string, d fs.DirEntry) error {
 		info, err := d.Info()
-		if err == nil && (d.IsDir() || d.Type().IsRegular()) && info.Mode()&^fs.ModeDir != Mode(info.Mode()) {
-			return other
+		if err == nil && d.Type() != fs.ModeSymlink && info.Mode()&^fs.ModeDir != Mode(info.Mode()) {
+			return other // the mode of a socket, a pipe or a device says what it is
 		}
 		return err
 	})
@@ -183,7 +222,7 @@ func copyEntry(from, to string, d fs.DirEntry) error {
 		}
 		return os.Symlink(target, to)
 	case !d.Type().IsRegular():
-		return nil // a socket or a pipe is no source
+		return nil // a socket, a pipe or a device is no source
 	}
 	// A directory that is ignored may hold a file that is not.
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {

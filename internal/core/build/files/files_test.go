@@ -2,6 +2,7 @@ package files_test
 
 import (
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -86,6 +87,20 @@ func TestCanonicalCopiesAnotherUmask(t *testing.T) {
 	require.NoError(t, done())
 	assert.NoDirExists(t, dir)
 	assert.FileExists(t, filepath.Join(root, "ignored"))
+}
+
+func TestCanonicalHasNoSockets(t *testing.T) {
+	root := tree(t, map[string]fs.FileMode{"Dockerfile": 0o644})
+	listener, err := net.Listen("unix", filepath.Join(root, "agent.sock"))
+	require.NoError(t, err)
+	defer listener.Close()
+	dir, done, err := files.Canonical(t.Context(), root, "Dockerfile")
+	require.NoError(t, err)
+	assert.FileExists(t, filepath.Join(dir, "Dockerfile"))
+	_, err = os.Lstat(filepath.Join(dir, "agent.sock"))
+	assert.ErrorIs(t, err, fs.ErrNotExist, "an engine would make a file of it")
+	require.NoError(t, done())
+	assert.FileExists(t, filepath.Join(root, "Dockerfile"))
 }
 
 func TestHidden(t *testing.T) {

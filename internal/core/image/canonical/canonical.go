@@ -189,7 +189,8 @@ func (s *source) split(instructions []Instruction) (base int, groups []made, err
 		}
 		parts += i.Parts
 	}
-	total := len(s.manifest.Layers)
+	units := s.units()
+	total := len(units)
 	own := -1
 	switch before := len(s.history) - len(instructions); {
 	case before >= 0 && s.endsWith(instructions) && (all(s.history[before:], isBuildKit) || !slices.ContainsFunc(s.history, isBase)):
@@ -206,7 +207,7 @@ func (s *source) split(instructions []Instruction) (base int, groups []made, err
 				own--
 			}
 		}
-	case before < 0 || len(s.history) == total:
+	case before < 0 || len(s.history) == len(s.manifest.Layers):
 		own = total // a Dagger engine's, without a base image
 	}
 	if own != one && own != parts {
@@ -217,7 +218,7 @@ func (s *source) split(instructions []Instruction) (base int, groups []made, err
 		group := made{Instruction: i}
 		for range i.Parts {
 			if len(group.layers) == 0 || own == parts {
-				group.layers = append(group.layers, next)
+				group.layers = append(group.layers, units[next]...)
 				next++
 			}
 		}
@@ -226,6 +227,20 @@ func (s *source) split(instructions []Instruction) (base int, groups []made, err
 		}
 	}
 	return total - own, groups, nil
+}
+
+// units returns the numbers of the layers, those together that one part of an instruction made. A Dagger engine makes two of a
+// WORKDIR where there is a user: the second one gives the directory to them.
+func (s *source) units() (units [][]int) {
+	for i := range s.manifest.Layers {
+		if len(s.history) == len(s.manifest.Layers) && i > 0 &&
+			strings.HasPrefix(s.history[i].CreatedBy, "chown ") && strings.HasPrefix(s.history[i-1].CreatedBy, "withNewDirectory ") {
+			units[len(units)-1] = append(units[len(units)-1], i)
+			continue
+		}
+		units = append(units, []int{i})
+	}
+	return units
 }
 
 func isBase(h history) bool {
@@ -378,10 +393,15 @@ func (s *source) canonicalConfig(base int, diffIDs []string, epoch int64, instru
 			out[key] = value
 		}
 	}
+	for _, i := range instructions {
+		if author, ok := strings.CutPrefix(i.Text, "MAINTAINER "); ok {
+			out["author"] = author // a Dagger engine leaves it out
+		}
+	}
 	run := map[string]any{}
 	if given, ok := s.config["config"].(map[string]any); ok {
 		for key, value := range given {
-			if key != "ArgsEscaped" && !isEmpty(value) {
+			if key != "ArgsEscaped" && !isEmpty(value) && (key != "WorkingDir" || value != "/") { // "/" is where a container begins without one
 				run[key] = value
 			}
 		}

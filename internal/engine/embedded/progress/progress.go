@@ -3,6 +3,7 @@
 package progress
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -43,7 +44,7 @@ type Vertex struct {
 	started        bool
 	ended          bool
 	Stdout, Stderr Tail
-	parts          [2]string // an unfinished line of standard output, of standard error
+	parts          [2][]byte // an unfinished line of standard output, of standard error
 	moving         map[string][2]int64
 }
 
@@ -95,6 +96,8 @@ var mismatch = regexp.MustCompile(`^Requested platforms? .* not match result pla
 const (
 	// identifying is what BuildKit says when the engine asks for the digest of an image.
 	identifying = "exporting to image"
+	// exporting is what it says when the engine fetches a directory, such as that of the reports of tests.
+	exporting = "exporting to client directory"
 	// importing is what it says when it looks for a cache in a registry, before the reference.
 	importing = "importing cache manifest from "
 )
@@ -105,7 +108,7 @@ func (w *Watcher) Update(s *bkclient.SolveStatus) {
 		w.note(x)
 		v := w.known(x.Digest)
 		v.Name = shortened(w.session.Hide(x.Name))
-		v.internal = strings.HasPrefix(v.Name, InternalPrefix) || v.Name == identifying || strings.HasPrefix(x.Name, importing)
+		v.internal = strings.HasPrefix(v.Name, InternalPrefix) || v.Name == identifying || v.Name == exporting || strings.HasPrefix(x.Name, importing)
 		w.noteImport(x)
 		if v.internal || v.ended || x.Started == nil {
 			continue
@@ -145,10 +148,12 @@ func (w *Watcher) Update(s *bkclient.SolveStatus) {
 		} else {
 			v.Stdout.Add(x.Data)
 		}
-		text := v.parts[stream] + string(x.Data)
-		end := strings.LastIndexByte(text, '\n') + 1
-		v.parts[stream] = text[end:]
-		w.show(v, text[:end])
+		end := bytes.LastIndexByte(x.Data, '\n') + 1
+		if end > 0 {
+			w.show(v, string(append(v.parts[stream], x.Data[:end]...)))
+			v.parts[stream] = nil
+		}
+		v.parts[stream] = append(v.parts[stream], x.Data[end:]...) // a line may be long, and come in small parts
 	}
 	for _, x := range s.Warnings {
 		message := w.session.Hide(string(x.Short))
@@ -205,8 +210,8 @@ func (w *Watcher) Runs() []digest.Digest {
 // flush shows what a step wrote without a newline at its end.
 func (w *Watcher) flush(v *Vertex) {
 	for i, part := range v.parts {
-		w.show(v, part)
-		v.parts[i] = ""
+		w.show(v, string(part))
+		v.parts[i] = nil
 	}
 }
 
