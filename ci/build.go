@@ -45,7 +45,11 @@ func (m *AksFlow) Container(
 	if err != nil {
 		return nil, err
 	}
-	return fromSDK[*dagger.Container](ctx, d.app.Build(ctx))
+	image, err := d.app.Build(ctx)
+	if err != nil {
+		return nil, build.Explain(err)
+	}
+	return fromSDK[*dagger.Container](ctx, image)
 }
 
 // definition is the application and its tests, as the configuration describes them.

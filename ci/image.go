@@ -71,10 +71,14 @@ func (d definition) image(ctx context.Context) (file *dagger.File, digest string
 	if err != nil {
 		return nil, "", err
 	}
+	exported, err := d.app.Tarball(ctx)
+	if err != nil {
+		return nil, "", build.Explain(err)
+	}
 	ended := d.client.Container().
 		WithFile(finisherPath, program, sdk.ContainerWithFileOpts{Permissions: 0o755}).
 		WithNewFile(formPath, string(form)).
-		WithMountedFile(exportedPath, d.app.Tarball(ctx)).
+		WithMountedFile(exportedPath, exported).
 		WithMountedCache(layersPath, d.client.CacheVolume("aksflow-layers")).
 		WithEnvVariable("DAGGER_SESSION_PORT", "0"). // generated code wants a session before anything runs; nothing is sent there
 		WithEnvVariable("DAGGER_SESSION_TOKEN", "none").

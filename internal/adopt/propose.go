@@ -145,15 +145,8 @@ var windows = regexp.MustCompile(`(?i)windows|nanoserver|servercore`)
 
 // forWindows reports whether the image is made from one of Windows.
 func (s *Service) forWindows() bool {
-	stages := s.file.parsed.Stages
-	if len(stages) == 0 {
-		return false
-	}
-	from := stages[len(stages)-1].From
-	if chain, err := s.file.parsed.Chain(""); err == nil && len(chain) > 0 {
-		from = chain[0].From
-	}
-	return windows.MatchString(from)
+	chain, err := s.file.parsed.Chain("")
+	return err == nil && windows.MatchString(chain[0].From)
 }
 
 // configured returns the service's aksflow.yaml that is there already; "" if there is none.

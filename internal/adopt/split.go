@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // split gives each object of manifests that several services share, or that stand among other files, to a service: together
@@ -142,18 +143,10 @@ func selects(o, other *unstructured.Unstructured) bool {
 			continue
 		}
 		made, _, _ := unstructured.NestedStringMap(other.Object, "spec", "template", "metadata", "labels")
-		return fits(selector, made) || fits(selector, other.GetLabels())
+		fits := labels.SelectorFromSet(selector)
+		return fits.Matches(labels.Set(made)) || fits.Matches(labels.Set(other.GetLabels()))
 	}
 	return false
-}
-
-func fits(selector, labels map[string]string) bool {
-	for name, value := range selector {
-		if found, ok := labels[name]; !ok || found != value {
-			return false
-		}
-	}
-	return true
 }
 
 // nameHomes says what the namespaces of each service are named after. Those of one repository share them, as they find each

@@ -109,7 +109,7 @@ func otherRequest(env getenv) string {
 
 // jenkinsBranch returns the ref of what Jenkins' git plugin calls a branch: the name on the remote, origin/main, or what the
 // job's own setting says, refs/tags/v1. A job that fetches tags as branches has origin/tags/v1. local is the name of the branch in
-// the clone, where there is one: it tells what a remote of another name is called.
+// the clone, "" for none. With it the name of a remote that is not called origin can be cut off.
 func jenkinsBranch(branch, local string) string {
 	branch = strings.TrimPrefix(branch, "refs/remotes/")
 	name, onOrigin := strings.CutPrefix(branch, "origin/")

@@ -120,8 +120,7 @@ func (d onEngine) build(ctx context.Context, source delivery.Source, tarball str
 		return "", err
 	}
 	if tarball == "" {
-		_, err = app.Build(ctx).Sync(ctx)
-		return "", build.Explain(err)
+		return "", app.Sync(ctx)
 	}
 	return app.Export(ctx, tarball, annotations)
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // Ignored returns a function that reports whether git ignores a file or a directory, by its absolute path, in the repository
-// that dir is in, whether or not it is there. Where there is none, or its files cannot be read, nothing is ignored. The function is for one goroutine at a time,
-// and reads each .gitignore once.
+// that dir is in. The file or directory need not exist. Where there is no repository, or its files cannot be read, nothing is
+// ignored. The function is for one goroutine at a time, and reads each .gitignore once.
 func Ignored(dir string) func(name string, isDir bool) bool {
 	none := func(string, bool) bool { return false }
 	repository, err := openWorkTree(dir)

@@ -277,9 +277,15 @@ func (s *suite) onlyTheAppChanged(t *testing.T) {
 
 func (s *suite) tarballIsWhatIsTested(t *testing.T) {
 	good, bad := filepath.Join(t.TempDir(), "good.tar"), filepath.Join(t.TempDir(), "bad.tar")
-	_, err := s.app(nil).Tarball(t.Context()).Export(t.Context(), good)
+	export := func(app build.App, file string) error {
+		tarball, err := app.Tarball(t.Context())
+		require.NoError(t, err)
+		_, err = tarball.Export(t.Context(), file)
+		return err
+	}
+	err := export(s.app(nil), good)
 	require.NoError(t, err)
-	_, err = s.app(map[string]string{"vote/wsgi.py": "raise RuntimeError('nothing to serve')\n"}).Tarball(t.Context()).Export(t.Context(), bad)
+	err = export(s.app(map[string]string{"vote/wsgi.py": "raise RuntimeError('nothing to serve')\n"}), bad)
 	require.NoError(t, err)
 	tests := s.tests(t)
 	tests.Unit = nil
@@ -517,7 +523,9 @@ FROM $BASE
 func (s *suite) emptyArgument(t *testing.T) {
 	app := s.small("FROM $BASE\nARG SUFFIX=default\nRUN echo \"<$SUFFIX>\" > /seen\n")
 	app.BuildArgs["SUFFIX"] = ""
-	seen, err := app.Build(t.Context()).File("/seen").Contents(t.Context())
+	image, err := app.Build(t.Context())
+	require.NoError(t, err)
+	seen, err := image.File("/seen").Contents(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, "<>\n", seen)
 }

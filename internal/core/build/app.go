@@ -159,7 +159,16 @@ func FileSecret(client *dagger.Client, name, file string, content []byte) *dagge
 }
 
 // Build returns the image as a container. It asks the engine for the base image of a Dockerfile with arguments.
-func (a App) Build(ctx context.Context) *dagger.Container { return a.container(ctx, a.Target) }
+func (a App) Build(ctx context.Context) (*dagger.Container, error) { return a.container(ctx, a.Target) }
+
+// Sync builds the image, and writes no file.
+func (a App) Sync(ctx context.Context) error {
+	c, err := a.Build(ctx)
+	if err == nil {
+		_, err = c.Sync(ctx)
+	}
+	return Explain(err)
+}
 
 // Export builds the image and writes it to a file, an OCI image layout in a tar archive: the unit that is tested, handed
 // from one job to the next, and pushed. The image is in its canonical form, so that each engine and each machine make the
@@ -174,7 +183,11 @@ func (a App) Export(ctx context.Context, file string, annotations map[string]str
 	if err := raw.Close(); err != nil {
 		return "", err
 	}
-	if _, err := a.Tarball(ctx).Export(ctx, raw.Name()); err != nil {
+	tarball, err := a.Tarball(ctx)
+	if err != nil {
+		return "", Explain(err)
+	}
+	if _, err := tarball.Export(ctx, raw.Name()); err != nil {
 		return "", Explain(err)
 	}
 	form := a.Form(a.cache)
@@ -269,16 +282,22 @@ func (a App) Layers() ([]dockerfile.Instruction, error) {
 
 // Tarball returns the image as an OCI image layout in a tar archive, in the form that the engine gives it. It asks the engine
 // as Build does.
-func (a App) Tarball(ctx context.Context) *dagger.File { return a.Build(ctx).AsTarball() }
+func (a App) Tarball(ctx context.Context) (*dagger.File, error) {
+	c, err := a.Build(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.AsTarball(), nil
+}
 
 // container returns a stage without the values of ARG instructions in its environment. The Dockerfile reference says that an
 // image does not have them (https://docs.docker.com/reference/dockerfile/#arg); a Dagger engine leaves them there, seen with
 // v0.21.8. A variable that the base image has stays.
-func (a App) container(ctx context.Context, target string) *dagger.Container {
+func (a App) container(ctx context.Context, target string) (*dagger.Container, error) {
 	c := a.stage(target)
 	names, base, err := dockerfile.Parse(a.built()).Arguments(target, a.BuildArgs, string(a.Platform))
 	if err != nil || len(names) == 0 {
-		return c // an engine says so when it builds
+		return c, nil // an engine says what is wrong when it builds
 	}
 	var variables []struct{ Name string }
 	if base != "" {
@@ -286,7 +305,9 @@ func (a App) container(ctx context.Context, target string) *dagger.Container {
 		err := a.Client.QueryBuilder().Select("node").Arg("id", image).InlineFragment("Container").
 			Select("envVariables").Select("name").Bind(&variables).Execute(ctx)
 		if err != nil {
-			return c // the build needs the image, too, and says what is wrong
+			// The build needs the image, too, and says more of what is wrong. An image that was not looked at must not pass.
+			_, failed := c.Sync(ctx)
+			return nil, cmp.Or(failed, fmt.Errorf("reading the environment of %s: %w", base, err))
 		}
 	}
 	for _, name := range names {
@@ -294,7 +315,7 @@ func (a App) container(ctx context.Context, target string) *dagger.Container {
 			c = c.WithoutEnvVariable(name)
 		}
 	}
-	return c
+	return c, nil
 }
 
 // stage returns the Dockerfile's stage of that name, the last one for "".

@@ -34,8 +34,11 @@ func Test(ctx context.Context, client *dagger.Client, app App, image *dagger.Fil
 	for _, warning := range tests.Warnings {
 		report.Warn(ctx, "%s", warning)
 	}
-	if image == nil {
-		image = app.Tarball(ctx)
+	if image == nil && tests.Integration != nil {
+		var err error
+		if image, err = app.Tarball(ctx); err != nil {
+			return nil, fmt.Errorf("the image under test: %w", Explain(err))
+		}
 	}
 	t := &tester{client: client, app: app, image: image, tests: tests}
 	type plan struct {
@@ -105,7 +108,10 @@ func (t *tester) unit(ctx context.Context, r *runner) error {
 // built returns a stage of the Dockerfile once it is built.
 func (t *tester) built(ctx context.Context, target string) (*dagger.Container, error) {
 	report.Progressf(ctx, target, "building the stage")
-	ctr, err := t.app.container(ctx, target).Sync(ctx)
+	ctr, err := t.app.container(ctx, target)
+	if err == nil {
+		ctr, err = ctr.Sync(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("building the Dockerfile's stage %q: %w", target, Explain(err))
 	}

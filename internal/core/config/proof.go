@@ -41,7 +41,7 @@ type Verify struct {
 	Root string `yaml:"root"`
 }
 
-// Asks tells whether an image must have anything.
+// Asks reports whether an image needs any proof. An environment without verify asks for none.
 func (v *Verify) Asks() bool { return v != nil && len(v.Require) > 0 }
 
 // Signer is somebody whose signature counts: a public key, or an identity.

@@ -31,8 +31,8 @@ func (r *Release) guard(o *unstructured.Unstructured) *guard {
 	return nil
 }
 
-// recreateGuard is guard for an object that is deleted to be created again. The claims of a StatefulSet may go with it, by its own
-// policy, which is meant for a StatefulSet that stays away.
+// recreateGuard is guard for an object that is deleted and created again. Kubernetes deletes the claims of a StatefulSet with it
+// where its persistentVolumeClaimRetentionPolicy says so, also when a new one follows at once.
 func (r *Release) recreateGuard(o *unstructured.Unstructured) *guard {
 	policy, _, _ := unstructured.NestedString(o.Object, "spec", "persistentVolumeClaimRetentionPolicy", "whenDeleted")
 	if !r.PruneVolumes && o.GroupVersionKind().GroupKind() == plan.StatefulSetKind && policy == "Delete" {

@@ -175,8 +175,8 @@ func Mode(mode fs.FileMode) fs.FileMode {
 }
 
 // Canonical returns a directory with the build context in which each file has the permissions that git knows, since the
-// umask of a clone is no part of the source, and which has no sockets, pipes and devices: an engine would make files of them. If
-// this is so for the context as it is, the directory is root. If not, it is a copy, and done removes it.
+// umask of a clone is no part of the source, and which has no sockets, pipes and devices: an engine would make files of them.
+// The directory is root where the context is like this already. Else it is a copy, and done removes it.
 func Canonical(ctx context.Context, root, dockerfile string) (dir string, done func() error, err error) {
 	done = func() error { return nil }
 	other := errors.New("other permissions, or no source")
