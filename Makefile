@@ -14,16 +14,18 @@ PACKAGES := ca-certificates containerd containernetworking-plugins curl gcc git 
             mmdebstrap openssh-client redis-server runc
 
 # The servers of the local platform and the tools of this repository, each from its own go.mod: name=directory:package.
-# A delivery by push needs the first two lists, one by pull with Argo CD the third, one with Flux the fourth.
+# A delivery by push needs the first lists, one by pull with Argo CD PULL_TOOLS, one with Flux FLUX_TOOLS.
 BUILD_TOOLS := registry=tools/registry:. \
                buildkitd=tools/buildkit:github.com/moby/buildkit/cmd/buildkitd
 # What the embedded engine needs beside buildkitd where it runs without root.
 ROOTLESS_TOOLS := rootlesskit=tools/rootlesskit:github.com/rootless-containers/rootlesskit/v3/cmd/rootlesskit
-PUSH_TOOLS  := kubernetes=tools/kubernetes:. \
-               coredns=tools/coredns:. \
-               pause=tools/pause:.
-PULL_TOOLS  := argocd=tools/argocd:github.com/argoproj/argo-cd/v3/cmd \
-               kustomize=tools/kustomize:sigs.k8s.io/kustomize/kustomize/v5
+PUSH_TOOLS  := kubernetes=tools/platform:./kubernetes \
+               coredns=tools/platform:./coredns \
+               pause=tools/platform:./pause
+PULL_TOOLS  := argocd=tools/platform:./argocd \
+               kustomize=tools/platform:sigs.k8s.io/kustomize/kustomize/v5
+# Argo CD's own API, which `aksflow up argocd-server` starts, and no delivery needs.
+API_TOOLS   := argocd-server=tools/platform:github.com/argoproj/argo-cd/v3/cmd
 FLUX_TOOLS  := source-controller=tools/flux:github.com/fluxcd/source-controller \
                kustomize-controller=tools/flux:github.com/fluxcd/kustomize-controller
 LINT_TOOLS  := staticcheck=tools/lint:honnef.co/go/tools/cmd/staticcheck \
@@ -37,12 +39,12 @@ TEST_TOOLS  := traefik=tools/traefik:github.com/traefik/traefik/v3/cmd/traefik \
 # Programs that benchmarks compare with.
 BENCH_TOOLS := buildctl=tools/buildkit:github.com/moby/buildkit/cmd/buildctl \
                yq=tools/yq:github.com/mikefarah/yq/v4
-TOOLS       := $(BUILD_TOOLS) $(ROOTLESS_TOOLS) $(PUSH_TOOLS) $(PULL_TOOLS) $(FLUX_TOOLS) $(LINT_TOOLS) $(TEST_TOOLS) $(BENCH_TOOLS)
+TOOLS       := $(BUILD_TOOLS) $(ROOTLESS_TOOLS) $(PUSH_TOOLS) $(PULL_TOOLS) $(API_TOOLS) $(FLUX_TOOLS) $(LINT_TOOLS) $(TEST_TOOLS) $(BENCH_TOOLS)
 # The files of a list of tools.
 files = $(foreach t,$(1),$(BIN)/$(firstword $(subst =, ,$(t))))
 
 # Modules below tools/ with Go code of their own; the others only name what to build.
-TOOL_MODULES := tools/build tools/coredns tools/flux/artifact tools/kubernetes tools/pause tools/registry tools/release
+TOOL_MODULES := tools/build tools/flux/artifact tools/platform tools/registry tools/release
 
 # The import path of this module. Patterns that begin with it reach internal/core too, which is a module of its own:
 # a pattern such as ./... ends at its go.mod.
@@ -107,7 +109,7 @@ engine-packages:
 	$(INSTALL)
 
 .PHONY: tools build-tools push-tools pull-tools
-tools: build-tools push-tools pull-tools $(call files,$(ROOTLESS_TOOLS)) $(call files,$(FLUX_TOOLS)) $(BIN)/flux-crds
+tools: build-tools push-tools pull-tools $(call files,$(API_TOOLS)) $(call files,$(ROOTLESS_TOOLS)) $(call files,$(FLUX_TOOLS)) $(BIN)/flux-crds
 build-tools: $(call files,$(BUILD_TOOLS))
 push-tools: $(call files,$(PUSH_TOOLS))
 pull-tools: $(call files,$(PULL_TOOLS)) $(BIN)/argocd-crds
@@ -123,14 +125,14 @@ $(BUILD): $(wildcard tools/build/*)
 
 # One rule a tool. It is rebuilt when its module changes. exec, so that the end of make reaches it.
 define tool
-$(BIN)/$(1): $$(wildcard $(2)/go.mod $(2)/go.sum $(2)/*.go $(2)/Dockerfile) | $$(BUILD)
+$(BIN)/$(1): $$(wildcard $(2)/go.mod $(2)/go.sum $(2)/*.go $(2)/$(3)/*.go $(2)/Dockerfile) | $$(BUILD)
 	@exec $$(BUILD) -o $$@ -C $(2) -ldflags '-s -w $(LDFLAGS_$(1))' -all '$(TOOLS)' $(3)
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool,$(firstword $(subst =, ,$(t))),$(firstword $(subst :, ,$(lastword $(subst =, ,$(t))))),$(lastword $(subst :, ,$(t))))))
 
 # The resource definitions of the operators, from the modules that their programs are built from.
-$(BIN)/argocd-crds: tools/argocd/go.mod | $(BIN)/argocd
-	@cd tools/argocd && install -D -m 644 -t $@ $$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)/manifests/crds/*-crd.yaml
+$(BIN)/argocd-crds: tools/platform/go.mod | $(BIN)/argocd
+	@cd tools/platform && install -D -m 644 -t $@ $$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)/manifests/crds/*-crd.yaml
 	@touch $@
 
 $(BIN)/flux-crds: tools/flux/go.mod | $(BIN)/source-controller $(BIN)/kustomize-controller
@@ -211,7 +213,7 @@ bench: setup $(call files,$(BENCH_TOOLS)) ## the figures that the README quotes
 	$(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) $(MODULE) $(MODULE)/internal/...; \
 	$(TEST_ENV) go test -count=1 -exec $(CURDIR)/test/alone.sh $(MODULE)/test/e2e -run 'BuiltOnce$$' -v | sed -n 's/^ *once_test.go:[0-9]*: //p'; \
 	$(ON_CLUSTER) go test -count=1 -parallel 1 ./internal/target/cluster -run 'OnCluster(TimeToRed|Rollouts)' -v | \
-	  sed -n -e '/what is wrong/,/^ *$$/p' -e 's/^ *rollouts_test.go:[0-9]*: //p'
+	  sed -n -e '/what is wrong/,/^---/{/^---/!p}' -e 's/^ *rollouts_test.go:[0-9]*: \(.* after [0-9.]* s\)/\1/p'
 
 # Debian's Chromium and a font: some 400 MB, which `make test` does without. Its tests read the pages as a browser does.
 SCREENSHOT_PACKAGES := chromium fonts-dejavu-core

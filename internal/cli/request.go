@@ -23,6 +23,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine"
 	"github.com/aksflow/aksflow/internal/flow"
+	"github.com/aksflow/aksflow/internal/flow/resolve"
 	"github.com/aksflow/aksflow/internal/localplatform"
 )
 
@@ -219,7 +220,7 @@ func (g *globals) stateDirs() (state, local string, err error) {
 }
 
 // local returns the local platform that runs, or an error with the remedy.
-func (g *globals) local() (*flow.LocalPlatform, error) {
+func (g *globals) local() (*resolve.LocalPlatform, error) {
 	_, dir, err := g.stateDirs()
 	if err != nil {
 		return nil, err
@@ -231,8 +232,8 @@ func (g *globals) local() (*flow.LocalPlatform, error) {
 	return localPlatform(info)
 }
 
-func localPlatform(info *localplatform.Info) (*flow.LocalPlatform, error) {
-	local := &flow.LocalPlatform{Registry: info.Registry, Kubeconfig: info.Kubeconfig, AppURL: info.AppURL}
+func localPlatform(info *localplatform.Info) (*resolve.LocalPlatform, error) {
+	local := &resolve.LocalPlatform{Registry: info.Registry, Kubeconfig: info.Kubeconfig, AppURL: info.AppURL}
 	if info.Git == "" {
 		return local, nil
 	}

@@ -34,7 +34,11 @@ type Session struct {
 	own       *cluster.Own
 
 	built built
-	next  string // the tarball of the newest candidate
+	next  string     // the tarball of the newest candidate
+	ready *Candidate // the one that Bring has not begun with; nil if there is none
+	tests sync.WaitGroup
+	life  context.Context // of what runs in the background
+	close context.CancelFunc
 
 	mu       sync.Mutex
 	passed   map[string]bool // suites that passed, with what they tested
@@ -54,7 +58,7 @@ type built struct {
 // Open opens a delivery of the files as they are now, and returns what ends it.
 type Open func(context.Context) (*flow.Delivery, func(), error)
 
-// Candidate is a state of the files that was built, whose unit tests passed, and that does not run yet.
+// Candidate is a state of the files that was built, and that does not run yet. Its unit tests may still run.
 type Candidate struct {
 	name    string
 	state   string // of the files
@@ -63,6 +67,32 @@ type Candidate struct {
 	sources build.Sources
 	tarball string
 	open    Open
+	unit    *testRun
+}
+
+// testRun is a suite that runs in the background.
+type testRun struct {
+	done   chan struct{} // closed when it has ended
+	err    error         // then
+	cancel context.CancelCauseFunc
+	detach func() bool // from the context that it began in
+}
+
+// end ends the suite with a reason, if it still runs, and waits until it has ended.
+func (r *testRun) end(why error) {
+	r.cancel(why)
+	<-r.done
+}
+
+// wait waits until the suite has ended, and ends it when ctx does. A newer save that changed what is tested is no failure: that
+// one runs the suite again.
+func (r *testRun) wait(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { r.cancel(context.Cause(ctx)) })()
+	<-r.done
+	if errors.Is(r.err, errMoved) {
+		return nil
+	}
+	return r.err
 }
 
 // NewSession returns a session for a namespace of a developer's own; "" means APP-dev-USER on the local platform. Close is to
@@ -72,11 +102,17 @@ func NewSession(namespace string) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for the image: %w", err)
 	}
-	return &Session{namespace: namespace, dir: dir, passed: map[string]bool{}}, nil
+	s := &Session{namespace: namespace, dir: dir, passed: map[string]bool{}}
+	s.life, s.close = context.WithCancel(context.Background())
+	return s, nil
 }
 
-// Close removes what is left on this machine.
-func (s *Session) Close() error { return os.RemoveAll(s.dir) }
+// Close ends what still runs, and removes what is left on this machine.
+func (s *Session) Close() error {
+	s.close()
+	s.tests.Wait()
+	return os.RemoveAll(s.dir)
+}
 
 // begin connects to the cluster of the environment.
 func (s *Session) begin(ctx context.Context, r delivery.Release) error {
@@ -139,9 +175,9 @@ func integrationOf(of build.Sources) string {
 // errMoved says that what was built is no state that the files had as a whole.
 var errMoved = errors.New("files changed while they were read: save again")
 
-// Prepare builds and publishes what the files bring that was not there before, beside the unit tests. It returns nil when that
-// runs already. The integration tests are left to Bring, where there is something to bring. changed are the files of a save; nil
-// means any.
+// Prepare builds and publishes what the files bring that was not there before, beside the unit tests, which may go on when it
+// returns. It returns nil when that runs already. The integration tests are left to Bring, where there is something to bring.
+// changed are the files of a save; nil means any.
 func (s *Session) Prepare(ctx context.Context, open Open, changed []string) (*Candidate, error) {
 	d, done, err := open(ctx)
 	if err != nil {
@@ -165,19 +201,27 @@ func (s *Session) Prepare(ctx context.Context, open Open, changed []string) (*Ca
 		return nil, nil
 	}
 	s.refuse(state)
-	if err := s.make(ctx, d, open, sources); err != nil {
+	unit, err := s.make(ctx, d, open, sources)
+	if err != nil {
 		return nil, err
 	}
 	release.Image, release.Published = s.built.published, true
-	c := &Candidate{state: state, release: release, options: d.Options, sources: sources, tarball: s.built.tarball, open: open}
+	c := &Candidate{state: state, release: release, options: d.Options, sources: sources, tarball: s.built.tarball, open: open, unit: unit}
 	c.name = release.Image.String() + " " + described
 	s.mu.Lock()
 	running := s.running
 	s.mu.Unlock()
 	if running == c.name {
-		c, err = nil, s.integrate(ctx, c)
+		if err = unit.wait(ctx); err == nil {
+			err = s.integrate(ctx, c)
+		}
+		c = nil
 	} else {
-		s.next = c.tarball
+		unit.detach()
+		if s.ready != nil {
+			s.ready.unit.cancel(ErrNewer)
+		}
+		s.next, s.ready = c.tarball, c
 	}
 	if err == nil {
 		s.refuse("")
@@ -199,18 +243,56 @@ func (s *Session) refuses(state string) bool {
 }
 
 // make makes what is due for a state of the files, the integration tests aside. The unit tests need no image, and run at the
-// same time in a delivery of their own.
-func (s *Session) make(ctx context.Context, d *flow.Delivery, open Open, of build.Sources) error {
+// same time in a delivery of their own. They may still run when the image is made: they end with ctx unless they are detached
+// from it. A failure of one ends the other.
+func (s *Session) make(ctx context.Context, d *flow.Delivery, open Open, of build.Sources) (unit *testRun, err error) {
 	due := slices.DeleteFunc(s.due(of), func(p flow.Part) bool { return p == flow.Integration })
 	image := slices.DeleteFunc(slices.Clone(due), func(p flow.Part) bool { return p == flow.Unit })
-	group, gctx := errgroup.WithContext(ctx)
-	if len(image) < len(due) {
-		group.Go(func() error { return s.test(gctx, open, of, flow.Unit, "") })
-	}
+	making, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	unit = s.start(ctx, func(ctx context.Context) error {
+		if len(image) == len(due) {
+			return nil
+		}
+		err := s.test(ctx, open, of, flow.Unit, "")
+		if err != nil {
+			fail(errRedUnit)
+		}
+		return err
+	})
 	if len(image) > 0 {
-		group.Go(func() error { return s.image(gctx, d, of, image) })
+		err = s.image(making, d, of, image)
 	}
-	return group.Wait()
+	if err == nil {
+		return unit, nil
+	}
+	if errors.Is(context.Cause(making), errRedUnit) {
+		<-unit.done
+		return nil, unit.err
+	}
+	unit.end(errNoImage)
+	return nil, err
+}
+
+// errRedUnit ends the making of an image whose unit tests fail, and errNoImage the unit tests of an image that cannot be made.
+var (
+	errRedUnit = errors.New("its unit tests fail")
+	errNoImage = errors.New("its image cannot be made")
+)
+
+// start runs a suite in the background, until it ends, ctx does, or the session is closed.
+func (s *Session) start(ctx context.Context, suite func(context.Context) error) *testRun {
+	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	r := &testRun{done: make(chan struct{}), cancel: cancel}
+	r.detach = context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	closed := context.AfterFunc(s.life, func() { cancel(context.Canceled) })
+	s.tests.Go(func() {
+		defer close(r.done)
+		defer closed()
+		r.err = suite(run)
+		cancel(nil)
+	})
+	return r
 }
 
 // image makes the image of a state of the files.
@@ -334,28 +416,39 @@ func concerns(d *flow.Delivery, changed []string, of build.Sources) bool {
 	})
 }
 
-// Bring deploys a candidate to the namespace, and runs its integration tests when it answers: until then, they would only slow
-// its start. If they fail, what ran before is put back. answered is called when a pod of it answers for the first time; the page
-// is nil where no Service is in front of a Deployment.
+// Bring deploys a candidate to the namespace, beside its unit tests if they still run. Nothing that could be put back is there
+// before the first deploy, so that one waits for them. The integration tests run when the candidate answers: until then, they
+// would only slow its start. If tests fail, what ran before is put back. answered is called when a pod of it answers for the
+// first time; the page is nil where no Service is in front of a Deployment.
 func (s *Session) Bring(ctx context.Context, c *Candidate, answered func(*cluster.Page)) error {
 	s.mu.Lock()
-	s.bringing = c.tarball
+	s.bringing, s.ready = c.tarball, nil
 	before := s.ran
 	s.mu.Unlock()
+	if !before {
+		if err := c.unit.wait(ctx); err != nil {
+			s.refuse(c.state)
+			return err
+		}
+	}
 	deploying, undo := context.WithCancelCause(ctx)
 	defer undo(nil)
-	var tests errgroup.Group
+	tests, testing := errgroup.WithContext(ctx)
+	judge := func(err error) error {
+		if err != nil && before {
+			undo(errRed)
+		}
+		return err
+	}
+	tests.Go(func() error { return judge(c.unit.wait(testing)) })
 	err := s.deploy(deploying, c, func(page *cluster.Page) {
 		answered(page)
 		tests.Go(func() error {
-			err := s.integrate(ctx, c)
+			err := s.integrate(testing, c)
 			if errors.Is(err, errMoved) {
 				return nil // a newer save changed these tests, and runs them
 			}
-			if err != nil && before {
-				undo(errRed)
-			}
-			return err
+			return judge(err)
 		})
 	})
 	red := tests.Wait()
@@ -365,7 +458,7 @@ func (s *Session) Bring(ctx context.Context, c *Candidate, answered func(*cluste
 		s.running = ""
 		s.mu.Unlock()
 	}
-	if red != nil {
+	if red != nil && (err == nil || errors.Is(context.Cause(deploying), errRed)) {
 		err = red
 	}
 	if err != nil {
@@ -374,7 +467,7 @@ func (s *Session) Bring(ctx context.Context, c *Candidate, answered func(*cluste
 	return err
 }
 
-var errRed = errors.New("its integration tests fail")
+var errRed = errors.New("its tests fail")
 
 // deploy applies a candidate and waits for its pods.
 func (s *Session) deploy(ctx context.Context, c *Candidate, answered func(*cluster.Page)) error {

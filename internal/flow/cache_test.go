@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/flow/resolve"
 )
 
 func TestBuildCache(t *testing.T) {
@@ -24,7 +25,7 @@ environments:
 	cache := func(t *testing.T, env, gitRef string, variables map[string]string) *delivery.BuildCache {
 		t.Helper()
 		d, err := open(t.Context(), Request{
-			Config: filepath.Join(dir, "aksflow.yaml"), Env: env, Ref: gitRef, Set: Settings{Username: "u", PasswordEnv: "P"},
+			Config: filepath.Join(dir, "aksflow.yaml"), Env: env, Ref: gitRef, Set: resolve.Settings{Username: "u", PasswordEnv: "P"},
 			Variables: func(name string) (string, bool) { value, ok := variables[name]; return value, ok },
 		}, []namedTarget{{"push", fake{}}})
 		require.NoError(t, err)

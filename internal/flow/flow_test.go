@@ -15,6 +15,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/flow/resolve"
 	"github.com/aksflow/aksflow/internal/target"
 )
 
@@ -409,7 +410,7 @@ func TestAVerbNeedsAnEnvironment(t *testing.T) {
 
 func TestSettingsWin(t *testing.T) {
 	d := opened(t, fake{}, func(r *Request) {
-		r.Set = Settings{
+		r.Set = resolve.Settings{
 			Namespace: "other", Manifests: "elsewhere", Strategy: "canary", Percent: []int{5}, Hold: true,
 			ValuesFiles: []string{"more.yaml"}, Values: []string{"a.b=1", "a.c=x"},
 		}
@@ -432,8 +433,8 @@ func TestTheLocalPlatformIsTheRegistryUnderAnyPort(t *testing.T) {
 		text := configuration + "  local: {platform: local, target: pull, manifests: manifests, gitops: {repo: \"http://localhost:3000/vote.git\"}}\n"
 		require.NoError(t, os.WriteFile(r.Config, []byte(text), 0o600))
 		r.Env = "local"
-		r.Local = func() (*LocalPlatform, error) {
-			return &LocalPlatform{
+		r.Local = func() (*resolve.LocalPlatform, error) {
+			return &resolve.LocalPlatform{
 				Registry: "localhost:34353", Kubeconfig: "/platform/kubeconfig", GitUser: "u", GitPassword: "p",
 				GitURL: func(app string) string { return "http://localhost:1/" + app + ".git" },
 			}, nil

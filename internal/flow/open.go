@@ -20,6 +20,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/flow/access"
+	"github.com/aksflow/aksflow/internal/flow/resolve"
 	"github.com/aksflow/aksflow/internal/flow/signing"
 	"github.com/aksflow/aksflow/internal/git"
 	"github.com/aksflow/aksflow/internal/target"
@@ -92,7 +93,7 @@ func open(ctx context.Context, r Request, known []namedTarget) (*Delivery, error
 			return nil, fault.Usagef("--image: %w", err)
 		}
 	}
-	if r.Env == "" && r.Set.standAlone() {
+	if r.Env == "" && r.Set.StandAlone() {
 		d.config = &config.Config{App: r.Set.App}
 		return d, d.resolve(&config.Environment{Target: known[0].name, GitOps: config.GitOps{Operator: config.ArgoCD}}, nil)
 	}
@@ -173,7 +174,7 @@ func (d *Delivery) decideByRef(ctx context.Context) error {
 }
 
 // variables returns the lookup for the values of aksflow.yaml, and the local platform if the environment is on it.
-func (d *Delivery) variables(environment string) (config.Lookup, *LocalPlatform, error) {
+func (d *Delivery) variables(environment string) (config.Lookup, *resolve.LocalPlatform, error) {
 	env := d.config.Environments[environment]
 	if env == nil || env.Platform != config.LocalPlatform {
 		return d.Variables, nil, nil
@@ -190,39 +191,12 @@ func (d *Delivery) variables(environment string) (config.Lookup, *LocalPlatform,
 	}, local, nil
 }
 
-// resolve puts the environment together from the configuration, the local platform, the flags and the credentials.
-func (d *Delivery) resolve(from *config.Environment, local *LocalPlatform) error {
-	c := d.config
-	env := &delivery.Environment{Environment: *from, App: c.App, Network: d.Network}
-	if env.Manifests != "" {
-		env.Manifests = c.Abs(env.Manifests)
-	}
-	if env.GitOps.Setup != "" {
-		env.GitOps.Setup = c.Abs(env.GitOps.Setup)
-	}
-	if env.Cluster.Kubeconfig != "" {
-		env.Cluster.Kubeconfig = c.Abs(env.Cluster.Kubeconfig)
-	}
-	env.ValuesFiles = make([]string, 0, len(from.ValuesFiles))
-	for _, file := range from.ValuesFiles {
-		env.ValuesFiles = append(env.ValuesFiles, c.Abs(file))
-	}
-	if err := d.outside().Fill(env, access.Flags{
-		Username: d.Set.Username, PasswordEnv: d.Set.PasswordEnv, GitUsername: d.Set.GitUsername, GitPasswordEnv: d.Set.GitPasswordEnv,
-	}); err != nil {
-		return err
-	}
-	if local != nil {
-		onLocalPlatform(env, c, local)
-	}
-	d.Set.replace(env)
-	if env.Repository == "" && env.Registry != "" {
-		env.Repository = env.Registry + "/" + c.Image
-	}
-	if _, err := ref.Parse(cmp.Or(env.Repository, "none")); err != nil {
-		return fault.Usage(err)
-	}
-	if err := d.onAzure(env); err != nil {
+// resolve puts the environment together, and finds its target.
+func (d *Delivery) resolve(from *config.Environment, local *resolve.LocalPlatform) error {
+	env, err := resolve.Environment(d.config, from, resolve.Inputs{
+		Settings: d.Set, Local: local, Azure: d.Azure, Access: d.outside(), Network: d.Network,
+	})
+	if err != nil {
 		return err
 	}
 	for _, t := range d.targets {
@@ -242,60 +216,6 @@ func (d *Delivery) outside() access.Source {
 // keyring has the keys that sign for the environment, and those that it trusts.
 func (d *Delivery) keyring() signing.Keys {
 	return signing.Keys{Source: d.outside(), Env: d.env, Abs: d.config.Abs, Vault: d.SigningKey}
-}
-
-// onAzure sets the way to an AKS cluster, unless a flag names another cluster.
-func (d *Delivery) onAzure(env *delivery.Environment) error {
-	if env.Cluster.AKS == nil || env.Cluster.Kubeconfig != "" || env.Cluster.Context != "" {
-		return nil
-	}
-	if d.Azure == nil {
-		return fault.Usagef("the environment %s is on AKS, and there is no login to Azure here: name a kubeconfig", env.Name)
-	}
-	env.ClusterAccess = d.Azure.Cluster(*env.Cluster.AKS)
-	return nil
-}
-
-// onLocalPlatform points the environment to the local platform.
-func onLocalPlatform(env *delivery.Environment, c *config.Config, local *LocalPlatform) {
-	env.Registry, env.Cluster.Kubeconfig = local.Registry, local.Kubeconfig
-	env.Local = &delivery.Local{Repo: env.GitOps.Repo, Dir: c.Dir(), AppURL: local.AppURL}
-	// The port of the registry may be another one than the manifests name: the image's name on any host is meant.
-	env.GitOps.Replace = append(slices.Clone(env.GitOps.Replace), c.Image)
-	if local.GitURL == nil {
-		return
-	}
-	env.GitOps.Repo = local.GitURL(env.App)
-	env.Git.Login = delivery.Login{Username: local.GitUser, Password: local.GitPassword}
-	env.Local.Seed = func(ctx context.Context, branch, dir string) error { return local.Seed(ctx, env.App, branch, dir) }
-}
-
-// replace puts the settings into the environment.
-func (s Settings) replace(env *delivery.Environment) {
-	for _, setting := range []struct {
-		to   *string
-		from string
-	}{
-		{&env.App, s.App}, {&env.Target, s.Target}, {&env.Repository, s.Repository},
-		{&env.Manifests, s.Manifests}, {&env.Namespace, s.Namespace}, {&env.ReleaseName, s.ReleaseName},
-		{&env.Cluster.Kubeconfig, s.Kubeconfig}, {&env.Cluster.Context, s.Context},
-		{&env.GitOps.Repo, s.Repo}, {&env.GitOps.Branch, s.Branch}, {&env.GitOps.Path, s.Path},
-		{&env.GitOps.Application, s.Application},
-	} {
-		*setting.to = cmp.Or(setting.from, *setting.to)
-	}
-	env.GitOps.PullRequest = env.GitOps.PullRequest || s.PullRequest
-	rollout := &env.Rollout
-	if s.Strategy != "" && s.Strategy != rollout.Strategy {
-		rollout.Strategy, rollout.Percent = s.Strategy, nil
-	}
-	if len(s.Percent) > 0 {
-		rollout.Percent = s.Percent
-	}
-	rollout.Pause = cmp.Or(s.Pause, rollout.Pause)
-	rollout.Hold = rollout.Hold || s.Hold
-
-	env.MoreValues, env.SetValues = s.ValuesFiles, s.Values
 }
 
 // App is the application's name.

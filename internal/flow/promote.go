@@ -14,6 +14,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/image"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/flow/evidence"
+	"github.com/aksflow/aksflow/internal/flow/resolve"
 )
 
 // promoteStep is the step in place of build, test and publish where the image comes from another environment.
@@ -147,7 +148,7 @@ func (d *Delivery) candidate(ctx context.Context) (*candidate, error) {
 func (d *Delivery) sibling(ctx context.Context, name string) (*Delivery, error) {
 	r := d.Request
 	r.Env, r.ByRef, r.Image, r.Tarball, r.Commit = name, false, "", "", ""
-	r.Set = Settings{}
+	r.Set = resolve.Settings{}
 	other, err := open(ctx, r, d.targets)
 	if err != nil {
 		return nil, fmt.Errorf("the environment %s: %w", name, err)

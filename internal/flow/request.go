@@ -2,7 +2,6 @@ package flow
 
 import (
 	"context"
-	"time"
 
 	"dagger.io/dagger"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/dial"
+	"github.com/aksflow/aksflow/internal/flow/resolve"
 	"github.com/aksflow/aksflow/internal/flow/signing"
 	"github.com/aksflow/aksflow/internal/target"
 )
@@ -26,14 +26,14 @@ type Request struct {
 	ByRef bool
 	Ref   string
 	// Set replaces what aksflow.yaml says.
-	Set Settings
+	Set resolve.Settings
 
 	// Variables finds a variable of the process's environment.
 	Variables config.Lookup
 	// Local returns the local platform that runs, or an error that says how to start it.
-	Local func() (*LocalPlatform, error)
+	Local func() (*resolve.LocalPlatform, error)
 	// Azure logs in to Azure's registries and clusters. Nil where nothing is to be reached there.
-	Azure Azure
+	Azure resolve.Azure
 	// SigningKey finds a key in Azure Key Vault that signs proofs. Nil where there is none.
 	SigningKey signing.Vault
 	// Client connects to the engine that builds and tests. It is called when the first container work is due, and may be
@@ -85,51 +85,4 @@ type Request struct {
 
 	// RunURL is the page of the CI run, and User is who delivers: USER@HOST. Both are for records; both may be empty.
 	RunURL, User string
-}
-
-// Azure gives logins. Nothing is sent before one is used.
-type Azure interface {
-	// Registry returns the login for a container registry; nil where Azure has none for this host. ambient means that it
-	// is this machine's user who is logged in, so that Docker's own login for the registry comes first.
-	Registry(host string) (login delivery.Credentials, ambient bool)
-	// Cluster returns the way to an AKS cluster.
-	Cluster(config.AKS) delivery.ClusterAccess
-}
-
-// Settings replace what aksflow.yaml says about an environment, where they are not empty. Enough of them stand for an
-// aksflow.yaml.
-type Settings struct {
-	App                                      string
-	Target                                   string
-	Repository                               string // HOST/PATH to push to
-	Username, PasswordEnv                    string // of the registry
-	Manifests, Namespace                     string
-	Kubeconfig, Context                      string
-	ReleaseName                              string
-	ValuesFiles, Values                      []string // files; KEY=VALUE as Helm's --set reads them
-	Repo, Branch, Path                       string   // what the operator follows
-	PullRequest                              bool
-	GitUsername, GitPasswordEnv, Application string
-	Strategy                                 string
-	Percent                                  []int
-	Pause                                    time.Duration
-	Hold                                     bool
-}
-
-// standAlone reports whether the settings say enough to do without an aksflow.yaml.
-func (s Settings) standAlone() bool {
-	return s.Repository != "" || s.Repo != "" || s.App != "" && (s.Manifests != "" || s.Namespace != "")
-}
-
-// LocalPlatform is what runs on this machine for environments with platform: local.
-type LocalPlatform struct {
-	// Registry is HOST:PORT.
-	Registry   string
-	Kubeconfig string
-	// GitURL returns the address of an app's repository. It is nil without a git server, as Seed is.
-	GitURL               func(app string) string
-	GitUser, GitPassword string
-	Seed                 func(ctx context.Context, app, branch, dir string) error
-	// AppURL returns the address at which a browser on this machine opens a Service.
-	AppURL func(service, namespace string) string
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/image"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/flow/resolve"
 )
 
 // imageSteps are the steps that make the image, in their order: build and test, and publish where there is an
@@ -320,7 +321,7 @@ func (d *Delivery) checkPublish(ctx context.Context) error {
 }
 
 // RegistryLogin returns Azure's login for a registry's host; nil where it has none, or where Docker's own goes before it.
-func RegistryLogin(ctx context.Context, azure Azure, host string) delivery.Credentials {
+func RegistryLogin(ctx context.Context, azure resolve.Azure, host string) delivery.Credentials {
 	login, ambient := azure.Registry(host)
 	if login == nil || ambient && image.HasDockerLogin(ctx, host) {
 		return nil

@@ -18,6 +18,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/flow/resolve"
 	"github.com/aksflow/aksflow/internal/target"
 )
 
@@ -59,7 +60,7 @@ func TestANewTargetWorksInEveryVerb(t *testing.T) {
 	var log []string
 	r := Request{
 		Config: newRepository(t).dir + "/aksflow.yaml", Env: "dev", User: "ann@laptop",
-		Set:   Settings{Target: "ship"},
+		Set:   resolve.Settings{Target: "ship"},
 		Image: "registry.example/vote@sha256:" + strings.Repeat("0", 64),
 	}
 	d, err := open(t.Context(), r, []namedTarget{{"push", fake{}}, {"ship", ship{&log}}})

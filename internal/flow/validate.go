@@ -11,6 +11,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/report"
+	"github.com/aksflow/aksflow/internal/flow/resolve"
 	"github.com/aksflow/aksflow/internal/target/cluster"
 )
 
@@ -30,7 +31,7 @@ func Validate(ctx context.Context, r Request) (*delivery.Validated, error) {
 		names = []string{r.Env}
 	}
 	r.ByRef = false
-	r.Local = func() (*LocalPlatform, error) { return &LocalPlatform{Registry: "localhost:5000"}, nil }
+	r.Local = func() (*resolve.LocalPlatform, error) { return &resolve.LocalPlatform{Registry: "localhost:5000"}, nil }
 	out := &delivery.Validated{Environments: []delivery.ValidEnvironment{}}
 	var failures []error
 	for _, name := range names {

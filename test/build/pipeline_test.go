@@ -57,6 +57,7 @@ func TestEngine(t *testing.T) {
 		"DoesNotBuild":           s.doesNotBuild,
 		"BothSay":                s.bothSay,
 		"OneDigest":              s.oneDigest,
+		"PythonModules":          s.pythonModules,
 		"Interrupted":            s.interrupted,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -293,6 +294,19 @@ func (s *suite) tarballIsWhatIsTested(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.run(t, s.app(nil), s.client.Host().File(bad), tests)
 	assert.Contains(t, fails(t, err), "integration: services.app starts")
+}
+
+// Python compiles no module of the image again when a container starts: what was compiled while it was built still fits.
+func (s *suite) pythonModules(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "image.tar")
+	_, err := s.app(nil).Export(t.Context(), file, nil)
+	require.NoError(t, err)
+	said, err := s.client.Container().Import(s.client.Host().File(file)).
+		WithExec([]string{"sh", "-c", "python3 -v -c 'import flask, redis, gunicorn.app.wsgiapp' 2>&1"}).Stdout(t.Context())
+	require.NoError(t, err)
+	compiled := regexp.MustCompile(`# code object from .*\.pyc`).FindAllString(said, -1)
+	assert.Greater(t, len(compiled), 200)
+	assert.Empty(t, regexp.MustCompile(`# code object from /usr/.*\.py\n`).FindAllString(said, -1))
 }
 
 // runner: whatever a test runner does wrong, the tests are not green.

@@ -102,7 +102,7 @@ var errStopped = errors.New("the service was stopped")
 // Times that a service is given.
 const (
 	stopGrace = 10 * time.Second // from the request to end until it is killed
-	endGrace  = 5 * time.Second  // from the end of its processes until its end is known
+	endGrace  = 5 * time.Second  // from the end of its processes until its end is known, and for its container to go
 )
 
 // hostname is the name by which containers that are bound to a service reach it, beside their alias for it.
@@ -280,13 +280,19 @@ func (s *services) run(ctx context.Context, n *api.Node, r *service, shim, cmd [
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	r.end = end
 	stop := context.AfterFunc(e.base, func() { end(context.Cause(e.base)) })
+	// The job outlives the service: it is what releases the container. Released without a job, it would be looked for in vain
+	// for seconds.
+	job, abandon := context.WithCancelCause(context.WithoutCancel(ctx))
+	abandoning := context.AfterFunc(life, func() { time.AfterFunc(endGrace, func() { abandon(context.Cause(life)) }) })
 	log := servicelog.New(ctx, r.name, e.secrets.Hide)
 	e.work.Go(func() {
 		defer stop()
+		defer abandoning()
 		defer close(r.done)
-		_, err := e.job(life, nil, func(ctx context.Context, b *build) (*result, error) {
-			return nil, b.serve(ctx, n, r, slices.Concat(shim, cmd), log)
+		_, err := e.job(job, nil, func(ctx context.Context, b *build) (*result, error) {
+			return nil, b.serve(ctx, life, n, r, slices.Concat(shim, cmd), log)
 		})
+		abandon(nil)
 		r.err = s.ended(n, r, cmd, log, err, context.Cause(life))
 	})
 	return log
@@ -314,13 +320,16 @@ func (b *build) refs(ctx context.Context, c *container) ([]gateway.Reference, er
 	return refs, nil
 }
 
-// serve runs a service until it ends.
-func (b *build) serve(ctx context.Context, n *api.Node, r *service, args []string, log *servicelog.Log) error {
+// serve runs a service in a job until it ends, or its life does.
+func (b *build) serve(job, life context.Context, n *api.Node, r *service, args []string, log *servicelog.Log) error {
+	ctx, end := context.WithCancelCause(job)
+	defer end(nil)
+	defer context.AfterFunc(life, func() { end(context.Cause(life)) })()
 	ctr, start, err := b.serviceProcess(ctx, n, args)
 	if err != nil {
 		return err
 	}
-	defer ctr.Release(context.WithoutCancel(ctx)) //nolint:errcheck // the job's end releases it too
+	defer ctr.Release(job) //nolint:errcheck // the job's end releases it too
 	start.Stdout, start.Stderr = &log.Stdout, &log.Stderr
 	process, err := ctr.Start(ctx, start)
 	if err != nil {

@@ -115,8 +115,9 @@ func configure(s state, parts []localplatform.Part, o localplatform.Options) (*c
 			"kubernetes": "", "coredns": "", "pause": "", "containerd": "containerd",
 			"containerd-shim-runc-v2": "containerd", "ctr": "containerd", "runc": "runc", "iptables": "iptables",
 		},
-		localplatform.ArgoCD: {"argocd": "", "kustomize": "", "redis-server": "redis-server", "git": "git"},
-		localplatform.Flux:   {"source-controller": "", "kustomize-controller": ""},
+		localplatform.ArgoCD:       {"argocd": "", "kustomize": "", "redis-server": "redis-server", "git": "git"},
+		localplatform.ArgoCDServer: {"argocd-server": ""},
+		localplatform.Flux:         {"source-controller": "", "kustomize-controller": ""},
 	} {
 		if c.has(part) {
 			for name, debian := range needs {

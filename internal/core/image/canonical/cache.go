@@ -21,7 +21,7 @@ type cache struct{ dir string }
 
 // kept is a layer in the cache, or what the scan of a base image gave.
 type kept struct {
-	Layer       v1.Descriptor `json:"layer,omitempty"`
+	Layer       v1.Descriptor `json:"layer,omitzero"` // an empty digest could not be read again
 	DiffID      string        `json:"diffID,omitempty"`
 	Epoch       int64         `json:"epoch,omitempty"`
 	Directories []string      `json:"directories"` // those of the image so far
@@ -36,7 +36,7 @@ const (
 
 // Version is a part of every key: the version of this package's rules, and that of the library that compresses. It has to
 // change whenever the same layers and options give another canonical layer.
-const Version = "2 " + compressVersion
+const Version = "3 " + compressVersion
 
 // compressVersion is the version of github.com/klauspost/compress.
 const compressVersion = "v1.20.2"

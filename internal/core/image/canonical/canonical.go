@@ -3,8 +3,9 @@
 //
 // The layers of the base image stay byte for byte what they are. In the others no file is newer than the newest of the
 // base image, and names of users and access times are left out. What a COPY takes from the build context has one
-// time, and the permissions that git knows, whatever the umask of the clone was. The layers are compressed in one way. The history is that
-// of the Dockerfile. What a build writes into a file is not changed: a log with the time in it is another file each time.
+// time, and the permissions that git knows, whatever the umask of the clone was. The layers are compressed in one way. The
+// history is that of the Dockerfile. What a build writes into a file is not changed, but for the time of its source that a
+// compiled Python module says: a log with the time in it is another file each time.
 package canonical
 
 import (

@@ -112,15 +112,39 @@ type rewriter struct {
 	dirs  directories
 }
 
-// rewrite writes the files of one layer, or of several that become one. Each layer has its files in the order of a walk; of
-// a path that several have, the last layer's counts.
+// rewrite writes the files of one layer, or of several that become one.
 func (s *source) rewrite(ctx context.Context, to *tar.Writer, group made, r rewriter) error {
+	modules, err := s.modules(ctx, group, r)
+	if err != nil {
+		return err
+	}
+	return s.each(ctx, group.layers, func(h *tar.Header, content io.Reader) error {
+		if err := to.WriteHeader(r.header(h, group.Instruction)); err != nil {
+			return err
+		}
+		r.dirs.note(h)
+		if header := modules[cleanName(h)]; header != nil {
+			if _, err := to.Write(header); err != nil {
+				return err
+			}
+			if _, err := io.CopyN(io.Discard, content, pycHeader); err != nil {
+				return err
+			}
+		}
+		_, err := io.Copy(to, content)
+		return err
+	})
+}
+
+// each visits the files of one layer, or of several that become one. Each layer has its files in the order of a walk; of a path
+// that several have, the last layer's counts.
+func (s *source) each(ctx context.Context, layers []int, visit func(h *tar.Header, content io.Reader) error) error {
 	type cursor struct {
 		*tar.Reader
 		header *tar.Header
 	}
 	var cursors []*cursor
-	for _, layer := range group.layers {
+	for _, layer := range layers {
 		entries, done, err := s.entries(ctx, layer)
 		if err != nil {
 			return err
@@ -152,11 +176,7 @@ func (s *source) rewrite(ctx context.Context, to *tar.Writer, group made, r rewr
 			return nil
 		}
 		name := cleanName(next.header)
-		if err := to.WriteHeader(r.header(next.header, group.Instruction)); err != nil {
-			return err
-		}
-		r.dirs.note(next.header)
-		if _, err := io.Copy(to, next); err != nil {
+		if err := visit(next.header, next); err != nil {
 			return err
 		}
 		for _, c := range cursors {
