@@ -3,8 +3,8 @@ package adopt
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
@@ -53,12 +53,13 @@ func splitOne(dir string, services, kept []*Service) {
 		}
 	}
 	// A workload of nobody's comes last: what stands between it and a service is that service's first, such as a Service.
+	links := neighbours(objects)
 	for {
-		if o, s := nearest(objects, owners, func(o *unstructured.Unstructured) bool { return !workloads[o] }); o != nil {
+		if o, s := nearest(objects, links, owners, func(o *unstructured.Unstructured) bool { return !workloads[o] }); o != nil {
 			owners[o] = []*Service{s}
 			continue
 		}
-		o, s := nearest(objects, owners, func(*unstructured.Unstructured) bool { return true })
+		o, s := nearest(objects, links, owners, func(*unstructured.Unstructured) bool { return true })
 		if o == nil {
 			break
 		}
@@ -86,14 +87,15 @@ func splitOne(dir string, services, kept []*Service) {
 }
 
 // nearest returns the first object of nobody's that belongs to an object of a service, and the service.
-func nearest(objects []*unstructured.Unstructured, owners map[*unstructured.Unstructured][]*Service, may func(*unstructured.Unstructured) bool,
+func nearest(objects []*unstructured.Unstructured, links map[*unstructured.Unstructured][]*unstructured.Unstructured,
+	owners map[*unstructured.Unstructured][]*Service, may func(*unstructured.Unstructured) bool,
 ) (*unstructured.Unstructured, *Service) {
 	for _, o := range objects {
 		if owners[o] != nil || o.GetKind() == "Namespace" || !may(o) {
 			continue
 		}
-		for _, owned := range objects {
-			if of := owners[owned]; of != nil && (mentions(owned, o) || mentions(o, owned) || selects(o, owned) || selects(owned, o)) {
+		for _, owned := range links[o] {
+			if of := owners[owned]; of != nil {
 				return o, of[0]
 			}
 		}
@@ -101,52 +103,90 @@ func nearest(objects []*unstructured.Unstructured, owners map[*unstructured.Unst
 	return nil, nil
 }
 
-// mentions reports whether an object holds the name of another one: as a value, or where that is a Service as a host in one.
-func mentions(o, other *unstructured.Unstructured) bool {
-	name := other.GetName()
-	if name == "" {
-		return false
+// neighbours returns for each object those that name it or select it, and those that it names or selects, in their order.
+func neighbours(objects []*unstructured.Unstructured) map[*unstructured.Unstructured][]*unstructured.Unstructured {
+	said := make([]saying, len(objects))
+	for i, o := range objects {
+		said[i] = sayingOf(o)
 	}
-	match := func(value string) bool { return value == name }
-	if other.GetKind() == "Service" {
-		match = regexp.MustCompile(`(^|[/@,= ])` + regexp.QuoteMeta(name) + `($|[.:/, ])`).MatchString
+	links := map[*unstructured.Unstructured][]*unstructured.Unstructured{}
+	for i, o := range objects {
+		for j, other := range objects {
+			if i != j && (said[i].mentions(other) || said[j].mentions(o) || said[i].selects(said[j]) || said[j].selects(said[i])) {
+				links[o] = append(links[o], other)
+			}
+		}
 	}
+	return links
+}
+
+// saying is what an object says that may be about others.
+type saying struct {
+	values, hosts map[string]bool // its values, and what in them may be the name of a host
+	selector      labels.Selector // of a Service, a PodDisruptionBudget and such; nil if it has none
+	labels        []labels.Set    // its own, and those of the pods that it makes
+}
+
+func sayingOf(o *unstructured.Unstructured) saying {
+	s := saying{values: map[string]bool{}, hosts: map[string]bool{}}
 	content := maps.Clone(o.Object)
 	for _, key := range []string{"apiVersion", "kind", "metadata"} {
 		delete(content, key)
 	}
-	return holdsScalar(content, match)
+	s.note(content)
+	made, _, _ := unstructured.NestedStringMap(o.Object, "spec", "template", "metadata", "labels")
+	s.labels = []labels.Set{made, o.GetLabels()}
+	for _, at := range [][]string{{"spec", "selector", "matchLabels"}, {"spec", "podSelector", "matchLabels"}, {"spec", "selector"}} {
+		if selector, found, err := unstructured.NestedStringMap(o.Object, at...); err == nil && found && len(selector) > 0 {
+			s.selector = labels.SelectorFromSet(selector)
+			break
+		}
+	}
+	return s
 }
 
-func holdsScalar(value any, match func(string) bool) bool {
+// hostStart is what may stand before a host's name in a value, and hostEnd what ends it.
+const hostStart, hostEnd = "/@,= ", ".:/, "
+
+// note adds a value and those in it. Labels, and what selects them, name no object.
+func (s saying) note(value any) {
 	switch v := value.(type) {
 	case string:
-		return match(v)
+		s.values[v] = true
+		for rest := v; ; {
+			host := rest
+			if end := strings.IndexAny(rest, hostEnd); end >= 0 {
+				host = rest[:end]
+			}
+			s.hosts[host] = true
+			next := strings.IndexAny(rest, hostStart)
+			if next < 0 {
+				return
+			}
+			rest = rest[next+1:]
+		}
 	case []any:
-		return slices.ContainsFunc(v, func(one any) bool { return holdsScalar(one, match) })
+		for _, one := range v {
+			s.note(one)
+		}
 	case map[string]any:
 		for key, one := range v {
-			if key != "labels" && key != "matchLabels" && key != "selector" && holdsScalar(one, match) {
-				return true
+			if key != "labels" && key != "matchLabels" && key != "selector" {
+				s.note(one)
 			}
 		}
 	}
-	return false
 }
 
-// selects reports whether the selector of an object, such as a Service or a PodDisruptionBudget, fits the labels of another
-// one, or of the pods that it makes.
-func selects(o, other *unstructured.Unstructured) bool {
-	for _, at := range [][]string{{"spec", "selector", "matchLabels"}, {"spec", "podSelector", "matchLabels"}, {"spec", "selector"}} {
-		selector, found, err := unstructured.NestedStringMap(o.Object, at...)
-		if err != nil || !found || len(selector) == 0 {
-			continue
-		}
-		made, _, _ := unstructured.NestedStringMap(other.Object, "spec", "template", "metadata", "labels")
-		fits := labels.SelectorFromSet(selector)
-		return fits.Matches(labels.Set(made)) || fits.Matches(labels.Set(other.GetLabels()))
-	}
-	return false
+// mentions reports whether the object holds the name of another one: as a value, or where that is a Service as a host in one.
+func (s saying) mentions(other *unstructured.Unstructured) bool {
+	name := other.GetName()
+	return name != "" && (s.values[name] || other.GetKind() == "Service" && s.hosts[name])
+}
+
+// selects reports whether the selector of the object fits the labels of another one, or of the pods that it makes.
+func (s saying) selects(other saying) bool {
+	return s.selector != nil && slices.ContainsFunc(other.labels, func(set labels.Set) bool { return s.selector.Matches(set) })
 }
 
 // nameHomes says what the namespaces of each service are named after. Those of one repository share them, as they find each

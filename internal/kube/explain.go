@@ -137,12 +137,17 @@ type UnknownKindError struct {
 	Kind schema.GroupKind
 	// Versions are those that were asked for; empty means any.
 	Versions []string
-	served   func() []string // asks in which API versions there is such a kind; may be nil
+	// served asks in which API versions there is such a kind, and how it is spelled there; may be nil.
+	served func() (kind string, versions []string)
 }
 
 func (e *UnknownKindError) Error() string {
 	if e.served != nil {
-		if there := e.served(); len(there) > 0 {
+		kind, there := e.served()
+		if kind != e.Kind.Kind && len(there) > 0 {
+			return fmt.Sprintf("the cluster knows no %s, but %s in %s: correct kind, whose letters count", e.Kind.Kind, kind, strings.Join(there, ", "))
+		}
+		if len(there) > 0 {
 			return fmt.Sprintf("the cluster knows no %s in %s, but in %s: correct apiVersion", e.Kind.Kind, groupText(e.Kind, e.Versions), strings.Join(there, ", "))
 		}
 	}

@@ -51,6 +51,7 @@ func TestKindInAnotherVersion(t *testing.T) {
 	for kind, want := range map[schema.GroupVersionKind]string{
 		{Group: "policy", Version: "v1beta1", Kind: "PodDisruptionBudget"}: "the cluster knows no PodDisruptionBudget in policy/v1beta1, but in policy/v1: correct apiVersion",
 		{Version: "v1", Kind: "Deployment"}:                                "the cluster knows no Deployment in v1, but in apps/v1: correct apiVersion",
+		{Group: "apps", Version: "v1", Kind: "deployment"}:                 "the cluster knows no deployment, but Deployment in apps/v1: correct kind, whose letters count",
 		{Group: "example.com", Version: "v1", Kind: "Lamp"}:                "the cluster knows no Lamp in example.com/v1: correct apiVersion and kind, or install the CustomResourceDefinition first",
 	} {
 		_, err := c.Mapping(t.Context(), kind)

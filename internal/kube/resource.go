@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -32,8 +33,13 @@ func (c *Cluster) Mapping(ctx context.Context, gvk schema.GroupVersionKind) (map
 		mapping, err = c.mapper.RESTMappingWithContext(ctx, gvk.GroupKind(), versions...)
 		return err
 	})
-	if meta.IsNoMatchError(err) {
-		return nil, &UnknownKindError{Kind: gvk.GroupKind(), Versions: []string{gvk.Version}, served: func() []string { return c.servedIn(gvk.Kind) }}
+	unknown := meta.IsNoMatchError(err)
+	if err == nil && gvk.Kind == strings.ToLower(gvk.Kind) { // the mapper takes a kind in small letters, and the API server does not
+		spelled, _ := c.servedIn(gvk.Kind)
+		unknown = spelled != gvk.Kind
+	}
+	if unknown {
+		return nil, &UnknownKindError{Kind: gvk.GroupKind(), Versions: []string{gvk.Version}, served: func() (string, []string) { return c.servedIn(gvk.Kind) }}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("asking the API server which kinds it knows: %w", err)
@@ -41,16 +47,25 @@ func (c *Cluster) Mapping(ctx context.Context, gvk schema.GroupVersionKind) (map
 	return mapping, nil
 }
 
-// servedIn returns the API versions in which the server has a kind of a name.
-func (c *Cluster) servedIn(kind string) []string {
+// servedIn returns the API versions in which the server has a kind of a name, and how it spells it: as it was asked for, unless
+// only other letters are known.
+func (c *Cluster) servedIn(kind string) (spelled string, versions []string) {
 	_, lists, _ := c.discovery.ServerGroupsAndResources() // what could be read
-	var versions []string
+	found := map[string][]string{}
 	for _, list := range lists {
-		if slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Kind == kind && !strings.Contains(r.Name, "/") }) {
-			versions = append(versions, list.GroupVersion)
+		var here []string
+		for _, r := range list.APIResources {
+			if strings.EqualFold(r.Kind, kind) && !strings.Contains(r.Name, "/") && !slices.Contains(here, r.Kind) {
+				here = append(here, r.Kind)
+				found[r.Kind] = append(found[r.Kind], list.GroupVersion)
+			}
 		}
 	}
-	return versions
+	if len(found[kind]) > 0 || len(found) == 0 {
+		return kind, found[kind]
+	}
+	spelled = slices.Sorted(maps.Keys(found))[0]
+	return spelled, found[spelled]
 }
 
 // ForgetKinds drops what is known about the server's kinds, after a CustomResourceDefinition was applied.

@@ -139,6 +139,14 @@ func TestDev(t *testing.T) {
 	assert.Contains(t, strings.Join(steps, "\n"), "build ")
 	d.awaitAll("deploy    ✔", "test      ✔") // its old pods are gone, and its integration tests passed
 
+	w.replace("app/vote/templates/index.html", `id="version"`, `id="release"`) // as a unit test does not want it
+	steps = d.await("what ran before goes on")
+	assert.Contains(t, strings.Join(steps, "\n"), "test_page_shows_the_version")
+	shows(t, `id="version"`)
+	assert.Contains(t, page(t, "dev-e2e", nil), " of today</h1>")
+	w.replace("app/vote/templates/index.html", `id="release"`, `id="version"`)
+	d.await("deploy    ✔")
+
 	w.replace("app/tests/unit/test_app.py", "import re\n", "import os\nimport re\n")
 	steps = d.await("test      ✔")
 	for _, line := range steps {

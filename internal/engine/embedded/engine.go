@@ -46,7 +46,6 @@ import (
 	"github.com/aksflow/aksflow/internal/engine/embedded/sockets"
 	"github.com/aksflow/aksflow/internal/engine/embedded/store"
 	"github.com/aksflow/aksflow/internal/engine/embedded/terminal"
-	"github.com/aksflow/aksflow/internal/tool"
 )
 
 // APIVersion is the version of Dagger whose API the engine answers.
@@ -139,7 +138,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err := e.connect(ctx, o); err != nil {
 		return nil, err
 	}
-	shim, err := tool.Find(shimName, "")
+	shim, err := findShim()
 	if err != nil {
 		return nil, fmt.Errorf("the embedded engine cannot start: %w", err)
 	}
