@@ -51,7 +51,7 @@ TOOL_MODULES := tools/build tools/flux/artifact tools/platform tools/registry to
 MODULE := github.com/aksflow/aksflow
 
 # Packages whose tests run under the race detector. The rest drive containers and a cluster from outside.
-RACE := ./internal/azure/... ./internal/cli/... ./internal/flow/... ./internal/git/... ./internal/kube/... ./internal/kustomize/... ./internal/render/... ./internal/target/... \
+RACE := ./internal/azure/... ./internal/cli/... ./internal/dev/... ./internal/flow/... ./internal/git/... ./internal/kube/... ./internal/kustomize/... ./internal/render/... ./internal/target/... \
         $(MODULE)/internal/core/...
 
 # Tests have an engine and a platform of their own, beside those of a demo. The path is short: sockets stand below it.
@@ -211,7 +211,8 @@ BENCHTIME ?= 1x
 bench: setup $(call files,$(BENCH_TOOLS)) ## the figures that the README quotes
 	@trap '$(DOWN)' EXIT; \
 	$(TEST_ENV) go test -p 1 -run '^$$' -bench . -benchtime $(BENCHTIME) $(MODULE) $(MODULE)/internal/...; \
-	$(TEST_ENV) go test -count=1 -exec $(CURDIR)/test/alone.sh $(MODULE)/test/e2e -run 'BuiltOnce$$' -v | sed -n 's/^ *once_test.go:[0-9]*: //p'; \
+	$(TEST_ENV) go test -count=1 -exec $(CURDIR)/test/alone.sh $(MODULE)/test/e2e -run '(BuiltOnce|Dev)$$' -v | \
+	  sed -n -e 's/^ *once_test.go:[0-9]*: //p' -e 's/^ *dev_test.go:[0-9]*: \(the new page came.*\)/\1/p'; \
 	$(ON_CLUSTER) go test -count=1 -parallel 1 ./internal/target/cluster -run 'OnCluster(TimeToRed|Rollouts)' -v | \
 	  sed -n -e '/what is wrong/,/^---/{/^---/!p}' -e 's/^ *rollouts_test.go:[0-9]*: \(.* after [0-9.]* s\)/\1/p'
 

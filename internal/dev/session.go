@@ -218,15 +218,22 @@ func (s *Session) Prepare(ctx context.Context, open Open, changed []string) (*Ca
 		c = nil
 	} else {
 		unit.detach()
-		if s.ready != nil {
-			s.ready.unit.cancel(ErrNewer)
-		}
-		s.next, s.ready = c.tarball, c
+		s.replaceReady(c)
 	}
 	if err == nil {
 		s.refuse("")
 	}
 	return c, err
+}
+
+// replaceReady notes the newest candidate. The one before is not brought any more, unless Bring has begun with it.
+func (s *Session) replaceReady(c *Candidate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ready != nil {
+		s.ready.unit.cancel(ErrNewer)
+	}
+	s.next, s.ready = c.tarball, c
 }
 
 // refuse remembers that a state of the files failed; "" that none did. A save that changes nothing of it does not try it again.

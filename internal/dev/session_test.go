@@ -1,6 +1,8 @@
 package dev
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -125,6 +127,51 @@ func TestDueAfterAFailure(t *testing.T) {
 	assert.Equal(t, []flow.Part{flow.Build, flow.Integration, flow.Publish}, s.due(two))
 	s.built = built{source: "2", published: s.built.published}
 	assert.Equal(t, []flow.Part{flow.Build, flow.Publish}, s.due(one), "going back tests nothing again")
+}
+
+// Unit tests belong to the preparation that began them until its candidate is there, and then to the session. A newer candidate
+// ends those of one that nobody brought.
+func TestUnitTestsInTheBackground(t *testing.T) {
+	s, err := NewSession("mine")
+	require.NoError(t, err)
+	untilItEnds := func(ctx context.Context) error {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	begin := func() (*testRun, context.CancelFunc) {
+		ctx, end := context.WithCancel(t.Context())
+		return s.start(ctx, untilItEnds), end
+	}
+
+	r, end := begin()
+	end()
+	require.ErrorIs(t, r.wait(t.Context()), context.Canceled, "the preparation ended")
+
+	replaced, end := begin()
+	replaced.detach()
+	end()
+	s.replaceReady(&Candidate{tarball: "one", unit: replaced})
+	r, end = begin()
+	defer end()
+	r.detach()
+	s.replaceReady(&Candidate{tarball: "two", unit: r})
+	require.ErrorIs(t, replaced.wait(t.Context()), ErrNewer)
+	assert.Equal(t, "two", s.next)
+
+	bringing, stop := context.WithCancel(t.Context())
+	stop()
+	require.ErrorIs(t, r.wait(bringing), context.Canceled, "what is brought ended")
+
+	passed := s.start(t.Context(), func(context.Context) error { return nil })
+	require.NoError(t, passed.wait(t.Context()))
+	moved := s.start(t.Context(), func(context.Context) error { return fmt.Errorf("tests: %w", errMoved) })
+	require.NoError(t, moved.wait(t.Context()), "the newer save tests it")
+
+	r, end = begin()
+	defer end()
+	r.detach()
+	require.NoError(t, s.Close())
+	require.ErrorIs(t, r.wait(t.Context()), context.Canceled, "the session is closed")
 }
 
 func TestNamespace(t *testing.T) {
