@@ -270,15 +270,15 @@ func (s *Session) make(ctx context.Context, d *flow.Delivery, open Open, of buil
 	if len(image) > 0 {
 		err = s.image(making, d, of, image)
 	}
-	if err == nil {
-		return unit, nil
-	}
 	if errors.Is(context.Cause(making), errRedUnit) {
 		<-unit.done
 		return nil, unit.err
 	}
-	unit.end(errNoImage)
-	return nil, err
+	if err != nil {
+		unit.end(errNoImage)
+		return nil, err
+	}
+	return unit, nil
 }
 
 // errRedUnit ends the making of an image whose unit tests fail, and errNoImage the unit tests of an image that cannot be made.
