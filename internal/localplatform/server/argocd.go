@@ -139,17 +139,19 @@ func (s *supervisor) argoControllerFlags(redis string) []string {
 	return append(flags, s.argoClient()...)
 }
 
-// argocdServer is Argo CD's API, with the user admin.
+// argocdServer is Argo CD's API, with the user admin. It is a program of its own: only those who ask for it build it.
 func (s *supervisor) argocdServer() ([]task, error) {
 	address := "127.0.0.1:" + strconv.Itoa(s.Ports[argocdListener])
 	forward(s.inherited[argocdListener], address)
-	server := s.serve(s.argo("server", controlplane.Answers(plainClient, "http://"+address+"/healthz"),
+	spec := s.argo("server", controlplane.Answers(plainClient, "http://"+address+"/healthz"),
 		append([]string{
 			"--insecure", "--address=127.0.0.1", "--port=" + strconv.Itoa(s.Ports[argocdListener]),
 			"--metrics-address=127.0.0.1", "--metrics-port=" + strconv.Itoa(argoServerMetricsPort),
 			fmt.Sprintf("--redis=127.0.0.1:%d", argoRedisPort),
 		}, s.argoClient()...)...,
-	), argoObjectsTask, argoRedisTask, argoRepoServerTask)
+	)
+	spec.Path = s.Programs["argocd-server"]
+	server := s.serve(spec, argoObjectsTask, argoRedisTask, argoRepoServerTask)
 	server.quiet = false
 	return []task{server}, nil
 }
