@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -35,6 +36,7 @@ func TestEngine(t *testing.T) {
 	s := &suite{dir: stateDir(t), base: host + "/library/debian:trixie-slim"}
 	for name, test := range map[string]func(*testing.T){
 		"FailedStep":          s.failedStep,
+		"ServicesEnd":         s.servicesEndWithTheSession,
 		"BadDockerfiles":      s.badDockerfiles,
 		"CachedClient":        s.cachedClient,
 		"DyingService":        s.dyingService,
@@ -146,6 +148,29 @@ func (s *suite) cachedClient(t *testing.T) {
 	}
 	assert.Contains(t, run(), "service srv: ready")
 	assert.NotContains(t, run(), "service srv")
+}
+
+// servicesEndWithTheSession: services that run when a session is closed are released by their jobs. Without its job, BuildKit
+// looks for a container for three seconds, which each run with a service would wait.
+func (s *suite) servicesEndWithTheSession(t *testing.T) {
+	e, err := embedded.Open(t.Context(), embedded.Options{Dir: s.dir, Env: os.Environ()})
+	require.NoError(t, err)
+	client, err := dagger.Connect(t.Context(), dagger.WithConn(e))
+	require.NoError(t, err)
+	base := client.Container().From(s.base)
+	serve := func(port int) *dagger.Service {
+		return base.WithExposedPort(port).AsService(dagger.ContainerAsServiceOpts{Args: []string{"perl", "-e", fmt.Sprintf(`
+			use IO::Socket::INET;
+			my $l = IO::Socket::INET->new(LocalPort => %d, Listen => 9, ReuseAddr => 1) or die;
+			while (my $c = $l->accept) { close $c }`, port)}})
+	}
+	_, err = base.WithServiceBinding("a", serve(8080)).WithServiceBinding("b", serve(8081)).WithServiceBinding("c", serve(8082)).
+		WithExec([]string{"bash", "-c", ": < /dev/tcp/a/8080; : < /dev/tcp/b/8081; : < /dev/tcp/c/8082"}).Sync(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, e.Close())
+	said, err := os.ReadFile(filepath.Join(s.dir, "buildkitd.log"))
+	require.NoError(t, err)
+	assert.NotContains(t, string(said), "ReleaseContainer: no such job")
 }
 
 // dyingService: a client whose service dies has not failed by itself, even if it may end as it likes.
