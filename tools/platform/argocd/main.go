@@ -1,6 +1,6 @@
 // Command argocd is the part of Argo CD that the local platform runs for every delivery by pull: the controllers, and the
 // repository server with the program that gives git its password. Argo CD's own program holds its API server and its command
-// line too, and takes a third more packages to compile; the API server is built from it, as argocd-server.
+// line too, and takes more than half as long again to compile; the API server is built from it, as argocd-server.
 //
 // The variable ARGOCD_BINARY_NAME, or else the name that it is started under, says which of its programs it is, as for Argo
 // CD's own: the repository server starts itself as argocd-git-ask-pass that way.
