@@ -54,11 +54,21 @@ func (m *AksFlow) parsed(ctx context.Context) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := m.Workspace.File("/" + name).Contents(ctx)
+	text, err := m.file("/" + name).Contents(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}
 	return config.Parse(name, []byte(text))
+}
+
+// file is a file of the workspace by itself. An engine uploads the whole directory of one that it is asked for by its path: for
+// aksflow.yaml that is the repository with all that git ignores.
+func (m *AksFlow) file(name string) *dagger.File {
+	dir, base := path.Split(name)
+	if strings.ContainsAny(base, `*?[]\!`) { // they mean something in a pattern
+		return m.Workspace.File(name)
+	}
+	return m.Workspace.Directory(dir, dagger.WorkspaceDirectoryOpts{Include: []string{base}}).File(base)
 }
 
 // expanded puts the values of variables into the configuration of an environment; "" stands for none.

@@ -287,9 +287,9 @@ func (s *source) write(ctx context.Context, w *writer, base int, groups []made, 
 		diffIDs = append(diffIDs, s.diffIDs[i])
 		manifest.Layers = append(manifest.Layers, v1.Descriptor{MediaType: ociType(layer.MediaType), Digest: layer.Digest, Size: layer.Size})
 	}
-	for _, group := range groups {
+	for i, group := range groups {
 		below = s.key(group.layers, below, epoch, group.Instruction)
-		d, diffID, err := s.layerOnce(ctx, w, layers, below, group, &r)
+		d, diffID, err := s.layerOnce(ctx, w, layers, below, groups[:i+1], &r)
 		if err != nil {
 			return "", err
 		}
@@ -329,14 +329,15 @@ func (s *source) scanOnce(ctx context.Context, c cache, base int) (key string, e
 	return key, epoch, dirs, nil
 }
 
-// layerOnce writes a canonical layer: the one in the cache if its bytes are still what they were, else a new one.
-func (s *source) layerOnce(ctx context.Context, w *writer, c cache, key string, group made, r *rewriter) (v1.Descriptor, string, error) {
+// layerOnce writes the canonical layer of the last of some groups: the one in the cache if its bytes are still what they were,
+// else a new one.
+func (s *source) layerOnce(ctx context.Context, w *writer, c cache, key string, groups []made, r *rewriter) (v1.Descriptor, string, error) {
 	if k, ok := c.find(key); ok && w.cached(k.Layer, func() (io.ReadCloser, error) { return c.open(key) }) {
 		r.dirs = directoriesOf(k.Directories)
 		return k.Layer, k.DiffID, nil
 	}
 	start := w.offset
-	d, diffID, err := w.layer(func(to *tar.Writer) error { return s.rewrite(ctx, to, group, *r) })
+	d, diffID, err := w.layer(func(to *tar.Writer) error { return s.rewrite(ctx, to, groups, *r) })
 	if err != nil {
 		return d, "", err
 	}

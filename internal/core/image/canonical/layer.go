@@ -112,9 +112,10 @@ type rewriter struct {
 	dirs  directories
 }
 
-// rewrite writes the files of one layer, or of several that become one.
-func (s *source) rewrite(ctx context.Context, to *tar.Writer, group made, r rewriter) error {
-	modules, err := s.modules(ctx, group, r)
+// rewrite writes the files of the last of some groups.
+func (s *source) rewrite(ctx context.Context, to *tar.Writer, groups []made, r rewriter) error {
+	group := groups[len(groups)-1]
+	modules, err := s.modules(ctx, groups, r)
 	if err != nil {
 		return err
 	}

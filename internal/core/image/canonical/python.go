@@ -95,15 +95,51 @@ func sourceOf(pyc string) string {
 // maxSource bounds the source of a module, in bytes.
 const maxSource = 16 << 20
 
-// modules returns new headers for the Python modules of a group whose sources, in the same group, get another time. It is keyed
-// by their paths.
-func (s *source) modules(ctx context.Context, group made, r rewriter) (map[string][]byte, error) {
-	if group.Context {
+// modules returns new headers for the Python modules of the last of some groups whose sources get another time, by the paths of
+// the modules. The sources are in that group or in one before: those of the base image keep their times.
+func (s *source) modules(ctx context.Context, groups []made, r rewriter) (map[string][]byte, error) {
+	last := len(groups) - 1
+	if groups[last].Context {
 		return nil, nil // what a clone has compiled; an engine has changed the times of its sources already
 	}
-	compiled := map[string][]*module{} // by their sources
-	files := map[string]*tar.Header{}  // the sources, and what may lead to one
-	if err := s.each(ctx, group.layers, func(h *tar.Header, content io.Reader) error {
+	compiled, files, err := s.compiled(ctx, groups[last].layers)
+	if err != nil {
+		return nil, err
+	}
+	headers := map[string][]byte{}
+	for i := last; i >= 0 && len(compiled) > 0; i-- {
+		if i < last {
+			if _, files, err = s.compiled(ctx, groups[i].layers); err != nil {
+				return nil, err
+			}
+		}
+		moved := map[string][]*module{} // by the regular files that are their sources
+		for of, modules := range compiled {
+			h := target(files, of)
+			if h == nil {
+				continue
+			}
+			delete(compiled, of)
+			if h.Size > maxSource || r.header(h, groups[i].Instruction).ModTime.Equal(h.ModTime.Truncate(time.Second)) {
+				continue
+			}
+			for _, m := range modules {
+				if m.made == uint32(h.ModTime.Unix()) && m.length == uint32(h.Size) {
+					moved[cleanName(h)] = append(moved[cleanName(h)], m)
+				}
+			}
+		}
+		if err := s.rehead(ctx, groups[i].layers, moved, headers); err != nil {
+			return nil, err
+		}
+	}
+	return headers, nil
+}
+
+// compiled returns the modules of layers by the paths of their sources, and the files that are sources or lead to one.
+func (s *source) compiled(ctx context.Context, layers []int) (map[string][]*module, map[string]*tar.Header, error) {
+	compiled, files := map[string][]*module{}, map[string]*tar.Header{}
+	err := s.each(ctx, layers, func(h *tar.Header, content io.Reader) error {
 		name := cleanName(h)
 		switch ext := path.Ext(name); {
 		case ext == ".py":
@@ -117,26 +153,16 @@ func (s *source) modules(ctx context.Context, group made, r rewriter) (map[strin
 			return err
 		}
 		return nil
-	}); err != nil {
-		return nil, err
-	}
-	moved := map[string][]*module{} // by the regular files that are their sources
-	for of, modules := range compiled {
-		h := target(files, of)
-		if h == nil || h.Size > maxSource || r.header(h, group.Instruction).ModTime.Equal(h.ModTime.Truncate(time.Second)) {
-			continue
-		}
-		for _, m := range modules {
-			if m.made == uint32(h.ModTime.Unix()) && m.length == uint32(h.Size) {
-				moved[cleanName(h)] = append(moved[cleanName(h)], m)
-			}
-		}
-	}
+	})
+	return compiled, files, err
+}
+
+// rehead adds the new headers of modules, which are given by the files that are their sources.
+func (s *source) rehead(ctx context.Context, layers []int, moved map[string][]*module, headers map[string][]byte) error {
 	if len(moved) == 0 {
-		return nil, nil
+		return nil
 	}
-	headers := map[string][]byte{}
-	return headers, s.each(ctx, group.layers, func(h *tar.Header, content io.Reader) error {
+	return s.each(ctx, layers, func(h *tar.Header, content io.Reader) error {
 		modules := moved[cleanName(h)]
 		if len(modules) == 0 {
 			return nil

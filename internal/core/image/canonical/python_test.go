@@ -78,6 +78,36 @@ func TestPythonModules(t *testing.T) {
 	}
 }
 
+// A source is in another layer: of an instruction before, or of the base image, which keeps its times.
+func TestPythonModuleOfAnotherLayer(t *testing.T) {
+	const text, compiled = "import os\n", "lib/__pycache__/m.cpython-313.pyc"
+	late := released.Add(time.Hour)
+	run := func(text string, context bool) canonical.Instruction {
+		return canonical.Instruction{Text: text, Parts: 1, Context: context}
+	}
+	history := []map[string]any{{"created_by": "debootstrap"}, {"created_by": "RUN one"}, {"created_by": "RUN two"}}
+	source := func(made time.Time) file { return regular("lib/m.py", text, 0o644, made) }
+	for name, test := range map[string]struct {
+		base, first file
+		made        time.Time
+		context     bool
+		want        uint32
+	}{
+		"of a RUN before":       {regular("f", "", 0o644, before), source(late), late, false, 3},
+		"of a COPY before":      {regular("f", "", 0o644, before), source(time.Unix(canonical.ContextTime, 0)), time.Unix(canonical.ContextTime, 0), true, 0},
+		"of the base image":     {source(released), regular("f", "", 0o644, late), released, false, 0},
+		"replaced since it was": {regular("f", "", 0o644, before), source(late.Add(time.Minute)), late, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			from := tarball(t, history, nil, [][]byte{
+				layer(t, regular("etc/os", "trixie", 0o644, released), test.base), layer(t, test.first), layer(t, regular(compiled, pyc(3571, 0, text, test.made), 0o644, late)),
+			}, gzipped(1))
+			to, digest := write(t, from, canonical.Options{Instructions: []canonical.Instruction{run("RUN one", test.context), run("RUN two", false)}})
+			assert.Equal(t, test.want, binary.LittleEndian.Uint32([]byte(fileIn(t, to, digest, compiled))[4:8]))
+		})
+	}
+}
+
 // The source of Debian's sitecustomize is a symbolic link.
 func TestPythonModuleOfALink(t *testing.T) {
 	const text, name = "import os\n", "usr/lib/python3.13/__pycache__/sitecustomize.cpython-313.pyc"
