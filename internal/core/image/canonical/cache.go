@@ -36,7 +36,7 @@ const (
 
 // Version is a part of every key: the version of this package's rules, and that of the library that compresses. It has to
 // change whenever the same layers and options give another canonical layer.
-const Version = "3 " + compressVersion
+const Version = "4 " + compressVersion
 
 // compressVersion is the version of github.com/klauspost/compress.
 const compressVersion = "v1.20.2"

@@ -1,11 +1,11 @@
 // Package canonical gives an image that was built from a Dockerfile the form that does not depend on the engine, the
 // machine and the time of the build: the same source then has the same digest.
 //
-// The layers of the base image stay byte for byte what they are. In the others no file is newer than the newest of the
-// base image, and names of users and access times are left out. What a COPY takes from the build context has one
-// time, and the permissions that git knows, whatever the umask of the clone was. The layers are compressed in one way. The
-// history is that of the Dockerfile. What a build writes into a file is not changed, but for the time of its source that a
-// compiled Python module says: a log with the time in it is another file each time.
+// The layers of the base image stay byte for byte what they are. In the others no file is newer than the newest of the base
+// image, and names of users and access times are left out. What a COPY takes from the build context has one time, as directories
+// have that the base image lacks; and it has the permissions that git knows, whatever the umask of the clone was. The layers are
+// compressed in one way. The history is that of the Dockerfile. What a build writes into a file is not changed, but for the time
+// of its source that a compiled Python module says: a log with the time in it is another file each time.
 package canonical
 
 import (
@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -277,7 +278,7 @@ func (s *source) write(ctx context.Context, w *writer, base int, groups []made, 
 	if o.Epoch != 0 {
 		epoch = o.Epoch
 	}
-	r := rewriter{epoch: time.Unix(epoch, 0), dirs: dirs}
+	r := rewriter{epoch: time.Unix(epoch, 0), base: maps.Clone(dirs), dirs: dirs}
 	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1}
 	var diffIDs []string
 	for i, layer := range s.manifest.Layers[:base] {

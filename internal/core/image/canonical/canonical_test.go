@@ -286,7 +286,7 @@ func TestCanonicalImage(t *testing.T) {
 		return fmt.Sprintf("%s 0:0  %d ", of, canonical.ContextTime-released.Unix())
 	}
 	assert.Equal(t, []string{
-		"5 etc/ 755 0:0  0 ", "0 etc/.wh.os 0 0:0  -1754697600 ", "5 usr/ 755 0:0  0 ", "0 usr/private 600 1000:1001  0 cap",
+		"5 etc/ 755 0:0  0 ", "0 etc/.wh.os 0 0:0  -1754697600 ", fmt.Sprintf("5 usr/ 755 0:0  %d ", canonical.ContextTime-released.Unix()), "0 usr/private 600 1000:1001  0 cap",
 		"0 usr/" + strings.Repeat("long/", 40) + "program 4755 0:0  -86400 ", "1 usr/same 600 0:0 usr/private 0 ", "2 usr/to 777 0:0 /etc/os 0 ",
 		context("5 app/ 755"), context("0 app/a 644"), context("0 app/b 644"),
 	}, listed)
@@ -340,7 +340,7 @@ func TestFilesOfTheContext(t *testing.T) {
 				got = append(got, fmt.Sprintf("%s %o %d", h.Name, h.Mode, h.ModTime.Unix()))
 			}
 			assert.Equal(t, []string{
-				fmt.Sprintf("app/ %o %d", tt.dir, tt.fresh), fmt.Sprintf("app/file %o %d", tt.file, tt.old),
+				fmt.Sprintf("app/ %o %d", tt.dir, int64(canonical.ContextTime)), fmt.Sprintf("app/file %o %d", tt.file, tt.old),
 				fmt.Sprintf("app/program %o %d", tt.program, tt.fresh), fmt.Sprintf("tmp/ 1777 %d", released.Unix()),
 			}, got)
 		})
@@ -349,6 +349,21 @@ func TestFilesOfTheContext(t *testing.T) {
 
 // With the layers of an earlier run an image is the same, also when the layer above them changed, and when somebody damaged
 // what was kept.
+// A RUN that changes a file in a directory of a COPY has the directory in its layer: with the time of the context from BuildKit,
+// and with that of the build from a Dagger engine.
+func TestDirectoriesOfTheContextInLaterLayers(t *testing.T) {
+	options := canonical.Options{Instructions: []canonical.Instruction{{Text: "COPY . /app", Parts: 1, Context: true}, {Text: "RUN edit", Parts: 1}}}
+	history := []map[string]any{{"created_by": "debootstrap"}, {"created_by": "COPY . /app"}, {"created_by": "RUN edit"}}
+	digests := map[string]bool{}
+	for _, made := range []time.Time{time.Unix(canonical.ContextTime, 0), before, time.Now()} {
+		_, digest := write(t, tarball(t, history, nil, [][]byte{
+			base(t), layer(t, directory("app", made), regular("app/f", "1", 0o644, before)), layer(t, directory("app", made), regular("app/f", "12", 0o644, time.Now())),
+		}, gzipped(1)), options)
+		digests[digest] = true
+	}
+	assert.Len(t, digests, 1)
+}
+
 func TestLayersFromTheCache(t *testing.T) {
 	cache := filepath.Join(t.TempDir(), "layers")
 	kept := func() map[string]os.FileInfo {

@@ -109,6 +109,7 @@ const whiteout = ".wh."
 // rewriter makes entries canonical.
 type rewriter struct {
 	epoch time.Time
+	base  directories // those of the base image
 	dirs  directories
 }
 
@@ -201,6 +202,9 @@ func (r rewriter) header(h *tar.Header, of Instruction) *tar.Header {
 	}
 	if out.ModTime.After(r.epoch) {
 		out.ModTime = r.epoch
+	}
+	if out.Typeflag == tar.TypeDir && !r.base[out.Name] {
+		out.ModTime = time.Unix(ContextTime, 0) // one engine keeps the time of a directory that it copies, and another does not
 	}
 	// A directory that was there before, such as /tmp, stays as it is.
 	if of.Context && (out.Typeflag != tar.TypeDir || !r.dirs[out.Name]) {
