@@ -14,7 +14,7 @@ PACKAGES := ca-certificates containerd containernetworking-plugins curl gcc git 
             mmdebstrap openssh-client redis-server runc
 
 # The servers of the local platform and the tools of this repository, each from its own go.mod: name=directory:package.
-# A delivery by push needs the first lists, one by pull with Argo CD PULL_TOOLS, one with Flux FLUX_TOOLS.
+# A delivery by push needs BUILD_TOOLS and PUSH_TOOLS, one by pull with Argo CD also PULL_TOOLS, one with Flux FLUX_TOOLS.
 BUILD_TOOLS := registry=tools/registry:. \
                buildkitd=tools/buildkit:github.com/moby/buildkit/cmd/buildkitd
 # What the embedded engine needs beside buildkitd where it runs without root.
