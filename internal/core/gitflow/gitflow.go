@@ -170,7 +170,14 @@ func IsRelease(gitRef, version string) bool {
 	return k == tag && version != "" && semver.Prerelease("v"+version) == ""
 }
 
+// queued matches the branch that GitHub's merge queue makes for a pull request that it tries:
+// https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/incorporating-changes-from-a-pull-request/merging-a-pull-request-with-a-merge-queue
+var queued = regexp.MustCompile(`^(?:refs/heads/)?gh-readonly-queue/.+/pr-(\d+)-[0-9a-f]+$`)
+
 func parse(gitRef string) (kind, string) {
+	if m := queued.FindStringSubmatch(gitRef); m != nil {
+		return pullRequest, m[1]
+	}
 	if name, ok := strings.CutPrefix(gitRef, "refs/heads/"); ok {
 		return branch, name
 	}

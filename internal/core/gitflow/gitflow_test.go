@@ -40,6 +40,7 @@ func TestDecide(t *testing.T) {
 		{"refs/heads/007", "", "0.0.0-x007.g0123456", []string{"0.0.0-x007.g0123456", "007"}},
 		{"refs/pull/42/merge", "", "0.0.0-pr-42.g0123456", []string{"0.0.0-pr-42.g0123456", "pr-42"}},
 		{"refs/merge-requests/42/head", "", "0.0.0-pr-42.g0123456", []string{"0.0.0-pr-42.g0123456", "pr-42"}},
+		{"refs/heads/gh-readonly-queue/release/1.2/pr-42-0123456789abcdef0123456789abcdef01234567", "", "0.0.0-pr-42.g0123456", []string{"0.0.0-pr-42.g0123456", "pr-42"}},
 		{"HEAD", "", "0.0.0-HEAD.g0123456", []string{"0.0.0-HEAD.g0123456"}},
 		{"", "", "0.0.0-x.g0123456", []string{"0.0.0-x.g0123456"}},
 	} {
