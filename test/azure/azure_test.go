@@ -107,7 +107,7 @@ func control(t *testing.T, method, path string, body, answer any) {
 
 func kubectl(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "kubernetes"), append([]string{"kubectl", "--kubeconfig", local.Kubeconfig}, args...)...)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "kubectl"), append([]string{"--kubeconfig", local.Kubeconfig}, args...)...)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "kubectl %s: %s", args, out)
 	return string(out)

@@ -86,7 +86,7 @@ spec:
 		file := filepath.Join(t.TempDir(), "kubeconfig")
 		out, err := aksflow(t, dir, "kubeconfig", "--env", "dev", "--output-file", file)
 		require.NoError(t, err, out)
-		cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "kubernetes"), "kubectl", "--kubeconfig", file, "get", "deployment", "-n", "small-dev", "-o", "name")
+		cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "kubectl"), "--kubeconfig", file, "get", "deployment", "-n", "small-dev", "-o", "name")
 		cmd.Env = append(os.Environ(), "HTTPS_PROXY="+local.Azure.Proxy)
 		text, err := cmd.CombinedOutput()
 		require.NoError(t, err, string(text))

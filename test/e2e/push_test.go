@@ -42,8 +42,8 @@ func deployer(t *testing.T, namespace string) (kubeconfig string) {
 	if !apierrors.IsAlreadyExists(err) {
 		require.NoError(t, err)
 	}
-	kubectl := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(aksflow), "kubernetes"),
-		"kubectl", "--kubeconfig", local.Kubeconfig, "apply", "-n", namespace, "-f", "../../manifests/rbac/deployer.yaml")
+	kubectl := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(aksflow), "kubectl"),
+		"--kubeconfig", local.Kubeconfig, "apply", "-n", namespace, "-f", "../../manifests/rbac/deployer.yaml")
 	out, err := kubectl.CombinedOutput()
 	require.NoError(t, err, string(out))
 	token, err := client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), "deployer", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})

@@ -228,11 +228,11 @@ func crashed(t *testing.T, state string) *localplatform.CrashError {
 // kubectl runs the platform's own kubectl.
 func kubectl(t *testing.T, info *localplatform.Info, stdin string, args ...string) string {
 	t.Helper()
-	program, err := tool.Find("kubernetes", "")
+	program, err := tool.Find("kubectl", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), program, append([]string{"kubectl", "--kubeconfig=" + info.Kubeconfig}, args...)...)
+	cmd := exec.CommandContext(t.Context(), program, append([]string{"--kubeconfig=" + info.Kubeconfig}, args...)...)
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
 	out, err := cmd.CombinedOutput()

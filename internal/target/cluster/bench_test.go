@@ -83,7 +83,7 @@ func BenchmarkManyObjects(b *testing.B) {
 					require.NoError(b, os.WriteFile(filepath.Join(dir, "all.yaml"), []byte(step.yaml), 0o600))
 					verb := map[string]string{"apply": "deploy", "diff": "diff"}[step.verb]
 					a := measure(b, step.yaml, filepath.Join(bin, "aksflow"), verb, "--app", "bench", "--namespace", ours, "--manifests", dir, "--kubeconfig", kubeconfig)
-					k := measure(b, step.yaml, filepath.Join(bin, "kubernetes"), "kubectl", step.verb, "--server-side", "--kubeconfig", kubeconfig, "-n", theirs, "-f", "-")
+					k := measure(b, step.yaml, filepath.Join(bin, "kubectl"), step.verb, "--server-side", "--kubeconfig", kubeconfig, "-n", theirs, "-f", "-")
 					fmt.Fprintf(&table, "%-20s %8.2f s %7.0f MiB %10.2f s %7.0f MiB %8.2f\n", step.name, a.seconds, a.mebibytes, k.seconds, k.mebibytes, a.seconds/k.seconds)
 					b.ReportMetric(a.seconds/k.seconds, strings.NewReplacer(" ", "-", ",", "").Replace(step.name)+"/kubectl")
 				}

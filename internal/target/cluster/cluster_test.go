@@ -291,7 +291,7 @@ func TestOnClusterTimeToRed(t *testing.T) {
 	c := onCluster(t)
 	kubectl := ""
 	if bin := os.Getenv("AKSFLOW_BIN"); bin != "" {
-		kubectl = filepath.Join(bin, "kubernetes")
+		kubectl = filepath.Join(bin, "kubectl")
 	}
 	scenarios := []struct {
 		name, says string
@@ -349,9 +349,9 @@ func TestOnClusterTimeToRed(t *testing.T) {
 func (c realCluster) kubectl(t *testing.T, kubectl string, args ...string) {
 	t.Helper()
 	if kubectl == "" {
-		t.Skip("set AKSFLOW_BIN to the directory of the Kubernetes binary")
+		t.Skip("set AKSFLOW_BIN to the directory of kubectl")
 	}
-	out, err := exec.CommandContext(context.Background(), kubectl, append([]string{"kubectl", "--kubeconfig", c.kubeconfig}, args...)...).CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), kubectl, append([]string{"--kubeconfig", c.kubeconfig}, args...)...).CombinedOutput()
 	require.NoError(t, err, string(out))
 }
 
@@ -373,13 +373,13 @@ func (c realCluster) kubectlStatus(kubectl, namespace string) func(cluster.Relea
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		apply := exec.CommandContext(ctx, kubectl, "kubectl", "--kubeconfig", c.kubeconfig, "apply", "--server-side", "--force-conflicts", "-n", namespace, "-f", "-")
+		apply := exec.CommandContext(ctx, kubectl, "--kubeconfig", c.kubeconfig, "apply", "--server-side", "--force-conflicts", "-n", namespace, "-f", "-")
 		apply.Stdin = &stdin
 		if out, err := apply.CombinedOutput(); err != nil {
 			return string(out)
 		}
 		began := time.Now()
-		out, err := exec.CommandContext(ctx, kubectl, "kubectl", "--kubeconfig", c.kubeconfig, "rollout", "status", "deployment/web", "-n", namespace, "--timeout=10s").CombinedOutput()
+		out, err := exec.CommandContext(ctx, kubectl, "--kubeconfig", c.kubeconfig, "rollout", "status", "deployment/web", "-n", namespace, "--timeout=10s").CombinedOutput()
 		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {

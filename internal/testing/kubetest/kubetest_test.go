@@ -10,12 +10,12 @@ import (
 
 func TestStart(t *testing.T) {
 	kubeconfig := Start(t)
-	kubernetes, err := tool.Find("kubernetes", "")
+	kubectl, err := tool.Find("kubectl", "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	// A service account appears in a namespace when the controllers work, too.
-	cmd := exec.CommandContext(t.Context(), kubernetes, "kubectl", "--kubeconfig="+kubeconfig, "wait",
+	cmd := exec.CommandContext(t.Context(), kubectl, "--kubeconfig="+kubeconfig, "wait",
 		"--for=create", "--timeout=60s", "serviceaccount/default", "--namespace=default")
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -2,8 +2,8 @@
 //
 //go:debug default=go1.24
 
-// Command kubernetes is the control plane of Kubernetes with its etcd, the node agents and kubectl in one binary, since
-// they share most of their code: linked together they are a third of the size that they are apart, and link once.
+// Command kubernetes is the control plane of Kubernetes with its etcd and the node agents in one binary, since they share
+// most of their code: linked together they are a third of the size that they are apart, and link once.
 //
 // The first argument names the program, the rest are that program's own flags:
 //
@@ -26,7 +26,6 @@ import (
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
-	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -42,7 +41,6 @@ var programs = map[string]func() *cobra.Command{
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	"kube-proxy":              proxy.NewProxyCommand,
 	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
-	"kubectl":                 kubectl.NewDefaultKubectlCommand,
 }
 
 func main() {
