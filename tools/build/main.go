@@ -76,10 +76,6 @@ func next(all, output string) (dir, pkg string, found bool) {
 func command(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
-		// A tenth of the time of compiling goes to collecting garbage of processes that end soon.
-		cmd.Env = append(os.Environ(), "GOGC=400", "GOMEMLIMIT=2GiB")
-	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
