@@ -64,11 +64,7 @@ TEST_ENV   := $(SUDO) env AKSFLOW_STATE=$(TEST_STATE) AKSFLOW_E2E_STATE=$(E2E_ST
 DOWN       := $(foreach state,$(TEST_STATE) $(E2E_STATE),$(SUDO) $(BIN)/aksflow down --state $(state) 2>/dev/null;)
 
 # One way to compile for building, vetting and testing, so that each package is compiled once; the race detector needs cgo.
-# The shim wants -trimpath, to be the same bytes on every machine. Debug information, which the linker leaves out of the
-# programs, takes a tenth of the time of compiling.
-COMPILE := -trimpath -gcflags=all=-dwarf=false
 export CGO_ENABLED := 0
-export GOFLAGS := $(strip $(filter-out $(COMPILE),$(GOFLAGS)) $(COMPILE))
 
 say = @printf '\033[36m==>\033[0m %s\n'
 
@@ -160,7 +156,7 @@ aksflow: $(BIN)/aksflow $(BIN)/aksflow-platform ## build bin/aksflow, with its s
 .PHONY: $(BIN)/aksflow $(BIN)/aksflow-platform
 $(BIN)/aksflow: | $(BUILD)
 	@$(BUILD) -o $@ -ldflags '-s -w -X main.version=$(VERSION)' .
-	@GOFLAGS="$$GOFLAGS -buildvcs=false" exec $(BUILD) -o $@-shim ./internal/engine/embedded/shim
+	@GOFLAGS="$${GOFLAGS:-} -trimpath -buildvcs=false" exec $(BUILD) -o $@-shim ./internal/engine/embedded/shim
 
 $(BIN)/aksflow-platform: | $(BUILD)
 	@exec $(BUILD) -o $@ ./cmd/aksflow-platform
