@@ -116,10 +116,9 @@ push-tools: $(call files,$(PUSH_TOOLS))
 pull-tools: $(call files,$(PULL_TOOLS)) $(BIN)/argocd-crds
 
 # Kubernetes tells clients its version, which only the linker can say.
-KUBERNETES_VERSION := -X k8s.io/component-base/version.gitVersion=v1.34.4 \
+LDFLAGS_kubernetes := -X k8s.io/component-base/version.gitVersion=v1.34.4 \
                       -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34
-LDFLAGS_kubernetes := $(KUBERNETES_VERSION)
-LDFLAGS_kubectl    := $(KUBERNETES_VERSION)
+LDFLAGS_kubectl    := $(LDFLAGS_kubernetes)
 
 # The program that builds the others: one line for each, with the time that is left.
 BUILD := $(BIN)/.build

@@ -1,6 +1,7 @@
 // Builds what the local platform runs, but for the registry: Kubernetes, CoreDNS, Argo CD and kustomize. It is one module, so
 // that all of them have the same versions of what they share, which then compiles once: that is most of Kubernetes and of Argo
-// CD. Argo CD's API server is its own program: go build -o ../../bin/argocd-server github.com/argoproj/argo-cd/v3/cmd
+// CD. kubectl and Argo CD's API server are programs of their own:
+// go build -o ../../bin/argocd-server github.com/argoproj/argo-cd/v3/cmd
 module github.com/aksflow/aksflow/tools/platform
 
 go 1.26.0

@@ -225,7 +225,7 @@ func crashed(t *testing.T, state string) *localplatform.CrashError {
 	}
 }
 
-// kubectl runs the platform's own kubectl.
+// kubectl runs a kubectl of the platform's version.
 func kubectl(t *testing.T, info *localplatform.Info, stdin string, args ...string) string {
 	t.Helper()
 	program, err := tool.Find("kubectl", "")
