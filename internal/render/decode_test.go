@@ -122,7 +122,7 @@ func TestDecode(t *testing.T) {
 
 // TestDecodeAsKubectlDoes gives the same streams to the real kubectl.
 func TestDecodeAsKubectlDoes(t *testing.T) {
-	kubernetes, err := tool.Find("kubernetes", "")
+	kubectl, err := tool.Find("kubectl", "")
 	if err != nil {
 		t.Skip("needs kubectl, which judges what aksflow reads: ", err)
 	}
@@ -133,7 +133,7 @@ func TestDecodeAsKubectlDoes(t *testing.T) {
 			}
 			path := filepath.Join(t.TempDir(), "s.yaml")
 			require.NoError(t, os.WriteFile(path, []byte(test.in), 0o600))
-			cmd := exec.Command(kubernetes, "kubectl", "annotate", "--local", "--overwrite", "--output=json", "--filename="+path, "by=kubectl")
+			cmd := exec.Command(kubectl, "annotate", "--local", "--overwrite", "--output=json", "--filename="+path, "by=kubectl")
 			cmd.Env = append(os.Environ(), "KUBECONFIG=/nonexistent")
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
