@@ -568,7 +568,7 @@ func compile(t *testing.T, client *dagger.Client) string {
 	run := func(args ...string) {
 		cmd := exec.Command("go", args...)
 		cmd.Dir = ci
-		cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false", "GOWORK=off", "CGO_ENABLED=0")
+		cmd.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -buildvcs=false", "GOWORK=off", "CGO_ENABLED=0")
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "go %s:\n%s", strings.Join(args, " "), out)
 	}

@@ -163,7 +163,7 @@ func (r *release) image(ctx context.Context, to, bin, arch string) (err error) {
 }
 
 // build builds a program: without paths of this machine, without its C library, and without what differs from one build to
-// the next.
+// the next. It compiles as make does, whose packages it then finds compiled.
 func (r *release) build(ctx context.Context, p program, arch, to string) error {
 	flags := "-s -w -buildid="
 	if p.name == "aksflow" {
@@ -173,7 +173,7 @@ func (r *release) build(ctx context.Context, p program, arch, to string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", to, p.pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-gcflags=all=-dwarf=false", "-buildvcs=false", "-ldflags", flags, "-o", to, p.pkg)
 	cmd.Dir = p.dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOFLAGS=", "GOWORK=off")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
