@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/mod/modfile"
 )
 
 const (
@@ -250,5 +252,70 @@ func TestNoLargeFiles(t *testing.T) {
 		if info.Size() > most {
 			t.Errorf("%s has %d MiB: is it left over from a run?", name, info.Size()>>20)
 		}
+	}
+}
+
+// compiledTogether are the modules whose programs a delivery to the local platform needs. What two of them require in one
+// version is compiled once, which is most of the first run's time.
+var compiledTogether = []string{".", "tools/registry", "tools/buildkit", "tools/rootlesskit", "tools/platform", "tools/gitops"}
+
+// versionsOfTheirOwn lists what some of them have in other versions than the rest, and why.
+var versionsOfTheirOwn = map[string]string{
+	"k8s.io/":                             "Argo CD and Flux are written for the minor version before the cluster's",
+	"helm.sh/helm/v4":                     "each version of Helm wants one of client-go",
+	"github.com/google/uuid":              "Argo CD requires a commit of it",
+	"github.com/json-iterator/go":         "Argo CD requires a commit of it",
+	"github.com/robfig/cron/v3":           "Argo CD requires a commit of it",
+	"github.com/opencontainers/go-digest": "Flux replaces it, for BLAKE3",
+	"github.com/Microsoft/go-winio":       "only Windows compiles it",
+}
+
+func TestVersionsAreShared(t *testing.T) {
+	versions := map[string]map[string][]string{} // module, version, directories
+	for _, dir := range compiledTogether {
+		name := filepath.Join(dir, "go.mod")
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := modfile.Parse(name, data, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		selected := map[string]string{}
+		for _, r := range file.Require {
+			selected[r.Mod.Path] = r.Mod.Version
+		}
+		for _, r := range file.Replace {
+			if _, required := selected[r.Old.Path]; required {
+				selected[r.Old.Path] = r.New.Version
+			}
+		}
+		for path, version := range selected {
+			if versions[path] == nil {
+				versions[path] = map[string][]string{}
+			}
+			versions[path][version] = append(versions[path][version], dir)
+		}
+	}
+	reasons := maps.Clone(versionsOfTheirOwn)
+	for path, found := range versions {
+		if len(found) == 1 {
+			continue
+		}
+		own := false
+		for prefix := range versionsOfTheirOwn {
+			if strings.HasPrefix(path, prefix) {
+				own = true
+				delete(reasons, prefix)
+			}
+		}
+		if !own {
+			t.Errorf("%s is compiled %d times, because it is required as %v: run `go get %s@VERSION` and `go mod tidy -e` in the directories that lag",
+				path, len(found), found, path)
+		}
+	}
+	for prefix := range reasons {
+		t.Errorf("%s has one version everywhere: remove it from versionsOfTheirOwn", prefix)
 	}
 }

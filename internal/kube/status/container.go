@@ -29,7 +29,8 @@ func containerProblems(pod *corev1.Pod, events []*corev1.Event, w *World) []Prob
 func waitForSiblings(problems []Problem, pod *corev1.Pod) {
 	for i := range problems {
 		p := &problems[i]
-		if p.Heals != Never || !p.Depends {
+		// One that runs again counts too: this attempt, which began before the other was ready, says nothing when it ends.
+		if p.Heals != Never && p.Heals != Perhaps || !p.Depends {
 			continue
 		}
 		for _, c := range pod.Status.ContainerStatuses {

@@ -210,6 +210,22 @@ func TestRetryAfterWhatWasHeld(t *testing.T) {
 	})
 }
 
+// A crash beside a container that was still starting says nothing: the next attempt counts. The one that was running when the
+// other became ready began without it.
+func TestCrashBesideOneThatStarts(t *testing.T) {
+	beside := func(attempt int) status.Problem {
+		p := crash("web-1", attempt)
+		p.Heals, p.Grace = status.Expected, 0
+		return p
+	}
+	judge(t, []at{
+		{0, []status.Look{look("web", beside(2))}, "waits", ""},
+		{10, []status.Look{look("web", beside(3))}, "waits", ""}, // it runs, then the other is ready
+		{11, []status.Look{look("web", crash("web-1", 3))}, "waits", ""},
+		{30, []status.Look{look("web", crash("web-1", 4))}, "failed", ""},
+	})
+}
+
 // A pod in CrashLoopBackOff that was there before the deploy has to fail once more.
 func TestStaleProblems(t *testing.T) {
 	stale := crash("api-1", 9)

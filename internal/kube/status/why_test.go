@@ -444,6 +444,8 @@ func TestEnds(t *testing.T) {
 			"permission denied", "RunContainerError", status.Never, false},
 		"beside one that starts": {onNode("  containers: [{name: web}, {name: proxy}]", `  containerStatuses: [{name: web, restartCount: 1, state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {exitCode: 1}}}, {name: proxy, ready: false, state: {waiting: {reason: ContainerCreating}}}]`),
 			"exit code 1, 2 times", "CrashLoopBackOff", status.Expected, true},
+		"runs again beside one that starts": {onNode("  containers: [{name: web}, {name: proxy}]", `  containerStatuses: [{name: web, restartCount: 2, state: {running: {}}, lastState: {terminated: {exitCode: 1}}}, {name: proxy, ready: false, state: {running: {}}}]`),
+			"exit code 1, 2 times", "CrashLoopBackOff", status.Expected, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := world(t, test.pods)

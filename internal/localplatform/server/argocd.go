@@ -101,7 +101,8 @@ func (s *supervisor) argocd() ([]task, error) {
 		}),
 		s.serve(s.argo("repo-server",
 			controlplane.Answers(plainClient, fmt.Sprintf("http://127.0.0.1:%d/metrics", argoRepoMetricsPort)),
-			"--address=127.0.0.1", "--port="+strconv.Itoa(argoRepoServerPort), "--disable-tls", "--redis="+redis,
+			"--address=127.0.0.1", "--port="+strconv.Itoa(argoRepoServerPort), "--redis="+redis,
+			"--disable-tls", "--client-ca-path=", // which has a default, that is refused without TLS
 			"--metrics-address=127.0.0.1", "--metrics-port="+strconv.Itoa(argoRepoMetricsPort),
 		), argoRedisTask),
 		{name: argoObjectsTask, after: []string{apiTask}, quiet: true, run: func(ctx context.Context) error {
