@@ -31,7 +31,8 @@ FLUX_TOOLS  := source-controller=tools/gitops:github.com/fluxcd/source-controlle
                kustomize-controller=tools/gitops:github.com/fluxcd/kustomize-controller
 LINT_TOOLS  := staticcheck=tools/lint:honnef.co/go/tools/cmd/staticcheck \
                actionlint=tools/lint:github.com/rhysd/actionlint/cmd/actionlint \
-               deadcode=tools/lint:golang.org/x/tools/cmd/deadcode
+               deadcode=tools/lint:golang.org/x/tools/cmd/deadcode \
+               shallowvet=tools/lint:./shallowvet
 # Programs for tests: a Gateway, what packs releases, a runner of workflows, and a printer of test results.
 TEST_TOOLS  := traefik=tools/traefik:github.com/traefik/traefik/v3/cmd/traefik \
                release=tools/release:. \
@@ -44,8 +45,10 @@ TOOLS       := $(BUILD_TOOLS) $(ROOTLESS_TOOLS) $(PUSH_TOOLS) $(PULL_TOOLS) $(AP
 # The files of a list of tools.
 files = $(foreach t,$(1),$(BIN)/$(firstword $(subst =, ,$(t))))
 
-# Modules below tools/ with Go code of their own; the others only name what to build.
-TOOL_MODULES := tools/build tools/gitops tools/gitops/artifact tools/platform tools/registry tools/release
+# Modules below tools/ with Go code of their own; the others only name what to build. For those with main packages of large
+# servers, go vet and staticcheck would read all of these.
+TOOL_MODULES   := tools/build tools/gitops/artifact tools/lint tools/registry tools/release
+SERVER_MODULES := tools/gitops tools/platform
 
 # The import path of this module. Patterns that begin with it reach internal/core too, which is a module of its own:
 # a pattern such as ./... ends at its go.mod.
@@ -200,8 +203,8 @@ lint: $(call files,$(LINT_TOOLS)) ## format, vet, staticcheck, dead code, genera
 	@go vet $(MODULE)/... && $(BIN)/staticcheck $(MODULE)/...
 	@go test $(MODULE)/schema
 	@tools/lint/workspace.sh $(BIN)
-	@# staticcheck does not look at tools/: to check those few lines it reads all of Kubernetes.
 	@for module in $(TOOL_MODULES); do (cd $$module && go vet ./...); done
+	@for module in $(SERVER_MODULES); do (cd $$module && $(BIN)/shallowvet ./...); done
 	@if ls .github/workflows/*.yml >/dev/null 2>&1; then $(BIN)/actionlint; fi
 
 # The image holds the command alone. `aksflow publish --image` pushes it.
