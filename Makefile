@@ -167,10 +167,13 @@ $(BIN)/aksflow: | $(BUILD)
 $(BIN)/aksflow-platform: | $(BUILD)
 	@exec $(BUILD) -o $@ ./cmd/aksflow-platform
 
+# A recipe that names the variable MAKE itself is run by `make -n`, too.
+SELF := $(MAKE)
+
 # The script builds what each of its parts needs, and Argo CD beside the delivery by push.
 .PHONY: demo
 demo: packages ## deliver the sample app to a real cluster: by push, then by pull with Argo CD
-	@MAKE='$(MAKE)' BIN='$(BIN)' SUDO='$(SUDO)' exec test/demo.sh
+	@MAKE='$(SELF)' BIN='$(BIN)' SUDO='$(SUDO)' exec test/demo.sh
 
 .PHONY: down
 down: ## stop what the demo left running
