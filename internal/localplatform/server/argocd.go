@@ -87,12 +87,7 @@ func (s *supervisor) argocd() ([]task, error) {
 		return nil, err
 	}
 	objects := append(append(definitions, argocdObjects), secrets...)
-	for _, dir := range []string{"tls", "ssh", "gpg", "bin"} {
-		if err := os.MkdirAll(s.State.run("argocd", dir), 0o700); err != nil {
-			return nil, fmt.Errorf("starting Argo CD: %w", err)
-		}
-	}
-	if err := os.WriteFile(s.State.run("argocd", "bin", "git-verify-wrapper.sh"), []byte(verifiesNothing), 0o700); err != nil {
+	if err := s.argocdFiles(); err != nil {
 		return nil, fmt.Errorf("starting Argo CD: %w", err)
 	}
 	redis := fmt.Sprintf("127.0.0.1:%d", argoRedisPort)
@@ -132,6 +127,16 @@ func (s *supervisor) argocd() ([]task, error) {
 		{name: string(localplatform.ArgoCD), after: []string{argoControllerTask, argoSetTask},
 			run: func(context.Context) error { return nil }},
 	}, nil
+}
+
+// argocdFiles makes what Argo CD's image has: directories, and a program for each commit.
+func (s *supervisor) argocdFiles() error {
+	for _, dir := range []string{"tls", "ssh", "gpg", "bin"} {
+		if err := os.MkdirAll(s.State.run("argocd", dir), 0o700); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(s.State.run("argocd", "bin", "git-verify-wrapper.sh"), []byte(verifiesNothing), 0o700)
 }
 
 func (s *supervisor) argoControllerFlags(redis string) []string {
