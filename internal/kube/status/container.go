@@ -29,8 +29,10 @@ func containerProblems(pod *corev1.Pod, events []*corev1.Event, w *World) []Prob
 func waitForSiblings(problems []Problem, pod *corev1.Pod) {
 	for i := range problems {
 		p := &problems[i]
-		// One that runs again counts too: this attempt, which began before the other was ready, says nothing when it ends.
-		if p.Heals != Never && p.Heals != Perhaps || !p.Depends {
+		// One that runs again after a crash is noted too: this attempt, which began before the other was ready, says nothing
+		// when it ends. A container that was never tried again has the time that its probe allows.
+		again := p.Heals == Perhaps && p.Attempt > 0
+		if p.Heals != Never && !again || !p.Depends {
 			continue
 		}
 		for _, c := range pod.Status.ContainerStatuses {

@@ -446,6 +446,8 @@ func TestEnds(t *testing.T) {
 			"exit code 1, 2 times", "CrashLoopBackOff", status.Expected, true},
 		"runs again beside one that starts": {onNode("  containers: [{name: web}, {name: proxy}]", `  containerStatuses: [{name: web, restartCount: 2, state: {running: {}}, lastState: {terminated: {exitCode: 1}}}, {name: proxy, ready: false, state: {running: {}}}]`),
 			"exit code 1, 2 times", "CrashLoopBackOff", status.Expected, true},
+		"not ready beside one that starts": {onNode("  containers: [{name: web, readinessProbe: {httpGet: {path: /up, port: 80}}}, {name: proxy}]", `  containerStatuses: [{name: web, ready: false, state: {running: {}}}, {name: proxy, ready: false, state: {running: {}}}]`),
+			"its readiness probe", "NotReady", status.Perhaps, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := world(t, test.pods)
