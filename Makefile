@@ -123,8 +123,10 @@ push-tools: $(call files,$(PUSH_TOOLS))
 pull-tools: $(call files,$(PULL_TOOLS)) $(BIN)/argocd-crds
 
 # Kubernetes tells clients its version, which only the linker can say.
-LDFLAGS_kubernetes := -X k8s.io/component-base/version.gitVersion=v1.37.2 \
-                      -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
+KUBERNETES         := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2}' tools/platform/go.mod)
+LDFLAGS_kubernetes := -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) \
+                      -X k8s.io/component-base/version.gitMajor=1 \
+                      -X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES)))
 LDFLAGS_kubectl    := $(LDFLAGS_kubernetes)
 
 # The program that builds the others: one line for each, with the time that is left.

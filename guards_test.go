@@ -257,65 +257,70 @@ func TestNoLargeFiles(t *testing.T) {
 
 // compiledTogether are the modules whose programs a delivery to the local platform needs. What two of them require in one
 // version is compiled once, which is most of the first run's time.
-var compiledTogether = []string{".", "tools/registry", "tools/buildkit", "tools/rootlesskit", "tools/platform", "tools/gitops"}
+var compiledTogether = []string{".", "tools/registry", "tools/buildkit", "tools/rootlesskit", "tools/platform", gitops}
 
-// versionsOfTheirOwn lists what some of them have in other versions than the rest, and why.
-var versionsOfTheirOwn = map[string]string{
-	"k8s.io/":                             "Argo CD and Flux are written for the minor version before the cluster's",
-	"helm.sh/helm/v4":                     "each version of Helm wants one of client-go",
-	"github.com/google/uuid":              "Argo CD requires a commit of it",
-	"github.com/json-iterator/go":         "Argo CD requires a commit of it",
-	"github.com/robfig/cron/v3":           "Argo CD requires a commit of it",
-	"github.com/opencontainers/go-digest": "Flux replaces it, for BLAKE3",
-	"github.com/Microsoft/go-winio":       "only Windows compiles it",
+// gitops has other versions of what its go.mod replaces, which says why, and of versionsOfGitOps.
+const gitops = "tools/gitops"
+
+var versionsOfGitOps = map[string]string{
+	"k8s.io/kubernetes":           "Argo CD and Flux are written for the minor version before the cluster's, as the replacements are",
+	"helm.sh/helm/v4":             "each version of Helm wants one of client-go, which is replaced",
+	"github.com/google/uuid":      "Argo CD requires a commit of it",
+	"github.com/json-iterator/go": "Flux requires a commit of it",
+	"github.com/robfig/cron/v3":   "Argo CD requires a commit of it",
 }
 
 func TestVersionsAreShared(t *testing.T) {
 	versions := map[string]map[string][]string{} // module, version, directories
+	reasons := maps.Clone(versionsOfGitOps)
 	for _, dir := range compiledTogether {
-		name := filepath.Join(dir, "go.mod")
-		data, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file, err := modfile.Parse(name, data, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		selected := map[string]string{}
-		for _, r := range file.Require {
-			selected[r.Mod.Path] = r.Mod.Version
-		}
-		for _, r := range file.Replace {
-			if _, required := selected[r.Old.Path]; required {
-				selected[r.Old.Path] = r.New.Version
+		for path, version := range selectedVersions(t, dir) {
+			_, other := versionsOfGitOps[path]
+			if dir == gitops && other {
+				if versions[path][version] == nil {
+					delete(reasons, path)
+				}
+				continue
 			}
-		}
-		for path, version := range selected {
 			if versions[path] == nil {
 				versions[path] = map[string][]string{}
 			}
 			versions[path][version] = append(versions[path][version], dir)
 		}
 	}
-	reasons := maps.Clone(versionsOfTheirOwn)
 	for path, found := range versions {
-		if len(found) == 1 {
-			continue
-		}
-		own := false
-		for prefix := range versionsOfTheirOwn {
-			if strings.HasPrefix(path, prefix) {
-				own = true
-				delete(reasons, prefix)
-			}
-		}
-		if !own {
+		if len(found) > 1 {
 			t.Errorf("%s is compiled %d times, because it is required as %v: run `go get %s@VERSION` and `go mod tidy -e` in the directories that lag",
 				path, len(found), found, path)
 		}
 	}
-	for prefix := range reasons {
-		t.Errorf("%s has one version everywhere: remove it from versionsOfTheirOwn", prefix)
+	for path := range reasons {
+		t.Errorf("%s has the same version in %s as elsewhere: remove it from versionsOfGitOps", path, gitops)
 	}
+}
+
+// selectedVersions reads what the go.mod of a directory requires, by module: without what that of gitops replaces.
+func selectedVersions(t *testing.T, dir string) map[string]string {
+	name := filepath.Join(dir, "go.mod")
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := modfile.Parse(name, data, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	selected := map[string]string{}
+	for _, r := range file.Require {
+		selected[r.Mod.Path] = r.Mod.Version
+	}
+	for _, r := range file.Replace {
+		if _, required := selected[r.Old.Path]; required {
+			selected[r.Old.Path] = r.New.Version
+		}
+		if dir == gitops {
+			delete(selected, r.Old.Path)
+		}
+	}
+	return selected
 }

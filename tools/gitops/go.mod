@@ -504,7 +504,7 @@ require (
 // part of it that they call is written here.
 replace github.com/fluxcd/pkg/artifact => ./artifact
 
-// What both replace in their own go.mod: replacements do not travel with a module.
+// What both controllers of Flux replace in their own go.mod: replacements do not travel with a module.
 replace github.com/opencontainers/go-digest => github.com/opencontainers/go-digest v1.0.1-0.20220411205349-bde1400a84be
 
 // Argo CD's engine has no releases of its own: this is its directory at the commit of Argo CD's release.

@@ -30,7 +30,7 @@ func waitForSiblings(problems []Problem, pod *corev1.Pod) {
 	for i := range problems {
 		p := &problems[i]
 		// One that runs again after a crash is noted too: this attempt, which began before the other was ready, says nothing
-		// when it ends. A container that was never tried again has the time that its probe allows.
+		// when it ends. One that has not ended yet has the time that its probe allows.
 		again := p.Heals == Perhaps && p.Attempt > 0
 		if p.Heals != Never && !again || !p.Depends {
 			continue
