@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/aksflow/aksflow/ci/internal/dagger"
@@ -65,10 +66,15 @@ func (m *AksFlow) parsed(ctx context.Context) (*config.Config, error) {
 // aksflow.yaml that is the repository with all that git ignores.
 func (m *AksFlow) file(name string) *dagger.File {
 	dir, base := path.Split(name)
-	if strings.ContainsAny(base, `*?[]\!`) { // they mean something in a pattern
+	if isPattern(base) {
 		return m.Workspace.File(name)
 	}
 	return m.Workspace.Directory(dir, dagger.WorkspaceDirectoryOpts{Include: []string{base}}).File(base)
+}
+
+// isPattern reports whether a name would mean other files where an engine is told which to include.
+func isPattern(name string) bool {
+	return strings.ContainsAny(name, `*?[]\!`) || strings.TrimSpace(name) != name
 }
 
 // expanded puts the values of variables into the configuration of an environment; "" stands for none.
@@ -93,20 +99,18 @@ func (m *AksFlow) repository(ctx context.Context, cfg *config.Config) (*dagger.D
 	if !history {
 		return m.Workspace.Directory("/", dagger.WorkspaceDirectoryOpts{Exclude: []string{".git"}}), nil
 	}
-	repository := m.Workspace.Directory("/", dagger.WorkspaceDirectoryOpts{Gitignore: true})
-	used := []string{cfg.Abs(cfg.Build.Context)}
+	used := []string{path.Clean(cfg.Abs(cfg.Build.Context))}
 	for _, env := range cfg.Environments {
 		if env.Manifests != "" {
-			used = append(used, cfg.Abs(env.Manifests))
+			used = append(used, path.Clean(cfg.Abs(env.Manifests)))
 		}
 	}
-	for _, name := range used {
-		if name = path.Clean(name); name == "." {
-			return m.Workspace.Directory("/"), nil
-		}
-		repository = repository.WithDirectory(name, m.Workspace.Directory("/"+name))
+	if slices.ContainsFunc(used, func(name string) bool { return name == "." || isPattern(name) }) {
+		return m.Workspace.Directory("/"), nil
 	}
-	return repository, nil
+	slices.Sort(used) // the engine remembers what it is asked for in the same words
+	return m.Workspace.Directory("/", dagger.WorkspaceDirectoryOpts{Gitignore: true}).
+		WithDirectory("/", m.Workspace.Directory("/", dagger.WorkspaceDirectoryOpts{Include: slices.Compact(used)})), nil
 }
 
 // hasHistory reports whether the workspace is a git repository with its history. A linked work tree has its history

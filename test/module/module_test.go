@@ -199,6 +199,22 @@ func (m *module) validate(t *testing.T) {
 	_, err := m.try(call{Function: "validate", Root: root})
 	assert.ErrorContains(t, err, "dev: ")
 	assert.ErrorContains(t, err, `{"exitCode":2}`)
+
+	for _, manifests := range []string{"manifests/dev", "manifests/[dev]"} { // brackets are a pattern where files are chosen
+		root := t.TempDir()
+		write(t, root, map[string]string{
+			"aksflow.yaml":                    "app: vote\nenvironments: {dev: {registry: registry.example, manifests: \"" + manifests + "\"}}\n",
+			manifests + "/kustomization.yaml": "resources: [made.yaml]\n",
+			manifests + "/made.yaml":          "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: vote}]}\n",
+			".gitignore":                      "made.yaml\n",
+			"app/Dockerfile":                  "FROM scratch\n",
+		})
+		git := gitIn(t, root)
+		git("init", "-q")
+		git("add", ".")
+		git("commit", "-q", "-m", "one")
+		assert.Regexp(t, `dev +1$`, m.call(t, call{Function: "validate", Root: root}), "a manifest that git ignores is one of the environment's")
+	}
 }
 
 // bump sets an image, and looks at what changed in the work tree.
