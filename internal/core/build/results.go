@@ -172,8 +172,12 @@ func (f *TestFailure) Error() string {
 			fmt.Fprintf(&b, ": %s", c.Message)
 		}
 		if c.Class == runnerClass || c.Class == servicesClass {
-			// Nobody wrote a report of these: what was printed is all that says why.
-			for line := range strings.Lines(lastLines(c.Detail, shownLines)) {
+			// Nobody wrote a report of these: what was printed is all that says why. The message ends with its last line.
+			printed := lastLines(c.Detail, shownLines)
+			if strings.HasSuffix(c.Message, strings.TrimSpace(printed)) {
+				continue
+			}
+			for line := range strings.Lines(printed) {
 				fmt.Fprintf(&b, "\n    | %s", strings.TrimRight(line, "\r\n"))
 			}
 		}

@@ -37,6 +37,18 @@ func TestTestFailureNamesTheTests(t *testing.T) {
 		"  integration: services.redis starts: redis ended before it answered on TCP port 6379: exit code 1",
 	}, "\n"))
 
+	f = &TestFailure{Total: 2, Failed: []Case{
+		{Suite: Unit, Class: runnerClass, Name: "exit code", Message: "the test runner exited with 1: no password", Detail: "no password\n"},
+		{Suite: Unit, Class: runnerClass, Name: "exit code", Message: "the test runner exited with 1: no password", Detail: "reading\nno password\n"},
+	}}
+	assert.EqualError(t, f, strings.Join([]string{
+		"2 of 2 tests failed:",
+		"  unit: runner.exit code: the test runner exited with 1: no password",
+		"  unit: runner.exit code: the test runner exited with 1: no password",
+		"    | reading",
+		"    | no password",
+	}, "\n"), "one line that the message has is not said again")
+
 	f = &TestFailure{Total: 100}
 	for i := range 25 {
 		f.Failed = append(f.Failed, Case{Suite: Unit, Name: fmt.Sprintf("test_%d", i)})
