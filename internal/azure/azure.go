@@ -111,7 +111,7 @@ func (c *Client) accessToken(ctx context.Context, o policy.TokenRequestOptions) 
 			return got, fault.Usage(l.explain(err))
 		}
 		if !noticed {
-			report.Info(ctx, "Microsoft Entra does not know the federated credential yet (AADSTS%s): waiting up to %s for a new one to spread", notSpread, spreadLimit)
+			report.Info(ctx, "Microsoft Entra does not know the federated credential yet (AADSTS%s): waiting up to %s for a new one to spread", notSpread, report.Span(spreadLimit))
 			noticed = true
 		}
 		select {
@@ -130,7 +130,7 @@ func (l *login) getToken(ctx context.Context, o policy.TokenRequestOptions) (azc
 	if !l.kind.ambient {
 		return l.credential.GetToken(ctx, o)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, programLimit, fmt.Errorf("it gave no token within %s", programLimit))
+	ctx, cancel := context.WithTimeoutCause(ctx, programLimit, fmt.Errorf("it gave no token within %s", report.Span(programLimit)))
 	defer cancel()
 	got, err := l.credential.GetToken(ctx, o)
 	if err != nil && ctx.Err() != nil {

@@ -12,6 +12,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // Error codes of Entra that have a remedy.
@@ -88,7 +90,7 @@ func (l *login) federatedCredential(code string) string {
 	what := fmt.Sprintf("none of its federated credentials has the subject %q", p.Subject)
 	switch code {
 	case notSpread:
-		what = fmt.Sprintf("%s after its first refusal none of its federated credentials matches", spreadLimit)
+		what = fmt.Sprintf("%s after its first refusal none of its federated credentials matches", report.Span(spreadLimit))
 	case wrongCase:
 		what = fmt.Sprintf("one of its federated credentials differs from the subject %q in upper and lower case only: the case counts", p.Subject)
 	case wrongIssuer:

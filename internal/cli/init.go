@@ -322,7 +322,7 @@ const (
 // check adds to the result what plan and doctor say of each service, and what doctor says of the engine.
 func (g *globals) check(ctx context.Context, dir string, configs []string, offline bool, r *initResult) {
 	ctx, end := report.Start(ctx, "check")
-	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, delivery.LimitError(fmt.Sprintf("no answer within %s", minutes(checkLimit))))
+	ctx, cancel := context.WithTimeoutCause(ctx, checkLimit, delivery.LimitError(fmt.Sprintf("no answer within %s", report.Span(checkLimit))))
 	defer cancel()
 	r.Checked = make([]initChecked, len(configs))
 	var running errgroup.Group

@@ -103,7 +103,7 @@ func replaceSecretFile(file string, content []byte) error {
 func (f *kubeconfigFile) about(now time.Time) string {
 	valid := "its credentials do not say when they expire"
 	if !f.Expires.IsZero() {
-		valid = fmt.Sprintf("valid until %s, for %s", f.Expires.UTC().Format("2006-01-02 15:04 MST"), minutes(f.Expires.Sub(now).Truncate(time.Minute)))
+		valid = fmt.Sprintf("valid until %s, for %s", f.Expires.UTC().Format("2006-01-02 15:04 MST"), report.Span(f.Expires.Sub(now).Truncate(time.Minute)))
 	}
 	where := f.File
 	if where == "" {

@@ -132,7 +132,7 @@ manifests (push) or by writing the digest to git for Argo CD or Flux (pull).`,
 	f.StringVar(&g.result, "result", "", "also write the JSON document into this `FILE`, beside the text on stdout")
 	f.BoolVarP(&g.verbose, "verbose", "v", false, "show the output of what runs in containers")
 	f.DurationVar(&g.timeout, "timeout", 0,
-		fmt.Sprintf("end the run after this long, such as 90s or 10m (default: each step ends after %s, a canary's pauses not counted)", minutes(delivery.DefaultLimit)))
+		fmt.Sprintf("end the run after this long, such as 90s or 10m (default: each step ends after %s, a canary's pauses not counted)", report.Span(delivery.DefaultLimit)))
 	f.Var(connectToFlag{&g.network}, "connect-to",
 		"reach the registry, git host, API server or Argo CD at HOST:PORT by connecting to ENDPOINT, another HOST:PORT; names and TLS checks stay (may be repeated)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -159,9 +159,6 @@ manifests (push) or by writing the digest to git for Argo CD or Flux (pull).`,
 	return root
 }
 
-// minutes writes a duration as a flag takes it, without a tail of zeros: 30m.
-func minutes(d time.Duration) string { return strings.TrimSuffix(d.String(), "0s") }
-
 // exactly is cobra's ExactArgs, as a usage error.
 func exactly(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
@@ -180,7 +177,7 @@ func (g *globals) run(verb func(ctx context.Context, cmd *cobra.Command, args []
 		ctx := cmd.Context()
 		if g.timeout > 0 {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeoutCause(ctx, g.timeout, delivery.LimitError(fmt.Sprintf("--timeout %s is over", g.timeout)))
+			ctx, cancel = context.WithTimeoutCause(ctx, g.timeout, delivery.LimitError(fmt.Sprintf("--timeout %s is over", report.Span(g.timeout))))
 			defer cancel()
 		}
 		sink, closeSink := g.sink()

@@ -97,7 +97,7 @@ func (g *globals) runProgram(ctx context.Context, args []string) (err error) {
 func (g *globals) child(ctx context.Context, path string, args, env []string, signals <-chan os.Signal) error {
 	if g.timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, g.timeout, fmt.Errorf("run: --timeout %s is over: %w", g.timeout, context.DeadlineExceeded))
+		ctx, cancel = context.WithTimeoutCause(ctx, g.timeout, fmt.Errorf("run: --timeout %s is over: %w", report.Span(g.timeout), context.DeadlineExceeded))
 		defer cancel()
 	}
 	child := exec.CommandContext(ctx, path)

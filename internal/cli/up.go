@@ -115,7 +115,7 @@ func step(ctx context.Context, name string, do func(context.Context) (res result
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, delivery.DefaultLimit,
-			delivery.LimitError(fmt.Sprintf("%s took more than %s: --timeout sets another limit", name, minutes(delivery.DefaultLimit))))
+			delivery.LimitError(fmt.Sprintf("%s took more than %s: --timeout sets another limit", name, report.Span(delivery.DefaultLimit))))
 		defer cancel()
 	}
 	ctx, end := report.Start(ctx, name)

@@ -56,7 +56,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return nil
 	}
 	removing, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), removeLimit,
-		delivery.LimitError(fmt.Sprintf("removing took more than %s: `aksflow uninstall` goes on with it", removeLimit)))
+		delivery.LimitError(fmt.Sprintf("removing took more than %s: `aksflow uninstall` goes on with it", report.Span(removeLimit))))
 	defer cancel()
 	return session.Remove(removing)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
+	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/flow"
 )
 
@@ -90,7 +91,7 @@ func all(ctx context.Context, parts []func(context.Context) Part) []Part {
 	var running sync.WaitGroup
 	for i, part := range parts {
 		running.Go(func() {
-			ctx, cancel := context.WithTimeoutCause(ctx, partLimit, delivery.LimitError(fmt.Sprintf("no answer within %s", partLimit)))
+			ctx, cancel := context.WithTimeoutCause(ctx, partLimit, delivery.LimitError(fmt.Sprintf("no answer within %s", report.Span(partLimit))))
 			defer cancel()
 			out[i] = part(ctx)
 		})

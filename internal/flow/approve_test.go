@@ -180,7 +180,7 @@ func TestApprovalsThatDoNotCount(t *testing.T) {
 		{"another environment", "ann.key", word(func(a *proof.Approval) { a.Environment = "staging" }), " is for staging"},
 		{"not listed", "eve.key", word(func(*proof.Approval) {}), "its signature is not one of ann.pub"},
 		{"not signed", "", word(func(*proof.Approval) {}), "it is not signed"},
-		{"too old", "ann.key", word(func(a *proof.Approval) { a.Time = time.Now().Add(-25 * time.Hour) }), "is older than 24h0m"},
+		{"too old", "ann.key", word(func(a *proof.Approval) { a.Time = time.Now().Add(-25 * time.Hour) }), "is older than 24h"},
 		{"from the future", "ann.key", word(func(a *proof.Approval) { a.Time = time.Now().Add(time.Hour) }), "is dated in the future"},
 		{"no decision", "ann.key", word(func(a *proof.Approval) { a.Decision = "" }), "ann.pub revoked it at "},
 	} {
@@ -392,5 +392,5 @@ func TestThePlanShowsTheGates(t *testing.T) {
 	c := newChain(t, overridable)
 	p, err := c.request(func(r *Request) { r.Env = "production" }).Plan(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, []string{"soak: healthy for 30m0s", "approve: 1 signature by ann.pub", "override: by on-call.pub"}, p.Gates)
+	assert.Equal(t, []string{"soak: healthy for 30m", "approve: 1 signature by ann.pub", "override: by on-call.pub"}, p.Gates)
 }

@@ -253,7 +253,7 @@ func TestGatesClose(t *testing.T) {
 	digest := c.deployed()
 	result, err := c.promote(none)
 	require.ErrorContains(t, err, "production is not open for "+digest[:19]+": soak: healthy in staging for ")
-	require.ErrorContains(t, err, " of 30m0s: opens at ")
+	require.ErrorContains(t, err, " of 30m: opens at ")
 	assert.Empty(t, c.running["production"].Image)
 	require.NotNil(t, result)
 	gates := result.Steps[0].Detail.(*delivery.Promoted).Gates

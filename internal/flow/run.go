@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aksflow/aksflow/internal/core/config"
@@ -269,7 +268,7 @@ func (d *Delivery) limit(ctx context.Context, s delivery.Step) (context.Context,
 		limit = delivery.DefaultLimit
 	}
 	return context.WithTimeoutCause(ctx, limit,
-		delivery.LimitError(fmt.Sprintf("%s took more than %s: --timeout sets another limit", s.Name, strings.TrimSuffix(limit.String(), "0s"))))
+		delivery.LimitError(fmt.Sprintf("%s took more than %s: --timeout sets another limit", s.Name, report.Span(limit))))
 }
 
 // add takes what concerns the whole run from the detail of a step.

@@ -248,7 +248,7 @@ func (c *Cluster) explainFirst(ctx context.Context, err error, limit time.Durati
 	case c.access != nil && apierrors.IsUnauthorized(err):
 		return fault.Usagef("the API server %s does not accept the token: is the cluster in the tenant that the login is for, and does it use Entra?", c.host)
 	case errors.Is(err, errNoAnswer), errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("the API server %s did not answer within %s: is the cluster running, and may this machine reach it (a private cluster, an authorized IP range, a proxy)?", c.host, limit)
+		return fmt.Errorf("the API server %s did not answer within %s: is the cluster running, and may this machine reach it (a private cluster, an authorized IP range, a proxy)?", c.host, report.Span(limit))
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case apierrors.IsUnauthorized(err):

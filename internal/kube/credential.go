@@ -45,7 +45,7 @@ func (c *Cluster) awaitCredential(ctx context.Context, ended <-chan struct{}) er
 		case <-notice.C:
 			report.Info(ctx, "waiting for the kubeconfig's credential plugin %s: it may want somebody to sign in", plugin.Command)
 		case <-limit.C:
-			return fmt.Errorf("the kubeconfig's credential plugin %s gave no credential within %s: run it by itself to see why", plugin.Command, credentialLimit)
+			return fmt.Errorf("the kubeconfig's credential plugin %s gave no credential within %s: run it by itself to see why", plugin.Command, report.Span(credentialLimit))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -40,7 +40,7 @@ func (o *outage) begin(ctx context.Context, err error) {
 	defer o.mu.Unlock()
 	if o.since.IsZero() {
 		o.since = time.Now()
-		report.Warn(ctx, "the API server does not answer (%v): trying again for up to %s", rootCause(err), OutageLimit)
+		report.Warn(ctx, "the API server does not answer (%v): trying again for up to %s", rootCause(err), report.Span(OutageLimit))
 	}
 }
 
@@ -48,7 +48,7 @@ func (o *outage) end(ctx context.Context) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.since.IsZero() {
-		report.Info(ctx, "the API server answers again after %s", time.Since(o.since).Round(time.Second))
+		report.Info(ctx, "the API server answers again after %s", report.Span(time.Since(o.since).Round(time.Second)))
 		o.since, o.ended = time.Time{}, time.Now()
 	}
 }
@@ -104,7 +104,7 @@ func (c *Cluster) Gone() error {
 }
 
 func (c *Cluster) gone() error {
-	return fmt.Errorf("the API server %s was out of reach for %s", c.host, OutageLimit)
+	return fmt.Errorf("the API server %s was out of reach for %s", c.host, report.Span(OutageLimit))
 }
 
 // Retry calls do, which must be safe to repeat, until the API server answers with something other than a transient

@@ -26,6 +26,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // Static is a kubeconfig with one context that needs no file and no program beside it.
@@ -230,7 +231,7 @@ func runPlugin(ctx context.Context, config *rest.Config, o StaticOptions) (*clie
 	var exited *exec.ExitError
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return nil, fmt.Errorf("the credential plugin %s gave no credential within %s", plugin.Command, credentialLimit)
+		return nil, fmt.Errorf("the credential plugin %s gave no credential within %s", plugin.Command, report.Span(credentialLimit))
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case errors.As(err, &exited):

@@ -33,7 +33,7 @@ func TestApprove(t *testing.T) {
 		{"two", signed(2, 0), BySigned, with(ann, bob), true, "approved by ann.pub at 2026-11-26 11:00 UTC: looked at it, bob.pub at 2026-11-26 10:00 UTC"},
 		{"as old as it may be", signed(1, time.Hour), BySigned, with(ann), true, "approved by ann.pub at 2026-11-26 11:00 UTC: looked at it"},
 		{"too old", signed(1, 59*time.Minute), BySigned, with(ann), false,
-			"0 of 1: ann.pub or bob.pub may approve (what does not count: that of ann.pub at 2026-11-26 11:00 UTC: looked at it is older than 59m0s)"},
+			"0 of 1: ann.pub or bob.pub may approve (what does not count: that of ann.pub at 2026-11-26 11:00 UTC: looked at it is older than 59m)"},
 		{"an old one beside a new one", signed(1, 90*time.Minute), BySigned, with(bob, Approval{By: "bob.pub", Time: now}), true, "approved by bob.pub at 2026-11-26 12:00 UTC"},
 		{"from the future", signed(1, 0), BySigned, with(Approval{By: "ann.pub", Time: now.Add(6 * time.Minute)}), false,
 			"0 of 1: ann.pub or bob.pub may approve (what does not count: that of ann.pub at 2026-11-26 12:06 UTC is dated in the future)"},
@@ -71,12 +71,12 @@ func TestDescribe(t *testing.T) {
 		Override: &Override{By: []Approver{{Key: "on-call.pub"}}},
 	}
 	assert.Equal(t, []string{
-		"soak: healthy for 30m0s",
-		`freeze: 63h0m from each "0 15 * * FRI" in Europe/Berlin, not for hotfix/* (weekend)`,
+		"soak: healthy for 30m",
+		`freeze: 63h from each "0 15 * * FRI" in Europe/Berlin, not for hotfix/* (weekend)`,
 		"freeze: 2026-12-20 to 2027-01-03 in UTC",
 		"approve: the reviewers of GitHub's environment production",
 		"approve: 2 approving reviews of the pull request that brought the commit",
-		"approve: 1 signature by ann.pub or https://ci/*, not older than 24h0m",
+		"approve: 1 signature by ann.pub or https://ci/*, not older than 24h",
 		"override: by on-call.pub",
 	}, g.Describe())
 	assert.Empty(t, Gates{}.Describe())

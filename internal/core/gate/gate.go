@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // Gates are what must hold before an image is promoted to an environment, as aksflow.yaml says it.
@@ -110,9 +112,9 @@ func (g Gates) soak(f Facts) Verdict {
 // round writes a time without seconds where it has more than minutes.
 func round(d time.Duration) string {
 	if d >= time.Hour {
-		return strings.TrimSuffix(d.Truncate(time.Minute).String(), "0s")
+		return report.Span(d.Truncate(time.Minute))
 	}
-	return d.Truncate(time.Second).String()
+	return report.Span(d.Truncate(time.Second))
 }
 
 func moment(t time.Time) string { return t.Format("2006-01-02 15:04 MST") }

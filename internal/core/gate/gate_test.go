@@ -24,10 +24,10 @@ func TestSoak(t *testing.T) {
 		open    bool
 		message string
 	}{
-		{30 * time.Minute, 30 * time.Minute, true, "healthy in staging for 30m0s of 30m0s"},
-		{30 * time.Minute, 12*time.Minute + 500*time.Millisecond, false, "healthy in staging for 12m0s of 30m0s: opens at 2026-11-26 12:17 UTC"},
+		{30 * time.Minute, 30 * time.Minute, true, "healthy in staging for 30m of 30m"},
+		{30 * time.Minute, 12*time.Minute + 500*time.Millisecond, false, "healthy in staging for 12m of 30m: opens at 2026-11-26 12:17 UTC"},
 		{30 * time.Minute, -1, false, "staging is not healthy: Deployment/vote: crash"},
-		{48 * time.Hour, 47*time.Hour + 59*time.Minute + time.Second, false, "healthy in staging for 47h59m of 48h0m: opens at 2026-11-26 12:00 UTC"},
+		{48 * time.Hour, 47*time.Hour + 59*time.Minute + time.Second, false, "healthy in staging for 47h59m of 48h: opens at 2026-11-26 12:00 UTC"},
 	} {
 		f := Facts{Now: now, From: "staging", HealthySince: now.Add(-tc.healthy), Unhealthy: "Deployment/vote: crash"}
 		if tc.healthy < 0 {

@@ -45,7 +45,7 @@ type tooLongError struct {
 }
 
 func (e *tooLongError) Error() string {
-	return fmt.Sprintf("the registry answers %s and asks to come back in %s", e.reason, e.pause)
+	return fmt.Sprintf("the registry answers %s and asks to come back in %s", e.reason, report.Span(e.pause))
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -81,7 +81,7 @@ func (p *pacer) wait(ctx context.Context) error {
 	if pause <= 0 {
 		return nil
 	}
-	report.Waitf(ctx, p.host, "it answered %s: trying again in %s", reason, pause.Round(100*time.Millisecond))
+	report.Waitf(ctx, p.host, "it answered %s: trying again in %s", reason, report.Span(pause.Round(100*time.Millisecond)))
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {

@@ -128,7 +128,7 @@ func TestPushRefusesALongPause(t *testing.T) {
 	_, err := Push(t.Context(), Options{
 		Tarball: tarball(t, newImage(t, emptyImage(), 10, 0)), Repository: host + "/vote", Registry: quick,
 	})
-	require.ErrorContains(t, err, "asks to come back in 1h0m0s")
+	require.ErrorContains(t, err, "asks to come back in 1h")
 	require.Len(t, asked.writes(), 1)
 }
 

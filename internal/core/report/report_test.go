@@ -85,3 +85,13 @@ func TestAgo(t *testing.T) {
 		assert.Equal(t, want, report.Ago(time.Duration(seconds)*time.Second))
 	}
 }
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 10 * time.Second: "10s", 90 * time.Second: "1m30s", 10 * time.Minute: "10m", time.Hour: "1h",
+		24 * time.Hour: "24h", 61 * time.Minute: "1h1m", time.Hour + 10*time.Second: "1h0m10s", 1500 * time.Millisecond: "1.5s",
+		-time.Minute: "-1m",
+	} {
+		assert.Equal(t, want, report.Span(d))
+	}
+}

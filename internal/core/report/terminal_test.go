@@ -70,7 +70,7 @@ func show(t *testing.T, width int) (middle, end string) {
 	step, done = report.Start(ctx, "deploy")
 	report.Donef(step, "ConfigMap/vote", "configured")
 	report.Waitf(step, "Deployment/vote", "0 of 2 pods ready: pod vote-6d9f7c-x2x4v: ContainerCreating")
-	report.Warn(step, "the API server does not answer: trying again for up to 2m0s")
+	report.Warn(step, "the API server does not answer: trying again for up to 2m")
 	middle = s.shown()
 	done("", errors.New("the error is printed at the end"))
 	assert.NoError(t, term.Close())
@@ -84,14 +84,14 @@ func TestTerminal(t *testing.T) {
 			middle: `         environment local: --env names it
 done     build         0.0 s  sha256:c9d679eea6ed…
 done     publish       0.0 s  localhost:5000/vote@sha256:c9d679eea6ed…
-warning  the API server does not answer: trying again for up to 2m0s
+warning  the API server does not answer: trying again for up to 2m
 running  deploy        0.0 s
   waiting  Deployment/vote  0 of 2 pods ready: pod vote-6d9f7c-x2x4v: ContainerCreating
   done     ConfigMap/vote  configured`,
 			end: `         environment local: --env names it
 done     build         0.0 s  sha256:c9d679eea6ed…
 done     publish       0.0 s  localhost:5000/vote@sha256:c9d679eea6ed…
-warning  the API server does not answer: trying again for up to 2m0s
+warning  the API server does not answer: trying again for up to 2m
 failed   deploy        0.0 s`,
 		},
 		40: {
@@ -104,7 +104,7 @@ done     publish       0.0 s
          679eea6ed…
 warning  the API server does not
          answer: trying again for up to
-         2m0s
+         2m
 running  deploy        0.0 s
   waiting  Deployment/vote
            0 of 2 pods ready: pod vote-
@@ -118,7 +118,7 @@ done     publish       0.0 s
          679eea6ed…
 warning  the API server does not
          answer: trying again for up to
-         2m0s
+         2m
 failed   deploy        0.0 s`,
 		},
 	} {

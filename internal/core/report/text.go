@@ -194,6 +194,17 @@ func Count(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
+// Span writes a time as flags and aksflow.yaml take it, without the units at its end that are zero: "10m", "48h", "1m30s".
+func Span(d time.Duration) string {
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
+}
+
 // Ago says how long something is ago, in words.
 func Ago(d time.Duration) string {
 	for _, unit := range []struct {

@@ -7,6 +7,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 const revisionAnnotation = "deployment.kubernetes.io/revision"
@@ -187,7 +189,7 @@ func overdue(d *appsv1.Deployment, problems []Problem, w *World) []Problem {
 		if w.Before.sameCondition(d.UID, string(c.Type), c.LastUpdateTime) {
 			continue
 		}
-		p := Problem{Reason: c.Reason, Message: fmt.Sprintf("no progress within its progressDeadlineSeconds (%s)", deadline(d))}
+		p := Problem{Reason: c.Reason, Message: fmt.Sprintf("no progress within its progressDeadlineSeconds (%s)", report.Span(deadline(d)))}
 		if len(problems) > 0 {
 			why := problems[0]
 			p.Pod, p.Container, p.Logs, p.Since = why.Pod, why.Container, why.Logs, why.Since

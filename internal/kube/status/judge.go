@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // Judge decides, from one look at the objects of a release to the next, which are ready, which may still become so, and
@@ -234,7 +236,7 @@ func (m *memory) verdict(now time.Time, s Status, others company) Verdict {
 	if v.Problem != nil {
 		if v.Failed && v.Problem.Heals == Expected {
 			p := *v.Problem
-			p.Message += fmt.Sprintf(" (no progress for %s)", now.Sub(m.progressAt).Round(time.Second))
+			p.Message += fmt.Sprintf(" (no progress for %s)", report.Span(now.Sub(m.progressAt).Round(time.Second)))
 			v.Problem = &p
 		}
 		v.Message = strings.TrimPrefix(v.Message+": ", ": ") + v.Problem.Message
@@ -270,7 +272,7 @@ func (m *memory) idle(now time.Time, s Status, v *Verdict) {
 		return
 	}
 	v.Failed = true
-	v.Message = fmt.Sprintf("no progress for %s: %s", s.limit(), s.Message)
+	v.Message = fmt.Sprintf("no progress for %s: %s", report.Span(s.limit()), s.Message)
 }
 
 // next keeps the earliest time.

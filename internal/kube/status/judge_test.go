@@ -248,13 +248,13 @@ func TestNoWaitIsWithoutALimit(t *testing.T) {
 	judge(t, []at{
 		{0, []status.Look{look("web")}, "waits", ""},
 		{599, []status.Look{look("web")}, "waits", ""},
-		{600, []status.Look{look("web")}, "failed", "no progress for 10m0s: 0 of 1 pods"},
+		{600, []status.Look{look("web")}, "failed", "no progress for 10m: 0 of 1 pods"},
 	})
 	judge(t, []at{
 		{0, []status.Look{look("web", starting)}, "waits", ""},
 		{500, []status.Look{progressed(look("web", starting), 1)}, "waits", ""},
 		{1099, []status.Look{progressed(look("web", starting), 1)}, "waits", ""},
-		{1100, []status.Look{progressed(look("web", starting), 1)}, "failed", "the node pulls the image (no progress for 10m0s)"},
+		{1100, []status.Look{progressed(look("web", starting), 1)}, "failed", "the node pulls the image (no progress for 10m)"},
 	})
 }
 

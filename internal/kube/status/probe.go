@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // reasonKilled is our word for a container that the kubelet ended because of a probe.
@@ -74,7 +76,7 @@ func probing(problem *Problem, pod *corev1.Pod, spec *corev1.Container, c corev1
 		return true
 	}
 	problem.Message = fmt.Sprintf("%s (not ready since %s; it may take %s, and a slow start needs a startupProbe with a larger failureThreshold)",
-		answer, clock(problem.Since), problem.Grace)
+		answer, clock(problem.Since), report.Span(problem.Grace))
 	return true
 }
 
@@ -237,7 +239,7 @@ func killedBy(pod *corev1.Pod, spec *corev1.Container, c corev1.ContainerStatus,
 		if candidate.probe == nil || ran < shortest(candidate.probe) {
 			continue
 		}
-		return fmt.Sprintf("it was killed (exit code %d) %s after its start, as a failed %s probe (%s) does", ended.ExitCode, ran.Round(time.Second), candidate.name, describe(candidate.probe)), false
+		return fmt.Sprintf("it was killed (exit code %d) %s after its start, as a failed %s probe (%s) does", ended.ExitCode, report.Span(ran.Round(time.Second)), candidate.name, describe(candidate.probe)), false
 	}
 	return "", false
 }

@@ -292,7 +292,7 @@ func TestProgressDeadline(t *testing.T) {
 	require.NoError(t, unstructured.SetNestedSlice(o.Object, []any{map[string]any{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}}, "status", "conditions"))
 	s := status.Of(o, world(t, around))
 	require.Len(t, s.Problems, 1)
-	assert.Contains(t, s.Problems[0].Message, "no progress within its progressDeadlineSeconds (10m0s)")
+	assert.Contains(t, s.Problems[0].Message, "no progress within its progressDeadlineSeconds (10m)")
 }
 
 func TestRoute(t *testing.T) {

@@ -56,7 +56,7 @@ func checkClock(ahead time.Duration) delivery.Check {
 	const most = time.Minute
 	c := delivery.Passed("clock", "this machine's clock agrees with the API server's")
 	if ahead.Abs() > most {
-		c.Status, c.Message = delivery.CheckWarning, fmt.Sprintf("this machine's clock is %s away from the API server's", ahead.Abs().Round(time.Second))
+		c.Status, c.Message = delivery.CheckWarning, fmt.Sprintf("this machine's clock is %s away from the API server's", report.Span(ahead.Abs().Round(time.Second)))
 		c.Remedy = "set it: logins are refused when they seem to be from another time"
 	}
 	return c

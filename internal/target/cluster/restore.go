@@ -270,7 +270,7 @@ func (t *transaction) awaitRestored(ctx context.Context, changed []entry) error 
 	if len(ready) == 0 {
 		return nil
 	}
-	wait, cancel := context.WithTimeoutCause(ctx, readyAgainLimit, fmt.Errorf("%s passed", readyAgainLimit))
+	wait, cancel := context.WithTimeoutCause(ctx, readyAgainLimit, fmt.Errorf("%s passed", report.Span(readyAgainLimit)))
 	defer cancel()
 	current, err := c.Reread(ctx, ready)
 	if err == nil {

@@ -23,7 +23,7 @@ func TestEvidenceOfAPullRequest(t *testing.T) {
 	o.Remote.URL = h.URL + "/shop/config.git"
 	o.PullRequest = &PullRequest{}
 	o.Check = manifest.Options{Build: kustomize.Build}
-	o.Evidence = "| Tests | [passed: 42 passed](https://ci.example.com/7) |\n| Gate soak | healthy in staging for 12m0s of 30m0s |"
+	o.Evidence = "| Tests | [passed: 42 passed](https://ci.example.com/7) |\n| Gate soak | healthy in staging for 12m of 30m |"
 	_, err := Bump(t.Context(), o)
 	require.NoError(t, err)
 	body := h.requests[0]["body"].(string)
@@ -33,12 +33,12 @@ func TestEvidenceOfAPullRequest(t *testing.T) {
 	assert.Contains(t, body, "+      - image: registry.example.com/shop/vote:2@"+gittest.Digest(2)+"\n")
 	assert.NotContains(t, body, "ZG8tbm90LXNob3c", "the values of Secrets are hidden")
 
-	o.Evidence = "| Gate soak | healthy in staging for 30m0s of 30m0s |"
+	o.Evidence = "| Gate soak | healthy in staging for 30m of 30m |"
 	again, err := Bump(t.Context(), o)
 	require.NoError(t, err)
 	assert.Zero(t, again.Attempts, "the commit stays, and its reviews")
 	assert.Len(t, h.requests, 1)
-	assert.Contains(t, h.requests[0]["body"], "30m0s of 30m0s")
+	assert.Contains(t, h.requests[0]["body"], "30m of 30m")
 }
 
 func TestSecretsAreHidden(t *testing.T) {

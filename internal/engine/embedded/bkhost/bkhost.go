@@ -19,6 +19,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // The environment variables that name a BuildKit. TLS names a directory with ca.pem, cert.pem and key.pem, as buildctl's
@@ -203,7 +204,7 @@ const (
 
 // Inspect asks a BuildKit for its default worker.
 func Inspect(ctx context.Context, client *bkclient.Client) (*Worker, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("no answer within %s", answerTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("no answer within %s", report.Span(answerTimeout)))
 	defer cancel()
 	workers, err := client.ListWorkers(ctx)
 	if err != nil {

@@ -184,7 +184,7 @@ func await(ctx context.Context, dir, expected string, limit time.Duration, done 
 		}
 		if waited > noticeAfter && !announced {
 			announced = true
-			report.Info(ctx, "waiting for the engine's daemon%s %s, for up to %s", process(dir), expected, limit)
+			report.Info(ctx, "waiting for the engine's daemon%s %s, for up to %s", process(dir), expected, report.Span(limit))
 		}
 		if err := sleep(ctx, poll); err != nil {
 			return fmt.Errorf("waiting for the engine's daemon %s: %w%s", expected, err, logTail(logPath(dir)))

@@ -9,6 +9,7 @@ import (
 
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 
+	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/engine/embedded/failure"
 	"github.com/aksflow/aksflow/internal/engine/embedded/shim/contract"
 )
@@ -25,7 +26,7 @@ func (h *Check) Await(ctx context.Context, ctr gateway.Container, as gateway.Sta
 		case ctx.Err() != nil:
 			return fmt.Errorf("it is not healthy yet: its HEALTHCHECK %q: %w%s", h.Command, context.Cause(ctx), said)
 		case time.Now().After(giveUp):
-			return fmt.Errorf("it is unhealthy after %v: its HEALTHCHECK %q: %w%s", h.Grace, h.Command, err, said)
+			return fmt.Errorf("it is unhealthy after %s: its HEALTHCHECK %q: %w%s", report.Span(h.Grace), h.Command, err, said)
 		}
 		select {
 		case <-ended:

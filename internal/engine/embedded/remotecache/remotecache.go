@@ -114,7 +114,7 @@ func (c *Cache) Write(ctx context.Context, solve func(ctx context.Context, id st
 			case err == nil:
 				report.Logf(ctx, "cache", "written to %s", ofStage(c.options.Export, stage))
 			case errors.Is(ctx.Err(), context.DeadlineExceeded):
-				report.Warn(ctx, "the build cache was not written to %s within %s", ofStage(c.options.Export, stage), writeLimit)
+				report.Warn(ctx, "the build cache was not written to %s within %s", ofStage(c.options.Export, stage), report.Span(writeLimit))
 			case ctx.Err() == nil:
 				report.Warn(ctx, "the build cache could not be written to %s: %v", ofStage(c.options.Export, stage), failure.Plain(err))
 			}

@@ -32,7 +32,7 @@ func Drain(ctx context.Context, c *kube.Cluster, o watch.Options, routes []*unst
 		return len(parents) == 0 // no Gateway serves it
 	})
 	if err == nil && len(routes) > 0 {
-		wait, cancel := context.WithTimeoutCause(ctx, GatewayAckTimeout, fmt.Errorf("%s passed", GatewayAckTimeout))
+		wait, cancel := context.WithTimeoutCause(ctx, GatewayAckTimeout, fmt.Errorf("%s passed", report.Span(GatewayAckTimeout)))
 		defer cancel()
 		err = watch.Await(wait, c, routes, o)
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/git"
 	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/kube/watch"
@@ -70,7 +71,7 @@ func (a *applicationSet) judge(v view, _ func(string) bool) verdict {
 		if a.asked && set.GetAnnotations()[setRefreshAnnotation] != "" {
 			out := verdict{message: "Argo CD has not run its generators yet"}
 			if time.Since(a.requested) > a.timeout {
-				out.err = fmt.Errorf("Argo CD has not looked at it for %s: check that its applicationset-controller is running", a.timeout)
+				out.err = fmt.Errorf("Argo CD has not looked at it for %s: check that its applicationset-controller is running", report.Span(a.timeout))
 			}
 			return out
 		}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/git"
 	"github.com/aksflow/aksflow/internal/kube/watch"
 )
@@ -86,7 +87,7 @@ func (a *application) judge(v view, accepts func(string) bool) verdict {
 	if older(app.GetResourceVersion(), a.version) || app.GetAnnotations()[refreshAnnotation] != "" || !compared(app) {
 		out := verdict{message: "Argo CD has not looked at the repository yet"}
 		if time.Since(a.requested) > a.timeout {
-			out.err = fmt.Errorf("Argo CD has not looked at it for %s: check that its application-controller is running", a.timeout)
+			out.err = fmt.Errorf("Argo CD has not looked at it for %s: check that its application-controller is running", report.Span(a.timeout))
 		}
 		return out
 	}

@@ -165,7 +165,7 @@ func (s *argoServer) call(ctx context.Context, method, path string, body, into a
 		}
 		if !warned {
 			warned = true
-			report.Warn(ctx, "%v: trying again for up to %s", err, kube.OutageLimit)
+			report.Warn(ctx, "%v: trying again for up to %s", err, report.Span(kube.OutageLimit))
 		}
 		return nil, err
 	}, backoff.WithMaxElapsedTime(kube.OutageLimit))

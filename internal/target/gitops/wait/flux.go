@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube/watch"
 )
 
@@ -54,7 +55,7 @@ func (f *fluxObject) silent(what, controller string) error {
 	if time.Since(f.requested) <= f.timeout {
 		return nil
 	}
-	return fmt.Errorf("Flux has not looked at %s for %s: check that its %s is running", what, f.timeout, controller)
+	return fmt.Errorf("Flux has not looked at %s for %s: check that its %s is running", what, report.Span(f.timeout), controller)
 }
 
 // fluxKustomization is a Kustomization of Flux with the GitRepository that it is made from. Their status is read from
