@@ -67,8 +67,8 @@ type command struct {
 }
 
 // prepare returns a command with the repository and all that was given to the module, for an environment; "" stands for one
-// that is not known yet.
-func (m *AksFlow) prepare(ctx context.Context, env string) (*command, error) {
+// that is not known yet. It reaches the registries of aksflow.yaml and those that are named.
+func (m *AksFlow) prepare(ctx context.Context, env string, registries ...string) (*command, error) {
 	cfg, err := m.parsed(ctx)
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (m *AksFlow) prepare(ctx context.Context, env string) (*command, error) {
 		return nil, err
 	}
 	prepared := &command{container: m.withSigner(c, cfg), flags: []string{"--config", cfg.Path(), "--result", resultPath}}
-	return prepared, m.reachServices(ctx, prepared, cfg)
+	return prepared, m.reachServices(ctx, prepared, cfg, registries)
 }
 
 // registryPassword is the variable with the registry's password in the program's container.

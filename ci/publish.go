@@ -13,6 +13,7 @@ import (
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/image"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/report"
 )
 
@@ -117,7 +118,7 @@ func (c *command) publish(ctx context.Context, tags, args []string) (string, err
 
 // pushAs lets the aksflow program push, which knows how Azure's registries are logged in to.
 func (m *AksFlow) pushAs(ctx context.Context, image *dagger.File, env, repository string, tags []string) (string, error) {
-	c, err := m.prepare(ctx, env)
+	c, err := m.prepare(ctx, env, ref.Read(repository).Host())
 	if err != nil {
 		return "", err
 	}

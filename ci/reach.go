@@ -52,9 +52,10 @@ func onlyHere(function string, hosts ...string) error {
 	return fmt.Errorf("%s is on your machine, and a container cannot reach it there: add `%s --server=tcp://%s`", hosts[0], function, hosts[0])
 }
 
-// reachServices lets the command reach the registries and git servers of aksflow.yaml that come in as services.
-func (m *AksFlow) reachServices(ctx context.Context, c *command, cfg *config.Config) error {
-	var registries, gitServers []string
+// reachServices lets the command reach the registries and git servers of aksflow.yaml that come in as services, and further
+// registries.
+func (m *AksFlow) reachServices(ctx context.Context, c *command, cfg *config.Config, registries []string) error {
+	var gitServers []string
 	for _, name := range cfg.Names() {
 		expanded, err := m.expanded(cfg, name)
 		if err != nil {

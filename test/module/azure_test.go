@@ -10,11 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aksflow/aksflow/internal/engine"
 	"github.com/aksflow/aksflow/internal/localplatform/standin"
+	"github.com/aksflow/aksflow/internal/testing/registrytest"
 )
 
 // TestModuleInAzure logs in to the stand-in for Azure from the container of the aksflow program, which reaches it by the
@@ -78,6 +80,16 @@ func TestModuleInAzure(t *testing.T) {
 		_, err := m.try(c)
 		assert.ErrorContains(t, err, "logging in to the registry "+standin.SampleRegistry+".azurecr.io")
 		assert.ErrorContains(t, err, "AADSTS7000215", "it is the program that logs in")
+	})
+	t.Run("publish to a registry that aksflow.yaml does not name", func(t *testing.T) {
+		host := registrytest.Start(t)
+		c := gitHub
+		c.Function, c.Image, c.Repository, c.RegistryServer = "publish", tarball, "10.9.9.9:5000/vote", host
+		said := m.call(t, c)
+		assert.Equal(t, "10.9.9.9:5000/vote@"+digestOf(t, tarball), said)
+		pushed, err := crane.Digest(host + "/vote@" + digestOf(t, tarball))
+		require.NoError(t, err)
+		assert.Equal(t, digestOf(t, tarball), pushed)
 	})
 }
 
