@@ -185,7 +185,7 @@ func (e *Engine) connect(ctx context.Context, o Options) (err error) {
 	if e.client, err = bkclient.New(ctx, e.daemon.Addr()); err != nil {
 		return fmt.Errorf("connect to the engine's daemon: %w", err)
 	}
-	if e.worker, err = bkhost.Inspect(ctx, e.client); err != nil {
+	if e.worker, err = bkhost.Inspect(ctx, e.client, buildkitd.StartLimit); err != nil {
 		return fmt.Errorf("the engine's daemon: %w%s", err, e.daemon.LogTail())
 	}
 	if e.worker.SharedNetwork {

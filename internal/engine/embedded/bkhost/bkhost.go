@@ -71,8 +71,11 @@ func New(address, tls string) (*Host, error) {
 	return nil, fault.Usagef("%s %s: want unix:///PATH or tcp://HOST:PORT", Variable, address)
 }
 
-// answerTimeout is how long a BuildKit may take to say what it is.
-const answerTimeout = 10 * time.Second
+const (
+	// answerTimeout is how long a BuildKit that runs already may take to say what it is.
+	answerTimeout = 10 * time.Second
+	noticeAfter   = 5 * time.Second // when the wait is announced
+)
 
 // Connect connects, and asks what is there.
 func (h *Host) Connect(ctx context.Context) (*bkclient.Client, *Worker, error) {
@@ -84,7 +87,7 @@ func (h *Host) Connect(ctx context.Context) (*bkclient.Client, *Worker, error) {
 	if err != nil {
 		return nil, nil, h.unreachable(err)
 	}
-	worker, err := Inspect(ctx, client)
+	worker, err := Inspect(ctx, client, answerTimeout)
 	if err == nil {
 		err = worker.suits()
 	} else {
@@ -202,10 +205,13 @@ const (
 	labelSnapshotter = "org.mobyproject.buildkit.worker.snapshotter"
 )
 
-// Inspect asks a BuildKit for its default worker.
-func Inspect(ctx context.Context, client *bkclient.Client) (*Worker, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("no answer within %s", report.Span(answerTimeout)))
+// Inspect asks a BuildKit for its default worker. One that was just started listens before it answers: it reads its cache first,
+// which takes long where that is large and the disk is busy.
+func Inspect(ctx context.Context, client *bkclient.Client, limit time.Duration) (*Worker, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", report.Span(limit)))
 	defer cancel()
+	notice := time.AfterFunc(noticeAfter, func() { report.Info(ctx, "waiting for BuildKit to answer, for up to %s", report.Span(limit)) })
+	defer notice.Stop()
 	workers, err := client.ListWorkers(ctx)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {

@@ -26,6 +26,10 @@ import (
 // DefaultIdle is how long a daemon stays up unused.
 const DefaultIdle = 15 * time.Minute
 
+// StartLimit is how long Acquire waits for a daemon to listen, or for one that ends; and how long one may take after that until
+// it answers.
+const StartLimit = 2 * time.Minute
+
 // Options says how a daemon is started. They mean nothing if one runs already.
 type Options struct {
 	Dir  string        // the daemon's state directory

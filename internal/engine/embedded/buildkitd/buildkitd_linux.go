@@ -30,7 +30,6 @@ const (
 	maxPath  = 106                   // bytes; what a socket's address holds
 	stopTime = 20 * time.Second      // how long Stop waits before it kills
 
-	startLimit  = 2 * time.Minute // how long Acquire waits for a daemon to listen, or for one that ends
 	noticeAfter = 5 * time.Second // when a wait is announced
 )
 
@@ -75,11 +74,11 @@ func Acquire(ctx context.Context, o Options) (*Daemon, error) {
 	if err := replaceOld(ctx, dir, o); err != nil {
 		return nil, fmt.Errorf("replace the engine's daemon by a newer one: %w", err)
 	}
-	users, err := lockUsers(ctx, dir, startLimit)
+	users, err := lockUsers(ctx, dir, StartLimit)
 	if err != nil {
 		return nil, err
 	}
-	if err := ensure(ctx, dir, o, startLimit); err != nil {
+	if err := ensure(ctx, dir, o, StartLimit); err != nil {
 		users.Close()
 		return nil, err
 	}
