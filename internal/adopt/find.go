@@ -63,16 +63,6 @@ type Manifests struct {
 	Base bool
 }
 
-// ComposeService is a service of a Compose file.
-type ComposeService struct {
-	Name, File string
-	// Image is a reference. Context and Dockerfile say what it is built from; Context is "" for one that is not built.
-	Image, Context, Dockerfile string
-	Ports                      []string // in the container
-	Env                        map[string]string
-	Needs                      []string // other services
-}
-
 // Runner is how the tests of a project are run.
 type Runner struct {
 	Language string
@@ -96,7 +86,7 @@ var skipped = []string{"node_modules", "vendor", "testdata", "target", "dist", "
 // Find looks through a directory.
 func Find(dir string) (*Repository, error) {
 	r := &Repository{Dir: dir}
-	w := walk{Repository: r, kustomizations: map[string][]string{}, charts: map[string]bool{}, plain: map[string]bool{}, components: map[string]bool{}}
+	w := walk{Repository: r, kustomizations: map[string][]string{}, charts: map[string]bool{}, plain: map[string]bool{}, components: map[string]bool{}, composeFiles: composeFiles{}}
 	files := 0
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -128,6 +118,7 @@ func Find(dir string) (*Repository, error) {
 type walk struct {
 	*Repository
 	kustomizations map[string][]string // a directory to those that it includes
+	composeFiles   composeFiles
 	// Directories: with a chart, with objects, with a part of kustomizations that does not stand alone.
 	charts, plain, components map[string]bool
 }
@@ -226,7 +217,7 @@ func (w *walk) kustomization(name string) error {
 	}
 	dir := path.Dir(name)
 	if err := yaml.Unmarshal(text, &k); err != nil {
-		w.Notices = append(w.Notices, fmt.Sprintf("%s cannot be read: %v", name, err))
+		w.notice("%s cannot be read: %v", name, err)
 		return nil
 	}
 	if k.Kind == "Component" {
@@ -243,6 +234,7 @@ func (w *walk) kustomization(name string) error {
 
 // finish decides which directories can be deployed.
 func (w *walk) finish() {
+	w.Compose = w.composed()
 	base := map[string]bool{}
 	for _, included := range w.kustomizations {
 		for _, dir := range included {
@@ -312,4 +304,10 @@ func (w *walk) isChart(dir string) bool {
 func (r *Repository) exists(name string) bool {
 	_, err := os.Lstat(filepath.Join(r.Dir, filepath.FromSlash(name)))
 	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// isFile reports whether a path of the repository is a regular file.
+func (r *Repository) isFile(name string) bool {
+	info, err := os.Stat(filepath.Join(r.Dir, filepath.FromSlash(name)))
+	return err == nil && info.Mode().IsRegular()
 }

@@ -26,6 +26,7 @@ type Service struct {
 	Image                     string // the path of its repository, below a registry
 	Ports                     []string
 	Compose                   *ComposeService // what a Compose file says of it
+	others                    []string        // services of that file that run the image, too
 	file                      Dockerfile
 	alias                     string // the name of the directory, of a service that has the repository's name; or ""
 	home                      string // what its namespaces are named after
@@ -52,12 +53,9 @@ func (r *Repository) services(repository string) []*Service {
 	var services []*Service
 	for _, d := range r.Dockerfiles {
 		s := &Service{file: d, Context: path.Dir(d.Path), Dockerfile: path.Base(d.Path), Ports: d.Ports}
-		for i, c := range r.Compose {
-			if c.Context != "" && path.Join(c.Context, cmp.Or(c.Dockerfile, "Dockerfile")) == d.Path {
-				s.Compose, s.Context = &r.Compose[i], c.Context
-				s.Dockerfile, _ = strings.CutPrefix(d.Path, strings.TrimPrefix(c.Context+"/", "./"))
-				break
-			}
+		if c, others := r.composeOf(d); c != nil {
+			s.Compose, s.Context, s.others = c, c.Context, others
+			s.Dockerfile, _ = strings.CutPrefix(d.Path, strings.TrimPrefix(c.Context+"/", "./"))
 		}
 		if s.Compose == nil && s.Context != "." && !r.copies(d, s.Context) && r.copies(d, ".") {
 			s.Context, s.Dockerfile = ".", d.Path // it is built from the top of the repository
@@ -394,6 +392,12 @@ func usages(objects []*unstructured.Unstructured) []usage {
 	return uses
 }
 
+// lastPart is the last part of the repository that a reference names, which may have variables.
+func lastPart(reference string) string {
+	name, _, _ := strings.Cut(path.Base(strings.ToLower(reference)), ":")
+	return name
+}
+
 // scoreOf says how well an image in manifests fits a service; 0 is not at all.
 func (s *Service) scoreOf(u usage) int {
 	used := ref.Read(u.reference).Repository
@@ -403,7 +407,7 @@ func (s *Service) scoreOf(u usage) int {
 		return 100
 	case last == s.Name:
 		return 90
-	case s.Compose != nil && last == s.Compose.Name:
+	case s.Compose != nil && (last == s.Compose.Name || last == lastPart(s.Compose.Image)):
 		return 80
 	case strings.HasSuffix(last, "-"+s.Name), strings.HasSuffix(last, "_"+s.Name), strings.HasPrefix(last, s.Name+"-"):
 		return 60

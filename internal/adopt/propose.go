@@ -209,7 +209,7 @@ func (r *Repository) directories(p *Proposal, s *Service, envs []environment, co
 		dir += "-aksflow"
 	}
 	if len(sources) == 0 {
-		r.addAll(p, path.Join(base, dir), s.newManifests(r))
+		r.addAll(p, path.Join(base, dir), s.newManifests(r, path.Join(base, dir)))
 		for _, e := range envs {
 			dirs[e.name] = place{directory: dir}
 		}
@@ -354,9 +354,4 @@ func (r *Repository) addAll(p *Proposal, dir string, files []File) {
 	for _, f := range files {
 		r.add(p, path.Join(dir, f.Path), f.Content)
 	}
-}
-
-// port is the first that the image listens on.
-func (s *Service) port() string {
-	return cmp.Or(strings.Join(s.Ports[:min(1, len(s.Ports))], ""), "8080")
 }

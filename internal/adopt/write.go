@@ -3,8 +3,6 @@ package adopt
 import (
 	"cmp"
 	"fmt"
-	"maps"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -165,50 +163,6 @@ func (s *Service) backing(r *Repository) string {
 	return b.String()
 }
 
-// needs are the services of the Compose file that this one needs and that are not built here, with those that they need.
-func (s *Service) needs(r *Repository) []ComposeService {
-	if s.Compose == nil {
-		return nil
-	}
-	wanted := slices.Clone(s.Compose.Needs)
-	for i := 0; i < len(wanted); i++ { // it grows
-		for _, c := range r.Compose {
-			if c.File == s.Compose.File && c.Name == wanted[i] && c.Context == "" {
-				wanted = append(wanted, slices.DeleteFunc(slices.Clone(c.Needs), func(n string) bool { return slices.Contains(wanted, n) })...)
-			}
-		}
-	}
-	var needed []ComposeService
-	for _, c := range r.Compose {
-		if c.File == s.Compose.File && slices.Contains(wanted, c.Name) && c.Context == "" && c.Image != "" && !strings.Contains(c.Image, "$") {
-			needed = append(needed, c)
-		}
-	}
-	return needed
-}
-
-// newManifests are a kustomization with the service and what it needs that no other service of the repository has already.
-func (s *Service) newManifests(r *Repository) []File {
-	host, env := s.Name, map[string]string{}
-	if s.Compose != nil {
-		host, env = label(s.Compose.Name), s.Compose.Env // others call it so
-	}
-	files := []File{s.deployment(r, s.Name, host, s.Image, s.Ports, env)}
-	for _, n := range s.needs(r) {
-		key := n.File + ":" + n.Name
-		if with := r.given[key]; with != nil {
-			r.notice("%s uses the %s that is delivered with %s", s.Name, n.Name, with.Name)
-			continue
-		}
-		if r.given == nil {
-			r.given = map[string]*Service{}
-		}
-		r.given[key] = s
-		files = append(files, s.deployment(r, label(n.Name), label(n.Name), n.Image, n.Ports, n.Env))
-	}
-	return kustomization(files)
-}
-
 // copies are a kustomization with those objects of shared manifests that go with the service.
 func (d Deployable) copies() []File {
 	var files []File
@@ -246,63 +200,4 @@ func anyNodePort(o *unstructured.Unstructured) {
 	if o.GetKind() == "Service" && len(ports) > 0 {
 		_ = unstructured.SetNestedSlice(o.Object, ports, "spec", "ports")
 	}
-}
-
-// deployment is a Deployment with a Service in front of it, which has the name host.
-func (s *Service) deployment(r *Repository, name, host, image string, ports []string, env map[string]string) File {
-	var b strings.Builder
-	fmt.Fprintf(&b, `apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: %[1]s
-  labels: {app: %[1]s}
-spec:
-  selector:
-    matchLabels: {app: %[1]s}
-  template:
-    metadata:
-      labels: {app: %[1]s}
-    spec:
-      containers:
-      - name: %[1]s
-        image: %[2]s
-`, name, image)
-	if name == s.Name && len(ports) == 0 {
-		ports = []string{s.port()}
-		r.notice("%s exposes no port: the Service is proposed with %s", s.file.Path, ports[0])
-	}
-	var variables strings.Builder
-	for _, variable := range slices.Sorted(maps.Keys(env)) {
-		if secretName.MatchString(variable) {
-			r.notice("%s gets no %s: put it into a Secret, and name that in %s", name, variable, path.Join("deploy", name+".yaml"))
-			continue
-		}
-		if !strings.Contains(env[variable], "$") {
-			fmt.Fprintf(&variables, "        - {name: %s, value: %q}\n", variable, env[variable])
-		}
-	}
-	if variables.Len() > 0 {
-		b.WriteString("        env:\n" + variables.String())
-	}
-	if len(ports) > 0 {
-		fmt.Fprintf(&b, `        ports:
-        - containerPort: %[2]s
-        startupProbe: # a minute to start, and ready a second after it
-          tcpSocket: {port: %[2]s}
-          periodSeconds: 1
-          failureThreshold: 60
-        readinessProbe:
-          tcpSocket: {port: %[2]s}
----
-apiVersion: v1
-kind: Service
-metadata:
-  name: %[3]s
-spec:
-  selector: {app: %[1]s}
-  ports:
-  - {port: %[2]s}
-`, name, ports[0], host)
-	}
-	return File{Path: name + ".yaml", Content: b.String()}
 }
