@@ -124,9 +124,11 @@ type walk struct {
 }
 
 var (
-	dockerfileName = regexp.MustCompile(`^(Dockerfile|Containerfile)$|^Dockerfile\.|\.[Dd]ockerfile$`)
-	configName     = regexp.MustCompile(`^aksflow(\..+)?\.yaml$`)
-	composeName    = regexp.MustCompile(`^(docker-)?compose([.-][^/]*)?\.ya?ml$`)
+	dockerfileName = regexp.MustCompile(`^(Dockerfile|Containerfile)([-_.].+)?$|^dockerfile$|\.([Dd]ocker|[Cc]ontainer)file$`)
+	// noDockerfile matches names of templates of Dockerfiles, of copies, and of what is about them.
+	noDockerfile = regexp.MustCompile(`(?i)\.(j2|jinja2?|tmpl|gotmpl|tpl|template|erb|ejs|hbs|mustache|in|orig|bak|old|rej|md|txt|sh|py|go|js|ts|ya?ml|json|toml|dockerignore|containerignore)$|~$`)
+	configName   = regexp.MustCompile(`^aksflow(\..+)?\.yaml$`)
+	composeName  = regexp.MustCompile(`^(docker-)?compose([.-][^/]*)?\.ya?ml$`)
 )
 
 // file looks at one file.
@@ -135,7 +137,7 @@ func (w *walk) file(name string) error {
 	switch {
 	case configName.MatchString(base):
 		w.Configured = append(w.Configured, name)
-	case dockerfileName.MatchString(base) && !strings.HasSuffix(base, ".dockerignore"):
+	case dockerfileName.MatchString(base) && !noDockerfile.MatchString(base):
 		return w.dockerfile(name)
 	case composeName.MatchString(base):
 		return w.compose(name)

@@ -57,8 +57,9 @@ func (r *Repository) services(repository string) []*Service {
 			s.Compose, s.Context, s.others = c, c.Context, others
 			s.Dockerfile, _ = strings.CutPrefix(d.Path, strings.TrimPrefix(c.Context+"/", "./"))
 		}
-		if s.Compose == nil && s.Context != "." && !r.copies(d, s.Context) && r.copies(d, ".") {
-			s.Context, s.Dockerfile = ".", d.Path // it is built from the top of the repository
+		if s.Compose == nil {
+			s.Context = r.contextOf(d)
+			s.Dockerfile, _ = relative(s.Context, d.Path)
 		}
 		if len(s.Ports) == 0 && s.Compose != nil {
 			s.Ports = s.Compose.Ports
@@ -70,6 +71,18 @@ func (r *Repository) services(repository string) []*Service {
 		services = append(services, s)
 	}
 	return distinct(services)
+}
+
+// contextOf is the build context of a Dockerfile: the nearest directory, from its own upwards, that has what it copies.
+func (r *Repository) contextOf(d Dockerfile) string {
+	for dir := path.Dir(d.Path); ; dir = path.Dir(dir) {
+		if r.copies(d, dir) {
+			return dir
+		}
+		if dir == "." {
+			return path.Dir(d.Path)
+		}
+	}
 }
 
 // copies reports whether what a Dockerfile copies is below a context.
@@ -118,11 +131,28 @@ func (r *Repository) nameOf(s *Service, repository string) string {
 	if s.Compose != nil {
 		return label(s.Compose.Name)
 	}
-	return label(cmp.Or(
-		telling(dir, func(part string) bool { return slices.Contains(roles, part) }),
-		s.fileWord(),
-		path.Base(dir),
-	))
+	word := s.fileWord()
+	if variant.MatchString(word) { // a manifest that names an image of that name means the base image
+		word = repository + "-" + word
+	}
+	return label(cmp.Or(telling(dir, func(part string) bool { return slices.Contains(roles, part) }), word, repository))
+}
+
+// variant matches words that say how an image is made and not what is in it: base images, systems and processors.
+var variant = regexp.MustCompile(`(?i)^(alpine|debian|ubuntu|buster|bullseye|bookworm|trixie|focal|jammy|noble|slim|fpm|apache|distroless|scratch|ubi|rhel|centos|rocky|fedora|arm|armv|armhf|arm64|aarch64|amd64|x86_64|cuda|gpu|cpu)[0-9.]*$`)
+
+// variantOf returns the service of whose image the Dockerfile makes another form: that of one in the same directory.
+func (s *Service) variantOf(services []*Service) *Service {
+	if !variant.MatchString(s.fileWord()) {
+		return nil
+	}
+	for _, other := range services {
+		same := other != s && path.Dir(other.file.Path) == path.Dir(s.file.Path)
+		if word := other.fileWord(); same && (word == "" || variant.MatchString(word) && other.file.Path < s.file.Path) {
+			return other
+		}
+	}
+	return nil
 }
 
 // telling returns the last part of a path for which says is true; "" if there is none.
@@ -138,7 +168,7 @@ func telling(dir string, says func(part string) bool) string {
 
 // fileWord is the part of the Dockerfile's name that says which one it is, such as "worker" of Dockerfile.worker.
 func (s *Service) fileWord() string {
-	return strings.Trim(dockerfileWord.ReplaceAllString(path.Base(s.file.Path), ""), ".-")
+	return strings.Trim(dockerfileWord.ReplaceAllString(path.Base(s.file.Path), ""), ".-_")
 }
 
 // label makes a DNS label of a name.
@@ -158,11 +188,12 @@ func label(name string) string {
 	return cmp.Or(out, "app")
 }
 
-// distinct gives services that have one name in common names of their own: those of their files in one directory, else those
-// of their directories, and where that is not enough numbers. A name that only one service has stays.
+// distinct gives services that have one name in common names of their own: those of a Compose file, else those of their files in
+// one directory or of their directories, and where that is not enough numbers. A name that only one service has stays.
 func distinct(services []*Service) []*Service {
-	count, dirs := map[string]int{}, map[string]map[string]bool{}
+	count, dirs, composed := map[string]int{}, map[string]map[string]bool{}, map[string]int{}
 	for _, s := range services {
+		composed[s.composeName()]++
 		if count[s.Name]++; dirs[s.Name] == nil {
 			dirs[s.Name] = map[string]bool{}
 		}
@@ -177,12 +208,23 @@ func distinct(services []*Service) []*Service {
 			continue
 		}
 		name := s.longer(len(dirs[s.Name]) > 1)
+		if own := s.composeName(); own != "" && composed[own] == 1 && count[own] == 0 {
+			name = own
+		}
 		for n, base := 2, name; taken[name]; n++ {
 			name = fmt.Sprintf("%s-%d", base[:min(len(base), 46)], n)
 		}
 		s.Name, taken[name] = name, true
 	}
 	return services
+}
+
+// composeName is the name of the service in the Compose file; "" where there is none.
+func (s *Service) composeName() string {
+	if s.Compose == nil {
+		return ""
+	}
+	return label(s.Compose.Name)
 }
 
 // longer is a name of a service that says in which file it was found, and if that is wanted in which directory.
@@ -215,7 +257,11 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 	for _, m := range r.Manifests {
 		objects, mixed, err := r.render(ctx, m)
 		if err != nil {
-			r.notice("%s does not render: %v", m.Path, err)
+			remedy := ""
+			if m.Form == Chart {
+				remedy = "; if it needs values, name them in aksflow.yaml as valuesFiles or values of the environment"
+			}
+			r.notice("%s does not render: %v%s", directoryName(m.Path), err, remedy)
 			r.broken = append(r.broken, m.Path)
 			continue
 		}
@@ -277,9 +323,9 @@ func (r *Repository) unused(dirs []string) {
 	const named = 3
 	switch n := len(dirs); {
 	case n > named:
-		r.notice("nothing in %s and %d other directories of manifests runs an image that is built here: they are left out", strings.Join(dirs[:named], ", "), n-named)
+		r.notice("nothing in %s and %d other directories of manifests runs an image that is built here: they are left out", strings.Join(directoryNames(dirs[:named]), ", "), n-named)
 	case n > 0:
-		r.notice("nothing in %s runs an image that is built here: what is needed of it can stand beside the app's manifests", strings.Join(dirs, ", "))
+		r.notice("nothing in %s runs an image that is built here: what is needed of it can stand beside the app's manifests", strings.Join(directoryNames(dirs), ", "))
 	}
 }
 

@@ -127,9 +127,9 @@ func TestManifestsBesideTheDockerfile(t *testing.T) {
 func TestNamesOfGenericDirectories(t *testing.T) {
 	const dockerfile = "FROM scratch\nEXPOSE 80\n"
 	for file, want := range map[string]string{
-		"src/web/Dockerfile": "web", "app/server/Dockerfile": "server", "src/backend/docker/Dockerfile": "backend", "src/docker/Dockerfile": "docker",
+		"src/web/Dockerfile": "web", "app/server/Dockerfile": "server", "src/backend/docker/Dockerfile": "backend", "src/docker/Dockerfile": "shop",
 		"src/cart/src/Dockerfile": "cart", "docker/controller.Dockerfile": "controller", "backend/Dockerfile": "backend",
-		"src/docker/build/Dockerfile": "mailer", "source/code/Dockerfile": "code",
+		"src/docker/build/Dockerfile": "mailer", "source/code/Dockerfile": "shop",
 	} {
 		t.Run(file, func(t *testing.T) {
 			p, _ := propose(t, adopt.Options{Name: "shop"}, map[string]string{file: dockerfile, "src/api/Dockerfile": dockerfile,

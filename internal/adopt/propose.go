@@ -131,6 +131,8 @@ func (r *Repository) choose(services []*Service, only string) []*Service {
 			r.notice("%s is for Windows: only images for Linux are delivered", s.file.Path)
 		case only == "" && helper.MatchString(s.file.Path):
 			r.notice("%s is not delivered: it seems to be for tests or for development; --app %s sets it up", s.file.Path, s.Name)
+		case only == "" && s.variantOf(services) != nil:
+			r.notice("%s is not delivered: it seems to make another form of the image of %s; --app %s sets it up", s.file.Path, s.variantOf(services).file.Path, s.Name)
 		case only == "" && s.configured(r) != "":
 			r.notice("%s is set up already: %s", s.Name, s.configured(r))
 		default:
@@ -228,7 +230,7 @@ func (r *Repository) directories(p *Proposal, s *Service, envs []environment, co
 			}
 			r.addAll(p, path.Join(base, copies[m.Path]), m.copies())
 			if len(m.others) > 0 {
-				r.notice("%s in %s: no image of it is built here, and it goes with %s: deliver that first", strings.Join(m.others, ", "), m.Path, s.Name)
+				r.notice("%s in %s: no image of it is built here, and it goes with %s: deliver that first", strings.Join(m.others, ", "), directoryName(m.Path), s.Name)
 			}
 		}
 		dirs[e.name] = place{directory: copies[m.Path]}
@@ -313,7 +315,7 @@ func (r *Repository) copied(services []*Service) {
 		}
 	}
 	for _, dir := range slices.Sorted(maps.Keys(of)) {
-		r.notice("%s %s: the objects of %s are proposed as copies", dir,
+		r.notice("%s %s: the objects of %s are proposed as copies", directoryName(dir),
 			cmp.Or(holds[dir], "also holds YAML files that are not manifests, so that it cannot be deployed as it is"), strings.Join(of[dir], ", "))
 	}
 }
@@ -329,6 +331,22 @@ func (d Deployable) at(directory string) place {
 	p := place{directory: directory}
 	p.namespace, p.namespaces = namespaces(d.objects)
 	return p
+}
+
+// directoryName is how a message names a directory.
+func directoryName(dir string) string {
+	if dir == "." {
+		return "the top directory"
+	}
+	return dir
+}
+
+func directoryNames(dirs []string) []string {
+	out := make([]string, len(dirs))
+	for i, dir := range dirs {
+		out[i] = directoryName(dir)
+	}
+	return out
 }
 
 // relative returns a path below base.

@@ -23,8 +23,8 @@ func (w *walk) runner(name string) error {
 		if script := p.Scripts["test"]; script != "" && !strings.Contains(script, "no test specified") {
 			r := p.runner(w.managerOf(dir))
 			r.Dir, r.Tests = dir, []string{name}
-			if above := w.nearest(path.Dir(dir), "pnpm-workspace.yaml", "lerna.json"); above != "" && dir != "." {
-				r.Missing = "it is a part of the workspace in " + above
+			if above := w.workspaceAbove(dir); above != "" {
+				r.Missing = "it is a part of the workspace in " + directoryName(above)
 			}
 			w.Runners = append(w.Runners, r)
 		}
@@ -40,6 +40,10 @@ func (w *walk) runner(name string) error {
 		}
 	case ext == ".csproj" && strings.Contains(strings.ToLower(base), "test"):
 		w.test(languageDotnet, name, w.nearestExt(dir, ".sln", ".slnx"), "no solution (.sln) was found above the tests")
+	case base == "phpunit.xml", base == "phpunit.xml.dist", base == "phpunit.dist.xml":
+		w.test(languagePHP, name, w.nearest(dir, "composer.json"), "no composer.json was found above the tests")
+	case strings.HasSuffix(base, "_spec.rb"), strings.HasSuffix(base, "_test.rb"):
+		w.test(languageRuby, name, w.nearest(dir, "Gemfile"), "no Gemfile was found above the tests")
 	case ext == ".rs":
 		text, err := w.read(name)
 		if err == nil && (strings.Contains(string(text), "#[test]") || strings.Contains(string(text), "::test]")) {
@@ -48,6 +52,21 @@ func (w *walk) runner(name string) error {
 		return err
 	}
 	return nil
+}
+
+// workspaceAbove returns the nearest directory above dir that makes one workspace of several packages; "" if there is none.
+func (w *walk) workspaceAbove(dir string) string {
+	for dir != "." {
+		dir = path.Dir(dir)
+		if w.exists(path.Join(dir, "pnpm-workspace.yaml")) || w.exists(path.Join(dir, "lerna.json")) {
+			return dir
+		}
+		var p struct{ Workspaces any }
+		if text, err := w.read(path.Join(dir, "package.json")); err == nil && json.Unmarshal(text, &p) == nil && p.Workspaces != nil {
+			return dir
+		}
+	}
+	return ""
 }
 
 // The languages of tests.
@@ -59,6 +78,8 @@ const (
 	languageGradle = "Java (Gradle)"
 	languageDotnet = ".NET"
 	languageRust   = "Rust"
+	languagePHP    = "PHP"
+	languageRuby   = "Ruby"
 )
 
 // test remembers a test of the project in the directory root. Without a root the tests of each directory are by themselves, and
@@ -175,10 +196,10 @@ func (p nodePackage) runner(m manager) Runner {
 		"# CMD: a command that writes JUnit XML to /reports. The script test of package.json is:", "#   " + strings.ReplaceAll(script, "\n", " ")}}
 }
 
-// runnerOf returns the runner of a service: of the project that its Dockerfile is in or that is below the Dockerfile's
+// runnersOf returns the runners of a service, the best one first: of the project that its Dockerfile is in or that is below the Dockerfile's
 // directory. Where the Dockerfile's directory says nothing, or there is only one Dockerfile, any project of the build context is
 // the service's. One whose tests can run in a stage of the Dockerfile comes first.
-func (r *Repository) runnerOf(s *Service) (Runner, bool) {
+func (r *Repository) runnersOf(s *Service) []Runner {
 	dir := path.Dir(s.file.Path)
 	any := len(r.Dockerfiles) == 1 || telling(dir, func(part string) bool { return !slices.Contains(generic, part) }) == ""
 	var of []Runner
@@ -188,17 +209,16 @@ func (r *Repository) runnerOf(s *Service) (Runner, bool) {
 			of = append(of, one)
 		}
 	}
-	if len(of) == 0 {
-		return Runner{}, false
-	}
 	runs := map[string]int{}
 	for _, one := range of {
 		if _, missing := s.testStage(r, one); missing != "" {
-			runs[one.Dir+one.Language] = 1
+			runs[one.Dir+one.Language] = 2
+		} else if n := len(one.Steps); n > 0 && strings.HasPrefix(one.Steps[n-1], "#") {
+			runs[one.Dir+one.Language] = 1 // its command has to be written
 		}
 	}
 	slices.SortStableFunc(of, func(a, b Runner) int {
 		return cmp.Or(cmp.Compare(runs[a.Dir+a.Language], runs[b.Dir+b.Language]), cmp.Compare(len(a.Dir), len(b.Dir)))
 	})
-	return of[0], true
+	return of
 }

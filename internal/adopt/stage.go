@@ -29,6 +29,8 @@ var tools = map[string]tool{
 	languageMaven:  {regexp.MustCompile(`^maven(:|@|$)`), regexp.MustCompile(`\bmvn `), "Maven"},
 	languageGradle: {nil, regexp.MustCompile(`\bgradlew\b`), "the Gradle wrapper"},
 	languageDotnet: {regexp.MustCompile(`^sdk(:|@|$)`), regexp.MustCompile(`\bdotnet (restore|build|publish)\b`), "the .NET SDK"},
+	languagePHP:    {nil, regexp.MustCompile(`\bcomposer install\b`), "Composer"},
+	languageRuby:   {nil, regexp.MustCompile(`\bbundle install\b`), "Bundler"},
 	languageRust:   {regexp.MustCompile(`^rust(:|@|$)`), regexp.MustCompile(`\bcargo build\b`), "Rust"},
 }
 
@@ -38,13 +40,13 @@ func (s *Service) testStage(r *Repository, of Runner) (lines []string, missing s
 		return nil, of.Missing
 	}
 	if !holds(s.Context, of.Dir) {
-		return nil, of.Dir + " is outside of the build context " + s.Context
+		return nil, directoryName(of.Dir) + " is outside of the build context " + s.Context
 	}
 	if name := r.ignored(s, of.Tests); name != "" {
 		return nil, "its .dockerignore leaves " + name + " out of the build context"
 	}
 	if of.Language == languageGo && r.needsOutside(of.Dir) {
-		return nil, "the module in " + of.Dir + " needs other modules of this repository that are outside of its directory"
+		return nil, "the module in " + directoryName(of.Dir) + " needs other modules of this repository that are outside of its directory"
 	}
 	stage, found := s.stageWith(tools[of.Language])
 	if !found {
@@ -182,6 +184,10 @@ func (r *Repository) stepsOf(of Runner) []string {
 			}
 		}
 		return append(steps, `CMD ["dotnet", "test", "--logger", "junit;LogFilePath=/reports/{assembly}.xml"]`)
+	case languagePHP:
+		return r.phpSteps(of)
+	case languageRuby:
+		return r.rubySteps(of)
 	case languageRust:
 		var steps []string
 		if !r.exists(path.Join(of.Dir, ".config/nextest.toml")) {
@@ -191,6 +197,28 @@ func (r *Repository) stepsOf(of Runner) []string {
 			shell("cargo nextest run --workspace --profile ci; s=$?; mkdir -p /reports; cp target/nextest/ci/junit.xml /reports/; exit $s"))
 	}
 	return nil
+}
+
+// phpSteps are stepsOf for PHP.
+func (r *Repository) phpSteps(of Runner) []string {
+	run := "vendor/bin/phpunit"
+	if text, err := r.read(path.Join(of.Dir, "composer.json")); err == nil && bytes.Contains(text, []byte(`"pestphp/pest"`)) {
+		run = "vendor/bin/pest"
+	}
+	return []string{"RUN composer install --no-interaction", `CMD ["` + run + `", "--log-junit", "/reports/unit.xml"]`}
+}
+
+// rubySteps are stepsOf for Ruby: RSpec, which needs a formatter. Images for production leave out the gems of tests.
+func (r *Repository) rubySteps(of Runner) []string {
+	if !strings.HasSuffix(of.Tests[0], "_spec.rb") {
+		return nil
+	}
+	const all = "unset BUNDLE_WITHOUT BUNDLE_DEPLOYMENT BUNDLE_FROZEN; "
+	install := "RUN " + all + "bundle install"
+	if lock, err := r.read(path.Join(of.Dir, "Gemfile.lock")); err != nil || !bytes.Contains(lock, []byte("rspec_junit_formatter")) {
+		install += " && bundle add rspec_junit_formatter"
+	}
+	return []string{install, shell(all + "bundle exec rspec --format progress --format RspecJunitFormatter --out /reports/unit.xml")}
 }
 
 var (
@@ -222,7 +250,7 @@ func (r *Repository) pythonSteps(of Runner, stage dockerfile.Stage) (steps []str
 			case file == nil && installsProject.MatchString(i.Rest):
 				return append(steps, "RUN pip install . pytest", run), ""
 			case file != nil:
-				return nil, of.Dir + " has no " + path.Base(file[2])
+				return nil, directoryName(of.Dir) + " has no " + path.Base(file[2])
 			}
 		}
 		if stage.Name == "" { // the stage cannot be named as the base of another one

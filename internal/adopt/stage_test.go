@@ -30,7 +30,7 @@ func TestStagesThatRun(t *testing.T) {
 		},
 		"Go, a module outside of the context": {
 			map[string]string{"src/a/Dockerfile": golang, "src/b/Dockerfile": golang, "go.mod": "module m\n", "src/a/x_test.go": "package x\n"},
-			"", "src/a/Dockerfile: there are tests for Go in ., but no stage that runs them is proposed: . is outside of the build context src/a",
+			"", "src/a/Dockerfile: there are tests for Go in the top directory, but no stage that runs them is proposed: the top directory is outside of the build context src/a",
 		},
 		"Go, with modules beside it": {
 			map[string]string{"Dockerfile": golang, "go.mod": "module m\n\nreplace x => ../x\n", "x_test.go": "package x\n"},
@@ -70,7 +70,23 @@ func TestStagesThatRun(t *testing.T) {
 		},
 		"JavaScript, of a workspace": {
 			map[string]string{"web/Dockerfile": "FROM node:22\nCOPY . .\nRUN npm install\nEXPOSE 80\n", "web/package.json": `{"scripts": {"test": "jest"}}`, "pnpm-workspace.yaml": ""},
-			"", "it is a part of the workspace in .",
+			"", "it is a part of the workspace in the top directory",
+		},
+		"JavaScript, of a workspace of npm": {
+			map[string]string{"web/Dockerfile": "FROM node:22\nCOPY . .\nRUN npm install\nEXPOSE 80\n", "web/package.json": `{"scripts": {"test": "jest"}}`, "package.json": `{"workspaces": ["web"]}`},
+			"", "it is a part of the workspace in the top directory",
+		},
+		"PHP": {
+			map[string]string{"Dockerfile": "FROM composer:2 AS vendor\nCOPY . .\nRUN composer install --no-dev\nFROM php:8.4-apache\nEXPOSE 80\n", "composer.json": "{}", "phpunit.xml.dist": "", "package.json": `{"scripts": {"test": "make test"}}`},
+			"# There are tests for JavaScript in the top directory, too.\n# There are tests for PHP in the top directory. With this stage in Dockerfile, before the last one, they run in each delivery:\n#\nFROM vendor AS test\nWORKDIR /test\nCOPY . .\nRUN composer install --no-interaction\nCMD [\"vendor/bin/phpunit\", \"--log-junit\", \"/reports/unit.xml\"]\n", "",
+		},
+		"Ruby": {
+			map[string]string{"Dockerfile": "FROM ruby:3.4 AS base\nENV BUNDLE_WITHOUT=test\nCOPY . .\nRUN bundle install\nEXPOSE 80\n", "Gemfile": "", "spec/models/a_spec.rb": ""},
+			"RUN unset BUNDLE_WITHOUT BUNDLE_DEPLOYMENT BUNDLE_FROZEN; bundle install && bundle add rspec_junit_formatter\nCMD [\"sh\", \"-c\", \"unset BUNDLE_WITHOUT BUNDLE_DEPLOYMENT BUNDLE_FROZEN; bundle exec rspec --format progress --format RspecJunitFormatter --out /reports/unit.xml\"]\n", "",
+		},
+		"Ruby, without RSpec": {
+			map[string]string{"Dockerfile": "FROM ruby:3.4\nRUN bundle install\nEXPOSE 80\n", "Gemfile": "", "test/a_test.rb": ""},
+			"", "what runs them is not known",
 		},
 		"Rust": {
 			map[string]string{"Dockerfile": "FROM rust:1.96 AS chef\nRUN cargo install cargo-chef\nFROM debian\nEXPOSE 80\n", "Cargo.toml": "", "src/main.rs": "#[test]\nfn a() {}\n"},

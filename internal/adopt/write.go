@@ -16,7 +16,7 @@ import (
 )
 
 // helper matches Dockerfiles that are not for what is delivered.
-var helper = regexp.MustCompile(`(?i)(^|/)(tests?|e2e|seed-data|fixtures|examples?|\.devcontainer|loadgenerator)/|[.-](dev|test|debug|ci|local|builder)([.-]|$)|(^|/)buildx\.|for-app-service`)
+var helper = regexp.MustCompile(`(?i)(^|/)(([a-z0-9]+-)?tests?|e2e|cypress|playwright|seed-data|fixtures|examples?|\.devcontainer|\.ci|load-?gen(erator)?)/|[._-](dev|develop|development|tests?|debug|ci|local|builder|cypress)([._-]|$)|(^|/)buildx\.|for-app-service`)
 
 // secretName matches variables whose values do not belong into a file.
 var secretName = regexp.MustCompile(`(?i)passw|pwd|secret|token|key|credential|connection`)
@@ -128,20 +128,32 @@ func (s *Service) tests(r *Repository) string {
 		b.WriteString("\n")
 		return b.String()
 	}
-	runner, found := r.runnerOf(s)
-	if !found {
-		b.WriteString("# No tests were found. A stage of the Dockerfile that runs them and writes JUnit XML to /reports is named so:\n# test: {unit: {target: test}}\n\n")
-		return b.String()
+	b.WriteString(s.foundTests(r))
+	return b.String()
+}
+
+// foundTests is how tests that no stage runs can be run.
+func (s *Service) foundTests(r *Repository) string {
+	of := r.runnersOf(s)
+	if len(of) == 0 {
+		return "# No tests were found. A stage of the Dockerfile that runs them and writes JUnit XML to /reports is named so:\n# test: {unit: {target: test}}\n\n"
+	}
+	runner, where := of[0], directoryName(of[0].Dir)
+	var b strings.Builder
+	for _, other := range of[1:] {
+		if other.Language != runner.Language && !strings.Contains(b.String(), other.Language) {
+			fmt.Fprintf(&b, "# There are tests for %s in %s, too.\n", other.Language, directoryName(other.Dir))
+		}
 	}
 	stage, missing := s.testStage(r, runner)
 	if missing != "" {
 		r.notice("%s: there are tests for %s in %s, but no stage that runs them is proposed: %s. Write a stage test that runs them and writes JUnit XML to /reports, and name it in aksflow.yaml as test: {unit: {target: test}}",
-			s.file.Path, runner.Language, runner.Dir, missing)
+			s.file.Path, runner.Language, where, missing)
 		fmt.Fprintf(&b, "# There are tests for %s in %s. A stage of %s that runs them and writes JUnit XML to /reports is named so:\n# test: {unit: {target: test}}\n\n",
-			runner.Language, runner.Dir, s.file.Path)
+			runner.Language, where, s.file.Path)
 		return b.String()
 	}
-	fmt.Fprintf(&b, "# There are tests for %s in %s. With this stage in %s, before the last one, they run in each delivery:\n#\n", runner.Language, runner.Dir, s.file.Path)
+	fmt.Fprintf(&b, "# There are tests for %s in %s. With this stage in %s, before the last one, they run in each delivery:\n#\n", runner.Language, where, s.file.Path)
 	for _, line := range stage {
 		fmt.Fprintf(&b, "#   %s\n", line)
 	}
