@@ -360,3 +360,53 @@ func TestManifestsOfOthersAreSaid(t *testing.T) {
 	p, _ = propose(t, adopt.Options{Name: "web"}, files)
 	assert.Contains(t, strings.Join(p.Notices, "\n"), "nothing in a, b, c and 2 other directories of manifests")
 }
+
+// What stands around aksflow.yaml files can be added later, with their branches. Everything else stays.
+func TestPipelineOfWhatIsSetUp(t *testing.T) {
+	p, _ := propose(t, adopt.Options{Name: "web", CI: adopt.GitHub, DevContainer: true}, map[string]string{
+		"api/Dockerfile": "FROM scratch\n", "web/Dockerfile": "FROM scratch\n", "tests/aksflow.yaml": "app: t\nenvironments: {dev: {branches: [never]}}\n",
+		"aksflow.yaml":     "app: front\nbuild: {context: web}\nenvironments: {dev: {branches: [trunk]}}\n",
+		"aksflow.api.yaml": "app: api\nbuild: {context: ., dockerfile: api/Dockerfile}\n",
+	})
+	var names []string
+	for _, f := range p.Files {
+		names = append(names, f.Path)
+	}
+	assert.Equal(t, []string{".github/workflows/deliver.yml", ".devcontainer/devcontainer.json"}, names)
+	for _, want := range []string{"aksflow.yaml", "aksflow.api.yaml", `"trunk"`} {
+		assert.Contains(t, p.Files[0].Content, want)
+	}
+	assert.NotContains(t, p.Files[0].Content, "never")
+	assert.NotContains(t, p.Files[0].Content, `"main"`)
+
+	p, _ = propose(t, adopt.Options{Name: "web", CI: adopt.GitLab}, map[string]string{
+		"api/Dockerfile": "FROM scratch\n", "web/Dockerfile": "FROM scratch\n", "api/aksflow.yaml": "app: api\n",
+	})
+	assert.Equal(t, []string{"web/aksflow.yaml"}, p.Configs)
+	assert.Contains(t, p.Files[len(p.Files)-1].Content, "api/aksflow.yaml", "the pipeline delivers what was set up before, too")
+}
+
+// The error of a repository without an image says what to do, and nothing of what does not matter to it.
+func TestNothingIsLeft(t *testing.T) {
+	for want, files := range map[string]map[string]string{
+		"only manifests in k8s: aksflow needs a Dockerfile. Write one beside the code, and run init again": {"k8s/d.yaml": of(deployment, "web", "web:1")},
+		": shop is set up already: aksflow.yaml": {"web/Dockerfile": "FROM scratch\n", "aksflow.yaml": "app: x\nbuild: {context: web}\n", "k8s/d.yaml": of(deployment, "redis", "redis:8")},
+	} {
+		found, err := adopt.Find(write(t, files))
+		require.NoError(t, err)
+		_, err = found.Propose(t.Context(), adopt.Options{Name: "shop", Registry: "r.example", Target: config.Push})
+		assert.ErrorContains(t, err, want)
+		assert.NotContains(t, err.Error(), "runs an image that is built here")
+	}
+}
+
+// A repository without main and master delivers its default branch.
+func TestDefaultBranch(t *testing.T) {
+	files := map[string]string{"Dockerfile": "FROM scratch\n"}
+	_, configs := propose(t, adopt.Options{Name: "web", Branches: []string{"develop", "release"}, DefaultBranch: "release"}, files)
+	assert.Equal(t, []string{"release"}, configs["web"].Environments["production"].Branches)
+	_, configs = propose(t, adopt.Options{Name: "web", Branches: []string{"trunk"}, DefaultBranch: "trunk"}, files)
+	assert.Equal(t, []string{"trunk"}, configs["web"].Environments["dev"].Branches)
+	_, configs = propose(t, adopt.Options{Name: "web", Branches: []string{"develop", "main"}, DefaultBranch: "develop"}, files)
+	assert.Equal(t, []string{"main"}, configs["web"].Environments["production"].Branches)
+}

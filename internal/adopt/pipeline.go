@@ -24,8 +24,8 @@ const (
 // Systems returns the names of the CI systems.
 func Systems() []string { return []string{GitHub, AzurePipelines, GitLab, Jenkins} }
 
-// pipeline is the file of a CI system that delivers all services.
-func pipeline(system string, configs []string, envs []environment) (name, content string, err error) {
+// pipeline is the file of a CI system that delivers what each aksflow.yaml says, from the branches of their environments.
+func pipeline(system string, configs, branches []string) (name, content string, err error) {
 	files := map[string][2]string{ // where the file is, and its template
 		GitHub:         {".github/workflows/deliver.yml", "github.yml"},
 		AzurePipelines: {"azure-pipelines.yml", "azure-pipelines.yml"},
@@ -35,10 +35,6 @@ func pipeline(system string, configs []string, envs []environment) (name, conten
 	file, known := files[system]
 	if !known {
 		return "", "", fault.Usagef("--ci %q: want %s", system, strings.Join(Systems(), ", "))
-	}
-	var branches []string
-	for _, e := range envs {
-		branches = append(branches, e.branches...)
 	}
 	t, err := template.New(file[1]).Delims("<<", ">>").Funcs(template.FuncMap{
 		"branches": func() string { return quoted(branches) },

@@ -23,6 +23,8 @@ type Options struct {
 	Target, Remote string
 	// Branches are those of the repository.
 	Branches []string
+	// DefaultBranch is the one that the remote's HEAD names; "" where that is not known.
+	DefaultBranch string
 	// CI is the name of a CI system; "" writes no file for one.
 	CI string
 	// DevContainer also writes a development container.
@@ -56,9 +58,13 @@ type environment struct {
 	directories    []string // names of overlays that are this environment's
 }
 
-// environments follow the branches: GitFlow's, or one branch with tags for production.
-func environments(branches []string) []environment {
-	trunk := "main"
+// environments follow the branches: GitFlow's, or one branch with tags for production. The trunk is main or master, else the
+// default branch of the remote, else main.
+func environments(branches []string, byDefault string) []environment {
+	trunk := cmp.Or(byDefault, "main")
+	if slices.Contains([]string{"develop", "development", "dev"}, trunk) {
+		trunk = "main"
+	}
 	for _, b := range []string{"master", "main"} {
 		if slices.Contains(branches, b) {
 			trunk = b
@@ -82,33 +88,33 @@ func (r *Repository) Propose(ctx context.Context, o Options) (*Proposal, error) 
 	p := &Proposal{}
 	all := r.services(o.Name)
 	r.match(ctx, all)
+	before := len(r.Notices)
 	services := r.choose(all, o.Only)
-	if len(services) == 0 && len(all) > 0 {
-		return nil, fmt.Errorf("nothing is left to set up in %s: %s", r.Dir, cmp.Or(strings.Join(r.Notices, "; "), "no image is named "+o.Only))
-	}
-	if len(services) == 0 {
-		return nil, fmt.Errorf("no image to build was found in %s: aksflow needs a Dockerfile", r.Dir)
+	if len(services) == 0 && !r.onlyAround(o) {
+		return nil, r.nothing(all, before, o)
 	}
 	p.Services = services
 	split(all, services)
 	r.nameHomes(all, o.Name)
-	envs := environments(o.Branches)
+	envs := environments(o.Branches, o.DefaultBranch)
 	inContext := map[string]int{}
 	for _, s := range services {
 		if inContext[s.Context]++; slices.Contains(r.Configured, path.Join(s.Context, "aksflow.yaml")) {
 			inContext[s.Context]++ // another image's
 		}
 	}
+	alone := len(services) == 1 && len(r.Configured) == 0
 	for _, s := range services {
-		config := s.configPath(len(services) == 1, inContext[s.Context] == 1)
+		config := s.configPath(alone, inContext[s.Context] == 1)
 		base := path.Dir(config)
-		dirs := r.directories(p, s, envs, config, len(services) == 1 || base != "." && inContext[base] == 1)
+		dirs := r.directories(p, s, envs, config, alone || base != "." && inContext[base] == 1)
 		r.add(p, config, s.configuration(r, o, envs, dirs, base))
 		p.Configs = append(p.Configs, config)
 	}
 	r.copied(services)
 	if o.CI != "" {
-		name, content, err := pipeline(o.CI, p.Configs, envs)
+		configs, branches := r.delivered(p, envs)
+		name, content, err := pipeline(o.CI, configs, branches)
 		if err != nil {
 			return nil, err
 		}
@@ -119,6 +125,49 @@ func (r *Repository) Propose(ctx context.Context, o Options) (*Proposal, error) 
 	}
 	p.Notices = append(p.Notices, r.Notices...)
 	return p, nil
+}
+
+// onlyAround reports whether all that is asked for is what stands around the aksflow.yaml that are there: a pipeline, or a
+// development container.
+func (r *Repository) onlyAround(o Options) bool {
+	return o.Only == "" && len(r.Configured) > 0 && (o.CI != "" || o.DevContainer)
+}
+
+// nothing is the error of a repository without an image that can be set up. The notices from the one numbered first on say why.
+func (r *Repository) nothing(all []*Service, first int, o Options) error {
+	if len(all) > 0 {
+		return fmt.Errorf("nothing is left to set up in %s: %s", r.Dir, cmp.Or(strings.Join(r.Notices[first:], "; "), "no image is named "+o.Only))
+	}
+	found := "no image to build was found in " + r.Dir
+	if len(r.Manifests) > 0 {
+		found += fmt.Sprintf(", only manifests in %s", directoryName(r.Manifests[0].Path))
+	}
+	return fmt.Errorf("%s: aksflow needs a Dockerfile. Write one beside the code, and run init again; directories whose names begin with a dot, and %s, are not looked into",
+		found, strings.Join(skipped, ", "))
+}
+
+// delivered are the aksflow.yaml that a pipeline delivers, those that are there already and the new ones, and the branches of their
+// environments.
+func (r *Repository) delivered(p *Proposal, envs []environment) (configs, branches []string) {
+	for _, name := range r.Configured {
+		var file struct {
+			Environments map[string]struct{ Branches []string }
+		}
+		text, err := r.read(name)
+		if err != nil || helper.MatchString(name) || yaml.Unmarshal(text, &file) != nil {
+			continue // doctor says what is wrong with it
+		}
+		configs = append(configs, name)
+		for _, e := range slices.Sorted(maps.Keys(file.Environments)) {
+			branches = append(branches, file.Environments[e].Branches...)
+		}
+	}
+	if len(p.Configs) > 0 || len(branches) == 0 {
+		for _, e := range envs {
+			branches = append(branches, e.branches...)
+		}
+	}
+	return distinctStrings(append(configs, p.Configs...)), distinctStrings(branches)
 }
 
 // choose leaves out images that are for tests or for a developer's machine, unless there is nothing else.
@@ -159,21 +208,23 @@ func (s *Service) configured(r *Repository) string {
 			return name
 		}
 	}
-	if name := path.Join(s.Context, "aksflow.yaml"); slices.Contains(r.Configured, name) && r.dockerfileOf(name) == s.Dockerfile {
-		return name
+	for _, name := range r.Configured {
+		if r.dockerfileOf(name) == s.file.Path {
+			return name
+		}
 	}
 	return ""
 }
 
-// dockerfileOf returns the Dockerfile that an aksflow.yaml builds, relative to its context.
+// dockerfileOf returns the Dockerfile that an aksflow.yaml builds.
 func (r *Repository) dockerfileOf(name string) string {
 	var file struct {
-		Build struct{ Dockerfile string }
+		Build struct{ Context, Dockerfile string }
 	}
 	if text, err := r.read(name); err == nil {
 		_ = yaml.Unmarshal(text, &file) // what cannot be read builds what such a file builds by default
 	}
-	return cmp.Or(file.Build.Dockerfile, "Dockerfile")
+	return path.Join(path.Dir(name), file.Build.Context, cmp.Or(file.Build.Dockerfile, "Dockerfile"))
 }
 
 // configPath is where the service's aksflow.yaml is: at the top, or where several are, in its directory if its manifests

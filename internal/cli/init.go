@@ -66,7 +66,9 @@ func (r *initResult) Text(w io.Writer) {
 	for _, s := range r.Services {
 		rows = append(rows, []string{s.Name, s.Dockerfile, strings.Join(s.Ports, " "), cmp.Or(s.Manifests, "none: new ones")})
 	}
-	report.Table(w, []string{"app", "dockerfile", "port", "manifests"}, rows)
+	if len(rows) > 0 {
+		report.Table(w, []string{"app", "dockerfile", "port", "manifests"}, rows)
+	}
 	if len(r.Checked) == 0 {
 		return
 	}
@@ -207,7 +209,7 @@ func (g *globals) initialise(ctx context.Context, dir string, o adopt.Options, a
 		return r, err
 	}
 	r.Written = true
-	if o.Registry == anyRegistry {
+	if o.Registry == anyRegistry && len(proposal.Configs) > 0 {
 		report.Info(ctx, "%s stands for your registry, and is not asked: write yours into aksflow.yaml. The environment local needs none: `aksflow up`, then `aksflow deliver --env local`", anyRegistry)
 	}
 	g.check(ctx, dir, proposal.Configs, o.Registry == anyRegistry, r)
@@ -236,6 +238,9 @@ func aboutRepository(dir string, o *adopt.Options) error {
 		if branch, ok := strings.CutPrefix(name, "refs/heads/"); ok {
 			o.Branches = append(o.Branches, branch)
 		}
+	}
+	if o.DefaultBranch, err = git.DefaultBranch(dir); err != nil {
+		return err
 	}
 	remote, branches, err := git.Origin(dir)
 	if err != nil {

@@ -210,6 +210,23 @@ func Origin(dir string) (address string, branches []string, err error) {
 	return address, branches, err
 }
 
+// DefaultBranch is the branch that the HEAD of the remote origin names, as it was when the repository was cloned; "" where that is
+// not known.
+func DefaultBranch(dir string) (string, error) {
+	repo, err := openWorkTree(dir)
+	if repo == nil {
+		return "", err
+	}
+	head, err := repo.Reference(plumbing.NewRemoteHEADReferenceName("origin"), false)
+	if errors.Is(err, plumbing.ErrReferenceNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot read which branch of origin %s was cloned from: %w", dir, err)
+	}
+	return strings.TrimPrefix(head.Target().String(), "refs/remotes/origin/"), nil
+}
+
 // SourceURI is where a work tree was cloned from, without a login, as SLSA names it; "" where that is not known.
 func SourceURI(dir string) string {
 	address, _, err := Origin(dir)
