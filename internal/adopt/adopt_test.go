@@ -390,7 +390,7 @@ func TestPipelineOfWhatIsSetUp(t *testing.T) {
 func TestNothingIsLeft(t *testing.T) {
 	for want, files := range map[string]map[string]string{
 		"only manifests in k8s: aksflow needs a Dockerfile. Write one beside the code, and run init again": {"k8s/d.yaml": of(deployment, "web", "web:1")},
-		": shop is set up already: aksflow.yaml": {"web/Dockerfile": "FROM scratch\n", "aksflow.yaml": "app: x\nbuild: {context: web}\n", "k8s/d.yaml": of(deployment, "redis", "redis:8")},
+		": shop is set up already: aksflow.yaml":                                                           {"web/Dockerfile": "FROM scratch\n", "aksflow.yaml": "app: x\nbuild: {context: web}\n", "k8s/d.yaml": of(deployment, "redis", "redis:8")},
 	} {
 		found, err := adopt.Find(write(t, files))
 		require.NoError(t, err)

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/aksflow/aksflow/internal/core/build/dockerfile"
+	"github.com/aksflow/aksflow/internal/core/build/files"
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/report"
@@ -76,7 +78,40 @@ func stages(cfg *config.Config) []delivery.Check {
 	if len(found) > 0 {
 		message += " has the stages " + strings.Join(found, ", ")
 	}
-	return []delivery.Check{delivery.Passed("Dockerfile", message)}
+	return append([]delivery.Check{delivery.Passed("Dockerfile", message)}, inputs(cfg, file)...)
+}
+
+// inputs checks that what the stages are made from is there: base images that have a name, and files.
+func inputs(cfg *config.Config, file dockerfile.File) (checks []delivery.Check) {
+	root := cfg.Abs(cfg.Build.Context)
+	finds, err := files.Finds(root, cfg.Build.Dockerfile)
+	if err != nil {
+		return []delivery.Check{delivery.NewCheck("build context", "", err)}
+	}
+	var nameless, absent, hidden []string
+	for _, s := range named(cfg) {
+		closure, err := file.Closure(s.target, cfg.Build.Args, cmp.Or(cfg.Build.Platform, "linux/amd64"))
+		if err != nil {
+			continue // the check of stages says so
+		}
+		nameless = append(nameless, closure.Nameless...)
+		for _, read := range closure.Reads {
+			if found, ignored := finds(read.Path); ignored {
+				hidden = append(hidden, read.Path)
+			} else if !found {
+				absent = append(absent, read.Path)
+			}
+		}
+	}
+	warn := func(of []string, name, begin, end, remedy string) {
+		if slices.Sort(of); len(of) > 0 {
+			checks = append(checks, delivery.Check{Name: name, Status: delivery.CheckWarning, Message: begin + strings.Join(slices.Compact(of), ", ") + end, Remedy: remedy})
+		}
+	}
+	warn(nameless, "base image", "", " names no image: the argument has no value", "set it in "+cfg.Path()+" under build.args, or give the ARG a default value")
+	warn(absent, "build context", "the Dockerfile reads ", ", which "+root+" does not have", "make it in a stage of the Dockerfile, or before the delivery; or set build.context in "+cfg.Path())
+	warn(hidden, "build context", "the Dockerfile reads ", ", which .dockerignore leaves out", "add an exception to .dockerignore: a line with ! before the path")
+	return checks
 }
 
 // namedStage is a stage that a key of aksflow.yaml names.

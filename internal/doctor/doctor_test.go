@@ -86,3 +86,31 @@ func TestOnlyWhatIsDelivered(t *testing.T) {
 	_, checks = run(t, files)
 	assert.Contains(t, checks["configuration: manifests of dev"].Message, "no image to set")
 }
+
+// What a build would miss is said before the build, and nothing else is.
+func TestWhatABuildReads(t *testing.T) {
+	files := map[string]string{
+		"aksflow.yaml": "app: web\nbuild: {args: {TAG: '3'}}\n",
+		"Dockerfile": "ARG BASE\nARG TAG\nFROM alpine:${TAG} AS tools\nCOPY tools/* /\nCOPY --from=busybox:1 /bin/sh /sh\nFROM ${BASE}\n" +
+			"RUN --mount=type=bind,source=list.txt,target=/list.txt cat /list.txt\nCOPY target/app.jar *.lock made/ /app/\nCOPY docs/kept.md docs/ /docs/\nCOPY --from=tools /x /x\nCOPY <<EOF /e\ntext\nEOF\n",
+		".dockerignore": "list.txt\ndocs\n!docs/kept.md\nmade\n", "list.txt": "", "docs/kept.md": "", "docs/other.md": "", "made/a": "",
+	}
+	_, checks := run(t, files)
+	assert.Equal(t, delivery.CheckOK, checks["configuration: Dockerfile"].Status)
+	assert.Equal(t, "FROM ${BASE} names no image: the argument has no value", checks["configuration: base image"].Message)
+	all := ""
+	result, _ := run(t, files)
+	for _, c := range result.Parts[0].Checks {
+		all += c.Message + "\n"
+	}
+	assert.Regexp(t, `the Dockerfile reads \*\.lock, target/app\.jar, tools/\*, which /\S+ does not have`, all)
+	assert.Contains(t, all, "the Dockerfile reads list.txt, made, which .dockerignore leaves out")
+
+	files["aksflow.yaml"] = "app: web\nbuild: {args: {TAG: '3', BASE: alpine}}\n"
+	for _, name := range []string{"tools/a", "target/app.jar", "go.lock"} {
+		files[name] = ""
+	}
+	files[".dockerignore"] = "\ufeff# \r\n**/*.md\r\n!docs/kept.md\r\n"
+	result, _ = run(t, files)
+	assert.Len(t, result.Parts[0].Checks, 2, "%+v", result.Parts[0].Checks)
+}

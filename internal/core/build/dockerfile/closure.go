@@ -26,6 +26,8 @@ type Closure struct {
 	Reads []Read
 	// Secrets and SSH are the ids that its RUN instructions mount, sorted.
 	Secrets, SSH []string
+	// Nameless are the FROM instructions that name no image with the given build arguments: an engine refuses them.
+	Nameless []string
 	// Moving are the instructions that take what may be different tomorrow: an ADD from the network without a checksum. A name
 	// that cannot be read is among them.
 	Moving []string
@@ -55,7 +57,7 @@ func (f File) Closure(target string, args map[string]string, platform string) (C
 		}
 	}
 	c.visit(start)
-	out := Closure{Args: c.args, Images: slices.Sorted(maps.Keys(c.images)), Moving: c.moving}
+	out := Closure{Args: c.args, Images: slices.Sorted(maps.Keys(c.images)), Nameless: c.nameless, Moving: c.moving}
 	out.Secrets, out.SSH = slices.Sorted(maps.Keys(c.secrets)), slices.Sorted(maps.Keys(c.ssh))
 	for _, at := range slices.Sorted(maps.Keys(c.read)) {
 		out.Reads = append(out.Reads, c.read[at])
@@ -110,6 +112,7 @@ type collector struct {
 	read   map[string]Read // by all that is in it
 	moving []string
 
+	nameless     []string
 	secrets, ssh map[string]bool
 }
 
@@ -130,6 +133,9 @@ func (c *collector) visit(n int) {
 	switch {
 	case before >= 0:
 		c.visit(before)
+	case known && from == "":
+		c.nameless = append(c.nameless, "FROM "+stage.From)
+		c.moving = append(c.moving, "FROM "+stage.From+": it names no image")
 	case !known:
 		c.moving = append(c.moving, "FROM "+stage.From+": which image that is cannot be read")
 	case from != "scratch":

@@ -211,7 +211,11 @@ func (i Instruction) Args() []string {
 	if i.Name != "ARG" {
 		return nil
 	}
-	return strings.Fields(i.Rest)
+	words := shellWords(i.Rest)
+	if words == nil { // a quote has no end
+		words = strings.Fields(i.Rest)
+	}
+	return words
 }
 
 // Declared returns the names that the Dockerfile declares with ARG, in whichever stage.

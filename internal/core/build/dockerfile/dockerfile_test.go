@@ -132,3 +132,18 @@ RUN e
 	require.NoError(t, err)
 	assert.Len(t, history, 2)
 }
+
+// A FROM whose argument has no value names no image: none is looked for in a registry.
+func TestNameless(t *testing.T) {
+	f := dockerfile.Parse([]byte("ARG BASE\nARG FLAGS=\"-O2 -g\" MODE=x\nFROM ${BASE} AS a\nFROM a\n"))
+	c, err := f.Closure("", nil, "linux/amd64")
+	require.NoError(t, err)
+	assert.Empty(t, c.Images)
+	assert.Equal(t, []string{"FROM ${BASE}"}, c.Nameless)
+	assert.Equal(t, []string{"FROM ${BASE}: it names no image"}, c.Moving)
+	c, err = f.Closure("", map[string]string{"BASE": "alpine"}, "linux/amd64")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"alpine"}, c.Images)
+	assert.Empty(t, c.Nameless)
+	assert.Equal(t, map[string]bool{"BASE": true, "FLAGS": true, "MODE": true}, f.Declared(), "a quoted value is one word")
+}

@@ -117,6 +117,47 @@ func Hidden(root, dockerfile string) (func(dir string) bool, error) {
 	}, nil
 }
 
+// Finds returns a function that reports whether an instruction that reads a path of the build context finds something there, and
+// if not, whether it is the ignore file that hides it. A path may have wildcards.
+func Finds(root, dockerfile string) (func(name string) (found, hidden bool), error) {
+	patterns, _, err := ignored(root, dockerfile)
+	if err != nil {
+		return nil, err
+	}
+	hides, err := Hidden(root, dockerfile)
+	if err != nil {
+		return nil, err
+	}
+	return func(name string) (found, hidden bool) {
+		matches, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(name)))
+		if err != nil || name == "." {
+			return true, false // an engine says what is wrong with it
+		}
+		for _, match := range matches {
+			below, err := filepath.Rel(root, match)
+			info, failed := os.Lstat(match)
+			if err != nil || failed != nil || throughLink(root, below) {
+				return true, false // what is behind a link may be elsewhere
+			}
+			if skip, err := isIgnored(patterns, below); err != nil || !skip || info.IsDir() && !hides(below) {
+				return true, false
+			}
+			hidden = true
+		}
+		return false, hidden
+	}, nil
+}
+
+// throughLink reports whether a directory on the way to a path is a link.
+func throughLink(root, name string) bool {
+	for dir := filepath.Dir(name); dir != "."; dir = filepath.Dir(dir) {
+		if info, err := os.Lstat(filepath.Join(root, dir)); err == nil && info.Mode().Type() == fs.ModeSymlink {
+			return true
+		}
+	}
+	return false
+}
+
 // isIgnored reports whether a path is ignored.
 func isIgnored(patterns []string, name string) (ignored bool, err error) {
 	matcher, err := newMatcher(patterns)
