@@ -141,7 +141,8 @@ func (c *collector) visit(n int) {
 	case from != "scratch":
 		c.images[from] = true
 	}
-	local := maps.Clone(c.given)
+	local := map[string]string{}
+	maps.Copy(local, c.given)
 	for _, i := range stage.Instructions {
 		c.instruction(i, local)
 	}

@@ -135,7 +135,7 @@ RUN e
 
 // A FROM whose argument has no value names no image: none is looked for in a registry.
 func TestNameless(t *testing.T) {
-	f := dockerfile.Parse([]byte("ARG BASE\nARG FLAGS=\"-O2 -g\" MODE=x\nFROM ${BASE} AS a\nFROM a\n"))
+	f := dockerfile.Parse([]byte("ARG BASE\nARG FLAGS=\"-O2 -g\" MODE=x\nFROM ${BASE} AS a\nARG PORT=80\nFROM a\n"))
 	c, err := f.Closure("", nil, "linux/amd64")
 	require.NoError(t, err)
 	assert.Empty(t, c.Images)
@@ -145,5 +145,5 @@ func TestNameless(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"alpine"}, c.Images)
 	assert.Empty(t, c.Nameless)
-	assert.Equal(t, map[string]bool{"BASE": true, "FLAGS": true, "MODE": true}, f.Declared(), "a quoted value is one word")
+	assert.Equal(t, map[string]bool{"BASE": true, "FLAGS": true, "MODE": true, "PORT": true}, f.Declared(), "a quoted value is one word")
 }
