@@ -148,6 +148,7 @@ func (w Wanted) mentions(s string) []mention {
 
 // InText reports whether the bytes of a file that cannot be parsed name the image.
 func (w Wanted) InText(content []byte) bool {
+	content, _ = utf8Text(content)
 	text := string(content)
 	for _, name := range append(w.fullNames(), w.path) {
 		for from := 0; ; {

@@ -61,8 +61,13 @@ func Apply(name, shown string, content []byte, w Wanted, how Setting) (*Result, 
 	if err := c.plan(); err != nil {
 		return nil, err
 	}
-	if err := c.edit(); err != nil {
-		return nil, err
+	if len(c.planned) > 0 || len(c.Pins) > 0 {
+		if err := u.locked(); err != nil {
+			return nil, err
+		}
+		if err := c.edit(); err != nil {
+			return nil, err
+		}
 	}
 	after := u
 	if len(u.splices) > 0 {

@@ -22,6 +22,7 @@ type source struct {
 	content []byte
 	docs    []*yaml.Node
 	json    bool                // values must stay quoted
+	utf16   bool                // content is the text of a file in UTF-16
 	lines   []int               // offset of each line's first byte
 	spans   map[*yaml.Node]span // those found already: a node's value may be edited afterwards
 }
@@ -37,7 +38,8 @@ var (
 
 // parse reads all documents of a stream.
 func parse(name string, content []byte) (s *source, err error) {
-	s = &source{name: name, content: content, lines: lineStarts(content)}
+	content, wide := utf8Text(content)
+	s = &source{name: name, content: content, lines: lineStarts(content), utf16: wide}
 	if IsSettings(name) {
 		s.docs = []*yaml.Node{s.settings()}
 		return s, nil
@@ -98,6 +100,9 @@ func (s *source) settings() *yaml.Node {
 var errorLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(?s:(.*))$`)
 
 func notYAML(name string, content []byte, err error) error {
+	if line := notUTF8(content); line > 0 {
+		return fault.Usagef("%s:%d: not valid YAML: a character here is not in UTF-8: save the file in UTF-8", name, line)
+	}
 	hint := ""
 	if bytes.Contains(content, []byte("{{")) {
 		hint = " (a template: point at its values instead)"

@@ -113,6 +113,7 @@ func lastElement(path string) string { return ref.Ref{Repository: path}.Name() }
 
 // MayHold reports, without parsing, whether content can hold one of the Traces.
 func MayHold(content []byte, Traces [][]byte) bool {
+	content, _ = utf8Text(content)
 	for _, trace := range Traces {
 		if bytes.Contains(content, trace) {
 			return true
