@@ -51,13 +51,14 @@ func parse(name string, content []byte) (s *source, err error) {
 	if bytes.Contains(content, []byte("%YAML")) {
 		readable = yamlDirective.ReplaceAll(readable, []byte("${1}1"))
 	}
-	if s.json && bytes.IndexByte(content, '\\') >= 0 {
+	escapes := s.json && bytes.IndexByte(content, '\\') >= 0
+	if escapes {
 		readable = jsonEscape.ReplaceAllFunc(readable, func(escape []byte) []byte {
 			switch {
 			case len(escape) > 2:
 				return []byte(`\u003f\u003f`)
 			case escape[1] == '/':
-				return []byte(`\\`)
+				return []byte(slashEscape)
 			}
 			return escape
 		})
@@ -79,7 +80,26 @@ func parse(name string, content []byte) (s *source, err error) {
 		if err != nil {
 			return nil, notYAML(name, content, err)
 		}
+		if escapes {
+			restoreSlashes(&doc)
+		}
 		s.docs = append(s.docs, &doc)
+	}
+}
+
+// slashEscape stands for JSON's escaped slash while the parser reads: JSON has no such escape, and its value is slashMark.
+const (
+	slashEscape = `\a`
+	slashMark   = "\a"
+)
+
+// restoreSlashes puts slashes where the parser read slashEscape.
+func restoreSlashes(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode && n.Style&yaml.DoubleQuotedStyle != 0 {
+		n.Value = strings.ReplaceAll(n.Value, slashMark, "/")
+	}
+	for _, child := range n.Content {
+		restoreSlashes(child)
 	}
 }
 
