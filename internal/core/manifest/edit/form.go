@@ -75,10 +75,15 @@ var foreignNames = regexp.MustCompile(`(?i)^(azure-pipelines.*|.*[.-]azure-pipel
 	`jenkinsfile.*|jenkins-x.*|wercker|(docker-)?compose([.-].*)?|docker-(stack|swarm|bake)([.-].*)?|skaffold.*|devspace.*|okteto.*|devcontainer|` +
 	`renovate([.-].*)?|dependabot|mkdocs|goreleaser|(woodpecker|drone)([.-].*)?|package(-lock)?|aksflow)\.(ya?ml|json)5?$`)
 
+// valuesNames are names of Helm values: values.yaml, values-prod.yaml, drone-values.yaml. They may have any keys.
+var valuesNames = regexp.MustCompile(`(?i)^(.*[._-])?values([._-].*)?\.(ya?ml|json)$`)
+
 // isForeign reports whether a file is for a build server or for docker compose, by its name and by its keys: templates
-// of pipelines have any name. The keys are such as Helm values do not have.
+// of pipelines have any name. The keys are such as Helm values rarely have.
 func isForeign(name string, root *yaml.Node) bool {
 	switch {
+	case valuesNames.MatchString(path.Base(name)):
+		return false
 	case foreignNames.MatchString(path.Base(name)),
 		anyHas(root, "jobs", "steps", "runs-on", "deployment", "uses"), // GitHub, Azure Pipelines, Forgejo
 		anyHas(root, "stages", "jobs", "stage"),                        // Azure Pipelines
