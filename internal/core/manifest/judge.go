@@ -118,7 +118,7 @@ func (p *planner) judgeEnvironment(ctx context.Context, env *root) (bool, error)
 	}
 	if p.load(env.name).component() {
 		p.edit.Unverified = append(p.edit.Unverified, Unverified{p.shown(env.name), "a component cannot be rendered alone, and nothing here uses it"})
-		return true, nil
+		return true, p.guess(env)
 	}
 	out, err := p.Build(ctx, p.overlay(), dir)
 	if err != nil {
