@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/aksflow/aksflow/internal/core/manifest/edit"
 	"github.com/aksflow/aksflow/internal/core/report"
@@ -203,11 +204,15 @@ func (p *planner) noMatch(ctx context.Context, templates bool) error {
 	e := &NoMatchError{Path: p.shown(p.dir), Names: p.want.Looked(), Remaining: p.edit.Remaining, Unread: p.unread, templates: templates, outside: p.fromOutside()}
 	err := p.each(ctx, p.own, func(name string, content []byte) error {
 		u, err := edit.Read(name, p.shown(name), content, edit.Reading{Traces: p.traces})
-		if err != nil {
-			return nil // the image is not in it; that it does not parse is not what went wrong
-		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
+		switch {
+		case err != nil: // the image is not in it by this name
+			e.Skipped = append(e.Skipped, Unverified{p.shown(name), strings.TrimPrefix(err.Error(), p.shown(name))})
+			return nil
+		case u.Foreign() && edit.MayHold(content, p.traces):
+			e.Skipped = append(e.Skipped, Unverified{p.shown(name), " (another tool's file, no manifest)"})
+		}
 		for _, r := range u.References(p.want) {
 			if r.Image.Repository != "" {
 				e.Seen = append(e.Seen, Seen{File: p.shown(name), Line: r.Line, Image: r.Image.String()})
@@ -230,5 +235,6 @@ func (p *planner) noMatch(ctx context.Context, templates bool) error {
 	slices.SortFunc(e.Seen, func(a, b Seen) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
+	slices.SortFunc(e.Skipped, func(a, b Unverified) int { return cmp.Compare(a.File, b.File) })
 	return e
 }

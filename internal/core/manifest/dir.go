@@ -56,6 +56,7 @@ type NoMatchError struct {
 	Seen      []Seen   // what is there instead
 	Remaining []Remaining
 	Unread    []Unverified // what the image may be in, and cannot be read
+	Skipped   []Unverified // files in which no image was looked for
 
 	templates bool   // all that remains stands in templates of charts
 	outside   []Seen // what a kustomization gets from outside of Path
@@ -78,8 +79,12 @@ func (e *NoMatchError) Error() string {
 		b.WriteString("; " + e.advice())
 		return b.String()
 	}
+	skipped := ""
+	if len(e.Skipped) > 0 {
+		skipped = "; no image was looked for in " + list(e.Skipped, func(u Unverified) string { return u.File + u.Reason })
+	}
 	if len(e.Seen) == 0 {
-		b.WriteString(": there is no image reference in any manifest there")
+		b.WriteString(": there is no image reference in any manifest there" + skipped)
 		return b.String()
 	}
 	b.WriteString("; the images there are ")
@@ -90,7 +95,7 @@ func (e *NoMatchError) Error() string {
 		}
 	}
 	b.WriteString(list(seen, func(s Seen) string { return fmt.Sprintf("%s (%s:%d)", s.Image, s.File, s.Line) }))
-	b.WriteString(": name the one that is meant with --replace")
+	b.WriteString(": name the one that is meant with --replace" + skipped)
 	return b.String()
 }
 

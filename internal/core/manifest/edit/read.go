@@ -1,6 +1,7 @@
 package edit
 
 import (
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -43,6 +44,11 @@ func (u *Unit) References(w Wanted) []Reference {
 		})
 	})
 	return out
+}
+
+// Foreign reports whether a document of the file is another tool's, in which no reference is looked for.
+func (u *Unit) Foreign() bool {
+	return slices.ContainsFunc(u.finders, func(f *finder) bool { return f.foreign })
 }
 
 // nameOf is an object's kind and name, for messages.
