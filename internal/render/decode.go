@@ -111,7 +111,7 @@ func (d document) objects() ([]*unstructured.Unstructured, error) {
 	if !d.json {
 		var err error
 		if text, err = sigsyaml.YAMLToJSON(d.text); err != nil {
-			return nil, fmt.Errorf("%s is not YAML: %s", d.position(err), withoutLine(err))
+			return nil, d.notYAML(err)
 		}
 	}
 	switch text = bytes.TrimSpace(text); {
@@ -179,6 +179,22 @@ func (d document) position(err error) string {
 		}
 	}
 	return fmt.Sprintf("%s:%d", d.name, d.start())
+}
+
+// notYAML is the error for a document that the YAML parser refuses. It names the placeholder that a tool was to fill in
+// before, such as {{IMAGE}}, which YAML reads as a mapping in a mapping.
+func (d document) notYAML(err error) error {
+	text := withoutLine(err)
+	at := bytes.Index(d.text, []byte("{{"))
+	if at < 0 || strings.HasSuffix(d.name, asRendered) {
+		return fmt.Errorf("%s is not YAML: %s", d.position(err), text)
+	}
+	line := d.line + bytes.Count(d.text[:at], []byte("\n"))
+	const hint = "a placeholder that begins with {{ is not filled in here: write the value, or make a Helm chart of the manifests"
+	if strings.HasPrefix(text, "invalid map key") {
+		return fmt.Errorf("%s:%d is not YAML: %s", d.name, line, hint)
+	}
+	return fmt.Errorf("%s is not YAML: %s (line %d: %s)", d.position(err), text, line, hint)
 }
 
 // withoutLine is a YAML parser's message without the line, which counts from the start of the document.

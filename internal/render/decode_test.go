@@ -43,6 +43,12 @@ spec:
 	"typed list whose items have no kind": {
 		in:   "apiVersion: v1\nkind: ConfigMapList\nitems:\n- {metadata: {name: l3}, data: {a: b}}\n- {metadata: {name: l4}}\n",
 		want: []string{`l3 {"a":"b"}`, `l4`}},
+	"placeholder of a template": {
+		in:      "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - name: web\n    image: {{IMAGE}}\n",
+		refused: "s.yaml:7 is not YAML: a placeholder that begins with {{ is not filled in here: write the value"},
+	"placeholder of a template before other text": {
+		in:      "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - name: web\n    image: {{REGISTRY}}/web:1\n",
+		refused: "(line 7: a placeholder that begins with {{ is not filled in here: write the value"},
 	"empty list": {in: "apiVersion: v1\nkind: List\nitems: []\n"},
 	"duplicate key": {
 		in:   "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  a: first\n  a: last\n",

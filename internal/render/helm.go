@@ -201,6 +201,9 @@ func (c *chart) render(ctx context.Context, s *sequence) ([]*unstructured.Unstru
 // the same line. https://github.com/helm/helm/blob/v4.3.1/pkg/release/v1/util/manifest.go
 var separator = regexp.MustCompile(`(?m)^---[ \t]*`)
 
+// asRendered stands behind the name of a template, in messages about what it gives.
+const asRendered = " as rendered"
+
 // decode reads the objects of rendered templates. Every file that is not blank is one, whatever it is called; only the
 // notes for the user are not.
 func (c *chart) decode(files map[string]string, warn func(string, ...any)) ([]*unstructured.Unstructured, error) {
@@ -214,7 +217,7 @@ func (c *chart) decode(files map[string]string, warn func(string, ...any)) ([]*u
 		ends = append(ends, []int{len(text), len(text)})
 		start := 0
 		for _, end := range ends {
-			d := document{name: c.file(name) + " as rendered", line: line, text: []byte(text[start:end[0]])}
+			d := document{name: c.file(name) + asRendered, line: line, text: []byte(text[start:end[0]])}
 			line += strings.Count(text[start:end[1]], "\n")
 			start = end[1]
 			if strings.TrimSpace(string(d.text)) == "" {

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -44,11 +45,13 @@ func SetImages(objects []*unstructured.Unstructured, images []Image) ([]ImageCha
 			target = ref.Read(image.Replace)
 		}
 		var matched []ImageChange
-		var seen []string
+		var seen, without []string
 		for _, object := range objects {
 			manifest.Containers(object.Object, func(_ string, container map[string]any) {
 				from, _ := container["image"].(string)
 				if from == "" {
+					name, _ := container["name"].(string)
+					without = append(without, fmt.Sprintf("%s in %s/%s", name, object.GetKind(), object.GetName()))
 					return
 				}
 				seen = append(seen, from)
@@ -64,20 +67,29 @@ func SetImages(objects []*unstructured.Unstructured, images []Image) ([]ImageCha
 			})
 		}
 		if len(matched) == 0 {
-			return nil, noMatch(target.Repository, seen)
+			return nil, noMatch(target.Repository, seen, without)
 		}
 		changes = append(changes, matched...)
 	}
 	return changes, nil
 }
 
-func noMatch(target string, seen []string) error {
+// noMatch is the error for a repository that no container runs. Seen are the images of containers, and without the
+// containers that have none.
+func noMatch(target string, seen, without []string) error {
+	none := ""
+	if len(without) > 0 {
+		none = fmt.Sprintf("there is no image in the container %s: write one, in quotes if it has a # in it, which begins a comment", strings.Join(without, ", "))
+	}
 	if len(seen) == 0 {
-		return errors.New("no object runs a container, so there is no image to set")
+		return errors.New(cmp.Or(none, "no object runs a container, so there is no image to set"))
+	}
+	if none != "" {
+		none = "; " + none
 	}
 	slices.Sort(seen)
-	return fmt.Errorf("no container runs %s; the images there are: %s. Name the one to replace with --replace",
-		target, strings.Join(slices.Compact(seen), ", "))
+	return fmt.Errorf("no container runs %s; the images there are: %s. Name the one to replace with --replace%s",
+		target, strings.Join(slices.Compact(seen), ", "), none)
 }
 
 // matches reports whether an entry names the target's repository. A target without a registry's host matches on any

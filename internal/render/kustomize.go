@@ -203,7 +203,7 @@ func wellFormed(path string, data []byte) ([]document, error) {
 			continue
 		}
 		if _, err := sigsyaml.YAMLToJSON(d.text); err != nil {
-			return nil, fmt.Errorf("%s is not YAML: %s", d.position(err), withoutLine(err))
+			return nil, d.notYAML(err)
 		}
 	}
 	return documents, nil

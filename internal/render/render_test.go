@@ -165,6 +165,30 @@ func TestSetImagesBelowLibrary(t *testing.T) {
 	assert.Len(t, changes, 1)
 }
 
+// TestSetImagesWithout is about a text that YAML reads as a comment: the container has no image then.
+func TestSetImagesWithout(t *testing.T) {
+	dir := unpack(t, `
+-- a.yaml --
+apiVersion: v1
+kind: Pod
+metadata: {name: vote}
+spec:
+  containers:
+  - name: web
+    image: #{registry}#/vote:#{tag}#
+`)
+	objects, err := render.Render(t.Context(), dir, render.Options{})
+	require.NoError(t, err)
+	image := []render.Image{{Ref: "example.com/vote@sha256:" + strings.Repeat("a", 64)}}
+	_, err = render.SetImages(objects, image)
+	require.EqualError(t, err, "there is no image in the container web in Pod/vote: write one, in quotes if it has a # in it, which begins a comment")
+
+	spec := objects[0].Object["spec"].(map[string]any)
+	spec["initContainers"] = []any{map[string]any{"name": "wait", "image": "busybox"}}
+	_, err = render.SetImages(objects, image)
+	require.ErrorContains(t, err, "the images there are: busybox. Name the one to replace with --replace; there is no image in the container web in Pod/vote")
+}
+
 func TestSetImages(t *testing.T) {
 	digest := "@sha256:" + strings.Repeat("a", 64)
 	for name, test := range map[string]struct {
