@@ -89,7 +89,13 @@ type change struct {
 	root    *Unit
 	result  *Result
 	planned []planned
-	stands  []string // every reference as it stood, in order; "" for those that are to be set
+	stands  []stand // every reference, in order
+}
+
+// stand is a reference before the edit.
+type stand struct {
+	image string // as it stood; empty where a mapping of values has nothing but nulls
+	set   bool   // it is to be set
 }
 
 // plan finds the references that are meant, and what to do with each.
@@ -103,7 +109,7 @@ func (c *change) plan() error {
 		is := meant[f][s] || u.always[s]
 		line := u.position(s.nodes()[0])
 		c.result.Seen = append(c.result.Seen, Seen{c.root.name, line, s.image().String(), is, s.satisfied(c.image)})
-		c.stands = append(c.stands, s.image().String())
+		c.stands = append(c.stands, stand{image: s.image().String()})
 		if !is || failed != nil || !u.editable() {
 			return
 		}
@@ -112,7 +118,7 @@ func (c *change) plan() error {
 		if isWhole && w.container && c.Governed[s.image().Repository] {
 			return
 		}
-		c.stands[len(c.stands)-1] = ""
+		c.stands[len(c.stands)-1].set = true
 		if failed = u.duplicates(s); failed != nil || s.satisfied(c.image) {
 			return
 		}
@@ -181,7 +187,7 @@ func (c *change) verify(after *Unit) error {
 		case failed != nil:
 		case i >= len(c.stands):
 			failed = fmt.Errorf("%s:%d: after the edit there is one reference more, %s; nothing was changed", after.name, line, s.image())
-		case c.stands[i] == "" && !s.satisfied(c.image), c.stands[i] != "" && c.stands[i] != s.image().String():
+		case c.stands[i].set && !s.satisfied(c.image), !c.stands[i].set && c.stands[i].image != s.image().String():
 			failed = fmt.Errorf("%s:%d: after the edit the reference here is %s; nothing was changed: name its keys under gitops.images in aksflow.yaml",
 				after.name, line, s.image())
 		}
