@@ -90,6 +90,18 @@ func TestChartsJudgeValues(t *testing.T) {
 			files:      map[string]string{"chart/Chart.yaml": judgedChart + "dependencies: [{name: redis, version: 1.0.0, repository: https://charts.example}]\n"},
 			unverified: "chart/values.yaml the chart chart cannot be rendered: the Helm chart chart depends on redis",
 		},
+		"a chart that computes with the tag": {
+			files: map[string]string{"chart/templates/check.yaml": "{{- if semverCompare \">=1.0.0\" .Values.image.tag }}{{ end }}\n"},
+			err:   "chart/values.yaml: the edit would break the chart chart: chart/templates/check.yaml:1: ",
+		},
+		"an Application whose chart computes with the tag": {
+			files: map[string]string{
+				"chart/values.yaml": "image: {tag: 1.0.0}\nenabled: true\n", "chart/templates/check.yaml": "{{- if semverCompare \">=1.0.0\" .Values.image.tag }}{{ end }}\n",
+				"app.yaml": "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: web}\nspec:\n  source:\n    path: ./chart\n    helm:\n" +
+					"      values: |\n        image:\n          repository: acme.azurecr.io/shop/web\n          tag: 1.0.0\n",
+			},
+			err: "app.yaml: the edit would break the chart chart: chart/templates/check.yaml:1: ",
+		},
 		"an Application with values of its own": {files: map[string]string{
 			"chart/values.yaml": "image: {}\nenabled: false\n",
 			"app.yaml": "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: web}\nspec:\n  source:\n    path: ./chart\n    helm:\n      valueFiles: [other.yaml]\n" +

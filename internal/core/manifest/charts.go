@@ -32,11 +32,11 @@ func (p *planner) judgeCharts(ctx context.Context) error {
 	if p.Chart == nil {
 		return nil
 	}
-	for _, r := range p.releases() {
+	for i, r := range p.releases() {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := p.judgeChart(ctx, r); err != nil {
+		if err := p.judgeChart(ctx, r, i); err != nil {
 			return err
 		}
 	}
@@ -177,9 +177,9 @@ func (r *ChartRelease) addObject(n *yaml.Node) {
 	}
 }
 
-// now returns a file's content with the edits made; nil when there is no such file.
+// now returns a file's content with the edits made, unless unedited is set; nil when there is no such file.
 func (p *planner) now(name string) []byte {
-	if r := p.results[name]; r != nil && len(r.Changes) > 0 {
+	if r := p.results[name]; r != nil && len(r.Changes) > 0 && !p.unedited {
 		return r.Content
 	}
 	var content bytes.Buffer
@@ -206,11 +206,28 @@ func (p *planner) chartAbove(file string) string {
 	}
 }
 
-// judgeChart renders one release.
-func (p *planner) judgeChart(ctx context.Context, r *ChartRelease) error {
+// renderedBefore reports whether the release with an index could be rendered before the edit.
+func (p *planner) renderedBefore(ctx context.Context, index int) bool {
+	unverified := p.edit.Unverified
+	p.unedited = true
+	releases := p.releases()
+	p.unedited, p.edit.Unverified = false, unverified
+	if index >= len(releases) {
+		return false
+	}
+	_, err := p.Chart(ctx, p.fsys, *releases[index])
+	return err == nil
+}
+
+// judgeChart renders one release, which has an index among all of them.
+func (p *planner) judgeChart(ctx context.Context, r *ChartRelease, index int) error {
 	out, err := p.Chart(ctx, p.overlay(), *r)
 	if err != nil {
 		reason := strings.Join(strings.Fields(err.Error()), " ")
+		if p.renderedBefore(ctx, index) {
+			return fmt.Errorf("%s: the edit would break %s: %s; nothing was changed: if a template reads the tag and cannot take a digest behind it, give the chart a key of its own for the digest, such as `digest: \"\"` beside the tag, or name its keys under gitops.images in aksflow.yaml",
+				r.shown, p.chartName(r), reason)
+		}
 		p.edit.Unverified = append(p.edit.Unverified, Unverified{r.shown, p.chartName(r) + " cannot be rendered: " + reason})
 		return nil
 	}

@@ -318,6 +318,7 @@ type planner struct {
 	pins         map[string][]string
 	governed     map[string]map[string]bool
 	edit         *Edit
+	unedited     bool // files are read as they were before the edit
 }
 
 // held is a file that was read and kept.

@@ -214,11 +214,11 @@ func same(a, b ref.Ref) bool {
 	return a.SameRepository(b) && a.Digest == b.Digest && tag
 }
 
-// overlay is the file system with the edits made.
+// overlay is the file system with the edits made, unless unedited is set.
 func (p *planner) overlay() fs.FS {
 	files := map[string][]byte{}
 	for name, r := range p.results {
-		if r != nil && len(r.Changes) > 0 {
+		if r != nil && len(r.Changes) > 0 && !p.unedited {
 			files[name] = r.Content
 		}
 	}
