@@ -65,7 +65,8 @@ var printers = map[string][]string{
 	"internal/kustomize":                   {"bump", "deliver", "deploy", "diff"},
 	"internal/localplatform":               {}, // passes flags to other programs
 	"internal/proof":                       {"publish", "deliver", "verify"},
-	"internal/render":                      {"deploy", "diff", "deliver"},
+	"internal/render":                      {"deploy", "diff", "deliver", "dev", "validate"},
+	"internal/render/values.go":            {"deploy", "diff", "deliver", "dev"},
 	"internal/target/cluster":              pushVerbs,
 	"internal/target/cluster/rollback.go":  {"rollback"},
 	"internal/target/cluster/uninstall.go": {"uninstall"},

@@ -81,6 +81,10 @@ func (r *request) renderFlags(f *pflag.FlagSet) {
 	f.StringArrayVarP(&r.Set.ValuesFiles, "values", "f", nil, "for a Helm chart: values from this `FILE` (may be repeated; a later one wins)")
 	f.StringArrayVar(&r.Set.Values, "set", nil, "for a Helm chart: set a value, `KEY=VALUE`, over those of files (may be repeated)")
 	f.StringVar(&r.Set.ReleaseName, "release-name", "", "for a Helm chart: the name of the release (default: that of the chart)")
+	r.replaceFlag(f)
+}
+
+func (r *request) replaceFlag(f *pflag.FlagSet) {
 	f.StringArrayVar(&r.Options.Replace, "replace", nil, "set the image where this repository `NAME` stands (default: the image's own)")
 }
 

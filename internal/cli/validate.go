@@ -38,5 +38,6 @@ func validateCommand(g *globals) *cobra.Command {
 		}),
 	}
 	r.envFlag(cmd.Flags())
+	r.replaceFlag(cmd.Flags())
 	return cmd
 }

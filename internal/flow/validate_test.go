@@ -48,6 +48,11 @@ func TestValidate(t *testing.T) {
 	assert.Equal(t, fault.ExitUsage, fault.ExitCode(err))
 	assert.Equal(t, []delivery.ValidEnvironment{{Name: "elsewhere"}}, validated.Environments)
 
+	r.Env, r.Options.Replace = "dev", []string{"other"}
+	validated, err = Validate(t.Context(), r)
+	require.NoError(t, err)
+	assert.Equal(t, []delivery.ValidEnvironment{{Name: "dev", Objects: 1}}, validated.Environments)
+
 	r.Env = "nowhere"
 	_, err = Validate(t.Context(), r)
 	assert.ErrorContains(t, err, "--env nowhere: ")
