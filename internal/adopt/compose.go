@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/shlex"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -307,7 +308,9 @@ func command(n yaml.Node) []string {
 	case yaml.SequenceNode:
 		_ = n.Decode(&words)
 	case yaml.ScalarNode:
-		words = shellWords(n.Value)
+		if words, _ = shlex.Split(n.Value); len(words) == 0 { // empty, or a quote has no end
+			return nil
+		}
 	}
 	for i, word := range words {
 		value, known := interpolated(word, nil)
@@ -315,21 +318,6 @@ func command(n yaml.Node) []string {
 			return nil
 		}
 		words[i] = value
-	}
-	return words
-}
-
-// shellWord matches a word as a shell has it: of quoted parts and others.
-var (
-	shellWord  = regexp.MustCompile(`(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\])+`)
-	shellQuote = regexp.MustCompile(`'([^']*)'|"((?:\\.|[^"\\])*)"|\\(.)`)
-)
-
-// shellWords returns the words of a line, without their quotes.
-func shellWords(line string) []string {
-	words := shellWord.FindAllString(line, -1)
-	for i, word := range words {
-		words[i] = shellQuote.ReplaceAllString(word, "$1$2$3")
 	}
 	return words
 }
