@@ -7,6 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/aksflow/aksflow/internal/core/image/ref"
+	"github.com/aksflow/aksflow/internal/core/manifest/edit/encoding"
 )
 
 // remaining returns the texts that name the image and were not set: in annotations, in arguments, in scripts, in shapes
@@ -148,7 +149,7 @@ func (w Wanted) mentions(s string) []mention {
 
 // InText reports whether the bytes of a file that cannot be parsed name the image.
 func (w Wanted) InText(content []byte) bool {
-	content, _ = utf8Text(content)
+	content, _ = encoding.UTF8(content)
 	text := string(content)
 	for _, name := range append(w.fullNames(), w.path) {
 		for from := 0; ; {

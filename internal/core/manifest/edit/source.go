@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
+	"github.com/aksflow/aksflow/internal/core/manifest/edit/encoding"
 )
 
 // source is a YAML or JSON stream: its bytes, its documents, and the way from a node back to its bytes.
@@ -38,7 +39,7 @@ var (
 
 // parse reads all documents of a stream.
 func parse(name string, content []byte) (s *source, err error) {
-	content, wide := utf8Text(content)
+	content, wide := encoding.UTF8(content)
 	s = &source{name: name, content: content, lines: lineStarts(content), utf16: wide}
 	if IsSettings(name) {
 		s.docs = []*yaml.Node{s.settings()}
@@ -120,7 +121,7 @@ func (s *source) settings() *yaml.Node {
 var errorLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(?s:(.*))$`)
 
 func notYAML(name string, content []byte, err error) error {
-	if line := notUTF8(content); line > 0 {
+	if line := encoding.InvalidLine(content); line > 0 {
 		return fault.Usagef("%s:%d: not valid YAML: a character here is not in UTF-8: save the file in UTF-8", name, line)
 	}
 	hint := ""

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/aksflow/aksflow/internal/core/image/ref"
+	"github.com/aksflow/aksflow/internal/core/manifest/edit/encoding"
 )
 
 // parseTarget validates the reference that is to be set.
@@ -113,7 +114,7 @@ func lastElement(path string) string { return ref.Ref{Repository: path}.Name() }
 
 // MayHold reports, without parsing, whether content can hold one of the Traces.
 func MayHold(content []byte, Traces [][]byte) bool {
-	content, _ = utf8Text(content)
+	content, _ = encoding.UTF8(content)
 	for _, trace := range Traces {
 		if bytes.Contains(content, trace) {
 			return true

@@ -1,4 +1,5 @@
-package edit
+// Package encoding reads the text of a file that may not be in UTF-8.
+package encoding
 
 import (
 	"bytes"
@@ -7,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// utf8Text returns the text of a file, which PowerShell's redirection writes in UTF-16, in UTF-8, and reports whether it was
+// UTF8 returns the text of a file, which PowerShell's redirection writes in UTF-16, in UTF-8, and reports whether it was
 // in UTF-16. Text in UTF-8 is returned as it is.
-func utf8Text(content []byte) (text []byte, wide bool) {
+func UTF8(content []byte) (text []byte, wide bool) {
 	var order binary.ByteOrder
 	switch {
 	case bytes.HasPrefix(content, []byte("\xff\xfe")):
@@ -26,8 +27,8 @@ func utf8Text(content []byte) (text []byte, wide bool) {
 	return []byte(string(utf16.Decode(units))), true
 }
 
-// notUTF8 returns the first line, 1-based, that is not in UTF-8; 0 when there is none.
-func notUTF8(content []byte) int {
+// InvalidLine returns the first line, 1-based, that is not in UTF-8; 0 when there is none.
+func InvalidLine(content []byte) int {
 	if utf8.Valid(content) {
 		return 0
 	}
