@@ -126,7 +126,7 @@ type walk struct {
 var (
 	dockerfileName = regexp.MustCompile(`^(Dockerfile|Containerfile)([-_.].+)?$|^dockerfile$|\.([Dd]ocker|[Cc]ontainer)file$`)
 	// noDockerfile matches names of templates of Dockerfiles, of copies, and of what is about them.
-	noDockerfile = regexp.MustCompile(`(?i)\.(j2|jinja2?|tmpl|gotmpl|tpl|template|erb|ejs|hbs|mustache|in|orig|bak|old|rej|md|txt|sh|py|go|js|ts|ya?ml|json|toml|dockerignore|containerignore)$|~$`)
+	noDockerfile = regexp.MustCompile(`(?i)\.(j2|jinja2?|tmpl|gotmpl|tpl|template|erb|ejs|hbs|mustache|in|orig|bak|old|rej|md|txt|ya?ml|json|toml|dockerignore|containerignore)$|~$`)
 	configName   = regexp.MustCompile(`^aksflow(\..+)?\.yaml$`)
 	composeName  = regexp.MustCompile(`^(docker-)?compose([.-][^/]*)?\.ya?ml$`)
 )

@@ -24,7 +24,7 @@ func namesOf(t *testing.T, files map[string]string) (names map[string]string, no
 func TestFilesThatAreDockerfiles(t *testing.T) {
 	const dockerfile = "FROM scratch\nEXPOSE 80\n"
 	files := map[string]string{}
-	for _, name := range []string{"Dockerfile", "Dockerfile-jobs", "Dockerfile_mail", "Dockerfile.v2", "Containerfile.web", "cron.containerfile", "low/dockerfile"} {
+	for _, name := range []string{"Dockerfile", "Dockerfile-jobs", "Dockerfile_mail", "Dockerfile.v2", "Containerfile.web", "Dockerfile.go", "cron.containerfile", "low/dockerfile"} {
 		files[name] = dockerfile
 	}
 	for _, name := range []string{"Dockerfile.j2", "Dockerfile.tmpl", "Dockerfile.in", "Dockerfile.bak", "Dockerfile~", "Dockerfile.md", "dockerfile.py", "Dockerfile.dockerignore", "x.Dockerfile.template"} {
@@ -32,7 +32,7 @@ func TestFilesThatAreDockerfiles(t *testing.T) {
 	}
 	names, _ := namesOf(t, files)
 	assert.Equal(t, map[string]string{
-		"Dockerfile": "shop", "Dockerfile-jobs": "shop-jobs", "Dockerfile_mail": "shop-mail", "Dockerfile.v2": "shop-v2", "Containerfile.web": "shop-web",
+		"Dockerfile": "shop", "Dockerfile-jobs": "shop-jobs", "Dockerfile_mail": "shop-mail", "Dockerfile.v2": "shop-v2", "Containerfile.web": "shop-web", "Dockerfile.go": "shop-go",
 		"cron.containerfile": "shop-cron", "low/dockerfile": "low",
 	}, names)
 }
@@ -55,11 +55,8 @@ func TestNamesAreNotThoseOfBaseImages(t *testing.T) {
 func TestHelpersAreLeftOut(t *testing.T) {
 	const dockerfile = "FROM scratch\nEXPOSE 80\n"
 	files := map[string]string{"Dockerfile": dockerfile}
-	for _, name := range []string{"Dockerfile.develop", "Dockerfile-dev", "tests.Dockerfile", "Dockerfile.development", "playwright/Dockerfile", "ui-tests/Dockerfile", "load-gen/Dockerfile"} {
-		if files[name] = dockerfile; name == "tests.Dockerfile" {
-			delete(files, name)
-			files["Dockerfile.tests"] = dockerfile
-		}
+	for _, name := range []string{"Dockerfile.develop", "Dockerfile-dev", "Dockerfile.tests", "tests.Dockerfile", "Dockerfile.development", "playwright/Dockerfile", "ui-tests/Dockerfile", "load-gen/Dockerfile"} {
+		files[name] = dockerfile
 	}
 	names, _ := namesOf(t, files)
 	assert.Equal(t, map[string]string{"Dockerfile": "shop"}, names)

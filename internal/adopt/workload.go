@@ -85,8 +85,8 @@ func (s *Service) newManifests(r *Repository, dir string) []File {
 	return kustomization(files)
 }
 
-// usualPorts are the ports of images that Compose files name mostly without them, by the last
-// part of their repositories, or the last two.
+// usualPorts are the ports of images that Compose files name mostly without them, by the last part of their repositories, or the
+// last two.
 var usualPorts = map[string]string{
 	"postgres": "5432", "postgis": "5432", "postgresql": "5432", "pgvector": "5432", "timescaledb": "5432", "mysql": "3306", "mariadb": "3306",
 	"mssql/server": "1433", "azure-sql-edge": "1433", "mongo": "27017", "mongodb": "27017", "redis": "6379", "valkey": "6379", "redis-stack-server": "6379",

@@ -16,7 +16,7 @@ import (
 )
 
 // helper matches Dockerfiles that are not for what is delivered.
-var helper = regexp.MustCompile(`(?i)(^|/)(([a-z0-9]+-)?tests?|e2e|cypress|playwright|seed-data|fixtures|examples?|\.devcontainer|\.ci|load-?gen(erator)?)/|[._-](dev|develop|development|tests?|debug|ci|local|builder|cypress)([._-]|$)|(^|/)buildx\.|for-app-service`)
+var helper = regexp.MustCompile(`(?i)(^|/)(([a-z0-9]+-)?tests?|e2e|cypress|playwright|seed-data|fixtures|examples?|\.devcontainer|\.ci|load-?gen(erator)?)/|(^|[/._-])(dev|develop|development|tests?|debug|ci|local|builder|cypress)([._-]|$)|(^|/)buildx\.|for-app-service`)
 
 // secretName matches variables whose values do not belong into a file.
 var secretName = regexp.MustCompile(`(?i)passw|pwd|secret|token|key|credential|connection`)

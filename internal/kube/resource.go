@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/aksflow/aksflow/internal/core/report"
 	"github.com/aksflow/aksflow/internal/kube/plan"
 )
 
@@ -202,7 +203,7 @@ const goneLimit = time.Minute
 // AwaitGone returns when o is not there any more, or another object has its name. It returns an error that says what the
 // deletion waits for after a minute.
 func (c *Cluster) AwaitGone(ctx context.Context, o *unstructured.Unstructured) error {
-	limited, cancel := context.WithTimeoutCause(ctx, goneLimit, fmt.Errorf("%s passed", goneLimit))
+	limited, cancel := context.WithTimeoutCause(ctx, goneLimit, fmt.Errorf("%s passed", report.Span(goneLimit)))
 	defer cancel()
 	finalizers := o.GetFinalizers()
 	for {

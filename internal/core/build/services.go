@@ -228,8 +228,8 @@ func (s server) start(ctx context.Context, timeout time.Duration) *Case {
 	}
 	c := s.down(err)
 	if startCtx.Err() != nil {
-		c.Message = fmt.Sprintf("%s was not ready within %v (it has to answer on %s, and to be healthy if its image has a HEALTHCHECK)",
-			s.Name, s.StartTimeout, ports(s.Ports))
+		c.Message = fmt.Sprintf("%s was not ready within %s (it has to answer on %s, and to be healthy if its image has a HEALTHCHECK)",
+			s.Name, report.Span(s.StartTimeout), ports(s.Ports))
 		if log := s.log(ctx); log != "" {
 			c.Message += "; it wrote: " + lastLine(log)
 			c.Detail = "its log:\n" + log

@@ -16,6 +16,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"github.com/aksflow/aksflow/internal/core/image/ref"
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 var (
@@ -180,7 +181,7 @@ func (c *checker) secrets(secrets map[string]Secret, at ...any) {
 
 func (c *checker) positive(d time.Duration, at ...any) {
 	if d < 0 {
-		c.errorf(at, "%v: want a time such as 90s", d)
+		c.errorf(at, "%s: want a time such as 90s", report.Span(d))
 	}
 }
 

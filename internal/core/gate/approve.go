@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // Approve says who must approve that an image is promoted. Of several ways, each is wanted.
@@ -190,7 +192,7 @@ func (a Approve) validate(problem func(error, ...any)) {
 		problem(fmt.Errorf("%d: there are only %d keys in by, and each counts once", s.Count, keys), "signed", "count")
 	}
 	if s.MaxAge < 0 {
-		problem(fmt.Errorf("%v: want a time such as 24h", s.MaxAge), "signed", "maxAge")
+		problem(fmt.Errorf("%s: want a time such as 24h", report.Span(s.MaxAge)), "signed", "maxAge")
 	}
 	validateBy(s.By, problem, "signed", "by")
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/robfig/cron/v3"
+
+	"github.com/aksflow/aksflow/internal/core/report"
 )
 
 // Problem is a mistake in gates. Path leads to it from the gates.
@@ -26,7 +28,7 @@ func (g Gates) Validate() []Problem {
 		}
 	}
 	if g.Soak < 0 {
-		problem(fmt.Errorf("%v: want a time such as 30m", g.Soak), "soak")
+		problem(fmt.Errorf("%s: want a time such as 30m", report.Span(g.Soak)), "soak")
 	}
 	at := func(key string) func(error, ...any) {
 		return func(err error, path ...any) { problem(err, append([]any{key}, path...)...) }

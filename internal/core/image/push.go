@@ -78,7 +78,7 @@ func Push(ctx context.Context, o Options) (*Result, error) {
 		}
 		err = p.run(ctx, tags)
 		if left > 1 && lacksBlobs(err) {
-			report.Info(ctx, "the registry says that it lacks parts of the image that it has just taken, as a registry with replicas may: pushing again in %s", pause)
+			report.Info(ctx, "the registry says that it lacks parts of the image that it has just taken, as a registry with replicas may: pushing again in %s", report.Span(pause))
 			err = sleep(ctx, pause)
 			if err == nil {
 				continue

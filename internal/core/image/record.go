@@ -101,7 +101,7 @@ func (r *Repository) Record(ctx context.Context, tag, digest string) (recorded s
 			return is, err
 		}
 	}
-	return "", fmt.Errorf("%s does not keep the tag %s: it took longer than %s to write it, or the tag is gone; try again", r.Name(), tag, settle/2)
+	return "", fmt.Errorf("%s does not keep the tag %s: it took longer than %s to write it, or the tag is gone; try again", r.Name(), tag, report.Span(settle/2))
 }
 
 // point writes a tag.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/aksflow/aksflow/internal/core/manifest/edit"
 	"github.com/aksflow/aksflow/internal/core/report"
@@ -208,10 +207,10 @@ func (p *planner) noMatch(ctx context.Context, templates bool) error {
 		defer p.mu.Unlock()
 		switch {
 		case err != nil: // the image is not in it by this name
-			e.Skipped = append(e.Skipped, Unverified{p.shown(name), strings.TrimPrefix(err.Error(), p.shown(name))})
+			e.Skipped = append(e.Skipped, err.Error()) // it names the file
 			return nil
 		case u.Foreign() && edit.MayHold(content, p.traces):
-			e.Skipped = append(e.Skipped, Unverified{p.shown(name), " (another tool's file, no manifest)"})
+			e.Skipped = append(e.Skipped, p.shown(name)+" (another tool's file, no manifest)")
 		}
 		for _, r := range u.References(p.want) {
 			if r.Image.Repository != "" {
@@ -235,6 +234,6 @@ func (p *planner) noMatch(ctx context.Context, templates bool) error {
 	slices.SortFunc(e.Seen, func(a, b Seen) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
-	slices.SortFunc(e.Skipped, func(a, b Unverified) int { return cmp.Compare(a.File, b.File) })
+	slices.Sort(e.Skipped)
 	return e
 }

@@ -56,7 +56,7 @@ type NoMatchError struct {
 	Seen      []Seen   // what is there instead
 	Remaining []Remaining
 	Unread    []Unverified // what the image may be in, and cannot be read
-	Skipped   []Unverified // files in which no image was looked for
+	Skipped   []string     // files in which no image was looked for, each with the reason
 
 	templates bool   // all that remains stands in templates of charts
 	outside   []Seen // what a kustomization gets from outside of Path
@@ -81,7 +81,7 @@ func (e *NoMatchError) Error() string {
 	}
 	skipped := ""
 	if len(e.Skipped) > 0 {
-		skipped = "; no image was looked for in " + list(e.Skipped, func(u Unverified) string { return u.File + u.Reason })
+		skipped = "; no image was looked for in " + list(e.Skipped, func(s string) string { return s })
 	}
 	if len(e.Seen) == 0 {
 		b.WriteString(": there is no image reference in any manifest there" + skipped)

@@ -253,7 +253,7 @@ func NewFailure(ctx context.Context, c *kube.Cluster, namespace string, ref plan
 	}
 	f.Message = p.Message
 	if lasted := v.Lasted.Round(time.Second); !v.Failed && lasted > 0 {
-		f.Message += fmt.Sprintf(" (for %s)", lasted)
+		f.Message += fmt.Sprintf(" (for %s)", report.Span(lasted))
 	}
 	return f
 }

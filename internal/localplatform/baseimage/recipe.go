@@ -140,7 +140,7 @@ func build(ctx context.Context, dir string) error {
 	if err := writeLayout(dir); err != nil {
 		return fmt.Errorf("make base images: %w", err)
 	}
-	report.Info(ctx, "made the base images in %s", time.Since(began).Round(time.Second))
+	report.Info(ctx, "made the base images in %s", report.Span(time.Since(began).Round(time.Second)))
 	return nil
 }
 

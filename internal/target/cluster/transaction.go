@@ -449,7 +449,7 @@ func (t *transaction) awaitStage(ctx context.Context, stage plan.Group, changes 
 	err := watch.Await(limited, t.cluster.kube, objects, t.watchOptions())
 	switch {
 	case err != nil && ctx.Err() == nil && errors.Is(limited.Err(), context.DeadlineExceeded):
-		report.Info(ctx, "the Jobs are not complete after %s: applying the workloads, which they may need", jobHeadStart)
+		report.Info(ctx, "the Jobs are not complete after %s: applying the workloads, which they may need", report.Span(jobHeadStart))
 		return nil
 	case err != nil:
 		return err

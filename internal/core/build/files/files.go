@@ -101,14 +101,20 @@ func holds(dir, dockerfile string) bool {
 // Hidden returns a function that reports whether a build sees nothing of a directory, which is given by its path in the build
 // context: the ignore file names it, and makes no exception for what may be in it.
 func Hidden(root, dockerfile string) (func(dir string) bool, error) {
+	_, hides, err := hiding(root, dockerfile)
+	return hides, err
+}
+
+// hiding returns the patterns of the ignore file, and Hidden.
+func hiding(root, dockerfile string) (patterns []string, hides func(dir string) bool, err error) {
 	patterns, ignoreFile, err := ignored(root, dockerfile)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if _, err := patternmatcher.New(patterns); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(root, ignoreFile), err)
+		return nil, nil, fmt.Errorf("%s: %w", filepath.Join(root, ignoreFile), err)
 	}
-	return func(dir string) bool {
+	return patterns, func(dir string) bool {
 		skip, err := isIgnored(patterns, dir)
 		return err == nil && skip && !holds(dir, dockerfile) && !slices.ContainsFunc(patterns, func(p string) bool {
 			exception, ok := strings.CutPrefix(p, "!")
@@ -120,11 +126,7 @@ func Hidden(root, dockerfile string) (func(dir string) bool, error) {
 // Finds returns a function that reports whether an instruction that reads a path of the build context finds something there, and
 // if not, whether it is the ignore file that hides it. A path may have wildcards.
 func Finds(root, dockerfile string) (func(name string) (found, hidden bool), error) {
-	patterns, _, err := ignored(root, dockerfile)
-	if err != nil {
-		return nil, err
-	}
-	hides, err := Hidden(root, dockerfile)
+	patterns, hides, err := hiding(root, dockerfile)
 	if err != nil {
 		return nil, err
 	}

@@ -179,7 +179,7 @@ func await(ctx context.Context, dir, expected string, limit time.Duration, done 
 		waited := time.Since(began)
 		if waited > limit {
 			return fmt.Errorf("waited %s for the engine's daemon%s %s: `aksflow down` ends it, and the next command starts a new one%s",
-				limit, process(dir), expected, logTail(logPath(dir)))
+				report.Span(limit), process(dir), expected, logTail(logPath(dir)))
 		}
 		if waited > noticeAfter && !announced {
 			announced = true
@@ -270,7 +270,7 @@ func start(ctx context.Context, dir string, o Options, lock *os.File) error {
 		return fmt.Errorf("start the engine's daemon: %w", err)
 	}
 	go cmd.Wait() //nolint:errcheck // its end shows at the lock; this only buries it
-	report.Info(ctx, "started the embedded engine's daemon; it ends after %s without use", idle)
+	report.Info(ctx, "started the embedded engine's daemon; it ends after %s without use", report.Span(idle))
 	return writeInfo(lock, info{PID: cmd.Process.Pid, Network: network, Version: version(programs, config)})
 }
 

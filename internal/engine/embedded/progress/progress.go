@@ -133,7 +133,7 @@ func (w *Watcher) Update(s *bkclient.SolveStatus) {
 			report.Donef(w.ctx, v.Name, "cached")
 		default:
 			w.session.told.Store(x.Digest, true)
-			report.Donef(w.ctx, v.Name, "done in %s", x.Completed.Sub(*x.Started).Round(10*time.Millisecond))
+			report.Donef(w.ctx, v.Name, "done in %s", report.Span(x.Completed.Sub(*x.Started).Round(10*time.Millisecond)))
 		}
 	}
 	for _, x := range s.Statuses {

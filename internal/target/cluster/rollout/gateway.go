@@ -42,7 +42,7 @@ func Drain(ctx context.Context, c *kube.Cluster, o watch.Options, routes []*unst
 	if len(routes) == 0 {
 		return
 	}
-	report.Info(ctx, "giving the Gateway %s to follow", drainTime)
+	report.Info(ctx, "giving the Gateway %s to follow", report.Span(drainTime))
 	select {
 	case <-ctx.Done():
 	case <-time.After(drainTime):

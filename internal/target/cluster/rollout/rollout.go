@@ -394,7 +394,7 @@ func (p *Rollout) soak(ctx context.Context) error {
 	if p.strategy.Pause == 0 {
 		return nil
 	}
-	report.Info(ctx, "watching for %s", p.strategy.Pause)
+	report.Info(ctx, "watching for %s", report.Span(p.strategy.Pause))
 	if err := p.watchSecond(ctx, p.strategy.Pause); err != nil {
 		return err
 	}
