@@ -216,7 +216,7 @@ func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	properties := map[string]any{
-		"provisioningState": "Succeeded", "kubernetesVersion": "1.37.2", "fqdn": cluster.FQDN(), "disableLocalAccounts": !cluster.LocalAccounts && !cluster.AdminCredential,
+		"provisioningState": "Succeeded", "kubernetesVersion": "1.36.4", "fqdn": cluster.FQDN(), "disableLocalAccounts": !cluster.LocalAccounts && !cluster.AdminCredential,
 		"powerState":             map[string]string{"code": map[bool]string{false: "Running", true: "Stopped"}[cluster.Stopped]},
 		"apiServerAccessProfile": map[string]any{"authorizedIPRanges": cluster.AuthorizedRanges, "enablePrivateCluster": cluster.Private},
 	}

@@ -1,7 +1,3 @@
-// Kubernetes is tested with the defaults of the Go release that its own go.mod names.
-//
-//go:debug default=go1.24
-
 // Command kubernetes is the control plane of Kubernetes with its etcd and the node agents in one binary, since they share
 // most of their code: linked together they are a third of the size that they are apart, and link once.
 //
