@@ -39,11 +39,13 @@ var (
 	bin   string // the programs
 	state string
 	local *localplatform.Info
+	began time.Time
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	began = time.Now().Truncate(time.Second) // file systems take the time of the last tick
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 		fmt.Println("skipped: the platform needs root on Linux")
 		return 0
