@@ -25,8 +25,9 @@ internal/core/dial:
 internal/core/report:
 internal/core/image/ref:
 internal/core/gate:
-internal/core/config: internal/core/gate
-internal/core/manifest:
+internal/core/encoding:
+internal/core/config: internal/core/encoding internal/core/gate
+internal/core/manifest: internal/core/encoding
 internal/core/delivery: internal/core/config internal/core/gate internal/core/manifest
 internal/core/gitflow: internal/core/config
 internal/core/image:

@@ -89,6 +89,7 @@ func rules(t *testing.T, name string, s *jsonschema.Schema) {
 		s.Required = []string{"app"}
 		property("app").Pattern = label
 		enum("flow", config.GitFlow, config.GitHubFlow, config.Trunk)
+		s.PatternProperties = map[string]*jsonschema.Schema{"^" + config.Extension: {Description: "A key of your own, for anchors to refer to. Nothing reads it."}}
 		property("environments").PropertyNames = &jsonschema.Schema{Pattern: label}
 	case "Build":
 		enum("cache", config.CacheRegistry)

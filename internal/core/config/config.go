@@ -47,6 +47,10 @@ const (
 // LocalPlatform is the Environment.Platform whose registry, cluster and git server are those of `aksflow up`.
 const LocalPlatform = "local"
 
+// Extension is how the keys at the top of aksflow.yaml begin that are the user's own, as in Compose files: they hold what
+// anchors refer to, and nothing reads them.
+const Extension = "x-"
+
 // Config is a whole aksflow.yaml.
 type Config struct {
 	// App names the application: a DNS label (RFC 1123), as in objects' names and labels.

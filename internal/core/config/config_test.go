@@ -92,6 +92,19 @@ func TestFaultsNameThePlaceAndTheRemedy(t *testing.T) {
 		{"two services of a name", "app: vote\ntest: {services: [{name: a, image: a}, {name: a, image: b}]}\n",
 			`test.services[1].name: "a" is there already`},
 		{"two documents", "app: vote\n---\napp: more\n", "aksflow.yaml:2: a second YAML document"},
+		{"key in the list of an anchor", "app: vote\nx-a: &a\n  - {name: r, target: r, port: [1]}\ntest: {services: *a}\n",
+			`aksflow.yaml:3:26: test.services[0].port: unknown key: did you mean "ports"?`},
+		{"almost an extension", "app: vote\nxtest: {}\n", `aksflow.yaml:2:1: xtest: unknown key: did you mean "test"?`},
+		{"extension below the top", "app: vote\nbuild:\n  x-cache: a\n", `aksflow.yaml:3:3: build.x-cache: unknown key: did you mean "cache"?`},
+		{"key twice in an extension", "app: vote\nx-a:\n  b: 1\n  b: 2\n", `aksflow.yaml:4: mapping key "b" already defined at line 3`},
+		{"extension twice", "app: vote\nx-a: 1\nx-a: 2\n", `aksflow.yaml:3:1: x-a: this key is there already`},
+		{"extension with an anchor in itself", "app: vote\nx-a: &a [*a]\n", "aksflow.yaml"},
+		{"not UTF-8", "app: vote\n# Gr\xf6\xdfe\n", "aksflow.yaml:2: a character that is not in UTF-8: save the file in UTF-8"},
+		{"UTF-16 without a mark", "a\x00p\x00p\x00", "aksflow.yaml:1: the file is in UTF-16 without a mark that says so: save it in UTF-8"},
+		{"UTF-16, big-endian", "\x00a\x00p\x00p", "aksflow.yaml:1: the file is in UTF-16"},
+		{"UTF-16 through a program that reads UTF-8", "\ufffd\ufffda\x00p\x00p\x00", "aksflow.yaml:1: the file is in UTF-16"},
+		{"unknown key in UTF-16", "\xff\xfea\x00:\x00 \x001\x00", "aksflow.yaml:1:1: a: unknown key: known are app, build"},
+		{"control character", "app: vote\n# ö\x07\n", `aksflow.yaml:2:4: the control character U+0007: remove it, or write "\u0007" in double quotes`},
 		{"same key twice", "app: vote\napp: more\n", `aksflow.yaml:2:1: app: this key is there already`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -248,4 +261,32 @@ test:
 		_, err := Parse("aksflow.yaml", []byte("app: vote\ntest: {"+text+"}\n"))
 		assert.ErrorContains(t, err, want)
 	}
+}
+
+// Keys of the user's own hold what anchors refer to.
+func TestExtensions(t *testing.T) {
+	c, err := Parse("aksflow.yaml", []byte(`
+x-environment: &environment
+  registry: r.example
+  manifests: m
+x-redis: &redis {name: redis, image: "redis:8"}
+x-note: whatever is here is not read
+x-: [1, {a: b}]
+app: vote
+test: {services: [*redis, {<<: *redis, name: second}]}
+environments:
+  dev: {<<: *environment, branches: [develop]}
+  staging: {<<: [*environment], manifests: n}
+`))
+	require.NoError(t, err)
+	assert.Equal(t, "r.example", c.Environments["dev"].Registry)
+	assert.Equal(t, "n", c.Environments["staging"].Manifests)
+	assert.Equal(t, []Service{{Name: "redis", Image: "redis:8"}, {Name: "second", Image: "redis:8"}}, c.Test.Services)
+
+	c, err = Parse("aksflow.yaml", []byte("\xef\xbb\xbfapp: vote\r\nimage: team/vote\r\n"))
+	require.NoError(t, err, "a mark of UTF-8 and line ends of Windows")
+	assert.Equal(t, "team/vote", c.Image)
+	c, err = Parse("aksflow.yaml", []byte("\xff\xfea\x00p\x00p\x00:\x00 \x00v\x00\r\x00\n\x00"))
+	require.NoError(t, err, "as PowerShell writes it")
+	assert.Equal(t, "v", c.App)
 }

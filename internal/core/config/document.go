@@ -9,8 +9,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/aksflow/aksflow/internal/core/encoding"
 )
 
 // document is the parsed file. It finds the line and column of each value.
@@ -21,6 +24,10 @@ type document struct {
 
 // decode reads data into out, a pointer to a struct. Keys that the types have no field for are errors.
 func decode(path string, data []byte, out any) (*document, error) {
+	data, _ = encoding.UTF8(data)
+	if err := checkText(path, data); err != nil {
+		return nil, err
+	}
 	var root, second yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	switch err := dec.Decode(&root); {
@@ -43,6 +50,31 @@ func decode(path string, data []byte, out any) (*document, error) {
 		return nil, positioned(path, err)
 	}
 	return d, nil
+}
+
+// checkText returns an error with the line of the first character that YAML does not allow. Those of the YAML library name
+// neither the line nor what to do.
+func checkText(path string, data []byte) error {
+	if bytes.IndexByte(data[:min(len(data), 8)], 0) >= 0 {
+		return fmt.Errorf("%s:1: the file is in UTF-16 without a mark that says so: save it in UTF-8, in PowerShell with Set-Content -Encoding utf8", path)
+	}
+	if line := encoding.InvalidLine(data); line > 0 {
+		return fmt.Errorf("%s:%d: a character that is not in UTF-8: save the file in UTF-8", path, line)
+	}
+	line := 1
+	for text := range strings.Lines(string(data)) {
+		if at := strings.IndexFunc(text, forbidden); at >= 0 {
+			r, _ := utf8.DecodeRuneInString(text[at:])
+			return fmt.Errorf("%s:%d:%d: the control character %U: remove it, or write \"\\u%04X\" in double quotes", path, line, 1+utf8.RuneCountInString(text[:at]), r, r)
+		}
+		line++
+	}
+	return nil
+}
+
+// forbidden reports whether a character may not stand in YAML: https://yaml.org/spec/1.2.2/#51-character-set
+func forbidden(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r >= 0x7f && r < 0xa0 && r != 0x85 || r == 0xfffe || r == 0xffff
 }
 
 var lineOf = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)

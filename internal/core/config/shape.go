@@ -86,6 +86,10 @@ func (s *shapes) mapping(n *yaml.Node, t reflect.Type, path []any) {
 			continue
 		}
 		there[key.Value] = true
+		if len(path) == 0 && strings.HasPrefix(key.Value, Extension) {
+			s.free(value)
+			continue
+		}
 		if t.Kind() == reflect.Map {
 			if t.Elem().Kind() == reflect.String && value.ShortTag() == "!!null" {
 				s.errorf(key, at, "there is no value: write \"\" for an empty one, and \"${%s:-}\" for that of a variable", key.Value)
@@ -101,6 +105,14 @@ func (s *shapes) mapping(n *yaml.Node, t reflect.Type, path []any) {
 		} else {
 			s.errorf(key, at, "unknown key: known are %s", strings.Join(names(fields), ", "))
 		}
+	}
+}
+
+// free checks a value of free form.
+func (s *shapes) free(n *yaml.Node) {
+	var any any
+	if err := n.Decode(&any); err != nil {
+		s.errs = append(s.errs, positioned(s.doc.path, err))
 	}
 }
 

@@ -6,8 +6,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/aksflow/aksflow/internal/core/encoding"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
-	"github.com/aksflow/aksflow/internal/core/manifest/edit/encoding"
 )
 
 // remaining returns the texts that name the image and were not set: in annotations, in arguments, in scripts, in shapes

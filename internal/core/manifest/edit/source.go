@@ -13,8 +13,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/aksflow/aksflow/internal/core/encoding"
 	"github.com/aksflow/aksflow/internal/core/fault"
-	"github.com/aksflow/aksflow/internal/core/manifest/edit/encoding"
 )
 
 // source is a YAML or JSON stream: its bytes, its documents, and the way from a node back to its bytes.

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"fmt"
 
+	"github.com/aksflow/aksflow/internal/core/encoding"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
-	"github.com/aksflow/aksflow/internal/core/manifest/edit/encoding"
 )
 
 // parseTarget validates the reference that is to be set.
