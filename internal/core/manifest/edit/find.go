@@ -52,15 +52,19 @@ type place struct {
 	notes  bool     // in metadata, where references are kept for people
 	global string   // the registry that the values put before all images
 	item   bool     // the node is an item of a list
+	images bool     // below a key images: a text with a tag or a digest is an image
 }
 
 func (p place) under(key string) place {
-	p.key, p.item = key, false
+	p.key, p.item, p.images = key, false, p.images || key == imagesKey
 	if p.values {
 		p.path = append(slices.Clip(p.path), key)
 	}
 	return p
 }
+
+// imagesKey is the key of a list or mapping of images, whatever the keys in it are called.
+const imagesKey = "images"
 
 func newFinder(below Layers) *finder {
 	return &finder{claimed: map[*yaml.Node]bool{}, setters: map[string]*Split{}, policy: map[*yaml.Node]string{}, below: below}
@@ -158,7 +162,7 @@ func (f *finder) child(parent *yaml.Node, key string, value *yaml.Node, p place)
 		f.imageVolumes(value)
 	case "metadata", "annotations", "labels", "commonAnnotations", "commonLabels", "status":
 		child.notes = true
-	case "images":
+	case imagesKey:
 		f.imageList(value)
 	case "values", "valuesObject", "valuesInline", "valuesContent":
 		if value.Kind == yaml.MappingNode && !p.values {
@@ -229,7 +233,7 @@ func (f *finder) scalar(parent *yaml.Node, key string, n *yaml.Node, p place) {
 	if key == "value" || key == "default" { // an environment variable, a parameter
 		name = text(scalarAt(parent, "name"))
 	}
-	if r := ref.Read(strings.TrimSpace(n.Value)); namesImage(name) && (r.Tag != "" || r.Digest != "") {
+	if r := ref.Read(strings.TrimSpace(n.Value)); (namesImage(name) || p.images) && (r.Tag != "" || r.Digest != "") {
 		f.whole(n)
 	}
 }
@@ -245,9 +249,11 @@ func (f *finder) listItem(n *yaml.Node, p place) {
 		f.texts = append(f.texts, embedded{n, false})
 		return
 	}
-	if m := assignmentPattern.FindStringSubmatch(n.Value); m != nil && namesImage(m[1]) && looksLikeReference(m[2]) {
+	if m := assignmentPattern.FindStringSubmatch(n.Value); m != nil && (namesImage(m[1]) || p.images) && looksLikeReference(m[2]) {
 		f.claimed[n] = true
 		f.sites = append(f.sites, &assignment{n})
+	} else if r := ref.Read(n.Value); p.images && looksLikeReference(n.Value) && (r.Tag != "" || r.Digest != "") {
+		f.whole(n)
 	}
 }
 
@@ -276,8 +282,11 @@ func isEmbedded(n *yaml.Node) bool {
 		strings.Contains(s, ":")
 }
 
-// The last element of a JSON pointer that leads to a container, or to its image.
-var containerImagePath = regexp.MustCompile(`/(?:containers|initContainers|ephemeralContainers)/[^/]+(/image)?$`)
+// The ends of JSON pointers that lead to a container or to its image, and to a volume or to its image.
+var (
+	containerImagePath = regexp.MustCompile(`/(?:containers|initContainers|ephemeralContainers)/[^/]+(/image)?$`)
+	volumeImagePath    = regexp.MustCompile(`/volumes/[^/]+(/image(?:/reference)?)?$`)
+)
 
 // isJSONPatch reports whether a list is a JSON 6902 patch: a list of operations.
 func isJSONPatch(n *yaml.Node) bool {
@@ -292,7 +301,10 @@ func (f *finder) jsonPatch(n *yaml.Node) {
 			continue
 		}
 		last := where[strings.LastIndexByte(where, '/')+1:]
-		p := place{key: last, notes: strings.Contains(where, "/metadata/")}
+		p := place{key: last, notes: strings.Contains(where, "/metadata/"), images: strings.Contains(where, "/"+imagesKey+"/")}
+		if m := volumeImagePath.FindStringSubmatch(where); m != nil {
+			f.container(at(value, []string{"image", "reference"}[strings.Count(m[1], "/"):]...))
+		}
 		switch m := containerImagePath.FindStringSubmatch(where); {
 		case m != nil && m[1] != "":
 			f.container(value)
@@ -302,7 +314,7 @@ func (f *finder) jsonPatch(n *yaml.Node) {
 		case value.Kind == yaml.ScalarNode:
 			f.scalar(operation, last, value, p)
 		default:
-			f.walk(value, p)
+			f.child(operation, last, value, p)
 		}
 	}
 }
