@@ -429,10 +429,10 @@ func (m Manifests) preference(s *Service) int {
 func usages(objects []*unstructured.Unstructured) []usage {
 	var uses []usage
 	for _, o := range objects {
-		manifest.Containers(o.Object, func(_ string, container map[string]any) {
-			image, _ := container["image"].(string)
-			name, _ := container["name"].(string)
-			uses = append(uses, usage{image, name, o})
+		manifest.Images(o.Object, func(i manifest.Image) {
+			if i.Field != manifest.Volumes {
+				uses = append(uses, usage{i.Ref(), i.Name, o})
+			}
 		})
 	}
 	return uses

@@ -57,3 +57,25 @@ func TestValidate(t *testing.T) {
 	_, err = Validate(t.Context(), r)
 	assert.ErrorContains(t, err, "--env nowhere: ")
 }
+
+// Flux renders a kustomization with the whole repository at hand; Argo CD and a push do not.
+func TestValidateOfFilesBesideTheKustomization(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		".git/HEAD": "ref: refs/heads/main\n",
+		"deploy/aksflow.yaml": "app: vote\nenvironments:\n" +
+			"  flux: {target: pull, registry: registry.example, manifests: dev, gitops: {repo: \"https://git.example/r.git\", operator: flux}}\n" +
+			"  argocd: {target: pull, registry: registry.example, manifests: dev, gitops: {repo: \"https://git.example/r.git\"}}\n" +
+			"  push: {registry: registry.example, manifests: dev, gitops: {operator: flux}}\n",
+		"deploy/dev/kustomization.yaml": "resources: [../../shared/pod.yaml]\n",
+		"shared/pod.yaml":               "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: vote}]}\n",
+	} {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	validated, err := Validate(t.Context(), Request{Config: filepath.Join(dir, "deploy/aksflow.yaml")})
+	assert.Equal(t, []delivery.ValidEnvironment{{Name: "flux", Objects: 1}}, validated.Environments)
+	assert.ErrorContains(t, err, "argocd: rendering the kustomization")
+	assert.ErrorContains(t, err, "push: rendering the kustomization")
+	assert.NotContains(t, err.Error(), "flux: ")
+}

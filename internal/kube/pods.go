@@ -291,3 +291,30 @@ func (c *Cluster) LastLines(ctx context.Context, namespace, pod, container strin
 	}
 	return lines
 }
+
+// PodImage is an image that a pod has.
+type PodImage struct {
+	Field string // of the pod's spec: containers, initContainers, volumes
+	Name  string // of the container or the volume
+	Ref   string
+}
+
+// Title names the place of the image for people.
+func (i PodImage) Title() string { return "its " + strings.TrimSuffix(i.Field, "s") + " " + i.Name }
+
+// PodImages returns the images that a pod has: those of its containers, and those that it mounts as volumes.
+func PodImages(pod *corev1.Pod) []PodImage {
+	var images []PodImage
+	for _, c := range pod.Spec.InitContainers {
+		images = append(images, PodImage{"initContainers", c.Name, c.Image})
+	}
+	for _, c := range pod.Spec.Containers {
+		images = append(images, PodImage{"containers", c.Name, c.Image})
+	}
+	for _, v := range pod.Spec.Volumes {
+		if v.Image != nil {
+			images = append(images, PodImage{"volumes", v.Name, v.Image.Reference})
+		}
+	}
+	return images
+}

@@ -24,13 +24,13 @@ type Image struct {
 
 // ImageChange is one image reference that SetImages saw or set.
 type ImageChange struct {
-	Object    string // "Deployment/vote"
-	Container string
-	From, To  string // equal when it was right already
+	Object   string // "Deployment/vote"
+	Name     string // of the container or the volume
+	From, To string // equal when it was right already
 }
 
-// SetImages puts images into the pod templates of objects, of any kind: whatever holds containers, initContainers or
-// ephemeralContainers. It returns the places that matched. An image that matched nothing is an error that lists the
+// SetImages puts images into the pod templates of objects, of any kind: into containers, and into volumes that are
+// images. It returns the places that matched. An image that matched nothing is an error that lists the
 // images that were seen, for a deploy that leaves the old image in place must not look like one that worked.
 func SetImages(objects []*unstructured.Unstructured, images []Image) ([]ImageChange, error) {
 	var changes []ImageChange
@@ -47,23 +47,19 @@ func SetImages(objects []*unstructured.Unstructured, images []Image) ([]ImageCha
 		var matched []ImageChange
 		var seen, without []string
 		for _, object := range objects {
-			manifest.Containers(object.Object, func(_ string, container map[string]any) {
-				from, _ := container["image"].(string)
+			at := object.GetKind() + "/" + object.GetName()
+			manifest.Images(object.Object, func(i manifest.Image) {
+				from := i.Ref()
 				if from == "" {
-					name, _ := container["name"].(string)
-					without = append(without, fmt.Sprintf("%s in %s/%s", name, object.GetKind(), object.GetName()))
+					without = append(without, i.Name+" in "+at)
 					return
 				}
 				seen = append(seen, from)
 				if !matches(ref.Read(from), target) {
 					return
 				}
-				container["image"] = image.Ref
-				containerName, _ := container["name"].(string)
-				matched = append(matched, ImageChange{
-					Object:    object.GetKind() + "/" + object.GetName(),
-					Container: containerName, From: from, To: image.Ref,
-				})
+				i.Set(image.Ref)
+				matched = append(matched, ImageChange{Object: at, Name: i.Name, From: from, To: image.Ref})
 			})
 		}
 		if len(matched) == 0 {

@@ -37,13 +37,16 @@ func kustomizationFile(dir string) string {
 	return ""
 }
 
-func kustomization(ctx context.Context, dir string) ([]*unstructured.Unstructured, error) {
-	if err := (&localOnly{seen: map[string]bool{}}).directory(dir); err != nil {
+// kustomization renders a kustomization. What renders here must render where it is applied: see [Options].Repository.
+func kustomization(ctx context.Context, dir, repository string) ([]*unstructured.Unstructured, error) {
+	if err := (&localOnly{seen: map[string]bool{}, repository: repository}).directory(dir); err != nil {
 		return nil, err
 	}
 	options := krusty.MakeDefaultOptions()
-	// kubectl and Argo CD forbid files beside the kustomization's own root. What renders here must render there.
 	options.LoadRestrictions = types.LoadRestrictionsRootOnly
+	if repository != "" {
+		options.LoadRestrictions = types.LoadRestrictionsNone
+	}
 	var resources resmap.ResMap
 	var err error
 	kustomize.Quietly(ctx, func() { resources, err = krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir) })
@@ -71,7 +74,29 @@ func kustomization(ctx context.Context, dir string) ([]*unstructured.Unstructure
 
 // localOnly reads a kustomization and everything that it names before kustomize does. It refuses what kustomize would
 // fetch or run, and it names the line of broken YAML, which kustomize's own errors do not.
-type localOnly struct{ seen map[string]bool }
+type localOnly struct {
+	seen map[string]bool
+	// repository is Options.Repository: nothing outside of it is read.
+	repository string
+}
+
+// leaves reports whether a path is outside of the repository.
+func (l *localOnly) leaves(path string) bool {
+	if l.repository == "" {
+		return false // kustomize has a tighter bound
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return true
+	}
+	rel, err := filepath.Rel(l.repository, abs)
+	return err != nil || !filepath.IsLocal(rel)
+}
+
+// outside is the error for a path that leaves.
+func (l *localOnly) outside(file named, entry string) error {
+	return fmt.Errorf("%s names %s, which is not in the repository %s: copy it there", file.at(entry), entry, l.repository)
+}
 
 func (l *localOnly) directory(dir string) error {
 	path := kustomizationFile(dir)
@@ -151,6 +176,8 @@ func (l *localOnly) generated(file named, k *types.Kustomization) error {
 			}
 			path := filepath.Join(filepath.Dir(file.path), name)
 			switch {
+			case l.leaves(path) && !isRemote(name):
+				return l.outside(file, entry)
 			case isFile(path):
 			case isRemote(name):
 				return file.remote(entry, name)
@@ -169,6 +196,8 @@ func (l *localOnly) entry(file named, entry string, required bool) error {
 	switch {
 	case filepath.IsAbs(entry):
 		return fmt.Errorf("%s names the absolute path %s: use a path relative to the kustomization", file.at(entry), entry)
+	case l.leaves(path) && !isRemote(entry):
+		return l.outside(file, entry)
 	case isDir(path):
 		if kustomizationFile(path) == "" {
 			return fmt.Errorf("%s names the directory %s, which holds no kustomization.yaml: add one, or name the files in it one by one", file.at(entry), entry)

@@ -24,6 +24,9 @@ type Options struct {
 	// Images are put into the rendered objects, see [SetImages].
 	Images []Image
 
+	// Repository is the directory whose files a kustomization may name, as Flux allows it. Empty: a kustomization may name
+	// files in its own directory and below only, as kubectl and Argo CD want it. Only for kustomizations.
+	Repository string
 	// Values are the values of a chart; later ones win. Only for charts.
 	Values []Values
 	// Set are assignments in the form of `helm --set` ("image.tag=v1,replicas=2"). They win over Values. Only for charts.
@@ -64,7 +67,7 @@ func Render(ctx context.Context, path string, o Options) ([]*unstructured.Unstru
 	case IsChart(path):
 		objects, err = renderChart(ctx, path, o)
 	case info.IsDir() && isKustomization(path):
-		objects, err = kustomization(ctx, path)
+		objects, err = kustomization(ctx, path, o.Repository)
 	case info.IsDir():
 		objects, err = directory(ctx, path)
 	default:

@@ -165,6 +165,27 @@ func TestSetImagesBelowLibrary(t *testing.T) {
 	assert.Len(t, changes, 1)
 }
 
+// TestSetImagesOfVolumes is about an image that pods mount: it is the app's as much as that of a container is.
+func TestSetImagesOfVolumes(t *testing.T) {
+	objects, err := render.Decode("a.yaml", []byte(`apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  template:
+    spec:
+      containers: [{name: nginx, image: nginx:1}]
+      volumes: [{name: site, image: {reference: example.com/site:old}}, {name: data, emptyDir: {}}]
+`))
+	require.NoError(t, err)
+	image := "localhost:5000/site@sha256:" + strings.Repeat("a", 64)
+	changes, err := render.SetImages(objects, []render.Image{{Ref: image}})
+	require.NoError(t, err)
+	assert.Equal(t, []render.ImageChange{{Object: "Deployment/web", Name: "site", From: "example.com/site:old", To: image}}, changes)
+	var images []string
+	manifest.Images(objects[0].Object, func(i manifest.Image) { images = append(images, i.Ref()) })
+	assert.Equal(t, []string{"nginx:1", image}, images)
+}
+
 // TestSetImagesWithout is about a text that YAML reads as a comment: the container has no image then.
 func TestSetImagesWithout(t *testing.T) {
 	dir := unpack(t, `
@@ -215,7 +236,7 @@ func TestSetImages(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, changes, 1)
 			var images []string
-			manifest.Containers(objects[0].Object, func(_ string, c map[string]any) { images = append(images, c["image"].(string)) })
+			manifest.Images(objects[0].Object, func(i manifest.Image) { images = append(images, i.Ref()) })
 			assert.Equal(t, test.want, images)
 		})
 	}

@@ -20,7 +20,7 @@ func SetDir(ctx context.Context, dir string, target Target, o Options) (*Edit, e
 	if absolute, err = filepath.EvalSymlinks(absolute); err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", dir, pathReason(err))
 	}
-	top := workTree(absolute)
+	top := WorkTree(absolute)
 	root, err := os.OpenRoot(top)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", top, pathReason(err))
@@ -61,9 +61,9 @@ func SetDir(ctx context.Context, dir string, target Target, o Options) (*Edit, e
 	return edit, nil
 }
 
-// workTree returns the root of the git work tree that dir stands in; without one, the root of the file system, so that
-// a kustomization finds its bases.
-func workTree(dir string) string {
+// WorkTree returns the root of the git work tree that dir, an absolute path, stands in; without one, the root of the file
+// system, so that a kustomization finds its bases.
+func WorkTree(dir string) string {
 	for d := dir; ; d = filepath.Dir(d) {
 		if _, err := os.Lstat(filepath.Join(d, ".git")); err == nil {
 			return d

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -110,9 +111,7 @@ func (t Target) deploy(ctx context.Context, r delivery.Release, o target.Options
 // inFront returns the Services of a release in front of pods that run its image.
 func inFront(r Release) []*unstructured.Unstructured {
 	runs := func(u *unstructured.Unstructured) (found bool) {
-		manifest.Containers(u.Object, func(_ string, container map[string]any) {
-			found = found || container["image"] == r.Image
-		})
+		manifest.Images(u.Object, func(i manifest.Image) { found = found || i.Ref() == r.Image })
 		return found
 	}
 	var services []*unstructured.Unstructured
@@ -153,7 +152,8 @@ func connect(ctx context.Context, env *delivery.Environment) (*Cluster, error) {
 
 func renderOptions(r delivery.Release, o target.Options) render.Options {
 	options := render.Options{
-		Namespace: namespaceOf(r.Env), ReleaseName: r.Env.ReleaseName, Values: valuesOf(r.Env), Set: r.Env.SetValues,
+		Repository: sharedFiles(r.Env),
+		Namespace:  namespaceOf(r.Env), ReleaseName: r.Env.ReleaseName, Values: valuesOf(r.Env), Set: r.Env.SetValues,
 	}
 	if r.Image.Repository == "" {
 		return options
@@ -166,6 +166,16 @@ func renderOptions(r delivery.Release, o target.Options) render.Options {
 		options.Images = append(options.Images, render.Image{Ref: r.Image.String(), Replace: name})
 	}
 	return options
+}
+
+// sharedFiles is the directory whose files the kustomizations of an environment may share: Flux renders them with the whole
+// repository at hand. "" means that each has its own files.
+func sharedFiles(env *delivery.Environment) string {
+	dir, err := filepath.Abs(env.Manifests)
+	if err != nil || !env.OperatorApplies() || env.GitOps.Operator != config.Flux {
+		return ""
+	}
+	return manifest.WorkTree(dir)
 }
 
 // valuesOf are a chart's values, the strongest last.

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest"
@@ -25,14 +24,13 @@ func (t *transaction) Verify(ctx context.Context) error {
 		default:
 			continue
 		}
-		var names []string
-		manifest.Containers(o.Object, func(_ string, container map[string]any) {
-			if container["image"] == r.Image {
-				name, _ := container["name"].(string)
-				names = append(names, name)
+		wanted := map[string]bool{}
+		manifest.Images(o.Object, func(i manifest.Image) {
+			if i.Ref() == r.Image {
+				wanted[i.Field+" "+i.Name] = true
 			}
 		})
-		if len(names) == 0 {
+		if len(wanted) == 0 {
 			continue
 		}
 		pods, err := t.cluster.kube.CurrentPods(ctx, o)
@@ -40,10 +38,10 @@ func (t *transaction) Verify(ctx context.Context) error {
 			return kube.Explain("the pods of "+plan.RefOf(o).In(r.Namespace), err)
 		}
 		for _, pod := range pods {
-			for _, container := range append(slices.Clone(pod.Spec.InitContainers), pod.Spec.Containers...) {
-				if slices.Contains(names, container.Name) && ref.Read(container.Image).Digest != digest {
-					return fmt.Errorf("pod %s runs %s in its container %s, and not %s: something in the cluster, such as an admission webhook, changes images",
-						pod.Name, container.Image, container.Name, r.Image)
+			for _, image := range kube.PodImages(&pod) {
+				if wanted[image.Field+" "+image.Name] && ref.Read(image.Ref).Digest != digest {
+					return fmt.Errorf("pod %s has %s in %s, and not %s: something in the cluster, such as an admission webhook, changes images",
+						pod.Name, image.Ref, image.Title(), r.Image)
 				}
 			}
 		}

@@ -171,9 +171,7 @@ func (o *Options) isShifted(c plan.Change) bool {
 		return true
 	}
 	runs := false
-	manifest.Containers(c.Object.Object, func(_ string, container map[string]any) {
-		runs = runs || container["image"] == o.Image
-	})
+	manifest.Images(c.Object.Object, func(i manifest.Image) { runs = runs || i.Ref() == o.Image })
 	return runs
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest"
+	"github.com/aksflow/aksflow/internal/kube"
 	"github.com/aksflow/aksflow/internal/kube/status"
 	"github.com/aksflow/aksflow/internal/kube/watch"
 )
@@ -141,12 +142,12 @@ func (w *waiter) podsRun(object *unstructured.Unstructured, pods []*corev1.Pod, 
 			continue
 		}
 		has := false
-		for _, c := range append(slices.Clone(pod.Spec.InitContainers), pod.Spec.Containers...) {
+		for _, image := range kube.PodImages(pod) {
 			switch {
-			case w.runs(c.Image):
+			case w.runs(image.Ref):
 				has = true
-			case w.concerns(c.Image):
-				return false, fmt.Sprintf("pod %s runs %s", pod.Name, c.Image)
+			case w.concerns(image.Ref):
+				return false, fmt.Sprintf("pod %s runs %s", pod.Name, image.Ref)
 			}
 		}
 		ready := slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
@@ -184,11 +185,11 @@ func selectorOf(object *unstructured.Unstructured) labels.Selector {
 	return parsed
 }
 
-// imagesOf returns the images of an object's containers.
+// imagesOf returns the images of an object's pods.
 func imagesOf(object *unstructured.Unstructured) []string {
 	var images []string
-	manifest.Containers(object.Object, func(_ string, container map[string]any) {
-		if image, ok := container["image"].(string); ok {
+	manifest.Images(object.Object, func(i manifest.Image) {
+		if image := i.Ref(); image != "" {
 			images = append(images, image)
 		}
 	})
