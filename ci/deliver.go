@@ -97,6 +97,9 @@ func (m *AksFlow) deliver(
 	if err := m.unreachable(p); err != nil {
 		return "", err
 	}
+	if err := m.missingToken(ctx, p.Environment, p.Target); err != nil {
+		return "", err
+	}
 	switch {
 	case image != nil:
 		c.container = c.container.WithMountedFile(imagePath, image)

@@ -171,6 +171,11 @@ func (m *AksFlow) History(
 
 // onCluster runs a verb that works on what an environment runs; the arguments name the environment.
 func (m *AksFlow) onCluster(ctx context.Context, verb, env string, format Format, args ...string) (string, error) {
+	if verb == "promote" || verb == "rollback" {
+		if err := m.missingToken(ctx, env, ""); err != nil {
+			return "", err
+		}
+	}
 	c, err := m.prepare(ctx, env)
 	if err != nil {
 		return "", err

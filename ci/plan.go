@@ -90,6 +90,7 @@ func (m *AksFlow) planning(choice []string) []string {
 // planned is the part of a plan's JSON that this module needs.
 type planned struct {
 	Environment   string
+	Target        string
 	From          string // the environment that the image is promoted from
 	Repository    string
 	GitRepository string

@@ -145,6 +145,26 @@ func (m *AksFlow) withGit(c *dagger.Container, cfg *config.Config) *dagger.Conta
 	return c
 }
 
+// missingToken returns an error where a commit is to be pushed with a token that the container would not have. It names the
+// function that gives it. target is how the environment is delivered to; "" means as aksflow.yaml says.
+func (m *AksFlow) missingToken(ctx context.Context, env, target string) error {
+	cfg, err := m.config(ctx, env)
+	if err != nil || cfg.Environments[env] == nil {
+		return err
+	}
+	e := cfg.Environments[env]
+	variable := e.GitOps.PasswordEnv
+	overHTTP := strings.HasPrefix(e.GitOps.Repo, "https://") || strings.HasPrefix(e.GitOps.Repo, "http://")
+	if cmp.Or(target, e.Target) != config.Pull || variable == "" || !overHTTP || m.GitToken != nil {
+		return nil
+	}
+	if given, err := pairs("variables", m.Variables); err != nil || given[variable] != "" {
+		return err
+	}
+	return fmt.Errorf("gitops.passwordEnv of the environment %s names the variable %s, and a container has none of your variables: add `with-git --token=env:%s`",
+		env, variable, variable)
+}
+
 // withCluster gives the command the kubeconfig. It is also the one of other environments, such as that which an image is
 // promoted from.
 func (m *AksFlow) withCluster(c *command) {

@@ -279,6 +279,18 @@ func (m *module) plan(t *testing.T) {
 	assert.Contains(t, m.call(t, call{Function: "plan", Root: root, Variables: variables, Ref: "refs/heads/develop", Target: "pull", Env: "production"}), "production")
 }
 
+// byPull returns a repository whose environment is delivered to by pull, with a token from a variable.
+func (m *module) byPull(t *testing.T) string {
+	root := t.TempDir()
+	write(t, root, map[string]string{
+		"aksflow.yaml": "app: vote\nenvironments:\n  production: {registry: registry.example, target: pull, manifests: manifests, " +
+			"gitops: {repo: \"https://git.example/vote.git\", passwordEnv: GIT_TOKEN}}\n",
+		"Dockerfile":         "FROM scratch\n",
+		"manifests/all.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
+	})
+	return root
+}
+
 func (m *module) misuse(t *testing.T) {
 	for name, c := range map[string]struct {
 		call call
@@ -295,7 +307,9 @@ func (m *module) misuse(t *testing.T) {
 		"no login to Azure":    {call{Function: "plan", AzureClient: "id", AzureTenant: "id"}, "with-azure: give one of --request-token, --token and --secret"},
 		"nothing to sign with": {call{Function: "plan", SigningRequestURL: "https://issuer.example"}, "with-signer: --request-url and --request-token go together"},
 		"a flag of its own":    {call{Function: "deliver", Env: "dev", Flag: []string{"--rebuild"}}, "--flag=--rebuild: give --rebuild itself"},
-		"half a login":         {call{Function: "plan", RegistryUsername: "ann"}, "--username and --password go together"},
+		"a token by no name": {call{Function: "rollback", Root: m.byPull(t), Env: "production"},
+			"gitops.passwordEnv of the environment production names the variable GIT_TOKEN, and a container has none of your variables: add `with-git --token=env:GIT_TOKEN`"},
+		"half a login": {call{Function: "plan", RegistryUsername: "ann"}, "--username and --password go together"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := m.try(c.call)
