@@ -36,7 +36,7 @@ func generate(t *testing.T) []byte {
 		FieldNameTag: "yaml", RequiredFromJSONSchemaTags: true, Anonymous: true,
 		Mapper: func(of reflect.Type) *jsonschema.Schema {
 			if of == reflect.TypeFor[time.Duration]() {
-				return &jsonschema.Schema{Type: "string", Pattern: `^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`, Examples: []any{"90s", "2m"}}
+				return &jsonschema.Schema{Type: "string", Pattern: span, Examples: []any{"90s", "2m"}}
 			}
 			return nil
 		},
@@ -63,81 +63,6 @@ func generate(t *testing.T) []byte {
 	enc.SetIndent("", "  ")
 	require.NoError(t, enc.Encode(s))
 	return out.Bytes()
-}
-
-// rules adds to a type's schema what config.Load checks of it.
-func rules(t *testing.T, name string, s *jsonschema.Schema) {
-	t.Helper()
-	property := func(name string) *jsonschema.Schema {
-		p, ok := s.Properties.Get(name)
-		require.True(t, ok, name)
-		return p
-	}
-	enum := func(name string, values ...string) {
-		for _, v := range values {
-			property(name).Enum = append(property(name).Enum, v)
-		}
-	}
-	const label = `^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`
-	either := func(names ...string) {
-		for _, n := range names {
-			s.OneOf = append(s.OneOf, &jsonschema.Schema{Required: []string{n}})
-		}
-	}
-	switch name {
-	case "Config":
-		s.Required = []string{"app"}
-		property("app").Pattern = label
-		enum("flow", config.GitFlow, config.GitHubFlow, config.Trunk)
-		s.PatternProperties = map[string]*jsonschema.Schema{"^" + config.Extension: {Description: "A key of your own, for anchors to refer to. Nothing reads it."}}
-		property("environments").PropertyNames = &jsonschema.Schema{Pattern: label}
-	case "Build":
-		enum("cache", config.CacheRegistry)
-	case "Secret":
-		either("env", "file")
-	case "Suite":
-		s.Required = []string{"target"}
-	case "Service":
-		s.Required = []string{"name"}
-		either("image", "target")
-	case "AKS":
-		s.Required = []string{"subscription", "resourceGroup", "name"}
-	case "Cluster":
-		s.DependentRequired = nil
-		s.Not = &jsonschema.Schema{Required: []string{"aks"}, AnyOf: []*jsonschema.Schema{{Required: []string{"kubeconfig"}}, {Required: []string{"context"}}}}
-	case "Rollout":
-		enum("strategy", config.Rolling, config.Canary, config.BlueGreen)
-	case "Smoke":
-		number(property("port"))
-	case "GitOps":
-		enum("operator", config.ArgoCD, config.Flux)
-	case "ImageKeys":
-		s.Required = []string{"file"}
-	case "Environment":
-		s.Required = []string{"manifests"}
-		enum("target", config.Targets()...)
-		enum("platform", config.LocalPlatform)
-		property("namespace").Pattern = `^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$`
-		property("namespaces").Items.Pattern = label
-		s.AnyOf = []*jsonschema.Schema{{Required: []string{"registry"}}, {Required: []string{"platform"}}}
-		pull := jsonschema.NewProperties()
-		pull.Set("target", &jsonschema.Schema{Const: config.Pull})
-		repo := jsonschema.NewProperties()
-		repo.Set("gitops", &jsonschema.Schema{Required: []string{"repo"}})
-		s.If = &jsonschema.Schema{Properties: pull, Required: []string{"target"}, Not: &jsonschema.Schema{Required: []string{"platform"}}}
-		s.Then = &jsonschema.Schema{Properties: repo, Required: []string{"gitops"}}
-	}
-	for p := s.Properties.Oldest(); p != nil; p = p.Next() {
-		if p.Value.Type == "object" && p.Value.AdditionalProperties != nil && p.Value.AdditionalProperties.Type == "string" {
-			number(p.Value.AdditionalProperties) // PORT: 8080 is read as text
-		}
-	}
-}
-
-// number lets a text be written as a number or a truth value, as YAML reads it without quotes.
-func number(s *jsonschema.Schema) {
-	s.Type = ""
-	s.AnyOf = []*jsonschema.Schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}}
 }
 
 func TestSchemaIsUpToDate(t *testing.T) {

@@ -65,7 +65,7 @@ func (c *Config) check() error {
 	} else if !dnsLabel.MatchString(c.App) {
 		k.errorf([]any{"app"}, "%q: want a DNS label: lower-case letters, digits and dashes, 63 at most", c.App)
 	}
-	if r, err := ref.Parse(c.Image); c.Image != "" && (err != nil || r.Repository != c.Image || r.Host() != "") {
+	if r, err := ref.Parse(c.Image); c.Image != c.App && (err != nil || r.Repository != c.Image || r.Host() != "") {
 		k.errorf([]any{"image"}, "%q: want a repository path such as team/app, without registry, tag and digest", c.Image)
 	}
 	k.local([]any{"build", "context"}, c.Build.Context)
@@ -98,6 +98,9 @@ func (c *Config) check() error {
 	return errors.Join(k.errs...)
 }
 
+// mostDays is a time that no image is used for. A longer one may be no time.Duration.
+const mostDays = 36500
+
 // RefreshEvery is Refresh as a duration; 0 when it is empty. A day has 24 hours.
 func (b Build) RefreshEvery() (time.Duration, error) {
 	if b.Refresh == "" {
@@ -107,7 +110,7 @@ func (b Build) RefreshEvery() (time.Duration, error) {
 	if days, inDays := strings.CutSuffix(b.Refresh, "d"); inDays {
 		var n int
 		n, err = strconv.Atoi(days)
-		every = time.Duration(n) * 24 * time.Hour
+		every = time.Duration(min(n, mostDays)) * 24 * time.Hour
 	}
 	if err != nil || every < time.Hour {
 		return 0, fmt.Errorf("%q: want a duration of an hour or more, such as 12h or 7d", b.Refresh)
@@ -227,7 +230,7 @@ func (e *Environment) check(k *checker, at []any) {
 	}
 	k.oneOf(field("target"), e.Target, Targets()...)
 	k.oneOf(field("gitops", "operator"), e.GitOps.Operator, ArgoCD, Flux)
-	k.oneOf(field("rollout", "strategy"), e.Rollout.Strategy, Rolling, Canary, BlueGreen)
+	e.Rollout.check(k, field)
 	if e.Platform != "" {
 		k.oneOf(field("platform"), e.Platform, LocalPlatform)
 	}
@@ -236,15 +239,14 @@ func (e *Environment) check(k *checker, at []any) {
 	}
 	k.local(field("manifests"), e.Manifests)
 	k.local(field("gitops", "setup"), e.GitOps.Setup)
-	k.local(field("gitops", "path"), e.GitOps.Path)
-	for i, keys := range e.GitOps.Images {
-		keys.check(k, field("gitops", "images", i))
-	}
+	e.GitOps.check(k, e.Manifests, field)
 	for i, file := range e.ValuesFiles {
+		k.present(field("valuesFiles", i), file)
 		k.local(field("valuesFiles", i), file)
 	}
 	k.namespace(field("namespace"), e.Namespace)
 	for i, namespace := range e.Namespaces {
+		k.present(field("namespaces", i), namespace)
 		k.namespace(field("namespaces", i), namespace)
 	}
 	e.Cluster.check(k, field)
@@ -259,6 +261,32 @@ func (e *Environment) check(k *checker, at []any) {
 		}
 	}
 	e.checkTarget(k, field)
+}
+
+// check finds what the repository of an operator cannot be. manifests is what an empty path stands for.
+func (g GitOps) check(k *checker, manifests string, field func(...any) []any) {
+	if g.Path != manifests { // else it is named already
+		k.local(field("gitops", "path"), g.Path)
+	}
+	if name, full := strings.CutPrefix(g.Branch, "refs/heads/"); full {
+		k.errorf(field("gitops", "branch"), "%q: want the name of a branch without refs/heads/: %s", g.Branch, name)
+	}
+	if g.PasswordEnv != "" && !argName.MatchString(g.PasswordEnv) { // it may be the password itself: it is not shown
+		k.errorf(field("gitops", "passwordEnv"), "want the name of the variable that holds the password, such as GIT_TOKEN: letters, digits and _")
+	}
+	for i, name := range g.Replace {
+		k.present(field("gitops", "replace", i), name)
+	}
+	for i, keys := range g.Images {
+		keys.check(k, field("gitops", "images", i))
+	}
+}
+
+// present wants a value.
+func (c *checker) present(path []any, value string) {
+	if value == "" {
+		c.errorf(path, "there is no value: remove the item")
+	}
 }
 
 // check wants one way to the cluster, and all that names an AKS cluster.

@@ -105,6 +105,17 @@ func TestFaultsNameThePlaceAndTheRemedy(t *testing.T) {
 		{"UTF-16 through a program that reads UTF-8", "\ufffd\ufffda\x00p\x00p\x00", "aksflow.yaml:1: the file is in UTF-16"},
 		{"unknown key in UTF-16", "\xff\xfea\x00:\x00 \x001\x00", "aksflow.yaml:1:1: a: unknown key: known are app, build"},
 		{"control character", "app: vote\n# ö\x07\n", `aksflow.yaml:2:4: the control character U+0007: remove it, or write "\u0007" in double quotes`},
+		{"fraction", "app: vote\ntest: {app: {port: 80.5}}\n", `aksflow.yaml:2:20: test.app.port: want a whole number, found "80.5"`},
+		{"item without a value", "app: vote\ntest: {unit: {target: t, command: [echo, null]}}\n",
+			`aksflow.yaml:2:42: test.unit.command[1]: there is no value: remove the item, or write "" for an empty text`},
+		{"service without a value", "app: vote\ntest:\n  services:\n  -\n", `test.services[0]: there is no value: remove the item`},
+		{"spaces that are none", "app: vote\nbuild:\n\u00a0\u00a0context: a\n",
+			"unknown key: it has the character U+00A0 in it, which cannot be seen: remove it, and indent with plain spaces"},
+		{"nothing to see", "app: vote\n\u200bimage: a\n", "unknown key: it has the character U+200B in it"},
+		{"no such anchor", "app: vote\n# *b\nbuild: *b\n", "aksflow.yaml:3: there is no anchor &b before this: define it, or quote a value that begins with *"},
+		{"merge of nothing", "app: vote\nbuild: {<<: , context: a}\n", "build: << has no value: name an anchor, such as *defaults, or remove it"},
+		{"refresh in a thousand years", "app: vote\nbuild: {refresh: -99999999999d}\n", "build.refresh: "},
+		{"promoted from nowhere", "app: vote\nenvironments: {dev: {registry: r, manifests: m, from: x}}\n", "want one of several, and this is the only one"},
 		{"same key twice", "app: vote\napp: more\n", `aksflow.yaml:2:1: app: this key is there already`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -289,4 +300,43 @@ environments:
 	c, err = Parse("aksflow.yaml", []byte("\xff\xfea\x00p\x00p\x00:\x00 \x00v\x00\r\x00\n\x00"))
 	require.NoError(t, err, "as PowerShell writes it")
 	assert.Equal(t, "v", c.App)
+}
+
+func TestFaultsOfEnvironments(t *testing.T) {
+	for text, want := range map[string]string{
+		"rollout: {strategy: canary, percent: [50, 10]}": "rollout.percent[1]: 10: the stages of a canary grow, and each is between 1 and 99",
+		"rollout: {percent: [0]}":                        "rollout.percent[0]: 0: the stages",
+		"rollout: {percent: [10, 100]}":                  "rollout.percent[1]: 100: the stages",
+		"rollout: {pause: -1s}":                          "rollout.pause: -1s: want a time such as 90s",
+		"rollout: {smoke: [{path: healthz}]}":            `rollout.smoke[0].path: "healthz": want a path that begins with /`,
+		"rollout: {smoke: [{status: 1000}]}":             "rollout.smoke[0].status: 1000: want a status of HTTP, 100 to 599",
+		"rollout: {smoke: [{port: 99999}]}":              "rollout.smoke[0].port: 99999 is no port",
+		"valuesFiles: ['']":                              "valuesFiles[0]: there is no value: remove the item",
+		"namespaces: ['']":                               "namespaces[0]: there is no value: remove the item",
+		"gitops: {replace: ['']}":                        "gitops.replace[0]: there is no value: remove the item",
+		"gitops: {branch: refs/heads/main}":              `gitops.branch: "refs/heads/main": want the name of a branch without refs/heads/: main`,
+		"gitops: {passwordEnv: glpat-secret}":            "gitops.passwordEnv: want the name of the variable that holds the password, such as GIT_TOKEN",
+		"gitops: {path: ../x}":                           `gitops.path: "../x" leaves the directory`,
+	} {
+		_, err := Parse("aksflow.yaml", []byte("app: vote\nenvironments: {dev: {registry: r, manifests: m, "+text+"}}\n"))
+		require.ErrorContains(t, err, "environments.dev."+want)
+		assert.NotContains(t, err.Error(), "secret", "it may be the password itself")
+		assert.NotContains(t, err.Error(), "\n", "one mistake is one line")
+	}
+	for _, text := range []string{"rollout: {percent: [1, 99], smoke: [{port: http, path: /, status: 204}, {port: 80}]}", "gitops: {branch: release/main}"} {
+		_, err := Parse("aksflow.yaml", []byte("app: vote\nenvironments: {dev: {registry: r, manifests: m, "+text+"}}\n"))
+		assert.NoError(t, err, text)
+	}
+	for _, text := range []string{"app: Vote_1\n", "app: vote\nenvironments: {dev: {registry: r, manifests: ../m}}\n"} {
+		_, err := Parse("aksflow.yaml", []byte(text))
+		require.Error(t, err)
+		assert.NotContains(t, err.Error(), "\n", "one mistake is one line")
+	}
+}
+
+func TestYAMLDirective(t *testing.T) {
+	for _, version := range []string{"1.1", "1.2"} {
+		_, err := Parse("aksflow.yaml", []byte("%YAML "+version+"\n---\napp: vote\n"))
+		assert.NoError(t, err, version)
+	}
 }

@@ -25,6 +25,7 @@ type document struct {
 // decode reads data into out, a pointer to a struct. Keys that the types have no field for are errors.
 func decode(path string, data []byte, out any) (*document, error) {
 	data, _ = encoding.UTF8(data)
+	data = yamlDirective.ReplaceAll(data, []byte("${1}1"))
 	if err := checkText(path, data); err != nil {
 		return nil, err
 	}
@@ -34,20 +35,20 @@ func decode(path string, data []byte, out any) (*document, error) {
 	case errors.Is(err, io.EOF):
 		return nil, fmt.Errorf("%s is empty: give it at least an app", path)
 	case err != nil:
-		return nil, positioned(path, err)
+		return nil, positioned(path, data, err)
 	}
 	switch err := dec.Decode(&second); {
 	case err == nil:
 		return nil, fmt.Errorf("%s:%d: a second YAML document: put all into one", path, second.Line)
 	case !errors.Is(err, io.EOF):
-		return nil, positioned(path, err)
+		return nil, positioned(path, data, err)
 	}
 	d := &document{path: path, root: root.Content[0]}
 	if err := d.checkShape(reflect.TypeOf(out)); err != nil {
 		return nil, err
 	}
 	if err := root.Decode(out); err != nil {
-		return nil, positioned(path, err)
+		return nil, positioned(path, data, err)
 	}
 	return d, nil
 }
@@ -77,7 +78,13 @@ func forbidden(r rune) bool {
 	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r >= 0x7f && r < 0xa0 && r != 0x85 || r == 0xfffe || r == 0xffff
 }
 
-var lineOf = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
+var (
+	lineOf        = regexp.MustCompile(`^(?:yaml: )?line (\d+): (.*)`)
+	unknownAnchor = regexp.MustCompile(`^yaml: unknown anchor '([^']+)' referenced`)
+
+	// The parser knows YAML 1.1 only. What stands here reads the same in 1.2.
+	yamlDirective = regexp.MustCompile(`(?m)^(\x{feff}?%YAML[ \t]+1\.)[2-9]`)
+)
 
 // remedies say what to do about errors of the YAML library, by a part of their messages.
 var remedies = map[string]string{
@@ -88,8 +95,17 @@ var remedies = map[string]string{
 	"did not find expected ',' or ']'":                      "quote a value that has brackets or a comma in it",
 }
 
-// positioned turns an error of the YAML library into lines that start with the place.
-func positioned(path string, err error) error {
+// lineOfAlias returns the line of the first alias of an anchor; 0 when it is not found.
+func lineOfAlias(data []byte, anchor string) int {
+	at := regexp.MustCompile(`(?m)^[^#\n]*[\s\[{,:-]\*` + regexp.QuoteMeta(anchor) + `(?:[\s,\]}]|$)`).FindIndex(data)
+	if at == nil {
+		return 0
+	}
+	return 1 + bytes.Count(data[:at[0]], []byte("\n"))
+}
+
+// positioned turns an error of the YAML library about data into lines that start with the place.
+func positioned(path string, data []byte, err error) error {
 	messages := []string{err.Error()}
 	var typed *yaml.TypeError
 	if errors.As(err, &typed) {
@@ -100,6 +116,11 @@ func positioned(path string, err error) error {
 		where := path
 		if m := lineOf.FindStringSubmatch(message); m != nil {
 			where, message = path+":"+m[1], m[2]
+		} else if m := unknownAnchor.FindStringSubmatch(message); m != nil {
+			message = fmt.Sprintf("there is no anchor &%s before this: define it, or quote a value that begins with *", m[1])
+			if line := lineOfAlias(data, m[1]); line > 0 {
+				where = fmt.Sprintf("%s:%d", path, line)
+			}
 		}
 		message = strings.TrimPrefix(message, "yaml: ")
 		for part, remedy := range remedies {

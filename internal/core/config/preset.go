@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -91,7 +92,7 @@ func (c *Config) checkFrom(k *checker, e *Environment, at []any) {
 	}
 	if c.Environments[e.From] == nil {
 		others := slices.DeleteFunc(c.Names(), func(name string) bool { return name == e.Name })
-		k.errorf(field, "there is no environment %s to promote from: want one of %s", e.From, strings.Join(others, ", "))
+		k.errorf(field, "there is no environment %s to promote from: want one of %s", e.From, cmp.Or(strings.Join(others, ", "), "several, and this is the only one"))
 		return
 	}
 	path := []string{e.Name}

@@ -2,9 +2,12 @@ package config
 
 import (
 	"errors"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/agnivade/levenshtein"
 	"go.yaml.in/yaml/v3"
@@ -59,7 +62,15 @@ func (s *shapes) value(n *yaml.Node, t reflect.Type, path []any) {
 			return
 		}
 		for i, item := range n.Content {
+			if item.ShortTag() == "!!null" {
+				s.errorf(item, join(path, i), "there is no value: remove the item, or write \"\" for an empty text")
+			}
 			s.value(item, t.Elem(), join(path, i))
+		}
+	case reflect.Int:
+		var number float64 // the YAML library cuts off the part behind the point
+		if n.Kind != yaml.ScalarNode || n.Decode(reflect.New(t).Interface()) != nil || n.Decode(&number) != nil || number != math.Trunc(number) {
+			s.errorf(n, path, "want a whole number, %s", found(n))
 		}
 	default:
 		if n.Kind != yaml.ScalarNode || n.Decode(reflect.New(t).Interface()) != nil {
@@ -100,8 +111,11 @@ func (s *shapes) mapping(n *yaml.Node, t reflect.Type, path []any) {
 		fields := fields(t)
 		if field, known := fields[key.Value]; known {
 			s.value(value, field, at)
-		} else if near := nearest(key.Value, fields); near != "" {
+		} else if near := nearest(key.Value, fields); near != "" && !strings.ContainsFunc(key.Value, invisible) {
 			s.errorf(key, at, "unknown key: did you mean %q?", near)
+		} else if i := strings.IndexFunc(key.Value, invisible); i >= 0 {
+			r, _ := utf8.DecodeRuneInString(key.Value[i:])
+			s.errorf(key, at, "unknown key: it has the character %U in it, which cannot be seen: remove it, and indent with plain spaces", r)
 		} else {
 			s.errorf(key, at, "unknown key: known are %s", strings.Join(names(fields), ", "))
 		}
@@ -112,12 +126,18 @@ func (s *shapes) mapping(n *yaml.Node, t reflect.Type, path []any) {
 func (s *shapes) free(n *yaml.Node) {
 	var any any
 	if err := n.Decode(&any); err != nil {
-		s.errs = append(s.errs, positioned(s.doc.path, err))
+		s.errs = append(s.errs, positioned(s.doc.path, nil, err))
 	}
 }
 
+// invisible reports whether a character looks like a space or like nothing.
+func invisible(r rune) bool { return r > ' ' && (unicode.IsSpace(r) || unicode.Is(unicode.Cf, r)) }
+
 // merged is the value of a merge key: a mapping, or a list of them.
 func (s *shapes) merged(n *yaml.Node, t reflect.Type, path []any) {
+	if n.ShortTag() == "!!null" {
+		s.errorf(n, path, "<< has no value: name an anchor, such as *defaults, or remove it")
+	}
 	if n.Kind == yaml.SequenceNode {
 		for _, item := range n.Content {
 			s.value(item, t, path)
@@ -131,7 +151,7 @@ func (s *shapes) merged(n *yaml.Node, t reflect.Type, path []any) {
 func join(path []any, step any) []any { return append(slices.Clip(path), step) }
 
 var kinds = map[reflect.Kind]string{
-	reflect.String: "text", reflect.Int: "a whole number", reflect.Bool: "true or false",
+	reflect.String: "text", reflect.Bool: "true or false",
 	reflect.Int64: "a time such as 90s", // time.Duration
 }
 
