@@ -76,6 +76,7 @@ func TestPrune(t *testing.T) {
 
 	_, stderr = prune(2, "caches")
 	assert.Contains(t, stderr, `"caches"`)
+	assert.Contains(t, stderr, "want engine, layers, platform")
 
 	platform, err := localplatform.OpenState(filepath.Join(state, "platform"))
 	require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,8 +41,8 @@ func manCommand(g *globals) *cobra.Command {
 			if err := doc.GenManTree(root, &doc.GenManHeader{Title: "AKSFLOW", Section: "1", Date: &date, Source: "aksflow " + g.version, Manual: "aksflow"}, dir); err != nil {
 				return nil, fmt.Errorf("writing the manual pages: %w", err)
 			}
-			entries, err := os.ReadDir(dir)
-			return &manResult{Directory: dir, Pages: len(entries)}, err
+			pages, err := filepath.Glob(filepath.Join(dir, "aksflow*.1")) // others may be there, too
+			return &manResult{Directory: dir, Pages: len(pages)}, err
 		}),
 	}
 }

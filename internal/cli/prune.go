@@ -65,7 +65,10 @@ Without parts: engine and layers. What is deleted is made again by the next buil
 		Example:   "  aksflow prune\n  aksflow prune engine layers platform --yes",
 		ValidArgs: names,
 		Args: func(cmd *cobra.Command, args []string) error {
-			return fault.Usage(cobra.OnlyValidArgs(cmd, args))
+			if err := cobra.OnlyValidArgs(cmd, args); err != nil {
+				return fault.Usagef("%w: want %s", err, strings.Join(names, ", "))
+			}
+			return nil
 		},
 		RunE: g.run(func(ctx context.Context, cmd *cobra.Command, args []string) (result, error) {
 			if len(args) == 0 {

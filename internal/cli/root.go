@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/aksflow/aksflow/internal/cli/bash"
 	"github.com/aksflow/aksflow/internal/core/delivery"
 	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/fault"
@@ -155,6 +156,7 @@ manifests (push) or by writing the digest to git for Argo CD or Flux (pull).`,
 	root.SetCompletionCommandGroupID("machine")
 	root.SetHelpCommandGroupID("machine")
 	root.InitDefaultCompletionCmd()
+	bash.CompleteAlone(root)
 	g.completeFlags(root)
 	return root
 }

@@ -42,6 +42,7 @@ type view struct {
 	Subtitle          string
 	Links             []link
 	Reasons           []delivery.Reason
+	MoreReasons       int    // that are not among Reasons
 	Error             string // of a failure, as the terminal shows it
 	Facts             []fact
 	Proofs            []Proof
@@ -104,6 +105,9 @@ func (r *Run) view() view {
 			reason.Logs = slices.Clone(reason.Logs)
 			v.Reasons = append(v.Reasons, reason)
 		}
+	}
+	if left := len(v.Reasons) - mostTests; left > 0 { // the tests themselves are all listed
+		v.Reasons, v.MoreReasons = v.Reasons[:mostTests], left
 	}
 	if step := r.rolloutStep(); step != nil {
 		v.RolloutSpan = report.Seconds(time.Duration(step.Seconds * float64(time.Second)))

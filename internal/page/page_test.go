@@ -3,7 +3,9 @@ package page
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -106,7 +108,7 @@ func hostile() *Run {
 }
 
 func TestPageNeedsNothingBesideIt(t *testing.T) {
-	passive := []string{"html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "article", "h1", "h2", "h3", "p", "span", "a", "pre", "code", "dl", "dt", "dd", "details", "summary", "table", "tbody", "tr", "td", "div", "ul", "li", "small"}
+	passive := []string{"html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "article", "h1", "h2", "h3", "p", "span", "a", "pre", "code", "dl", "dt", "dd", "details", "summary", "table", "tbody", "tr", "td", "div", "ul", "li", "small", "bdi"}
 	allowed := []string{"class", "id", "lang", "charset", "name", "content", "http-equiv", "href", "rel", "style", "open", "aria-hidden"}
 	for name, run := range samples() {
 		t.Run(name, func(t *testing.T) {
@@ -166,7 +168,7 @@ func TestPageOfEachRun(t *testing.T) {
 		"tests failed": {
 			failedTests(), "✘ Not delivered to dev (push)",
 			[]string{"why", "what", "proofs", "steps", "tests", "layers", "warnings", "logs"},
-			map[string]string{"tests": "tests.unit.test_page.test_color failed assert 'red' == 'blue' unit, app/tests/unit/test_page.py:41 def test_color(page)"},
+			map[string]string{"tests": "tests.unit.test_page.test_color failed assert 'red' == 'blue' unit , app/tests/unit/test_page.py:41 def test_color(page)"},
 		},
 		"proposed": {
 			proposed(), "• Proposed for production (pull)",
@@ -262,4 +264,33 @@ func TestGates(t *testing.T) {
 		assert.Contains(t, page, text)
 	}
 	assert.Contains(t, r.Markdown(), "| Gate soak opened by | on-call.pub: the shop is down |")
+}
+
+// A log is put together without copying what is there for each line.
+func TestPageOfALongLog(t *testing.T) {
+	r := failedTests()
+	for i := range 20000 {
+		r.Events = append(r.Events, report.Event{Kind: report.Log, Step: "test", Object: "unit", Message: fmt.Sprintf("%d %s", i, strings.Repeat("x", 80))})
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	logs := r.logs()
+	runtime.ReadMemStats(&after)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(100<<20))
+	require.Len(t, logs, 1)
+	assert.Equal(t, 20001, strings.Count(logs[0].Text, "\n"))
+	assert.True(t, strings.HasSuffix(logs[0].Text, "x\n"))
+}
+
+// Of very many reasons some are enough to see why: what comes below them is to be found.
+func TestPageOfManyFailures(t *testing.T) {
+	r := failedTests()
+	for i := range 2000 {
+		r.Steps[1].Reasons = append(r.Steps[1].Reasons, delivery.Reason{Object: fmt.Sprintf("unit: test_%d", i), Message: "no"})
+	}
+	why := render(t, r).text("why")
+	assert.Contains(t, why, "test_48")
+	assert.NotContains(t, why, "test_49")
+	assert.Contains(t, why, "… and 1951 more")
+	assert.NotContains(t, render(t, failedTests()).text("why"), "more")
 }

@@ -322,6 +322,7 @@ func (r *Run) logs() []logView {
 		status[s.Name] = s.Status
 	}
 	var out []logView
+	var lines [][]string
 	at := map[[2]string]int{}
 	for _, e := range r.Events {
 		if e.Kind != report.Log {
@@ -332,9 +333,12 @@ func (r *Run) logs() []logView {
 		if !known {
 			i, at[key] = len(out), len(out)
 			title := strings.TrimPrefix(strings.TrimSuffix(e.Step+": "+e.Object, ": "), ": ")
-			out = append(out, logView{Title: title, Open: status[e.Step] == delivery.Failed})
+			out, lines = append(out, logView{Title: title, Open: status[e.Step] == delivery.Failed}), append(lines, nil)
 		}
-		out[i].Text += e.Message + "\n"
+		lines[i] = append(lines[i], e.Message+"\n")
+	}
+	for i := range out {
+		out[i].Text = strings.Join(lines[i], "")
 	}
 	return out
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aksflow/aksflow/internal/core/fault"
@@ -286,6 +287,9 @@ func Load(path string) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fault.Usagef("there is no %s: run aksflow where it is, or name it with --config", path)
+	}
+	if errors.Is(err, syscall.EISDIR) {
+		return nil, fault.Usagef("%s is a directory: name the file in it, such as %s", path, filepath.Join(path, "aksflow.yaml"))
 	}
 	if err != nil {
 		return nil, fault.Usage(fmt.Errorf("reading the configuration: %w", err))

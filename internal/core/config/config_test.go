@@ -147,7 +147,11 @@ func TestAnExpandedRegistryIsChecked(t *testing.T) {
 }
 
 func TestLoadOfNothing(t *testing.T) {
-	_, err := Load(filepath.Join(t.TempDir(), "aksflow.yaml"))
+	dir := t.TempDir()
+	_, err := Load(dir)
+	assert.ErrorContains(t, err, dir+" is a directory: name the file in it, such as "+filepath.Join(dir, "aksflow.yaml"))
+	assert.Equal(t, fault.ExitUsage, fault.ExitCode(err))
+	_, err = Load(filepath.Join(dir, "aksflow.yaml"))
 	assert.ErrorContains(t, err, "run aksflow where it is, or name it with --config")
 	assert.Equal(t, fault.ExitUsage, fault.ExitCode(err))
 }
