@@ -75,15 +75,21 @@ func begin(ctx context.Context, o Options, session *Session) (*Watcher, error) {
 	if err := session.begin(ctx, release); err != nil {
 		return nil, err
 	}
-	folders, err := d.Folders()
-	if err != nil {
-		return nil, err
-	}
-	skip, err := skipped(d, o.Skip)
-	if err != nil {
-		return nil, err
-	}
-	watcher, err := Watch(ctx, folders, skip)
+	first := d
+	watcher, err := Watch(ctx, func() (dirs []string, skip func(string) bool, err error) {
+		of := first
+		if first = nil; of == nil {
+			var done func()
+			if of, done, err = o.Open(ctx); err != nil {
+				return nil, nil, err
+			}
+			defer done()
+		}
+		if dirs, err = of.Folders(); err == nil {
+			skip, err = skipped(of, o.Skip)
+		}
+		return dirs, skip, err
+	})
 	if err == nil {
 		report.Info(ctx, "the work tree is delivered to the namespace %s at each save, until Ctrl-C", session.namespace)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -48,28 +49,75 @@ func (s Save) join(later Save) Save {
 	return Save{Began: s.Began, Files: slices.Compact(files)}
 }
 
+// lookAgain is how often a directory is looked for that is gone, such as on a branch that does not have it.
+const lookAgain = time.Second
+
 // Watcher tells of changes of files below directories.
 type Watcher struct {
 	notify *fsnotify.Watcher
+	scope  Scope
+	dirs   []string
 	skip   func(dir string) bool
 	saves  chan Save
 }
 
-// Watch begins to watch directories with all that is below them. skip says which directories are left out, by their absolute
-// paths; it is asked once for each. Nil leaves out none. Close ends it.
-func Watch(ctx context.Context, dirs []string, skip func(dir string) bool) (*Watcher, error) {
+// Scope returns what is watched: directories with all that is below them. skip says which directories are left out, by their
+// absolute paths; nil leaves out none.
+type Scope func() (dirs []string, skip func(dir string) bool, err error)
+
+// Watch begins to watch a scope. It asks for it again when a file changes that may decide on it; an error then leaves it as it
+// is. Close ends it.
+func Watch(ctx context.Context, scope Scope) (*Watcher, error) {
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
 		return nil, fmt.Errorf("watching for changes: %w", explain(err))
 	}
-	w := &Watcher{notify: notify, skip: skip, saves: make(chan Save)}
-	for _, dir := range dirs {
-		if err := w.add(dir, nil); err != nil {
-			return nil, errors.Join(err, notify.Close())
-		}
+	w := &Watcher{notify: notify, scope: scope, saves: make(chan Save)}
+	if w.dirs, w.skip, err = scope(); err == nil {
+		err = w.addAll()
+	}
+	if err != nil {
+		return nil, errors.Join(err, notify.Close())
 	}
 	go w.run(ctx)
 	return w, nil
+}
+
+// addAll watches what is in the scope. What is watched already stays so.
+func (w *Watcher) addAll() error {
+	for _, dir := range w.dirs {
+		if err := w.add(dir, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decides reports whether a file may decide what is watched.
+func decides(name string) bool {
+	base := filepath.Base(name)
+	return base == ".gitignore" || strings.HasSuffix(base, ".dockerignore") || strings.HasPrefix(base, "aksflow") && filepath.Ext(base) == ".yaml"
+}
+
+// follow asks for the scope again when a save may have changed it.
+func (w *Watcher) follow(ctx context.Context, save Save) {
+	if save.Files != nil && !slices.ContainsFunc(save.Files, decides) {
+		return
+	}
+	if dirs, skip, err := w.scope(); err == nil { // else who works on the save says so
+		w.dirs, w.skip = dirs, skip
+	}
+	if err := w.addAll(); err != nil && !w.gone() {
+		report.Warn(ctx, "%v; changes there may be missed", err)
+	}
+}
+
+// gone reports whether a directory of the scope is not there.
+func (w *Watcher) gone() bool {
+	return slices.ContainsFunc(w.dirs, func(dir string) bool {
+		_, err := os.Stat(dir)
+		return err != nil
+	})
 }
 
 // Close ends the watching.
@@ -118,6 +166,7 @@ func (w *Watcher) run(ctx context.Context) {
 	var save Save
 	var settled <-chan time.Time // save is complete then
 	var deliver chan<- Save      // nil while there is nothing to deliver
+	var back <-chan time.Time    // a directory may be back then
 	for {
 		select {
 		case <-ctx.Done():
@@ -125,6 +174,9 @@ func (w *Watcher) run(ctx context.Context) {
 		case event, ok := <-w.notify.Events:
 			if !ok {
 				return
+			}
+			if back == nil && event.Has(fsnotify.Remove|fsnotify.Rename) && w.gone() {
+				back = time.After(lookAgain)
 			}
 			files := w.seen(ctx, event)
 			if len(files) == 0 {
@@ -137,7 +189,14 @@ func (w *Watcher) run(ctx context.Context) {
 			}
 			report.Warn(ctx, "watching for changes: %v; anything may have changed", err)
 			save = save.join(Save{Began: time.Now()})
+		case <-back:
+			if back = nil; w.gone() {
+				back = time.After(lookAgain)
+				continue
+			}
+			save = save.join(Save{Began: time.Now()})
 		case <-settled:
+			w.follow(ctx, save)
 			settled, deliver = nil, w.saves
 			continue
 		case deliver <- save:

@@ -13,7 +13,7 @@ import (
 // watching begins to watch a directory for a test.
 func watching(t *testing.T, dir string, skip func(string) bool) *Watcher {
 	t.Helper()
-	w, err := Watch(t.Context(), []string{dir}, skip)
+	w, err := Watch(t.Context(), func() ([]string, func(string) bool, error) { return []string{dir}, skip, nil })
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, w.Close()) })
 	return w
@@ -113,4 +113,37 @@ func TestJoin(t *testing.T) {
 	assert.Equal(t, Save{Began: early, Files: []string{"a", "b", "c"}}, a.join(b))
 	assert.Equal(t, b, Save{}.join(b))
 	assert.Equal(t, Save{Began: early}, a.join(Save{Began: late}), "what changed is not known any more")
+}
+
+// What a file such as .dockerignore left out is watched when it does not leave it out any more.
+func TestWatchFollowsWhatIsLeftOut(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "data/a"), "old")
+	write(t, filepath.Join(dir, ".dockerignore"), "data")
+	w, err := Watch(t.Context(), func() ([]string, func(string) bool, error) {
+		text, err := os.ReadFile(filepath.Join(dir, ".dockerignore"))
+		return []string{dir}, func(name string) bool { return filepath.Base(name) == string(text) }, err
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, w.Close()) })
+	write(t, filepath.Join(dir, "data/a"), "unseen")
+	write(t, filepath.Join(dir, ".dockerignore"), "")
+	assert.Equal(t, []string{".dockerignore"}, next(t, w, dir))
+	write(t, filepath.Join(dir, "data/a"), "new")
+	assert.Equal(t, []string{"data/a"}, next(t, w, dir))
+}
+
+// A directory that goes and comes back, as on a branch that does not have it, is watched as before.
+func TestWatchFindsADirectoryThatComesBack(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "app")
+	write(t, filepath.Join(dir, "a"), "old")
+	w := watching(t, dir, nil)
+	require.NoError(t, os.RemoveAll(dir))
+	assert.NotEmpty(t, next(t, w, dir))
+	write(t, filepath.Join(dir, "a"), "back")
+	assert.Empty(t, next(t, w, dir), "anything may have changed")
+	write(t, filepath.Join(dir, "a"), "new")
+	assert.Equal(t, []string{"a"}, next(t, w, dir))
 }
