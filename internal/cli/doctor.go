@@ -3,10 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,32 +14,13 @@ import (
 	"github.com/aksflow/aksflow/internal/engine"
 )
 
-type doctorResult struct{ *doctor.Result }
-
-// Text writes each check in a line that begins with its status, and its remedy below it.
-func (r doctorResult) Text(w io.Writer) {
-	for i, part := range r.Parts {
-		if i > 0 {
-			fmt.Fprintln(w)
-		}
-		fmt.Fprintln(w, part.Name)
-		for _, c := range part.Checks {
-			fmt.Fprintf(w, "  %-7s  %s", c.Status, c.Name)
-			if c.Message != "" {
-				fmt.Fprintf(w, ": %s", below(c.Message))
-			}
-			fmt.Fprintln(w)
-			if c.Remedy != "" {
-				fmt.Fprintf(w, "           %s\n", below(c.Remedy))
-			}
-		}
-	}
+type doctorResult struct {
+	*doctor.Result
+	width int // of the terminal; 0 where there is none
 }
 
-// below indents the lines of a text as what belongs to a check.
-func below(text string) string {
-	return strings.ReplaceAll(report.Clean(text), "\n", "\n           ")
-}
+// Text writes the checks.
+func (r doctorResult) Text(w io.Writer) { r.Result.Text(w, r.width) }
 
 func doctorCommand(g *globals) *cobra.Command {
 	r := &request{g: g}
@@ -68,10 +47,14 @@ Exit code 1 means that a delivery would fail. Warnings do not count.`,
 				},
 				Cloud: r.cloud.Check,
 			})
-			if found.Failed > 0 {
-				return doctorResult{found}, errors.New(report.Count(found.Failed, "check") + " failed")
+			result := doctorResult{Result: found}
+			if isTerminal(g.stdout) {
+				result.width, _ = g.size()
 			}
-			return doctorResult{found}, nil
+			if found.Failed > 0 {
+				return result, errors.New(report.Count(found.Failed, "check") + " failed")
+			}
+			return result, nil
 		}),
 	}
 	f := cmd.Flags()

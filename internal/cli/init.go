@@ -73,14 +73,14 @@ func (r *initResult) Text(w io.Writer) {
 		return
 	}
 	fmt.Fprintln(w)
-	doctorResult{&doctor.Result{Parts: []doctor.Part{{Name: "engine", Checks: r.Engine}}}}.Text(w)
+	(&doctor.Result{Parts: []doctor.Part{{Name: "engine", Checks: r.Engine}}}).Text(w, 0)
 	if len(r.Checked) == 1 {
 		c := r.Checked[0]
 		fmt.Fprintf(w, "\n%s\n", c.Config)
 		if c.Plan != nil {
 			planResult{c.Plan}.Text(w)
 		}
-		doctorResult{c.Doctor}.Text(w)
+		c.Doctor.Text(w, 0)
 		return
 	}
 	r.summary(w)
@@ -115,7 +115,7 @@ func (r *initResult) summary(w io.Writer) {
 	report.Table(w, []string{"config", "checks", "deliver would"}, rows)
 	if len(wrong) > 0 {
 		fmt.Fprintln(w)
-		doctorResult{&doctor.Result{Parts: wrong}}.Text(w)
+		(&doctor.Result{Parts: wrong}).Text(w, 0)
 	}
 }
 
