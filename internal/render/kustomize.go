@@ -51,7 +51,11 @@ func kustomization(ctx context.Context, dir, repository string) ([]*unstructured
 	var err error
 	kustomize.Quietly(ctx, func() { resources, err = krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir) })
 	if err != nil {
-		return nil, fmt.Errorf("rendering the kustomization %s: %w", dir, err)
+		err = fmt.Errorf("rendering the kustomization %s: %w", dir, err)
+		if strings.Contains(err.Error(), "is not in or below") {
+			err = fmt.Errorf("%w: move it there, or give it a directory with a kustomization.yaml of its own and name that", err)
+		}
+		return nil, err
 	}
 	objects := make([]*unstructured.Unstructured, 0, resources.Size())
 	for _, resource := range resources.Resources() {

@@ -65,6 +65,7 @@ func TestFilesBesideTheKustomization(t *testing.T) {
 		_, err := render.Render(t.Context(), filepath.Join(repository, name), render.Options{})
 		require.ErrorContains(t, err, "is not in or below", name)
 		assert.ErrorContains(t, err, "../shared/", name)
+		assert.ErrorContains(t, err, ": move it there, or give it a directory with a kustomization.yaml of its own and name that", name)
 		objects, err := render.Render(t.Context(), filepath.Join(repository, name), render.Options{Repository: repository})
 		require.NoError(t, err, name)
 		assert.Len(t, objects, 1, name)
