@@ -52,7 +52,9 @@ internal/testing: internal/core/image internal/kube internal/localplatform inter
 internal/flow: internal/core internal/git internal/kube internal/kustomize internal/proof internal/render internal/target
 internal/doctor: internal/core internal/flow
 internal/dev: internal/core internal/flow internal/git internal/kube internal/target
-internal/adopt: internal/core internal/render schema
+internal/adopt/compose:
+internal/adopt/declared:
+internal/adopt: internal/adopt/compose internal/adopt/declared internal/core internal/render schema
 internal/page:
 internal/cli: internal/adopt internal/azure internal/core internal/dev internal/doctor internal/engine internal/flow internal/git internal/kube internal/localplatform internal/page schema
 .: internal/cli

@@ -16,6 +16,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/aksflow/aksflow/internal/adopt/compose"
+	"github.com/aksflow/aksflow/internal/adopt/declared"
 	"github.com/aksflow/aksflow/internal/core/build/dockerfile"
 )
 
@@ -23,9 +25,11 @@ import (
 type Repository struct {
 	Dir         string
 	Dockerfiles []Dockerfile
-	Compose     []ComposeService
-	Manifests   []Manifests
-	Runners     []Runner
+	Compose     []compose.Service
+	// Declared are the images that files of other tools declare.
+	Declared  []declared.Image
+	Manifests []Manifests
+	Runners   []Runner
 	// Configured are the files named aksflow.yaml or aksflow.NAME.yaml that are there already.
 	Configured []string
 	// Notices say what was found and cannot be used, and why.
@@ -86,7 +90,7 @@ var skipped = []string{"node_modules", "vendor", "testdata", "target", "dist", "
 // Find looks through a directory.
 func Find(dir string) (*Repository, error) {
 	r := &Repository{Dir: dir}
-	w := walk{Repository: r, kustomizations: map[string][]string{}, charts: map[string]bool{}, plain: map[string]bool{}, components: map[string]bool{}, composeFiles: composeFiles{}}
+	w := walk{Repository: r, kustomizations: map[string][]string{}, charts: map[string]bool{}, plain: map[string]bool{}, components: map[string]bool{}}
 	files := 0
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -118,7 +122,8 @@ func Find(dir string) (*Repository, error) {
 type walk struct {
 	*Repository
 	kustomizations map[string][]string // a directory to those that it includes
-	composeFiles   composeFiles
+	composeFiles   []string
+	declaredFiles  []string // of other tools
 	// Directories: with a chart, with objects, with a part of kustomizations that does not stand alone.
 	charts, plain, components map[string]bool
 }
@@ -128,7 +133,6 @@ var (
 	// noDockerfile matches names of templates of Dockerfiles, of copies, and of what is about them.
 	noDockerfile = regexp.MustCompile(`(?i)\.(j2|jinja2?|tmpl|gotmpl|tpl|template|erb|ejs|hbs|mustache|in|orig|bak|old|rej|md|txt|ya?ml|json|toml|dockerignore|containerignore)$|~$`)
 	configName   = regexp.MustCompile(`^aksflow(\..+)?\.yaml$`)
-	composeName  = regexp.MustCompile(`^(docker-)?compose([.-][^/]*)?\.ya?ml$`)
 )
 
 // file looks at one file.
@@ -139,8 +143,12 @@ func (w *walk) file(name string) error {
 		w.Configured = append(w.Configured, name)
 	case dockerfileName.MatchString(base) && !noDockerfile.MatchString(base):
 		return w.dockerfile(name)
-	case composeName.MatchString(base):
-		return w.compose(name)
+	case compose.IsFile(name):
+		w.composeFiles = append(w.composeFiles, name)
+		return nil
+	case declared.IsFile(name):
+		w.declaredFiles = append(w.declaredFiles, name)
+		return nil
 	case slices.Contains([]string{"kustomization.yaml", "kustomization.yml", "Kustomization"}, base):
 		return w.kustomization(name)
 	case base == "Chart.yaml":
@@ -185,24 +193,28 @@ func (w *walk) dockerfile(name string) error {
 		}
 	}
 	d.Last = d.parsed.Stages[len(d.parsed.Stages)-1].Name
-	chain, err := d.parsed.Chain("")
-	if err != nil {
-		return err
-	}
+	d.Ports = d.ports("")
+	w.Dockerfiles = append(w.Dockerfiles, d)
+	return nil
+}
+
+// ports returns the TCP ports that a stage exposes, by itself or through those that it is made from.
+func (d Dockerfile) ports(target string) (ports []string) {
+	chain, _ := d.parsed.Chain(target) // the stage is there
 	for _, s := range chain {
 		for _, i := range s.Instructions {
-			if i.Name == "EXPOSE" {
-				for _, port := range strings.Fields(i.Rest) {
-					port, protocol, _ := strings.Cut(port, "/")
-					if number.MatchString(port) && protocol != "udp" && !slices.Contains(d.Ports, port) {
-						d.Ports = append(d.Ports, port)
-					}
+			if i.Name != "EXPOSE" {
+				continue
+			}
+			for _, port := range strings.Fields(i.Rest) {
+				port, protocol, _ := strings.Cut(port, "/")
+				if number.MatchString(port) && protocol != "udp" && !slices.Contains(ports, port) {
+					ports = append(ports, port)
 				}
 			}
 		}
 	}
-	w.Dockerfiles = append(w.Dockerfiles, d)
-	return nil
+	return ports
 }
 
 var number = regexp.MustCompile(`^[0-9]+$`)
@@ -236,7 +248,11 @@ func (w *walk) kustomization(name string) error {
 
 // finish decides which directories can be deployed.
 func (w *walk) finish() {
-	w.Compose = w.composed()
+	var unread []string
+	w.Compose, unread = compose.Read(w.composeFiles, w.read)
+	w.Notices = append(w.Notices, unread...)
+	w.Declared, unread = declared.Read(w.declaredFiles, w.read)
+	w.Notices = append(w.Notices, unread...)
 	base := map[string]bool{}
 	for _, included := range w.kustomizations {
 		for _, dir := range included {

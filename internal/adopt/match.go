@@ -3,6 +3,7 @@ package adopt
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -14,6 +15,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/aksflow/aksflow/internal/adopt/compose"
+	"github.com/aksflow/aksflow/internal/adopt/declared"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
@@ -24,10 +27,14 @@ import (
 type Service struct {
 	Name, Context, Dockerfile string // Dockerfile is relative to Context
 	Image                     string // the path of its repository, below a registry
+	Target                    string // the stage that becomes the image; "" is the last one
 	Ports                     []string
-	Compose                   *ComposeService // what a Compose file says of it
-	others                    []string        // services of that file that run the image, too
+	Compose                   *compose.Service // what a Compose file says of it
+	others                    []string         // services of that file that run the image, too
+	said                      declared.Image   // what files of other tools say of the image, a Compose file among them
+	args                      map[string]string
 	file                      Dockerfile
+	apart                     bool   // other images are built from the same Dockerfile
 	alias                     string // the name of the directory, of a service that has the repository's name; or ""
 	home                      string // what its namespaces are named after
 	// Manifests are those that run the image, the best ones first.
@@ -46,31 +53,6 @@ type Deployable struct {
 	own       []*unstructured.Unstructured // those of objects that go with the service, where not all do
 	others    []string                     // workloads in own of which no image is built here
 	mixed     bool                         // the directory holds other YAML files, too
-}
-
-// services returns the images that the repository builds, under names of their own.
-func (r *Repository) services(repository string) []*Service {
-	var services []*Service
-	for _, d := range r.Dockerfiles {
-		s := &Service{file: d, Context: path.Dir(d.Path), Dockerfile: path.Base(d.Path), Ports: d.Ports}
-		if c, others := r.composeOf(d); c != nil {
-			s.Compose, s.Context, s.others = c, c.Context, others
-			s.Dockerfile, _ = strings.CutPrefix(d.Path, strings.TrimPrefix(c.Context+"/", "./"))
-		}
-		if s.Compose == nil {
-			s.Context = r.contextOf(d)
-			s.Dockerfile, _ = relative(s.Context, d.Path)
-		}
-		if len(s.Ports) == 0 && s.Compose != nil {
-			s.Ports = s.Compose.Ports
-		}
-		s.Name = r.nameOf(s, repository)
-		if base := path.Base(path.Dir(d.Path)); len(r.Dockerfiles) == 1 && slices.Contains(roles, base) {
-			s.alias = base
-		}
-		services = append(services, s)
-	}
-	return distinct(services)
 }
 
 // contextOf is the build context of a Dockerfile: the nearest directory, from its own upwards, that has what it copies.
@@ -115,7 +97,10 @@ var (
 
 // nameOf is the name of a service: that of its directory, unless it says nothing, or of the repository.
 func (r *Repository) nameOf(s *Service, repository string) string {
-	dir := path.Dir(s.file.Path)
+	dir, said := path.Dir(s.file.Path), s.saidName()
+	if said != "" && (s.apart || s.said.IsService()) {
+		return said
+	}
 	if len(r.Dockerfiles) == 1 {
 		if base := path.Base(dir); s.Context != "." && !slices.Contains(generic, base) {
 			return label(base)
@@ -128,8 +113,8 @@ func (r *Repository) nameOf(s *Service, repository string) string {
 	if name := telling(dir, func(part string) bool { return !slices.Contains(generic, part) }); name != "" {
 		return label(name)
 	}
-	if s.Compose != nil {
-		return label(s.Compose.Name)
+	if said != "" {
+		return said
 	}
 	word := s.fileWord()
 	if variant.MatchString(word) { // a manifest that names an image of that name means the base image
@@ -191,9 +176,9 @@ func label(name string) string {
 // distinct gives services that have one name in common names of their own: those of a Compose file, else those of their files in
 // one directory or of their directories, and where that is not enough numbers. A name that only one service has stays.
 func distinct(services []*Service) []*Service {
-	count, dirs, composed := map[string]int{}, map[string]map[string]bool{}, map[string]int{}
+	count, dirs, saidTimes := map[string]int{}, map[string]map[string]bool{}, map[string]int{}
 	for _, s := range services {
-		composed[s.composeName()]++
+		saidTimes[s.saidName()]++
 		if count[s.Name]++; dirs[s.Name] == nil {
 			dirs[s.Name] = map[string]bool{}
 		}
@@ -208,7 +193,7 @@ func distinct(services []*Service) []*Service {
 			continue
 		}
 		name := s.longer(len(dirs[s.Name]) > 1)
-		if own := s.composeName(); own != "" && composed[own] == 1 && count[own] == 0 {
+		if own := s.saidName(); own != "" && saidTimes[own] == 1 && count[own] == 0 {
 			name = own
 		}
 		for n, base := 2, name; taken[name]; n++ {
@@ -219,12 +204,16 @@ func distinct(services []*Service) []*Service {
 	return services
 }
 
-// composeName is the name of the service in the Compose file; "" where there is none.
-func (s *Service) composeName() string {
-	if s.Compose == nil {
+// saidName is the name of the service in the file of another tool, or that of its image there; "" where there is none.
+func (s *Service) saidName() string {
+	name := s.said.Name
+	if name == "" && !strings.ContainsAny(s.said.Reference, "${") {
+		name = lastPart(s.said.Reference)
+	}
+	if name == "" || name == "." {
 		return ""
 	}
-	return label(s.Compose.Name)
+	return label(name)
 }
 
 // longer is a name of a service that says in which file it was found, and if that is wanted in which directory.
@@ -256,20 +245,15 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 	ctx = onceEach(ctx)
 	for _, m := range r.Manifests {
 		objects, mixed, err := r.render(ctx, m)
-		if err != nil {
-			remedy := ""
-			if m.Form == Chart {
-				remedy = "; if it needs values, name them in aksflow.yaml as valuesFiles or values of the environment"
-			}
-			r.notice("%s does not render: %v%s", directoryName(m.Path), err, remedy)
-			r.broken = append(r.broken, m.Path)
+		if unfilled := placeholders(objects); err != nil || len(unfilled) > 0 {
+			r.doesNotRender(m, services, unfilled, err)
 			continue
 		}
 		uses, used := usages(objects), false
 		for _, s := range services {
 			best, at := 0, usage{}
 			for _, u := range uses {
-				if score := s.scoreOf(u); score > best {
+				if score := s.scoreOf(u); score > best && score == highest(services, u) {
 					best, at = score, u
 				}
 			}
@@ -287,6 +271,74 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 	for _, s := range services {
 		s.decide(services)
 	}
+}
+
+// placeholder matches what azd replaces in manifests.
+var placeholder = regexp.MustCompile(`\{\{-?\s*\.Env\.(\w+)[^}]*\}\}`)
+
+// placeholders returns the names of what azd replaces in values of objects.
+func placeholders(objects []*unstructured.Unstructured) (names []string) {
+	for _, o := range objects {
+		text, err := json.Marshal(o.Object)
+		if err != nil {
+			continue // it was read from YAML
+		}
+		for _, found := range placeholder.FindAllSubmatch(text, -1) {
+			names = append(names, string(found[1]))
+		}
+	}
+	return names
+}
+
+// doesNotRender notices manifests that do not render, or that render with placeholders of azd, and why.
+func (r *Repository) doesNotRender(m Manifests, services []*Service, names []string, err error) {
+	r.broken = append(r.broken, m.Path)
+	var of []string
+	if err != nil {
+		for _, name := range r.yamlFiles(m.Path) {
+			text, _ := r.read(name)
+			for _, found := range placeholder.FindAllSubmatch(text, -1) {
+				names = append(names, string(found[1]))
+			}
+		}
+	}
+	for _, s := range services {
+		if s.said.Deploys(m.Path) {
+			of = append(of, s.Name)
+		}
+	}
+	switch names = distinctStrings(names); {
+	case len(names) > 0 && len(of) > 0:
+		r.notice("%s has placeholders that azd fills in ({{ .Env.NAME }} for %s), and cannot be deployed without it: what %s needs of it has to be written into manifests without them", directoryName(m.Path), strings.Join(names, ", "), strings.Join(of, ", "))
+	case len(names) > 0:
+		r.notice("%s has placeholders that azd fills in ({{ .Env.NAME }} for %s), and cannot be deployed without it", directoryName(m.Path), strings.Join(names, ", "))
+	case m.Form == Chart:
+		r.notice("%s does not render: %v; if it needs values, name them in aksflow.yaml as valuesFiles or values of the environment", directoryName(m.Path), err)
+	default:
+		r.notice("%s does not render: %v", directoryName(m.Path), err)
+	}
+}
+
+// yamlFiles are the YAML files in a directory, as paths of the repository.
+func (r *Repository) yamlFiles(dir string) (names []string) {
+	entries, err := os.ReadDir(filepath.Join(r.Dir, filepath.FromSlash(dir)))
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() && slices.Contains([]string{".yaml", ".yml"}, path.Ext(e.Name())) {
+			names = append(names, path.Join(dir, e.Name()))
+		}
+	}
+	return names
+}
+
+// highest is the score of the service that an image in manifests fits best.
+func highest(services []*Service, u usage) (score int) {
+	for _, s := range services {
+		score = max(score, s.scoreOf(u))
+	}
+	return score
 }
 
 // decide sorts the manifests of a service, and takes its image from the best ones.
@@ -363,16 +415,12 @@ func (r *Repository) render(ctx context.Context, m Manifests) (objects []*unstru
 
 // copyObjects copies the files of a directory that hold objects.
 func (r *Repository) copyObjects(from, to string) error {
-	entries, err := os.ReadDir(filepath.Join(r.Dir, filepath.FromSlash(from)))
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		text, err := r.read(path.Join(from, e.Name()))
-		if err != nil || !e.Type().IsRegular() || !slices.Contains([]string{".yaml", ".yml"}, path.Ext(e.Name())) || !object.Match(text) {
+	for _, name := range r.yamlFiles(from) {
+		text, err := r.read(name)
+		if err != nil || !object.Match(text) {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(to, e.Name()), text, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(to, path.Base(name)), text, 0o600); err != nil {
 			return err
 		}
 	}
@@ -423,6 +471,9 @@ func (m Manifests) preference(s *Service) int {
 	if s.Context != "." && strings.HasPrefix(m.Path, s.Context+"/") {
 		worth += 20
 	}
+	if s.said.Deploys(m.Path) {
+		worth += 30
+	}
 	return worth
 }
 
@@ -449,7 +500,7 @@ func (s *Service) scoreOf(u usage) int {
 	used := ref.Read(u.reference).Repository
 	last := strings.ToLower(path.Base(used))
 	switch {
-	case s.Compose != nil && s.Compose.Image != "" && ref.Read(s.Compose.Image).Repository == used:
+	case s.isSaid(used):
 		return 100
 	case last == s.Name:
 		return 90
@@ -463,4 +514,13 @@ func (s *Service) scoreOf(u usage) int {
 		return 50
 	}
 	return 0
+}
+
+// isSaid reports whether a file of another tool says that the service's image has the repository of that name.
+func (s *Service) isSaid(repository string) bool {
+	said := []string{s.said.Reference}
+	if s.Compose != nil {
+		said = append(said, s.Compose.Image)
+	}
+	return slices.ContainsFunc(said, func(r string) bool { return r != "" && ref.Read(r).Repository == repository })
 }

@@ -89,6 +89,7 @@ func (r *Repository) Propose(ctx context.Context, o Options) (*Proposal, error) 
 	all := r.services(o.Name)
 	r.match(ctx, all)
 	before := len(r.Notices)
+	r.withoutDockerfile()
 	services := r.choose(all, o.Only)
 	if len(services) == 0 && !r.onlyAround(o) {
 		return nil, r.nothing(all, before, o)
@@ -107,6 +108,8 @@ func (r *Repository) Propose(ctx context.Context, o Options) (*Proposal, error) 
 	for _, s := range services {
 		config := s.configPath(alone, inContext[s.Context] == 1)
 		base := path.Dir(config)
+		r.outsideOfContext(s)
+		r.takeArgs(s, config)
 		dirs := r.directories(p, s, envs, config, alone || base != "." && inContext[base] == 1)
 		r.add(p, config, s.configuration(r, o, envs, dirs, base))
 		p.Configs = append(p.Configs, config)
@@ -141,6 +144,9 @@ func (r *Repository) nothing(all []*Service, first int, o Options) error {
 	found := "no image to build was found in " + r.Dir
 	if len(r.Manifests) > 0 {
 		found += fmt.Sprintf(", only manifests in %s", directoryName(r.Manifests[0].Path))
+	}
+	if len(r.Notices) > first {
+		return fmt.Errorf("%s: %s", found, strings.Join(r.Notices[first:], "; "))
 	}
 	return fmt.Errorf("%s: aksflow needs a Dockerfile. Write one beside the code, and run init again; directories whose names begin with a dot, and %s, are not looked into",
 		found, strings.Join(skipped, ", "))
@@ -209,22 +215,29 @@ func (s *Service) configured(r *Repository) string {
 		}
 	}
 	for _, name := range r.Configured {
-		if r.dockerfileOf(name) == s.file.Path {
+		if r.builds(name, s) {
 			return name
 		}
 	}
 	return ""
 }
 
-// dockerfileOf returns the Dockerfile that an aksflow.yaml builds.
-func (r *Repository) dockerfileOf(name string) string {
+// builds reports whether an aksflow.yaml builds the image of a service. Of several images of one Dockerfile it is the one of the
+// stage and with the build arguments.
+func (r *Repository) builds(name string, s *Service) bool {
 	var file struct {
-		Build struct{ Context, Dockerfile string }
+		Build struct {
+			Context, Dockerfile, Target string
+			Args                        map[string]string
+		}
 	}
 	if text, err := r.read(name); err == nil {
 		_ = yaml.Unmarshal(text, &file) // what cannot be read builds what such a file builds by default
 	}
-	return path.Join(path.Dir(name), file.Build.Context, cmp.Or(file.Build.Dockerfile, "Dockerfile"))
+	if path.Join(path.Dir(name), file.Build.Context, cmp.Or(file.Build.Dockerfile, "Dockerfile")) != s.file.Path {
+		return false
+	}
+	return !s.apart || file.Build.Target == s.Target && !differ(file.Build.Args, s.args)
 }
 
 // configPath is where the service's aksflow.yaml is: at the top, or where several are, in its directory if its manifests
@@ -232,11 +245,11 @@ func (r *Repository) dockerfileOf(name string) string {
 func (s *Service) configPath(alone, aloneInContext bool) string {
 	dir := s.Context
 	switch {
-	case alone || dir == "." && s.Dockerfile == "Dockerfile":
+	case alone || dir == "." && s.Dockerfile == "Dockerfile" && !s.apart:
 		return "aksflow.yaml"
 	case dir == "." || len(s.Manifests) > 0 && !s.Shared && !holds(dir, s.Manifests[0].Path):
 		return "aksflow." + s.Name + ".yaml"
-	case aloneInContext || s.Dockerfile == "Dockerfile":
+	case aloneInContext || s.Dockerfile == "Dockerfile" && !s.apart:
 		return path.Join(dir, "aksflow.yaml")
 	}
 	return path.Join(dir, "aksflow."+s.Name+".yaml")

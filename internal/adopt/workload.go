@@ -9,25 +9,26 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aksflow/aksflow/internal/adopt/compose"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
 // needs are the services of the Compose file that this one needs and that are not built here, with those that they need.
-func (s *Service) needs(r *Repository) []ComposeService {
+func (s *Service) needs(r *Repository) []compose.Service {
 	if s.Compose == nil {
 		return nil
 	}
 	wanted := slices.Clone(s.Compose.Needs)
 	for i := 0; i < len(wanted); i++ { // it grows
 		for _, c := range r.Compose {
-			if c.File == s.Compose.File && c.Name == wanted[i] && (c.Context == "" || slices.Contains(s.others, c.Name)) {
+			if c.Project == s.Compose.Project && c.Name == wanted[i] && (c.Build == nil || slices.Contains(s.others, c.Name)) {
 				wanted = append(wanted, slices.DeleteFunc(slices.Clone(c.Needs), func(n string) bool { return slices.Contains(wanted, n) })...)
 			}
 		}
 	}
-	var needed []ComposeService
+	var needed []compose.Service
 	for _, c := range r.Compose {
-		if c.File == s.Compose.File && slices.Contains(wanted, c.Name) && c.Context == "" && c.Image != "" {
+		if c.Project == s.Compose.Project && slices.Contains(wanted, c.Name) && c.Build == nil && c.Image != "" {
 			needed = append(needed, c)
 		}
 	}
@@ -41,7 +42,7 @@ type newWorkload struct {
 	image string
 	ports []string
 	// of is what the Compose file says; its zero value says nothing.
-	of ComposeService
+	of compose.Service
 	// own reports that the image is built here: what it runs and what files it needs is in the image.
 	own bool
 }
@@ -63,7 +64,7 @@ func (s *Service) newManifests(r *Repository, dir string) []File {
 	files, taken := []File{w.file(r, dir)}, map[string]bool{w.name: true}
 	for _, n := range s.needs(r) {
 		if strings.Contains(n.Image, "$") {
-			r.notice("%s is needed by %s and is not proposed: its image %s has variables without a value", n.inCompose(), s.Name, n.Image)
+			r.notice("%s is needed by %s and is not proposed: its image %s has variables without a value", n, s.Name, n.Image)
 			continue
 		}
 		key := n.File + ":" + n.Name
@@ -96,7 +97,7 @@ var usualPorts = map[string]string{
 }
 
 // portsOf are the ports of a service of a Compose file. Containers there reach each other's ports whether the file names them or not.
-func portsOf(c ComposeService) []string {
+func portsOf(c compose.Service) []string {
 	name := strings.ToLower(ref.Read(c.Image).Repository)
 	usual := cmp.Or(usualPorts[path.Base(name)], usualPorts[path.Join(path.Base(path.Dir(name)), path.Base(name))])
 	if usual == "" {

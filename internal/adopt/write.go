@@ -3,6 +3,7 @@ package adopt
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,18 +32,7 @@ func (s *Service) configuration(r *Repository, o Options, envs []environment, di
 		line("# The repository below the registry, as the manifests name it.\nimage: %s", s.Image)
 	}
 	line("")
-	context, _ := relative(base, s.Context)
-	if context == "" || context == base {
-		context = "."
-	}
-	build := []string{"context: " + context}
-	if s.Dockerfile != "Dockerfile" {
-		build = append(build, "dockerfile: "+s.Dockerfile)
-	}
-	if target := s.release(); target != "" {
-		build = append(build, "target: "+target)
-	}
-	line("build: {%s}", strings.Join(build, ", "))
+	b.WriteString(s.build(base))
 	line("")
 	b.WriteString(s.tests(r))
 	line("environments:")
@@ -81,6 +71,29 @@ func (s *Service) configuration(r *Repository, o Options, envs []environment, di
 	return b.String()
 }
 
+// build is the part of aksflow.yaml, in the directory base, that says how the image is built.
+func (s *Service) build(base string) string {
+	context, _ := relative(base, s.Context)
+	if context == "" || context == base {
+		context = "."
+	}
+	lines := []string{"context: " + context}
+	if s.Dockerfile != "Dockerfile" {
+		lines = append(lines, "dockerfile: "+s.Dockerfile)
+	}
+	if s.Target != "" {
+		lines = append(lines, "target: "+s.Target)
+	}
+	if len(s.args) == 0 {
+		return "build: {" + strings.Join(lines, ", ") + "}\n"
+	}
+	lines = append(lines, "args:")
+	for _, name := range slices.Sorted(maps.Keys(s.args)) {
+		lines = append(lines, fmt.Sprintf("  %s: %q", name, strings.ReplaceAll(s.args[name], "$", "$$")))
+	}
+	return "build:\n  " + strings.Join(lines, "\n  ") + "\n"
+}
+
 func quoted(values []string) string {
 	out := make([]string, len(values))
 	for i, v := range values {
@@ -106,10 +119,15 @@ func (s *Service) stage(names []string) string {
 
 // release is the stage that becomes the image, where that is not the last one: tests may come last.
 func (s *Service) release() string {
-	if !slices.Contains(slices.Concat(unitStage, integrationStage), s.file.Last) {
+	if !helperStage(s.file.Last) {
 		return ""
 	}
 	return s.stage([]string{"release", "final", "runtime", "production", "prod", "app", "main"})
+}
+
+// helperStage reports whether a stage is for tests or for development by its name.
+func helperStage(name string) bool {
+	return slices.Contains(slices.Concat(unitStage, integrationStage), name) || helper.MatchString(name)
 }
 
 // tests is the part of aksflow.yaml about tests: the stages that are there, or else how to add one.
@@ -212,4 +230,14 @@ func anyNodePort(o *unstructured.Unstructured) {
 	if o.GetKind() == "Service" && len(ports) > 0 {
 		_ = unstructured.SetNestedSlice(o.Object, ports, "spec", "ports")
 	}
+}
+
+// distinctStrings returns the strings without those that are there before.
+func distinctStrings(all []string) (kept []string) {
+	for _, one := range all {
+		if !slices.Contains(kept, one) {
+			kept = append(kept, one)
+		}
+	}
+	return kept
 }

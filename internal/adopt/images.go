@@ -1,0 +1,239 @@
+package adopt
+
+import (
+	"cmp"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aksflow/aksflow/internal/adopt/compose"
+	"github.com/aksflow/aksflow/internal/adopt/declared"
+)
+
+// services returns the images that the repository builds, under names of their own.
+func (r *Repository) services(repository string) []*Service {
+	var services []*Service
+	for _, d := range r.Dockerfiles {
+		of := r.imagesOf(d)
+		for _, s := range of {
+			s.apart = len(of) > 1
+			r.complete(s)
+			s.Name = r.nameOf(s, repository)
+			if base := path.Base(path.Dir(d.Path)); len(r.Dockerfiles) == 1 && !s.apart && slices.Contains(roles, base) {
+				s.alias = base
+			}
+			services = append(services, s)
+		}
+	}
+	return distinct(services)
+}
+
+// imagesOf returns a service for each image that is built from a Dockerfile: files of other tools may say that several are, of
+// different stages or with different build arguments.
+func (r *Repository) imagesOf(d Dockerfile) []*Service {
+	var services []*Service
+	known := func(i declared.Image) *Service {
+		for _, s := range services {
+			if s.Target == d.target(i) && !differ(s.args, d.declares(i.Args)) {
+				return s
+			}
+		}
+		return nil
+	}
+	add := func(i declared.Image) *Service {
+		s := &Service{file: d, said: i, Target: d.target(i), args: d.declares(i.Args)}
+		services = append(services, s)
+		return s
+	}
+	for _, i := range r.Declared {
+		if !d.makes(i) {
+			continue
+		}
+		if s := known(i); s != nil {
+			s.said = s.said.With(i)
+		} else {
+			add(i)
+		}
+	}
+	tools := len(services)
+	for _, c := range r.composed(d) {
+		i := declared.Image{File: c.File, Name: c.Name, Reference: c.Image, Context: c.Build.Context, Dockerfile: d.Path, Target: c.Build.Target, Args: c.Build.Args, Unset: c.Build.Unset}
+		s := known(i)
+		switch {
+		case len(services) > 0 && (c.Optional || helperStage(strings.ToLower(i.Target))):
+			continue // not what is delivered
+		case s == nil && tools > 0:
+			s = services[0]
+		case s == nil:
+			s = add(i)
+		}
+		if s.Compose == nil {
+			s.Compose = c
+		} else {
+			s.others = append(s.others, c.Name)
+		}
+	}
+	if len(services) == 0 {
+		add(declared.Image{})
+	}
+	return services
+}
+
+// makes reports whether an image that a file of another tool declares is made by a Dockerfile. One that the tool makes without
+// a Dockerfile is made by the one in its directory, if there is one.
+func (d Dockerfile) makes(i declared.Image) bool {
+	return i.Dockerfile == d.Path || i.Builder != "" && path.Join(i.Context, "Dockerfile") == d.Path
+}
+
+// target is the stage that an image is said to be, as far as that is one to deliver; "" is the last one.
+func (d Dockerfile) target(i declared.Image) string {
+	name := strings.ToLower(i.Target)
+	if !slices.Contains(d.Stages, name) || name == d.Last || helperStage(name) {
+		return ""
+	}
+	return name
+}
+
+// declares are those of the build arguments that the Dockerfile has an ARG for. The others change nothing.
+func (d Dockerfile) declares(args map[string]string) map[string]string {
+	of, declared := map[string]string{}, d.parsed.Declared()
+	for name, value := range args {
+		if declared[name] {
+			of[name] = value
+		}
+	}
+	return of
+}
+
+// differ reports whether two sets of build arguments have different values for one of them.
+func differ(a, b map[string]string) bool {
+	for name, value := range a {
+		if other, both := b[name]; both && other != value {
+			return true
+		}
+	}
+	return false
+}
+
+// complete fills in what follows from what is said of a service's image: its build context, stage, ports and build arguments.
+func (r *Repository) complete(s *Service) {
+	s.Target = cmp.Or(s.Target, s.release())
+	s.Context = s.said.Context
+	below, inside := relative(s.Context, s.file.Path)
+	if s.Context == "" || !inside {
+		s.Context = r.contextOf(s.file)
+		below, _ = relative(s.Context, s.file.Path)
+	}
+	s.Dockerfile = below
+	if s.Ports = s.file.ports(s.Target); len(s.Ports) == 0 && s.Compose != nil {
+		s.Ports = s.Compose.Ports
+	}
+}
+
+// composed returns the services of a Compose file that are built from a Dockerfile, the one that stands for it first. The
+// file that Compose takes by itself comes before others, and those for tests and development come last; in a file it is the service
+// that is reachable from outside.
+func (r *Repository) composed(d Dockerfile) []*compose.Service {
+	var of []*compose.Service
+	for i, c := range r.Compose {
+		if c.Build.Path() == d.Path {
+			of = append(of, &r.Compose[i])
+		}
+	}
+	last := func(b bool) int {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(of, func(a, b *compose.Service) int {
+		return cmp.Or(
+			cmp.Compare(last(helper.MatchString(a.Project)), last(helper.MatchString(b.Project))),
+			cmp.Compare(last(!compose.IsDefault(a.Project)), last(!compose.IsDefault(b.Project))),
+			cmp.Compare(strings.Count(a.Project, "/"), strings.Count(b.Project, "/")),
+			strings.Compare(a.Project, b.Project),
+			cmp.Compare(last(a.Optional), last(b.Optional)),
+			cmp.Compare(last(helperStage(a.Build.Target)), last(helperStage(b.Build.Target))),
+			cmp.Compare(last(!a.Published), last(!b.Published)),
+			cmp.Compare(last(len(a.Ports) == 0), last(len(b.Ports) == 0)),
+			cmp.Compare(last(a.Name != a.Build.Target), last(b.Name != b.Build.Target)),
+		)
+	})
+	return slices.DeleteFunc(of, func(c *compose.Service) bool { return c.Project != of[0].Project })
+}
+
+// developers matches values of build arguments that are for a developer's machine.
+var developers = regexp.MustCompile(`(?i)^(dev|develop|development|debug|tests?|testing|local)$|\blocalhost\b|\b127\.0\.0\.1\b|host\.docker\.internal`)
+
+// takeArgs leaves those build arguments that stand in the service's aksflow.yaml, and notices the others.
+func (r *Repository) takeArgs(s *Service, config string) {
+	if len(s.said.Args)+len(s.said.Unset) == 0 && (s.Compose == nil || len(s.Compose.Build.Contexts) == 0) {
+		return
+	}
+	var secret, unset, local []string
+	for _, name := range slices.Sorted(maps.Keys(s.args)) {
+		switch {
+		case secretName.MatchString(name) || withPassword.MatchString(s.args[name]):
+			secret = append(secret, name)
+		case developers.MatchString(s.args[name]):
+			local = append(local, name+"="+s.args[name])
+		default:
+			continue
+		}
+		delete(s.args, name)
+	}
+	declares := s.file.parsed.Declared()
+	for _, name := range s.said.Unset {
+		switch {
+		case !declares[name]:
+		case secretName.MatchString(name):
+			secret = append(secret, name)
+		default:
+			unset = append(unset, name)
+		}
+	}
+	from := s.said.File
+	if len(secret) > 0 {
+		r.notice("%s gives the build of %s the argument %s, which seems to be a secret and would stand in the image's history: mount it in the Dockerfile (RUN --mount=type=secret,id=%s), and name it in %s under build.secrets",
+			from, s.Name, strings.Join(secret, ", "), secret[0], config)
+	}
+	if len(local) > 0 {
+		r.notice("%s builds %s with %s, which is for a developer's machine: %s has no such build argument; write the value for the cluster under build.args there, if the build needs it", from, s.Name, strings.Join(local, ", "), config)
+	}
+	if len(unset) > 0 {
+		r.notice("%s takes the build argument %s of %s from elsewhere: write it into %s under build.args, if the build needs it", from, strings.Join(unset, ", "), s.Name, config)
+	}
+	if s.Compose != nil && len(s.Compose.Build.Contexts) > 0 {
+		r.notice("%s builds %s with further build contexts (%s), which aksflow has not: let the Dockerfile copy what it needs of them from %s, or from an image that it names", s.Compose.File, s.Name, strings.Join(s.Compose.Build.Contexts, ", "), directoryName(s.Context))
+	}
+}
+
+// withoutDockerfile notices the images that files of other tools declare and that no Dockerfile makes.
+func (r *Repository) withoutDockerfile() {
+	made := func(i declared.Image) bool {
+		return slices.ContainsFunc(r.Dockerfiles, func(d Dockerfile) bool { return d.makes(i) })
+	}
+	for _, i := range r.Declared {
+		switch {
+		case made(i) || helper.MatchString(i.File):
+		case i.Builder != "":
+			r.notice("%s is made by %s: aksflow builds Dockerfiles only; write one in %s, and run init again", i, i.Builder, directoryName(i.Context))
+		case !r.exists(i.Dockerfile):
+			r.notice("%s is not set up: its Dockerfile %s is not there", i, i.Dockerfile)
+		}
+	}
+	for _, c := range r.Compose {
+		if c.Build != nil && c.Build.Inline && !helper.MatchString(c.File) {
+			r.notice("%s has its Dockerfile in that file (dockerfile_inline): write it to a file of its own in %s, and run init again", c, directoryName(c.Build.Context))
+		}
+	}
+}
+
+// outsideOfContext notices services whose Dockerfile is outside of the build context that a file of another tool names.
+func (r *Repository) outsideOfContext(s *Service) {
+	if s.said.Context != "" && s.Context != s.said.Context {
+		r.notice("%s is built in %s, and its Dockerfile %s is outside of that: %s is proposed as its build context; aksflow needs the Dockerfile in it", s.said, directoryName(s.said.Context), s.file.Path, directoryName(s.Context))
+	}
+}

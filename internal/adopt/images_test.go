@@ -1,0 +1,164 @@
+package adopt_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aksflow/aksflow/internal/adopt"
+	"github.com/aksflow/aksflow/internal/core/config"
+)
+
+// stages is a Dockerfile with several stages and build arguments.
+const stages = `FROM scratch AS base
+EXPOSE 80
+FROM base AS release
+ARG VERSION MODE TOKEN API_URL PRICE
+EXPOSE 8080
+FROM base AS worker
+FROM release AS dev
+EXPOSE 9229
+`
+
+// The stage and the build arguments that a Compose file names are those of the image, unless they are for a developer's machine.
+func TestBuildOfComposeFiles(t *testing.T) {
+	for name, test := range map[string]struct {
+		build  string
+		want   config.Build
+		ports  []string
+		notice string
+	}{
+		"a stage":                     {"{context: ., target: Release}", config.Build{Target: "release"}, []string{"80", "8080"}, ""},
+		"a stage for development":     {"{context: ., target: dev}", config.Build{Target: "release"}, []string{"80", "8080"}, ""},
+		"a stage that is not there":   {"{context: ., target: gone}", config.Build{Target: "release"}, []string{"80", "8080"}, ""},
+		"arguments":                   {"{context: ., args: {VERSION: 1, OTHER: 2, PRICE: '5$$'}}", config.Build{Target: "release", Args: map[string]string{"VERSION": "1", "PRICE": "5$$"}}, nil, ""},
+		"a secret":                    {"{context: ., args: {VERSION: 1, TOKEN: x}}", config.Build{Target: "release", Args: map[string]string{"VERSION": "1"}}, nil, "compose.yaml gives the build of shop the argument TOKEN, which seems to be a secret"},
+		"a secret from elsewhere":     {"{context: ., args: [TOKEN]}", config.Build{Target: "release"}, nil, "(RUN --mount=type=secret,id=TOKEN), and name it in aksflow.yaml under build.secrets"},
+		"values of a developer":       {"{context: ., args: {MODE: development, API_URL: 'http://localhost:80'}}", config.Build{Target: "release"}, nil, "compose.yaml builds shop with API_URL=http://localhost:80, MODE=development, which is for a developer's machine"},
+		"values from elsewhere":       {"{context: ., args: {VERSION: '${V}', OTHER: null}}", config.Build{Target: "release"}, nil, "compose.yaml takes the build argument VERSION of shop from elsewhere: write it into aksflow.yaml under build.args"},
+		"further contexts":            {"{context: ., additional_contexts: {lib: ../lib}}", config.Build{Target: "release"}, nil, "compose.yaml builds shop with further build contexts (lib), which aksflow has not: let the Dockerfile copy what it needs of them from the top directory"},
+		"a Dockerfile in that file":   {"{dockerfile_inline: FROM scratch}", config.Build{Target: "release"}, nil, "the service web of compose.yaml has its Dockerfile in that file (dockerfile_inline): write it to a file of its own in the top directory, and run init again"},
+		"a Dockerfile somewhere else": {"'https://github.com/team/web.git'", config.Build{Target: "release"}, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{"Dockerfile": stages, "compose.yaml": "services: {web: {build: " + test.build + "}}\n"})
+			require.NotNil(t, configs["shop"], "%v", p.Configs)
+			got := configs["shop"].Build
+			assert.Equal(t, test.want.Target, got.Target)
+			assert.Equal(t, len(test.want.Args), len(got.Args), "%v", got.Args)
+			for name, want := range test.want.Args {
+				assert.Equal(t, want, got.Args[name])
+			}
+			if test.ports != nil {
+				assert.Equal(t, test.ports, p.Services[0].Ports)
+			}
+			assert.Contains(t, strings.Join(p.Notices, "\n"), test.notice)
+		})
+	}
+}
+
+// Several images of one Dockerfile are an app each: what is built from different stages or with different arguments.
+func TestImagesOfOneDockerfile(t *testing.T) {
+	for name, files := range map[string]map[string]string{
+		"a Compose file": {"compose.yaml": `
+services:
+  api: {build: {context: ., target: release}, ports: ["80:8080"]}
+  worker: {build: {context: ., target: worker}}
+  mailer: {build: {context: ., target: worker}}
+  tests: {build: {context: ., target: dev}}
+  tool: {build: {context: ., target: base}, profiles: [tools]}
+`},
+		"arguments": {"Dockerfile": "FROM scratch\nARG APP\nEXPOSE 80\n", "compose.yaml": "services: {api: {build: {context: ., args: {APP: api}}, ports: [80]}, worker: {build: {context: ., args: {APP: worker}}}}\n"},
+		"skaffold.yaml": {"skaffold.yaml": `
+apiVersion: skaffold/v4beta13
+build: {artifacts: [{image: team/api, docker: {target: release}}, {image: team/worker, docker: {target: worker}}]}
+`},
+		"azure.yaml": {"azure.yaml": "services: {api: {project: ., host: aks, docker: {target: release}}, worker: {project: ., host: aks, docker: {target: worker}}}\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if files["Dockerfile"] == "" {
+				files["Dockerfile"] = stages
+			}
+			p, configs := propose(t, adopt.Options{Name: "shop"}, files)
+			require.Len(t, configs, 2, "%v", p.Configs)
+			assert.Equal(t, []string{"aksflow.api.yaml", "aksflow.worker.yaml"}, p.Configs)
+			assert.NotEqual(t, [2]any{configs["api"].Build.Target, configs["api"].Build.Args}, [2]any{configs["worker"].Build.Target, configs["worker"].Build.Args})
+
+			for _, f := range p.Files {
+				files[f.Path] = f.Content
+			}
+			found, err := adopt.Find(write(t, files))
+			require.NoError(t, err)
+			_, err = found.Propose(t.Context(), adopt.Options{Name: "shop", Registry: "r.example", Target: config.Push})
+			assert.ErrorContains(t, err, "nothing is left to set up")
+		})
+	}
+}
+
+// Names, contexts, Dockerfiles and manifests are those of azure.yaml.
+func TestServicesOfAzd(t *testing.T) {
+	p, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+		"azure.yaml": `
+name: shop
+services:
+  web: {project: src/front, language: js, host: aks, docker: {context: ../..}}
+  api: {project: src/back, language: py, host: aks}
+  job: {project: src/job, language: py, host: aks}
+  orders: {project: src/orders, language: py, host: aks}
+`,
+		"src/front/Dockerfile": "FROM scratch\nEXPOSE 80\n", "src/back/Dockerfile": "FROM scratch\nEXPOSE 8000\n", "src/orders/Dockerfile": "FROM scratch\nEXPOSE 81\n", "src/job/main.py": "",
+		"src/front/manifests/deployment.tmpl.yaml": of(deployment, "web", "{{.Env.SERVICE_WEB_IMAGE_NAME}}"),
+		"src/back/manifests/deployment.yaml":       of(deployment, "api", "api"),
+		"k8s/deployment.yaml":                      of(deployment, "api", "api"),
+		"src/orders/manifests/d.yaml":              strings.Replace(of(deployment, "orders", "orders"), "metadata:", "# {{ .Env.LOCATION }}\nmetadata:", 1),
+	})
+	require.Len(t, configs, 3, "%v", p.Configs)
+	assert.Equal(t, ".", configs["web"].Build.Context)
+	assert.Equal(t, "src/front/Dockerfile", configs["web"].Build.Dockerfile)
+	assert.Equal(t, "manifests", configs["api"].Environments["dev"].Manifests)
+	assert.Equal(t, "manifests", configs["orders"].Environments["dev"].Manifests, "a placeholder in a comment changes nothing")
+	notices := strings.Join(p.Notices, "\n")
+	assert.Contains(t, notices, "src/front/manifests has placeholders that azd fills in ({{ .Env.NAME }} for SERVICE_WEB_IMAGE_NAME), and cannot be deployed without it: what web needs of it")
+	assert.Contains(t, notices, "the service job of azure.yaml is made by buildpacks: aksflow builds Dockerfiles only; write one in src/job, and run init again")
+}
+
+// skaffold.yaml says which image is built from which Dockerfile. Names are guessed only where it says nothing.
+func TestImagesOfSkaffold(t *testing.T) {
+	p, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+		"skaffold.yaml": `
+apiVersion: skaffold/v4beta13
+build:
+  artifacts:
+  - {image: front, context: src/ui}
+  - {image: gcr.io/team/api, context: src, docker: {dockerfile: backend/Dockerfile}}
+  - {image: mail, jib: {project: mail}}
+manifests: {rawYaml: [deploy/shop/*.yaml]}
+`,
+		"src/ui/Dockerfile": "FROM scratch\nEXPOSE 80\n", "src/backend/Dockerfile": "FROM scratch\nEXPOSE 81\n", "src/front/Dockerfile": "FROM scratch\nEXPOSE 82\n",
+		"deploy/shop/front.yaml": of(deployment, "front", "front"), "deploy/shop/api.yaml": of(deployment, "server", "gcr.io/team/api"),
+		"deploy/shop/mail.yaml": of(deployment, "mail", "mail"), "old/front.yaml": of(deployment, "front", "front"),
+	})
+	assert.Equal(t, "deploy/shop", p.Services[indexOf(p, "api")].Manifests[0].Path)
+	assert.Equal(t, "team/api", configs["api"].Image)
+	assert.Equal(t, "src", p.Services[indexOf(p, "api")].Context)
+	ui := p.Services[indexOf(p, "ui")]
+	assert.Equal(t, "deploy/shop", ui.Manifests[0].Path, "what Skaffold deploys comes first")
+	assert.Equal(t, []string{"Deployment/front"}, rendered(t, configs["ui"], "dev"))
+	assert.Empty(t, p.Services[indexOf(p, "front")].Manifests, "the image of that name is another one's")
+	assert.Contains(t, strings.Join(p.Notices, "\n"), "the image mail of skaffold.yaml is made by Jib: aksflow builds Dockerfiles only; write one in the top directory, and run init again")
+}
+
+func indexOf(p *adopt.Proposal, name string) int {
+	return slices.IndexFunc(p.Services, func(s *adopt.Service) bool { return s.Name == name })
+}
+
+// Without a Dockerfile, what files of other tools say is what to do.
+func TestImagesWithoutDockerfiles(t *testing.T) {
+	found, err := adopt.Find(write(t, map[string]string{"skaffold.yaml": "apiVersion: skaffold/v4beta13\nbuild: {artifacts: [{image: team/api, ko: {}}]}\n", "main.go": "package main\n"}))
+	require.NoError(t, err)
+	_, err = found.Propose(t.Context(), adopt.Options{Name: "shop", Registry: "r.example", Target: config.Push})
+	assert.ErrorContains(t, err, "the image team/api of skaffold.yaml is made by ko: aksflow builds Dockerfiles only; write one in the top directory, and run init again")
+}
