@@ -20,7 +20,9 @@ func (r *Repository) services(repository string) []*Service {
 		for _, s := range of {
 			s.apart = len(of) > 1
 			r.complete(s)
-			s.Name = r.nameOf(s, repository)
+			if s.Name = r.nameOf(s, repository); r.forProduction(s) != "" {
+				s.Name = label(s.Name + "-dev")
+			}
 			if base := path.Base(path.Dir(d.Path)); len(r.Dockerfiles) == 1 && !s.apart && slices.Contains(roles, base) {
 				s.alias = base
 			}
@@ -58,7 +60,11 @@ func (r *Repository) imagesOf(d Dockerfile) []*Service {
 		}
 	}
 	tools := len(services)
-	for _, c := range r.composed(d) {
+	composed := r.composed(d.Path)
+	if len(composed) == 0 && production.MatchString(fileWord(d.Path)) {
+		composed = r.composed(r.beside(d)) // the same app, on a developer's machine
+	}
+	for _, c := range composed {
 		i := declared.Image{File: c.File, Name: c.Name, Reference: c.Image, Context: c.Build.Context, Dockerfile: d.Path, Target: c.Build.Target, Args: c.Build.Args, Unset: c.Build.Unset}
 		s := known(i)
 		switch {
@@ -135,10 +141,10 @@ func (r *Repository) complete(s *Service) {
 // composed returns the services of a Compose file that are built from a Dockerfile, the one that stands for it first. The
 // file that Compose takes by itself comes before others, and those for tests and development come last; in a file it is the service
 // that is reachable from outside.
-func (r *Repository) composed(d Dockerfile) []*compose.Service {
+func (r *Repository) composed(dockerfile string) []*compose.Service {
 	var of []*compose.Service
 	for i, c := range r.Compose {
-		if c.Build.Path() == d.Path {
+		if c.Build.Path() == dockerfile && dockerfile != "" && !forTests.MatchString(c.Project) {
 			of = append(of, &r.Compose[i])
 		}
 	}

@@ -125,6 +125,25 @@ services:
 	assert.Contains(t, notices, "the service job of azure.yaml is made by buildpacks: aksflow builds Dockerfiles only; write one in src/job, and run init again")
 }
 
+// azd edits kustomizations: it names the image, and writes a file with variables.
+func TestKustomizationsOfAzd(t *testing.T) {
+	files := map[string]string{
+		"azure.yaml": `
+services:
+  api: {project: src/api, host: aks, k8s: {kustomize: {dir: ../../k8s/api, edits: ["set image orders=${SERVICE_API_IMAGE_NAME}"], env: {A: "${A}"}}}}
+  web: {project: src/web, host: aks}
+`,
+		"src/api/Dockerfile": "FROM scratch\nEXPOSE 80\n", "src/web/Dockerfile": "FROM scratch\nEXPOSE 80\n",
+		"k8s/api/kustomization.yaml": "resources: [d.yaml]\nconfigMapGenerator: [{name: api, envs: [.env]}]\n", "k8s/api/d.yaml": of(deployment, "orders", "orders"),
+	}
+	p, _ := propose(t, adopt.Options{Name: "shop"}, files)
+	assert.Contains(t, strings.Join(p.Notices, "\n"), "k8s/api does not render without k8s/api/.env, which azd writes from k8s.kustomize.env of azure.yaml: write it")
+	files["k8s/api/.env"] = "A=1\n"
+	_, configs := propose(t, adopt.Options{Name: "shop"}, files)
+	assert.Equal(t, "k8s/api", configs["api"].Environments["dev"].Manifests)
+	assert.Equal(t, "orders", configs["api"].Image)
+}
+
 // skaffold.yaml says which image is built from which Dockerfile. Names are guessed only where it says nothing.
 func TestImagesOfSkaffold(t *testing.T) {
 	p, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{

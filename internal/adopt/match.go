@@ -92,8 +92,14 @@ func (r *Repository) copies(d Dockerfile, context string) bool {
 // nothing better, those of containers are not.
 var (
 	roles   = []string{"app", "backend", "web", "server", "service"}
-	generic = append([]string{".", "src", "docker", "build", "code", "source", "packaging"}, roles...)
+	generic = append([]string{
+		".", "src", "docker", "dockerfiles", "container", "containers", "image", "images", "build", "code", "source", "package", "packaging",
+		"deploy", "deployment", "deployments", "ops", "devops", "infra", "infrastructure", "k8s", "kubernetes", "scripts",
+	}, roles...)
 )
+
+// says reports whether the name of a directory says what is in it: neither a word that fits every app, nor that of a base image.
+func says(part string) bool { return !slices.Contains(generic, part) && !variant.MatchString(part) }
 
 // nameOf is the name of a service: that of its directory, unless it says nothing, or of the repository.
 func (r *Repository) nameOf(s *Service, repository string) string {
@@ -102,7 +108,7 @@ func (r *Repository) nameOf(s *Service, repository string) string {
 		return said
 	}
 	if len(r.Dockerfiles) == 1 {
-		if base := path.Base(dir); s.Context != "." && !slices.Contains(generic, base) {
+		if base := path.Base(dir); s.Context != "." && says(base) {
 			return label(base)
 		}
 		return label(repository)
@@ -110,30 +116,78 @@ func (r *Repository) nameOf(s *Service, repository string) string {
 	if dir == "." {
 		return label(repository)
 	}
-	if name := telling(dir, func(part string) bool { return !slices.Contains(generic, part) }); name != "" {
-		return label(name)
+	if name := telling(dir, says); name != "" {
+		return label(strings.TrimSuffix(name+"-"+s.formOf(), "-"))
 	}
 	if said != "" {
 		return said
 	}
 	word := s.fileWord()
-	if variant.MatchString(word) { // a manifest that names an image of that name means the base image
-		word = repository + "-" + word
+	if s.formOf() != "" { // a manifest that names an image of that name means the base image
+		word = repository + "-" + s.formOf()
 	}
 	return label(cmp.Or(telling(dir, func(part string) bool { return slices.Contains(roles, part) }), word, repository))
 }
 
 // variant matches words that say how an image is made and not what is in it: base images, systems and processors.
-var variant = regexp.MustCompile(`(?i)^(alpine|debian|ubuntu|buster|bullseye|bookworm|trixie|focal|jammy|noble|slim|fpm|apache|distroless|scratch|ubi|rhel|centos|rocky|fedora|arm|armv|armhf|arm64|aarch64|amd64|x86_64|cuda|gpu|cpu)[0-9.]*$`)
+var variant = regexp.MustCompile(`(?i)^(alpine|debian|ubuntu|buster|bullseye|bookworm|trixie|focal|jammy|noble|slim|fpm|apache|distroless|scratch|ubi|rhel|centos|rocky|fedora|arm|armv|armhf|arm64|aarch64|amd64|x86_64|ppc64le|s390x|riscv64|goreleaser|release|cuda|gpu|cpu)([_-]?[0-9][0-9.]*)?$`)
+
+// formOf is the word of the Dockerfile's name or of its directory's that says how the image is made; "" if there is none.
+func (s *Service) formOf() string {
+	for _, word := range []string{s.fileWord(), path.Base(path.Dir(s.file.Path))} {
+		if variant.MatchString(word) {
+			return word
+		}
+	}
+	return ""
+}
+
+// formDir is the directory that is of one image with all its forms.
+func (s *Service) formDir() string {
+	dir := path.Dir(s.file.Path)
+	if variant.MatchString(path.Base(dir)) {
+		return path.Dir(dir)
+	}
+	return dir
+}
+
+// production matches words of Dockerfiles that are for production beside one that is not.
+var production = regexp.MustCompile(`(?i)^prod(uction)?$`)
+
+// beside returns the other one of a Dockerfile without a further name and one that is for production, in one directory; "" where
+// there are not both.
+func (r *Repository) beside(d Dockerfile) string {
+	for _, other := range r.Dockerfiles {
+		one, two := fileWord(d.Path), fileWord(other.Path)
+		if path.Dir(other.Path) == path.Dir(d.Path) && (one == "" && production.MatchString(two) || two == "" && production.MatchString(one)) {
+			return other.Path
+		}
+	}
+	return ""
+}
+
+// forProduction returns the Dockerfile that is for production beside that of a service; "" where there is none.
+func (r *Repository) forProduction(s *Service) string {
+	if fileWord(s.file.Path) != "" || s.declared() {
+		return ""
+	}
+	return r.beside(s.file)
+}
+
+// declared reports whether a file of a tool that deploys the image names its Dockerfile.
+func (s *Service) declared() bool { return s.said.File != "" && !compose.IsFile(s.said.File) }
 
 // variantOf returns the service of whose image the Dockerfile makes another form: that of one in the same directory.
 func (s *Service) variantOf(services []*Service) *Service {
-	if !variant.MatchString(s.fileWord()) {
-		return nil
-	}
 	for _, other := range services {
-		same := other != s && path.Dir(other.file.Path) == path.Dir(s.file.Path)
-		if word := other.fileWord(); same && (word == "" || variant.MatchString(word) && other.file.Path < s.file.Path) {
+		if production.MatchString(fileWord(s.file.Path)) && fileWord(other.file.Path) == "" && path.Dir(other.file.Path) == path.Dir(s.file.Path) && other.declared() {
+			return other
+		}
+		if s.formOf() == "" {
+			continue
+		}
+		same := other != s && other.formDir() == s.formDir()
+		if same && (other.fileWord() == "" && path.Dir(other.file.Path) == s.formDir() || other.formOf() != "" && other.file.Path < s.file.Path) {
 			return other
 		}
 	}
@@ -151,9 +205,17 @@ func telling(dir string, says func(part string) bool) string {
 	return ""
 }
 
-// fileWord is the part of the Dockerfile's name that says which one it is, such as "worker" of Dockerfile.worker.
+// fileWord is the part of the Dockerfile's name that says which one it is, such as "worker" of Dockerfile.worker. That it is for
+// production says nothing of what is in it.
 func (s *Service) fileWord() string {
-	return strings.Trim(dockerfileWord.ReplaceAllString(path.Base(s.file.Path), ""), ".-_")
+	if word := fileWord(s.file.Path); !production.MatchString(word) {
+		return word
+	}
+	return ""
+}
+
+func fileWord(name string) string {
+	return strings.Trim(dockerfileWord.ReplaceAllString(path.Base(name), ""), ".-_")
 }
 
 // label makes a DNS label of a name.
@@ -224,7 +286,7 @@ func (s *Service) longer(directory bool) string {
 			_, name, _ = strings.Cut(name, "/")
 		}
 	}
-	if of := s.fileWord(); of != "" {
+	if of := fileWord(s.file.Path); of != "" {
 		name += "-" + of
 	}
 	return label(name)
@@ -263,7 +325,7 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 					mixed: mixed || m.Form == Plain && holds(m.Path, s.Context)})
 			}
 		}
-		if !used && len(uses) > 0 {
+		if !used && len(uses) > 0 && !helper.MatchString(m.Path+"/") {
 			unused = append(unused, m.Path)
 		}
 	}
@@ -294,17 +356,24 @@ func placeholders(objects []*unstructured.Unstructured) (names []string) {
 func (r *Repository) doesNotRender(m Manifests, services []*Service, names []string, err error) {
 	r.broken = append(r.broken, m.Path)
 	var of []string
+	for _, s := range services {
+		if !s.said.Deploys(m.Path) {
+			continue
+		}
+		if of = append(of, s.Name); s.said.Written != "" && !r.exists(s.said.Written) {
+			r.notice("%s does not render without %s, which azd writes from k8s.kustomize.env of %s: write it with values that are no secrets, and name the directory in aksflow.yaml as the manifests of %s", directoryName(m.Path), s.said.Written, s.said.File, s.Name)
+			return
+		}
+	}
+	if len(of) == 0 && helper.MatchString(m.Path+"/") {
+		return // an example, or for tests: nobody misses it
+	}
 	if err != nil {
 		for _, name := range r.yamlFiles(m.Path) {
 			text, _ := r.read(name)
 			for _, found := range placeholder.FindAllSubmatch(text, -1) {
 				names = append(names, string(found[1]))
 			}
-		}
-	}
-	for _, s := range services {
-		if s.said.Deploys(m.Path) {
-			of = append(of, s.Name)
 		}
 	}
 	switch names = distinctStrings(names); {
@@ -473,6 +542,9 @@ func (m Manifests) preference(s *Service) int {
 	}
 	if s.said.Deploys(m.Path) {
 		worth += 30
+	}
+	if helper.MatchString(m.Path + "/") {
+		worth -= 40
 	}
 	return worth
 }

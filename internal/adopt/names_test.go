@@ -80,3 +80,53 @@ func TestContextBetween(t *testing.T) {
 		assert.Equal(t, "services/cart/Dockerfile", c.Build.Dockerfile)
 	}
 }
+
+// Dockerfiles that hold a tool for developers, or only the version of one, are not delivered.
+func TestToolsAreLeftOut(t *testing.T) {
+	const dockerfile = "FROM scratch\nEXPOSE 80\n"
+	files := map[string]string{"Dockerfile": dockerfile, "tools/Dockerfile": dockerfile, "services/lint-api/Dockerfile": dockerfile, "Dockerfile.mail": dockerfile}
+	for _, name := range []string{
+		"Dockerfile.golangci-lint", "dockerfiles/lint.Dockerfile", "Dockerfile.ui.tilt", "hack/docs/Dockerfile", "integration/Dockerfile", "integration-tests/Dockerfile",
+		"samples/web/Dockerfile", "testdata2/a/Dockerfile", "Dockerfile-vendor",
+	} {
+		files[name] = dockerfile
+	}
+	files["Dockerfile.zizmor"] = "ARG V=1\nFROM ghcr.io/zizmorcore/zizmor:$V\n"
+	names, notices := namesOf(t, files)
+	assert.Equal(t, map[string]string{"Dockerfile": "shop", "tools/Dockerfile": "tools", "services/lint-api/Dockerfile": "lint-api", "Dockerfile.mail": "shop-mail"}, names)
+	assert.Contains(t, notices, "Dockerfile.zizmor is not delivered: it names an image and adds nothing to it; --app shop-zizmor sets it up")
+}
+
+// Directories with the names of base images or processors hold forms of one image, which no manifest calls so.
+func TestFormsInDirectories(t *testing.T) {
+	const dockerfile = "FROM scratch\nEXPOSE 80\n"
+	names, notices := namesOf(t, map[string]string{
+		"packaging/docker/alpine/Dockerfile": dockerfile, "packaging/docker/ubuntu-24.04/Dockerfile": dockerfile, "packaging/docker/sidecar/Dockerfile": dockerfile,
+		"deploy/Dockerfile": dockerfile, "deploy/Dockerfile.ppc64le": dockerfile, "api/debian/Dockerfile": dockerfile, "agent/Dockerfile": dockerfile, "agent/arm64/Dockerfile": dockerfile,
+	})
+	assert.Equal(t, map[string]string{
+		"packaging/docker/alpine/Dockerfile": "shop-alpine", "packaging/docker/sidecar/Dockerfile": "sidecar", "deploy/Dockerfile": "shop", "api/debian/Dockerfile": "api-debian", "agent/Dockerfile": "agent",
+	}, names)
+	for _, want := range []string{
+		"packaging/docker/ubuntu-24.04/Dockerfile is not delivered: it seems to make another form of the image of packaging/docker/alpine/Dockerfile; --app shop-ubuntu-24-04 sets it up",
+		"deploy/Dockerfile.ppc64le is not delivered", "agent/arm64/Dockerfile is not delivered",
+	} {
+		assert.Contains(t, notices, want)
+	}
+}
+
+// Beside a Dockerfile for production, the one without a further name is for development. Both are of one app.
+func TestDockerfilesForProduction(t *testing.T) {
+	const dockerfile = "FROM scratch\nEXPOSE 80\n"
+	files := map[string]string{
+		"web/Dockerfile": dockerfile, "web/Dockerfile.prod": "FROM scratch\nEXPOSE 81\n", "api/production.Dockerfile": dockerfile, "mail/Dockerfile": dockerfile, "mail/Dockerfile.production": dockerfile,
+		"compose.yaml": "services: {web: {build: web, depends_on: [redis]}, redis: {image: redis}}\n",
+		"azure.yaml":   "services: {mail: {project: mail, host: aks}}\n",
+	}
+	names, notices := namesOf(t, files)
+	assert.Equal(t, map[string]string{"web/Dockerfile.prod": "web", "api/production.Dockerfile": "api", "mail/Dockerfile": "mail"}, names)
+	assert.Contains(t, notices, "mail/Dockerfile.production is not delivered: it seems to make another form of the image of mail/Dockerfile; --app mail-production sets it up", "azure.yaml says which one is delivered")
+	assert.Contains(t, notices, "web/Dockerfile is not delivered: web/Dockerfile.prod beside it is for production; --app web-dev sets it up")
+	content, _ := contents(t, "shop", files)
+	assert.Contains(t, content, "web/deploy/redis.yaml", "the Compose file is about the same app")
+}

@@ -185,3 +185,40 @@ func proposeIn(ctx context.Context, t *testing.T, files map[string]string) *adop
 	require.NoError(t, err)
 	return p
 }
+
+// Two services never get one directory for their manifests.
+func TestDirectoriesAreDistinct(t *testing.T) {
+	content, _ := contents(t, "deploy", map[string]string{
+		"go.mod": "", "deploy/Dockerfile": "FROM scratch\nCOPY go.mod .\nEXPOSE 80\n", "deploy/Dockerfile.worker": "FROM scratch\nEXPOSE 81\n",
+	})
+	assert.Contains(t, content, "deploy/deploy/deploy.yaml")
+	assert.Contains(t, content, "deploy/deploy-aksflow/worker.yaml")
+}
+
+// Examples and what is for tests are deployed only where there is nothing else, and nothing is said of those that cannot be rendered.
+func TestManifestsOfExamples(t *testing.T) {
+	files := map[string]string{
+		"Dockerfile": "FROM scratch\nEXPOSE 80\n", "examples/k/kustomization.yaml": "resources: [d.yaml]\n", "examples/k/d.yaml": of(deployment, "web", "web"),
+		"test/broken/kustomization.yaml": "resources: [gone.yaml]\n", "testdata2/redis/d.yaml": of(deployment, "redis", "redis:8"),
+		"manifests/d.yaml": of(deployment, "web", "web"),
+	}
+	p, configs := propose(t, adopt.Options{Name: "web"}, files)
+	assert.Equal(t, "manifests", configs["web"].Environments["dev"].Manifests)
+	assert.Empty(t, p.Notices)
+	delete(files, "manifests/d.yaml")
+	_, configs = propose(t, adopt.Options{Name: "web"}, files)
+	assert.Equal(t, "examples/k", configs["web"].Environments["dev"].Manifests)
+}
+
+// What tests need is nothing that is deployed.
+func TestComposeFilesOfTests(t *testing.T) {
+	for file, want := range map[string]bool{
+		"compose.dev.yaml": true, "contest/compose.yaml": true,
+		"e2e/compose.yaml": false, "tests/docker-compose-cloud.yml": false, "docker-compose.integration.yml": false, "docker-compose-ci.yml": false,
+	} {
+		context := map[bool]string{true: "..", false: "."}[strings.Contains(file, "/")]
+		content, _ := contents(t, "web", map[string]string{"Dockerfile": "FROM scratch\nEXPOSE 80\n", file: "services: {web: {build: " + context + ", depends_on: [redis]}, redis: {image: redis}}\n"})
+		_, found := content["deploy/redis.yaml"]
+		assert.Equal(t, want, found, file)
+	}
+}

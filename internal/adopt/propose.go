@@ -186,8 +186,12 @@ func (r *Repository) choose(services []*Service, only string) []*Service {
 			r.notice("%s is for Windows: only images for Linux are delivered", s.file.Path)
 		case only == "" && helper.MatchString(s.file.Path):
 			r.notice("%s is not delivered: it seems to be for tests or for development; --app %s sets it up", s.file.Path, s.Name)
+		case only == "" && r.forProduction(s) != "":
+			r.notice("%s is not delivered: %s beside it is for production; --app %s sets it up", s.file.Path, r.forProduction(s), s.Name)
 		case only == "" && s.variantOf(services) != nil:
 			r.notice("%s is not delivered: it seems to make another form of the image of %s; --app %s sets it up", s.file.Path, s.variantOf(services).file.Path, s.Name)
+		case only == "" && len(services) > 1 && s.onlyNames():
+			r.notice("%s is not delivered: it names an image and adds nothing to it; --app %s sets it up", s.file.Path, s.Name)
 		case only == "" && s.configured(r) != "":
 			r.notice("%s is set up already: %s", s.Name, s.configured(r))
 		default:
@@ -195,6 +199,17 @@ func (r *Repository) choose(services []*Service, only string) []*Service {
 		}
 	}
 	return kept
+}
+
+// onlyNames reports whether a Dockerfile of a further name says nothing but which image it is made from, and nothing else says that it
+// is delivered: tools that bring versions up to date read such files.
+func (s *Service) onlyNames() bool {
+	for _, stage := range s.file.parsed.Stages {
+		if len(stage.Instructions) > 0 {
+			return false
+		}
+	}
+	return s.fileWord() != "" && s.Compose == nil && s.said.File == "" && len(s.Manifests) == 0
 }
 
 // windows matches base images of Windows.
@@ -271,7 +286,7 @@ func (r *Repository) directories(p *Proposal, s *Service, envs []environment, co
 	if !alone {
 		dir = path.Join(dir, s.Name)
 	}
-	for r.exists(path.Join(base, dir)) {
+	for r.exists(path.Join(base, dir)) || p.holds(path.Join(base, dir)) {
 		dir += "-aksflow"
 	}
 	if len(sources) == 0 {
@@ -300,6 +315,11 @@ func (r *Repository) directories(p *Proposal, s *Service, envs []environment, co
 		dirs[e.name] = place{directory: copies[m.Path]}
 	}
 	return dirs
+}
+
+// holds reports whether files below a directory are proposed already.
+func (p *Proposal) holds(dir string) bool {
+	return slices.ContainsFunc(p.Files, func(f File) bool { return strings.HasPrefix(f.Path, dir+"/") })
 }
 
 // several reports whether not all environments have the same manifests.

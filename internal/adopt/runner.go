@@ -201,7 +201,7 @@ func (p nodePackage) runner(m manager) Runner {
 // the service's. One whose tests can run in a stage of the Dockerfile comes first.
 func (r *Repository) runnersOf(s *Service) []Runner {
 	dir := path.Dir(s.file.Path)
-	any := len(r.Dockerfiles) == 1 || telling(dir, func(part string) bool { return !slices.Contains(generic, part) }) == ""
+	any := len(r.Dockerfiles) == 1 || telling(dir, says) == ""
 	var of []Runner
 	for _, one := range r.Runners {
 		inside := slices.ContainsFunc(one.Tests, func(test string) bool { return holds(s.Context, test) })

@@ -148,7 +148,7 @@ services:
 // Each of several Dockerfiles in one directory has files of its own.
 func TestDockerfilesInOneDirectory(t *testing.T) {
 	files := map[string]string{
-		"api/Dockerfile": "FROM scratch\n", "api/Dockerfile.worker": "FROM scratch\n", "web/Dockerfile": "FROM scratch\n", "api/Dockerfile.builder": "FROM scratch\n",
+		"api/Dockerfile": "FROM scratch\n", "api/Dockerfile.worker": "FROM scratch\nCMD [\"worker\"]\n", "web/Dockerfile": "FROM scratch\n", "api/Dockerfile.builder": "FROM scratch\n",
 	}
 	p, configs := propose(t, adopt.Options{Name: "shop"}, files)
 	assert.Equal(t, []string{"api/aksflow.yaml", "api/aksflow.api-worker.yaml", "web/aksflow.yaml"}, p.Configs)

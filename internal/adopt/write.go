@@ -16,8 +16,19 @@ import (
 	"github.com/aksflow/aksflow/schema"
 )
 
-// helper matches Dockerfiles that are not for what is delivered.
-var helper = regexp.MustCompile(`(?i)(^|/)(([a-z0-9]+-)?tests?|e2e|cypress|playwright|seed-data|fixtures|examples?|\.devcontainer|\.ci|load-?gen(erator)?)/|(^|[/._-])(dev|develop|development|tests?|debug|ci|local|builder|cypress)([._-]|$)|(^|/)buildx\.|for-app-service`)
+// helper matches files that are not for what is delivered: Dockerfiles, Compose files, manifests.
+var helper = regexp.MustCompile(`(?i)(^|/)(` + testDirectory + `|cypress|playwright|seed-data|examples?|samples?|\.devcontainer|\.ci|load-?gen(erator)?|hack|fuzz(ing)?|bench(marks?)?|lint(ers?)?)/` +
+	`|(^|[/._-])(dev|develop|development|tests?|debug|ci|local|builder|cypress)([._-]|$)|(^|/)buildx\.|for-app-service` +
+	`|(docker|container)file[._-]([a-z0-9]+[._-])*` + toolWord + `$|(^|/)([a-z0-9]+[._-])*` + toolWord + `\.(docker|container)file$`)
+
+// testDirectory matches directories of tests, and toolWord what Dockerfiles are called that hold a tool for developers.
+const (
+	testDirectory = `([a-z0-9]+-)?tests?|testdata[0-9]*|e2e|integration(-?tests?)?|fixtures`
+	toolWord      = `(lint|linter|golangci|golangci-lint|vendor|authors|fuzz|bench|benchmark|e2e|integration|tilt|tools|devcontainer)`
+)
+
+// forTests matches Compose files that start what tests need.
+var forTests = regexp.MustCompile(`(?i)(^|/)(` + testDirectory + `)/|compose([._-][a-z0-9]+)*[._-](tests?|e2e|ci|integration)([._-]|$)`)
 
 // secretName matches variables whose values do not belong into a file.
 var secretName = regexp.MustCompile(`(?i)passw|pwd|secret|token|key|credential|connection`)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -24,8 +25,12 @@ type azdService struct {
 	}
 	K8s struct {
 		DeploymentPath string `yaml:"deploymentPath"`
-		Kustomize      struct{ Dir string }
-		Helm           struct {
+		Kustomize      struct {
+			Dir   string
+			Edits []string
+			Env   map[string]yaml.Node
+		}
+		Helm struct {
 			Releases []struct{ Chart string }
 		}
 	}
@@ -33,6 +38,9 @@ type azdService struct {
 
 // onKubernetes is the host of services that azd deploys to AKS.
 const onKubernetes = "aks"
+
+// setImage matches the edit of a kustomization that says how it names the image of the service.
+var setImage = regexp.MustCompile(`^\s*set image ([^=\s]+)=`)
 
 // azd reads azure.yaml.
 func (r *reader) azd(name string) {
@@ -53,6 +61,14 @@ func (r *reader) azd(name string) {
 		image := Image{
 			File: name, Name: key, Context: path.Join(project, s.Docker.Context), Dockerfile: path.Join(project, cmp.Or(s.Docker.Path, "Dockerfile")),
 			Target: s.Docker.Target, Manifests: s.manifests(project),
+		}
+		for _, edit := range s.K8s.Kustomize.Edits {
+			if m := setImage.FindStringSubmatch(edit); m != nil {
+				image.Reference = m[1]
+			}
+		}
+		if kustomize := s.K8s.Kustomize; kustomize.Dir != "" && len(kustomize.Env) > 0 {
+			image.Written = path.Join(project, kustomize.Dir, ".env")
 		}
 		args := map[string]*string{}
 		for _, arg := range s.Docker.BuildArgs {

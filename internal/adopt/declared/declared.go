@@ -28,6 +28,8 @@ type Image struct {
 	Unset []string
 	// Manifests are paths of what is deployed with the image: directories, or files with wildcards.
 	Manifests []string
+	// Written is a file among the manifests that azd writes; "" for none.
+	Written string
 	// Builder is what makes the image without a Dockerfile; "" for one that has a Dockerfile.
 	Builder string
 }

@@ -34,6 +34,19 @@ services:
 				{File: "azure.yaml", Name: "net", Context: "src/net", Dockerfile: "src/net/Dockerfile", Args: map[string]string{}},
 			}, nil,
 		},
+		"azure.yaml with kustomizations": {
+			map[string]string{"azure.yaml": `
+services:
+  api:
+    project: src/api
+    host: aks
+    k8s: {kustomize: {dir: ../../k8s/api, edits: ["add label a:b", "set image api-image=${SERVICE_API_IMAGE_NAME}"], env: {A: "${A}", B: 1}}}
+`, "src/api/Dockerfile": ""},
+			[]declared.Image{{
+				File: "azure.yaml", Name: "api", Reference: "api-image", Context: "src/api", Dockerfile: "src/api/Dockerfile", Args: map[string]string{},
+				Manifests: []string{"src/api/manifests", "k8s/api"}, Written: "k8s/api/.env",
+			}}, nil,
+		},
 		"skaffold.yaml, v4": {
 			map[string]string{"src/skaffold.yaml": `
 apiVersion: skaffold/v4beta13
