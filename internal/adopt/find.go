@@ -4,6 +4,7 @@
 package adopt
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/shlex"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/aksflow/aksflow/internal/adopt/compose"
@@ -38,6 +40,8 @@ type Repository struct {
 	broken []string // manifests that do not render
 	// given are the services of Compose files that are delivered with a service, by file and name.
 	given map[string]*Service
+	// copiedBy are the services that copied objects go with, by KIND/NAME.
+	copiedBy map[string]*Service
 }
 
 // Dockerfile is one that was found.
@@ -79,6 +83,8 @@ type Runner struct {
 	Steps []string
 	// Missing says why no stage is known that runs the tests.
 	Missing string
+
+	some bool // Tests are not all of the project
 }
 
 // mostFiles bounds the walk: a directory with more is not one repository.
@@ -193,28 +199,46 @@ func (w *walk) dockerfile(name string) error {
 		}
 	}
 	d.Last = d.parsed.Stages[len(d.parsed.Stages)-1].Name
-	d.Ports = d.ports("")
+	d.Ports = d.ports("", nil)
 	w.Dockerfiles = append(w.Dockerfiles, d)
 	return nil
 }
 
-// ports returns the TCP ports that a stage exposes, by itself or through those that it is made from.
-func (d Dockerfile) ports(target string) (ports []string) {
+// ports returns the TCP ports that a stage exposes, by itself or through those that it is made from. args are build arguments.
+func (d Dockerfile) ports(target string, args map[string]string) (ports []string) {
 	chain, _ := d.parsed.Chain(target) // the stage is there
+	values := map[string]string{}
 	for _, s := range chain {
 		for _, i := range s.Instructions {
-			if i.Name != "EXPOSE" {
-				continue
-			}
-			for _, port := range strings.Fields(i.Rest) {
-				port, protocol, _ := strings.Cut(port, "/")
-				if number.MatchString(port) && protocol != "udp" && !slices.Contains(ports, port) {
-					ports = append(ports, port)
+			words, _ := shlex.Split(i.Rest)
+			switch {
+			case i.Name == "ENV" && len(words) == 2 && !strings.Contains(words[0], "="):
+				values[words[0]] = expand(words[1], values)
+			case i.Name == "ENV" || i.Name == "ARG":
+				for _, word := range words {
+					if name, value, set := strings.Cut(word, "="); set {
+						values[name] = expand(cmp.Or(args[name], value), values)
+					}
+				}
+			case i.Name == "EXPOSE":
+				for _, port := range strings.Fields(i.Rest) {
+					port, protocol, _ := strings.Cut(expand(port, values), "/")
+					if number.MatchString(port) && protocol != "udp" && !slices.Contains(ports, port) {
+						ports = append(ports, port)
+					}
 				}
 			}
 		}
 	}
 	return ports
+}
+
+// expand replaces variables by their values, or by the default values that stand with them.
+func expand(text string, values map[string]string) string {
+	return os.Expand(text, func(name string) string {
+		name, otherwise, _ := strings.Cut(name, ":-")
+		return cmp.Or(values[name], otherwise)
+	})
 }
 
 var number = regexp.MustCompile(`^[0-9]+$`)

@@ -133,7 +133,7 @@ func (r *Repository) complete(s *Service) {
 		below, _ = relative(s.Context, s.file.Path)
 	}
 	s.Dockerfile = below
-	if s.Ports = s.file.ports(s.Target); len(s.Ports) == 0 && s.Compose != nil {
+	if s.Ports = s.file.ports(s.Target, s.args); len(s.Ports) == 0 && s.Compose != nil {
 		s.Ports = s.Compose.Ports
 	}
 }

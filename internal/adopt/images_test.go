@@ -167,7 +167,7 @@ manifests: {rawYaml: [deploy/shop/*.yaml]}
 	assert.Equal(t, "deploy/shop", ui.Manifests[0].Path, "what Skaffold deploys comes first")
 	assert.Equal(t, []string{"Deployment/front"}, rendered(t, configs["ui"], "dev"))
 	assert.Empty(t, p.Services[indexOf(p, "front")].Manifests, "the image of that name is another one's")
-	assert.Contains(t, strings.Join(p.Notices, "\n"), "the image mail of skaffold.yaml is made by Jib: aksflow builds Dockerfiles only; write one in the top directory, and run init again")
+	assert.Contains(t, strings.Join(p.Notices, "\n"), "the image mail of skaffold.yaml is made by Jib: aksflow builds Dockerfiles only; write one in mail, and run init again")
 }
 
 func indexOf(p *adopt.Proposal, name string) int {
@@ -180,4 +180,26 @@ func TestImagesWithoutDockerfiles(t *testing.T) {
 	require.NoError(t, err)
 	_, err = found.Propose(t.Context(), adopt.Options{Name: "shop", Registry: "r.example", Target: config.Push})
 	assert.ErrorContains(t, err, "the image team/api of skaffold.yaml is made by ko: aksflow builds Dockerfiles only; write one in the top directory, and run init again")
+}
+
+// A port may be a variable that the Dockerfile sets.
+func TestPortsOfVariables(t *testing.T) {
+	p, _ := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+		"Dockerfile":   "FROM scratch\nARG ADMIN=9000\nARG METRICS\nENV PORT \"8080\"\nENV GRPC=50051 OTHER=\"$PORT\"\nEXPOSE $PORT ${GRPC}/tcp ${ADMIN} ${OTHER} ${NONE:-81} $METRICS $UNKNOWN\n",
+		"compose.yaml": "services: {shop: {build: {context: ., args: {ADMIN: 9001, METRICS: 9100}}}}\n",
+	})
+	assert.Equal(t, []string{"8080", "50051", "9001", "81"}, p.Services[0].Ports)
+}
+
+// The Compose file for production comes over the one without a further name, in place of the override file for developers.
+func TestComposeFileForProduction(t *testing.T) {
+	for _, name := range []string{"docker-compose.prod.yml", "docker-compose-prod.yml", "docker-compose.production.yaml"} {
+		_, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+			"Dockerfile":                  "FROM scratch\nARG API_URL\nEXPOSE 80\n",
+			"docker-compose.yml":          "services: {web: {build: {context: ., args: {API_URL: 'http://localhost:80'}}}}\n",
+			"docker-compose.override.yml": "services: {web: {build: {args: {API_URL: 'http://127.0.0.1'}}}}\n",
+			name:                          "services: {web: {build: {args: {API_URL: 'https://api.example.com'}}}}\n",
+		})
+		assert.Equal(t, map[string]string{"API_URL": "https://api.example.com"}, configs["shop"].Build.Args, name)
+	}
 }

@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/aksflow/aksflow/internal/adopt/compose"
 	"github.com/aksflow/aksflow/internal/adopt/declared"
+	"github.com/aksflow/aksflow/internal/core/build/dockerfile"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 	"github.com/aksflow/aksflow/internal/core/manifest"
 	"github.com/aksflow/aksflow/internal/core/report"
@@ -67,22 +69,14 @@ func (r *Repository) contextOf(d Dockerfile) string {
 	}
 }
 
-// copies reports whether what a Dockerfile copies is below a context.
+// copies reports whether what the stages of a Dockerfile copy is below a context.
 func (r *Repository) copies(d Dockerfile, context string) bool {
-	for _, stage := range d.parsed.Stages {
-		for _, i := range stage.Instructions {
-			if _, other := i.Flag("from"); other || i.Name != "COPY" {
-				continue
-			}
-			words := strings.Fields(i.Rest)
-			for _, source := range words[:max(0, len(words)-1)] {
-				if strings.ContainsAny(source, `*?[$"<`) {
-					continue
-				}
-				if !r.exists(path.Join(context, source)) {
-					return false
-				}
-			}
+	for i := range d.parsed.Stages {
+		made, err := d.parsed.Closure(strconv.Itoa(i), nil, "")
+		if err == nil && slices.ContainsFunc(made.Reads, func(read dockerfile.Read) bool {
+			return !strings.ContainsAny(read.Path, `*?[$`) && !r.exists(path.Join(context, read.Path))
+		}) {
+			return false
 		}
 	}
 	return true
@@ -95,6 +89,7 @@ var (
 	generic = append([]string{
 		".", "src", "docker", "dockerfiles", "container", "containers", "image", "images", "build", "code", "source", "package", "packaging",
 		"deploy", "deployment", "deployments", "ops", "devops", "infra", "infrastructure", "k8s", "kubernetes", "scripts",
+		"apps", "services", "servers", "packages", "projects", "modules", "components", "microservices", "cmd",
 	}, roles...)
 )
 
@@ -311,6 +306,11 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 			r.doesNotRender(m, services, unfilled, err)
 			continue
 		}
+		objects, twice := once(objects)
+		if len(twice) > 0 {
+			r.notice("%s holds %s more than once, so that it cannot be deployed as it is: the first of each is taken", directoryName(m.Path), firstOf(twice))
+			mixed = true
+		}
 		uses, used := usages(objects), false
 		for _, s := range services {
 			best, at := 0, usage{}
@@ -400,6 +400,30 @@ func (r *Repository) yamlFiles(dir string) (names []string) {
 		}
 	}
 	return names
+}
+
+// once returns objects without those that are there before, and the names of these.
+func once(objects []*unstructured.Unstructured) (kept []*unstructured.Unstructured, twice []string) {
+	seen := map[string]bool{}
+	for _, o := range objects {
+		kind := o.GroupVersionKind().GroupKind()
+		if id := fmt.Sprint(kind, o.GetNamespace(), "/", o.GetName()); seen[id] {
+			twice = append(twice, o.GetKind()+"/"+o.GetName())
+		} else {
+			seen[id] = true
+			kept = append(kept, o)
+		}
+	}
+	return kept, distinctStrings(twice)
+}
+
+// firstOf names the first ones of many, and says how many others there are.
+func firstOf(names []string) string {
+	const named = 3
+	if len(names) <= named {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d others", strings.Join(names[:named], ", "), len(names)-named)
 }
 
 // highest is the score of the service that an image in manifests fits best.

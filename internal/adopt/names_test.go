@@ -130,3 +130,14 @@ func TestDockerfilesForProduction(t *testing.T) {
 	content, _ := contents(t, "shop", files)
 	assert.Contains(t, content, "web/deploy/redis.yaml", "the Compose file is about the same app")
 }
+
+// Directories that hold all apps say nothing about one, and a file may be copied in the form of JSON.
+func TestAppsOfMonorepos(t *testing.T) {
+	names, _ := namesOf(t, map[string]string{
+		"apps/web/Dockerfile": "FROM scratch\nCOPY [\"package.json\", \"./\"]\nEXPOSE 80\n", "apps/api/Dockerfile": "FROM scratch\nADD package.json ./\nEXPOSE 80\n", "services/app/Dockerfile": "FROM scratch\nEXPOSE 80\n",
+		"package.json": "{}",
+	})
+	assert.Equal(t, map[string]string{"apps/web/Dockerfile": "web", "apps/api/Dockerfile": "api", "services/app/Dockerfile": "app"}, names)
+	_, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{"apps/web/Dockerfile": "FROM scratch\nCOPY [\"package.json\", \"./\"]\n", "package.json": "{}"})
+	assert.Equal(t, ".", configs["shop"].Build.Context)
+}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // Options are what a repository does not say by itself.
@@ -307,12 +308,13 @@ func (r *Repository) directories(p *Proposal, s *Service, envs []environment, co
 			if several(sources) {
 				copies[m.Path] = path.Join(dir, path.Base(m.Path))
 			}
+			r.leave(s, &m)
 			r.addAll(p, path.Join(base, copies[m.Path]), m.copies())
 			if len(m.others) > 0 {
 				r.notice("%s in %s: no image of it is built here, and it goes with %s: deliver that first", strings.Join(m.others, ", "), directoryName(m.Path), s.Name)
 			}
 		}
-		dirs[e.name] = place{directory: copies[m.Path]}
+		dirs[e.name] = place{directory: copies[m.Path], namespaces: m.further()}
 	}
 	return dirs
 }
@@ -320,6 +322,35 @@ func (r *Repository) directories(p *Proposal, s *Service, envs []environment, co
 // holds reports whether files below a directory are proposed already.
 func (p *Proposal) holds(dir string) bool {
 	return slices.ContainsFunc(p.Files, func(f File) bool { return strings.HasPrefix(f.Path, dir+"/") })
+}
+
+// leave takes from the copies for a service what another service brings from elsewhere: two apps cannot have one object.
+func (r *Repository) leave(s *Service, m *Deployable) {
+	if r.copiedBy == nil {
+		r.copiedBy = map[string]*Service{}
+	}
+	built := map[*unstructured.Unstructured]bool{}
+	for _, u := range usages(m.own) {
+		built[u.object] = built[u.object] || u.reference == m.Reference
+	}
+	var kept []*unstructured.Unstructured
+	for _, o := range m.own {
+		name := o.GetKind() + "/" + o.GetName()
+		if other := r.copiedBy[name]; other != nil && other != s && !built[o] {
+			r.notice("%s uses the %s that is delivered with %s", s.Name, name, other.Name)
+			m.others = slices.DeleteFunc(slices.Clone(m.others), func(one string) bool { return one == name })
+			continue
+		}
+		r.copiedBy[name] = s
+		kept = append(kept, o)
+	}
+	m.own = kept
+}
+
+// further are the namespaces of copies beside the one of the environment.
+func (d Deployable) further() []string {
+	_, others := namespaces(d.own)
+	return others
 }
 
 // several reports whether not all environments have the same manifests.

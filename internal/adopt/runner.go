@@ -29,7 +29,7 @@ func (w *walk) runner(name string) error {
 			w.Runners = append(w.Runners, r)
 		}
 	case strings.HasPrefix(base, "test_") && ext == ".py", strings.HasSuffix(base, "_test.py"), base == "pytest.ini", base == "conftest.py":
-		w.test(languagePython, name, w.nearest(dir, "pyproject.toml", "requirements.txt", "setup.py"), "neither pyproject.toml nor requirements.txt was found above the tests")
+		w.test(languagePython, name, w.nearest(dir, "pyproject.toml", "requirements.txt", "setup.py", "Pipfile"), "neither pyproject.toml nor requirements.txt was found above the tests")
 	case strings.HasSuffix(base, "_test.go"):
 		w.test(languageGo, name, w.nearest(dir, "go.mod"), "no go.mod was found above the tests")
 	case slices.Contains([]string{".java", ".kt", ".groovy"}, ext) && strings.Contains("/"+name, "/src/test/"):
@@ -38,7 +38,7 @@ func (w *walk) runner(name string) error {
 		} else if root := w.outermost(dir, "gradlew"); root != "" {
 			w.test(languageGradle, name, root, "")
 		}
-	case ext == ".csproj" && strings.Contains(strings.ToLower(base), "test"):
+	case slices.Contains([]string{".csproj", ".fsproj", ".vbproj"}, ext) && strings.Contains(strings.ToLower(base), "test"):
 		w.test(languageDotnet, name, w.nearestExt(dir, ".sln", ".slnx"), "no solution (.sln) was found above the tests")
 	case base == "phpunit.xml", base == "phpunit.xml.dist", base == "phpunit.dist.xml":
 		w.test(languagePHP, name, w.nearest(dir, "composer.json"), "no composer.json was found above the tests")

@@ -182,3 +182,53 @@ func TestServicesOfOneNameAreApart(t *testing.T) {
 	assert.Equal(t, "b-dev", configs["b"].Environments["dev"].Namespace)
 	assert.Contains(t, strings.Join(p.Notices, "\n"), "a and b both have a ConfigMap/settings")
 }
+
+// Files of one directory may be alternatives that hold the same objects.
+func TestObjectsThatAreThereTwice(t *testing.T) {
+	p, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+		"api/Dockerfile": "FROM scratch\nEXPOSE 80\n", "web/Dockerfile": "FROM scratch\nEXPOSE 80\n",
+		"all-in-one.yaml": of(deployment, "api", "team/api") + "---\n" + of(deployment, "web", "team/web"), "quickstart.yaml": of(deployment, "api", "team/api"),
+	})
+	assert.Equal(t, []string{"Deployment/api"}, rendered(t, configs["api"], "dev"))
+	assert.Equal(t, []string{"Deployment/web"}, rendered(t, configs["web"], "dev"))
+	assert.Contains(t, p.Notices, "the top directory holds Deployment/api more than once, so that it cannot be deployed as it is: the first of each is taken")
+}
+
+// What is in a namespace of its own stays there, beside an object of the same name.
+func TestCopiesInSeveralNamespaces(t *testing.T) {
+	role := "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: api, namespace: NAMESPACE}\nrules: []\n"
+	in := func(namespace string) string { return strings.ReplaceAll(role, "NAMESPACE", namespace) }
+	_, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+		"api/Dockerfile": "FROM scratch\nEXPOSE 80\n", "web/Dockerfile": "FROM scratch\nEXPOSE 80\n",
+		"k8s/api.yaml": strings.ReplaceAll(of(deployment, "api", "team/api")+of("---\n"+service, "api", ""), "{name: api}", "{name: api, namespace: shop}") + in("shop") + in("kube-system"),
+		"k8s/web.yaml": of(deployment, "web", "team/web"),
+	})
+	e := configs["api"].Environments["dev"]
+	assert.Equal(t, []string{"kube-system"}, e.Namespaces)
+	objects, err := render.Render(t.Context(), configs["api"].Abs(e.Manifests), render.Options{Namespace: "here"})
+	require.NoError(t, err)
+	var found []string
+	for _, o := range objects {
+		if o.GetKind() == "Role" {
+			found = append(found, o.GetNamespace())
+		}
+	}
+	slices.Sort(found)
+	assert.Equal(t, []string{"", "kube-system"}, found)
+}
+
+// What no service builds goes with one of them, also where services take their objects from different directories.
+func TestOthersGoWithOneService(t *testing.T) {
+	p, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+		"api/Dockerfile": "FROM scratch\nEXPOSE 80\n", "web/Dockerfile": "FROM scratch\nEXPOSE 80\n",
+		"k8s/kustomization.yaml": "resources: [api.yaml, redis.yaml, mail.yaml]\n", "k8s/api.yaml": of(deployment, "api", "team/api"), "k8s/redis.yaml": of(deployment, "redis", "redis:8"), "k8s/mail.yaml": of(deployment, "mail", "team/mail"),
+		"all/all.yaml": of(deployment, "api", "team/api") + "---\n" + of(deployment, "web", "team/web") + "---\n" + of(deployment, "redis", "redis:8"), "mail/Dockerfile": "FROM scratch\nEXPOSE 80\n",
+	})
+	var with []string
+	for name, c := range configs {
+		if slices.Contains(rendered(t, c, "dev"), "Deployment/redis") {
+			with = append(with, name)
+		}
+	}
+	assert.Equal(t, []string{"api"}, with, "%q", p.Notices)
+}

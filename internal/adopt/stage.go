@@ -2,6 +2,7 @@ package adopt
 
 import (
 	"bytes"
+	"cmp"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -26,8 +27,8 @@ var tools = map[string]tool{
 	languageNode:   {regexp.MustCompile(`^(node|nodejs.*)(:|@|$)`), regexp.MustCompile(`\b(npm|yarn|pnpm) (ci|install|add)\b`), "Node.js"},
 	languagePython: {nil, regexp.MustCompile(`\b(pip3? install|uv sync|poetry install|pipenv (install|sync))\b`), "the dependencies"},
 	languageGo:     {regexp.MustCompile(`^(golang|go-toolset)(:|@|$)`), nil, "Go"},
-	languageMaven:  {regexp.MustCompile(`^maven(:|@|$)`), regexp.MustCompile(`\bmvn `), "Maven"},
-	languageGradle: {nil, regexp.MustCompile(`\bgradlew\b`), "the Gradle wrapper"},
+	languageMaven:  {regexp.MustCompile(`^maven(:|@|$)`), regexp.MustCompile(`\bmvnw? `), "Maven"},
+	languageGradle: {regexp.MustCompile(`^gradle(:|@|$)`), regexp.MustCompile(`\bgradlew\b`), "Gradle"},
 	languageDotnet: {regexp.MustCompile(`^sdk(:|@|$)`), regexp.MustCompile(`\bdotnet (restore|build|publish)\b`), "the .NET SDK"},
 	languagePHP:    {nil, regexp.MustCompile(`\bcomposer install\b`), "Composer"},
 	languageRuby:   {nil, regexp.MustCompile(`\bbundle install\b`), "Bundler"},
@@ -58,7 +59,10 @@ func (s *Service) testStage(r *Repository, of Runner) (lines []string, missing s
 			return nil, missing
 		}
 	} else if len(steps) == 0 {
-		if steps = r.stepsOf(of); len(steps) == 0 {
+		if of, missing = r.ownTests(s, of); missing != "" {
+			return nil, missing
+		}
+		if steps = r.stepsOf(s, of, stage); len(steps) == 0 {
 			return nil, "what runs them is not known"
 		}
 	}
@@ -166,38 +170,74 @@ func (r *Repository) needsOutside(dir string) bool {
 	return false
 }
 
-// stepsOf are the last lines of a stage with the files of a project, which run its tests.
-func (r *Repository) stepsOf(of Runner) []string {
+// stepsOf are the last lines of a stage with the files of a project, which run the tests of a service. stage is what it is made from.
+func (r *Repository) stepsOf(s *Service, of Runner, stage dockerfile.Stage) []string {
 	switch of.Language {
 	case languageGo:
 		return []string{"RUN go install gotest.tools/gotestsum@latest", `CMD ["gotestsum", "--junitfile", "/reports/unit.xml", "./..."]`}
 	case languageMaven:
-		return []string{shell("mvn -B test; s=$?; mkdir -p /reports; find . -path '*/target/surefire-reports/*.xml' -exec cp {} /reports/ ';'; exit $s")}
-	case languageGradle:
-		return []string{shell("./gradlew test; s=$?; mkdir -p /reports; find . -path '*/build/test-results/test/*.xml' -exec cp {} /reports/ ';'; exit $s")}
-	case languageDotnet:
-		var steps []string
-		for _, project := range of.Tests {
-			text, err := r.read(project)
-			if below, _ := relative(of.Dir, project); err == nil && !bytes.Contains(text, []byte("JunitXml.TestLogger")) {
-				steps = append(steps, "RUN dotnet add "+below+" package JunitXml.TestLogger")
-			}
+		run := cmp.Or(wrapper(stage, "./mvnw"), "mvn") + " -B test"
+		if module := r.moduleOf(s, of, "pom.xml"); module != "" {
+			run += " -pl " + module + " -am"
 		}
-		return append(steps, `CMD ["dotnet", "test", "--logger", "junit;LogFilePath=/reports/{assembly}.xml"]`)
+		return []string{shell(run + "; s=$?; mkdir -p /reports; find . -path '*/target/surefire-reports/*.xml' -exec cp {} /reports/ ';'; exit $s")}
+	case languageGradle:
+		run := cmp.Or(wrapper(stage, "./gradlew"), "gradle") + " "
+		if module := r.moduleOf(s, of, "build.gradle", "build.gradle.kts"); module != "" {
+			run += ":" + strings.ReplaceAll(module, "/", ":") + ":"
+		}
+		return []string{shell(run + "test; s=$?; mkdir -p /reports; find . -path '*/build/test-results/test/*.xml' -exec cp {} /reports/ ';'; exit $s")}
+	case languageDotnet:
+		return r.dotnetSteps(of)
 	case languagePHP:
 		return r.phpSteps(of)
 	case languageRuby:
 		return r.rubySteps(of)
 	case languageRust:
-		var steps []string
-		if !r.exists(path.Join(of.Dir, ".config/nextest.toml")) {
-			steps = append(steps, `RUN mkdir -p .config && printf '[profile.ci.junit]\npath = "junit.xml"\n' > .config/nextest.toml`)
-		}
-		return append(steps, "RUN cargo install --locked cargo-nextest",
-			shell("cargo nextest run --workspace --profile ci; s=$?; mkdir -p /reports; cp target/nextest/ci/junit.xml /reports/; exit $s"))
+		return r.rustSteps(s, of)
 	}
 	return nil
 }
+
+// wrapper returns the wrapper of a build tool if a stage runs it; "" if not.
+func wrapper(stage dockerfile.Stage, name string) string {
+	if slices.ContainsFunc(stage.Instructions, func(i dockerfile.Instruction) bool {
+		return i.Name == "RUN" && strings.Contains(i.Rest, path.Base(name))
+	}) {
+		return name
+	}
+	return ""
+}
+
+// moduleOf is the directory of a service below the directory of the project that it is a module of, by a file of each module; "" for
+// a service that is no module.
+func (r *Repository) moduleOf(s *Service, of Runner, files ...string) string {
+	dir := path.Dir(s.file.Path)
+	module, below := relative(of.Dir, dir)
+	if !below || module == "." || !slices.ContainsFunc(files, func(name string) bool { return r.exists(path.Join(dir, name)) }) {
+		return ""
+	}
+	return module
+}
+
+// rustSteps are stepsOf for Rust: of one package where the service's directory is one, else of all.
+func (r *Repository) rustSteps(s *Service, of Runner) (steps []string) {
+	if !r.exists(path.Join(of.Dir, ".config/nextest.toml")) {
+		steps = append(steps, `RUN mkdir -p .config && printf '[profile.ci.junit]\npath = "junit.xml"\n' > .config/nextest.toml`)
+	}
+	packages := "--workspace"
+	if module := r.moduleOf(s, of, "Cargo.toml"); module != "" {
+		text, _ := r.read(path.Join(of.Dir, module, "Cargo.toml"))
+		if m := cratePackage.FindSubmatch(text); m != nil {
+			packages = "-p " + string(m[1])
+		}
+	}
+	return append(steps, "RUN cargo install --locked cargo-nextest",
+		shell("cargo nextest run "+packages+" --profile ci; s=$?; mkdir -p /reports; cp target/nextest/ci/junit.xml /reports/; exit $s"))
+}
+
+// cratePackage finds the name of a package in its Cargo.toml.
+var cratePackage = regexp.MustCompile(`(?ms)^\[package\][^\[]*?^name\s*=\s*"([^"]+)"`)
 
 // phpSteps are stepsOf for PHP.
 func (r *Repository) phpSteps(of Runner) []string {
@@ -228,19 +268,45 @@ var (
 	systemPackages = regexp.MustCompile(`^(set -\S+ *(&&|;) *)?(apt-get|apk|pip3?|python3? -m pip) `)
 )
 
+// managedSteps are stepsOf for Python with Poetry or Pipenv, which install the dependencies of tests unless they are told not to.
+func (r *Repository) managedSteps(of Runner, stage dockerfile.Stage, install dockerfile.Instruction) (steps []string) {
+	manager, lockFile, all := "poetry", "poetry.lock", "poetry install --no-interaction"
+	if strings.Contains(install.Rest, "pipenv") {
+		manager, lockFile, all = "pipenv", "Pipfile.lock", "pipenv install --dev --deploy"
+	} else if !slices.ContainsFunc(stage.Instructions, func(i dockerfile.Instruction) bool {
+		return strings.Contains(i.Rest, "poetry install") && !strings.Contains(i.Rest, "--no-root")
+	}) {
+		all += " --no-root" // the project is no package
+	}
+	steps = []string{"RUN " + all}
+	if lock, err := r.read(path.Join(of.Dir, lockFile)); err != nil || !bytes.Contains(lock, []byte(`"pytest"`)) {
+		steps = append(steps, "RUN "+manager+" run pip install pytest")
+	}
+	return append(steps, `CMD ["`+manager+`", "run", "python", "-m", "pytest", "--junitxml=/reports/unit.xml"]`)
+}
+
 // pythonSteps are stepsOf for Python: the dependencies are installed as the stage does it, with those of tests.
 func (r *Repository) pythonSteps(of Runner, stage dockerfile.Stage) (steps []string, missing string) {
 	for _, i := range stage.Instructions {
 		if i.Name != "RUN" {
 			continue
 		}
-		switch installs := tools[languagePython].command.FindString(i.Rest); {
+		installs := "" // the last one: the others may install what it runs
+		if all := tools[languagePython].command.FindAllString(i.Rest, -1); len(all) > 0 {
+			installs = all[len(all)-1]
+		}
+		switch {
 		case installs == "uv sync" && r.exists(path.Join(of.Dir, "uv.lock")):
 			steps = append(steps, "RUN uv sync --frozen --no-install-project")
 			if lock, err := r.read(path.Join(of.Dir, "uv.lock")); err != nil || !bytes.Contains(lock, []byte(`name = "pytest"`)) {
 				steps = append(steps, "RUN uv pip install pytest")
 			}
 			return append(steps, `CMD ["uv", "run", "--no-sync", "python", "-m", "pytest", "--junitxml=/reports/unit.xml"]`), ""
+		case strings.HasPrefix(installs, "poetry"), strings.HasPrefix(installs, "pipenv"):
+			if stage.Name == "" {
+				return nil, "the stage with the dependencies has no name"
+			}
+			return r.managedSteps(of, stage, i), ""
 		case strings.HasPrefix(installs, "pip"):
 			const run = `CMD ["python", "-m", "pytest", "--junitxml=/reports/unit.xml"]`
 			file := requirements.FindStringSubmatch(i.Rest)

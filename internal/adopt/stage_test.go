@@ -15,6 +15,7 @@ func TestStagesThatRun(t *testing.T) {
 	const uv = "FROM python:3.14-slim AS base\nCOPY --from=ghcr.io/astral-sh/uv:latest /uv /bin/uv\nFROM base AS builder\nWORKDIR /app\nCOPY pyproject.toml uv.lock ./\n" +
 		"RUN uv sync --frozen --no-dev --no-install-project\nFROM base\nWORKDIR /app\nCOPY --from=builder /app/.venv /app/.venv\nCOPY . .\nEXPOSE 80\n"
 	const pip = "FROM python:3.12-alpine\nWORKDIR /app\nCOPY requirements.txt .\nRUN apk add gcc\nRUN pip install --no-cache-dir -r requirements.txt\nCOPY . .\nEXPOSE 80\n"
+	const poetry = "FROM python:3.13 AS builder\nRUN pip install poetry\nWORKDIR /app\nCOPY pyproject.toml poetry.lock ./\nRUN poetry install --only main --no-root\nFROM python:3.13-slim\nCOPY --from=builder /app/.venv /app/.venv\nCOPY . .\nEXPOSE 80\n"
 	for name, test := range map[string]struct {
 		files  map[string]string
 		want   string // the lines of the stage; "" for none
@@ -100,6 +101,42 @@ func TestStagesThatRun(t *testing.T) {
 			map[string]string{"Dockerfile": "FROM mcr.microsoft.com/dotnet/aspnet:9.0 AS base\nFROM mcr.microsoft.com/dotnet/sdk:9.0 AS build\nRUN dotnet restore\nFROM base\nEXPOSE 80\n", "App.sln": "", "tests/App.Tests/App.Tests.csproj": "<Project/>"},
 			"FROM build AS test\nWORKDIR /test\nCOPY . .\nRUN dotnet add tests/App.Tests/App.Tests.csproj package JunitXml.TestLogger\nCMD [\"dotnet\", \"test\",", "",
 		},
+		"Python, with Poetry": {
+			map[string]string{"Dockerfile": poetry, "pyproject.toml": "", "poetry.lock": "[[package]]\nname = \"pytest\"\n", "tests/test_a.py": ""},
+			"FROM builder AS test\nWORKDIR /test/web\nCOPY . .\nRUN poetry install --no-interaction --no-root\nCMD [\"poetry\", \"run\", \"python\", \"-m\", \"pytest\", \"--junitxml=/reports/unit.xml\"]\n", "",
+		},
+		"Python, with Poetry, a package without pytest": {
+			map[string]string{"Dockerfile": strings.ReplaceAll(poetry, " --no-root", ""), "pyproject.toml": "", "poetry.lock": "", "tests/test_a.py": ""},
+			"RUN poetry install --no-interaction\nRUN poetry run pip install pytest\nCMD", "",
+		},
+		"Python, with Pipenv": {
+			map[string]string{"Dockerfile": "FROM python AS deps\nCOPY Pipfile Pipfile.lock ./\nRUN pip install pipenv && pipenv install --deploy\nFROM deps\nEXPOSE 80\n", "Pipfile": "", "Pipfile.lock": `{"develop": {"pytest": {}}}`, "test_a.py": ""},
+			"FROM deps AS test\nWORKDIR /test/web\nCOPY . .\nRUN pipenv install --dev --deploy\nCMD [\"pipenv\",", "",
+		},
+		"Maven, a module, with the wrapper": {
+			map[string]string{"api/Dockerfile": "FROM eclipse-temurin:21 AS build\nCOPY pom.xml mvnw ./\nCOPY api api\nRUN ./mvnw -pl api -am package\nFROM eclipse-temurin:21-jre\nEXPOSE 80\n", "pom.xml": "", "mvnw": "", "api/pom.xml": "", "api/src/test/java/ATest.java": "", "b/pom.xml": ""},
+			"FROM build AS test\nWORKDIR /test\nCOPY . .\nCMD [\"sh\", \"-c\", \"./mvnw -B test -pl api -am; s=$?;", "",
+		},
+		"Gradle, a module": {
+			map[string]string{"svc/api/Dockerfile": "FROM gradle:9 AS build\nCOPY settings.gradle .\nCOPY svc svc\nRUN gradle :svc:api:build\nFROM eclipse-temurin\nEXPOSE 80\n", "settings.gradle": "", "gradlew": "", "svc/api/build.gradle.kts": "", "svc/api/src/test/kotlin/ATest.kt": ""},
+			"FROM build AS test\nWORKDIR /test\nCOPY . .\nCMD [\"sh\", \"-c\", \"gradle :svc:api:test; s=$?;", "",
+		},
+		"Rust, a package": {
+			map[string]string{"api/Dockerfile": "FROM rust:1 AS build\nCOPY Cargo.toml .\nCOPY api api\nRUN cargo build\nFROM debian\nEXPOSE 80\n", "Cargo.toml": "[workspace]\n", "api/Cargo.toml": "[package]\nversion = \"1\"\nname = \"shop-api\"\n", "api/src/main.rs": "#[test]\n"},
+			"cargo nextest run -p shop-api --profile ci;", "",
+		},
+		".NET, a service of several": {
+			dotnet(map[string]string{"tests/Api.Tests/Api.Tests.csproj": refersTo("../../src/Shared/Shared.csproj"), "tests/Web.Tests/Web.Tests.csproj": refersTo("../../src/Web/Web.csproj"), "tests/Api.FunctionalTests/Api.FunctionalTests.csproj": refersTo(`..\..\src\Api\Api.csproj`)}),
+			"FROM build AS test\nWORKDIR /test\nCOPY . .\nRUN dotnet add tests/Api.Tests/Api.Tests.csproj package JunitXml.TestLogger\nCMD [\"dotnet\", \"test\", \"tests/Api.Tests/Api.Tests.csproj\", \"--logger\",", "",
+		},
+		".NET, a service with several test projects": {
+			dotnet(map[string]string{"tests/A.Tests.csproj": refersTo("../src/Api/Api.csproj"), "tests/B.Tests.csproj": refersTo("../src/Api/Api.csproj"), "tests/Web.Tests.csproj": refersTo("../src/Web/Web.csproj")}),
+			"for p in tests/A.Tests.csproj tests/B.Tests.csproj; do dotnet test $p --logger 'junit;LogFilePath=/reports/{assembly}.xml' || s=$?; done; exit $s", "",
+		},
+		".NET, a service without tests": {
+			dotnet(map[string]string{"tests/Web.Tests.csproj": refersTo("../src/Web/Web.csproj")}),
+			"", "no test project refers to one in src/Api",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, _ := propose(t, adopt.Options{Name: "web"}, test.files)
@@ -109,4 +146,22 @@ func TestStagesThatRun(t *testing.T) {
 			assert.Equal(t, test.want != "", strings.Contains(text, " AS test\n"), text)
 		})
 	}
+}
+
+// dotnet is a solution of .NET with a service that has the Dockerfile of Visual Studio.
+func dotnet(tests map[string]string) map[string]string {
+	files := map[string]string{
+		"App.sln": "", "src/Api/Api.csproj": refersTo("../Core/Core.csproj"), "src/Core/Core.csproj": "<Project/>", "src/Web/Web.csproj": "<Project/>",
+		"src/Shared/Shared.csproj": refersTo("../Api/Api.csproj"),
+		"src/Api/Dockerfile":       "FROM mcr.microsoft.com/dotnet/sdk:9.0 AS build\nWORKDIR /src\nCOPY [\"src/Api/Api.csproj\", \"src/Api/\"]\nRUN dotnet restore src/Api/Api.csproj\nCOPY . .\nFROM mcr.microsoft.com/dotnet/aspnet:9.0\nEXPOSE 8080\n",
+	}
+	for name, text := range tests {
+		files[name] = text
+	}
+	return files
+}
+
+// refersTo is a project of .NET that refers to another one.
+func refersTo(project string) string {
+	return `<Project Sdk="Microsoft.NET.Sdk"><ItemGroup><ProjectReference Include="` + project + `" /></ItemGroup></Project>`
 }

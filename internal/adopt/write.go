@@ -204,18 +204,29 @@ func (s *Service) backing(r *Repository) string {
 	return b.String()
 }
 
-// copies are a kustomization with those objects of shared manifests that go with the service.
+// copies are a kustomization with those objects of shared manifests that go with the service. Those in the namespace of most get that
+// of the environment.
 func (d Deployable) copies() []File {
 	var files []File
+	taken := map[string]bool{}
+	home, _ := namespaces(d.own)
 	for _, o := range d.own {
 		o = o.DeepCopy()
-		o.SetNamespace("") // that of the environment
+		if o.GetNamespace() == home || o.GetNamespace() == anyNamespace {
+			o.SetNamespace("")
+		}
 		anyNodePort(o)
 		text, err := yaml.Marshal(o.Object)
 		if err != nil {
 			continue // it was read from YAML
 		}
-		files = append(files, File{Path: strings.ToLower(o.GetKind()) + "-" + o.GetName() + ".yaml", Content: string(text)})
+		base := strings.NewReplacer(":", "-", "/", "-").Replace(strings.ToLower(o.GetKind()) + "-" + o.GetName())
+		name := base + ".yaml"
+		for number := 2; taken[name]; number++ { // of another group or in another namespace
+			name = fmt.Sprintf("%s-%d.yaml", base, number)
+		}
+		taken[name] = true
+		files = append(files, File{Path: name, Content: string(text)})
 	}
 	return kustomization(files)
 }

@@ -65,11 +65,11 @@ func (b *Build) Path() string {
 // String says where the service stands, for messages.
 func (s Service) String() string { return fmt.Sprintf("the service %s of %s", s.Name, s.File) }
 
-// fileName matches the names of Compose files, and overrideName one that Compose reads together with the one that has the same
-// name without "override".
+// fileName matches the names of Compose files, and overrideName one that is read together with the one that has the same name without
+// the word: "override" by Compose itself, and what is for production because it is named on the command line.
 var (
 	fileName     = regexp.MustCompile(`^(docker-)?compose([.-][^/]*)?\.ya?ml$`)
-	overrideName = regexp.MustCompile(`^((?:docker-)?compose)\.override\.ya?ml$`)
+	overrideName = regexp.MustCompile(`^((?:docker-)?compose)[.-](override|prod|production)\.ya?ml$`)
 	defaultName  = regexp.MustCompile(`^(docker-)?compose\.ya?ml$`)
 )
 
@@ -107,7 +107,8 @@ type reader struct {
 }
 
 // Read returns the services of the Compose files of a repository, which are read with read. A file that another one includes
-// or that overrides another one counts as a part of that one. What cannot be read is said in the notices, and left out.
+// or that overrides another one counts as a part of that one; one for production is taken in place of the override file, which is
+// for developers. What cannot be read is said in the notices, and left out.
 func Read(names []string, read func(name string) ([]byte, error)) (services []Service, notices []string) {
 	r := &reader{read: read, files: map[string]*document{}, included: map[string]bool{}}
 	slices.Sort(names)
@@ -115,9 +116,12 @@ func Read(names []string, read func(name string) ([]byte, error)) (services []Se
 	for _, name := range names {
 		if m := overrideName.FindStringSubmatch(path.Base(name)); m != nil {
 			for _, ext := range []string{".yaml", ".yml"} {
-				if base := path.Join(path.Dir(name), m[1]+ext); slices.Contains(names, base) {
+				base := path.Join(path.Dir(name), m[1]+ext)
+				if !slices.Contains(names, base) {
+					continue
+				}
+				if r.included[name] = true; m[2] != "override" || overrides[base] == "" {
 					overrides[base] = name
-					r.included[name] = true
 				}
 			}
 		}

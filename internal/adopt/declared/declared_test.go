@@ -69,7 +69,7 @@ profiles:
 				file := "src/skaffold.yaml"
 				return []declared.Image{
 					{File: file, Reference: "team/web", Context: "src/web", Dockerfile: "src/web/build/Dockerfile", Target: "release", Args: map[string]string{"A": "1"}, Unset: []string{"B"}, Manifests: manifests},
-					{File: file, Reference: "api", Context: "src", Builder: "Jib", Manifests: manifests},
+					{File: file, Reference: "api", Context: "src/api", Builder: "Jib", Manifests: manifests},
 					{File: file, Reference: "worker", Context: "src", Builder: "ko", Manifests: manifests},
 					{File: file, Reference: "mail", Context: "src", Builder: "buildpacks", Manifests: manifests},
 					{File: file, Reference: "db", Context: "src/db", Dockerfile: "src/db/Db", Args: map[string]string{}, Manifests: manifests},

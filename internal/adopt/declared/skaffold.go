@@ -147,10 +147,15 @@ func (a skaffoldArtifact) image(name, dir string, manifests []string) Image {
 		name string
 		node yaml.Node
 	}{{"Jib", a.Jib}, {"ko", a.Ko}, {"buildpacks", a.Buildpacks}, {"Bazel", a.Bazel}, {"a command of its own", a.Custom}} {
-		if builder.node.Kind != 0 {
-			i.Builder = builder.name
-			return i
+		if builder.node.Kind == 0 {
+			continue
 		}
+		var of struct{ Project string } // of Jib: the directory of a module, or its coordinates
+		if builder.node.Kind == yaml.MappingNode && builder.node.Decode(&of) == nil && !strings.Contains(of.Project, ":") {
+			i.Context = path.Join(i.Context, of.Project)
+		}
+		i.Builder = builder.name
+		return i
 	}
 	docker := cmp.Or(a.Docker, a.Kaniko, &skaffoldDocker{})
 	i.Dockerfile, i.Target = path.Join(i.Context, cmp.Or(docker.Dockerfile, "Dockerfile")), docker.Target
