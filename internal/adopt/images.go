@@ -10,6 +10,7 @@ import (
 
 	"github.com/aksflow/aksflow/internal/adopt/compose"
 	"github.com/aksflow/aksflow/internal/adopt/declared"
+	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
 // services returns the images that the repository builds, under names of their own.
@@ -136,6 +137,28 @@ func (r *Repository) complete(s *Service) {
 	if s.Ports = s.file.ports(s.Target, s.args); len(s.Ports) == 0 && s.Compose != nil {
 		s.Ports = s.Compose.Ports
 	}
+	if port := s.basePort(); len(s.Ports) == 0 && port != "" {
+		s.Ports = []string{port}
+	}
+}
+
+// basePort is the port that the image exposes which the service's is made from; "" where that is not known.
+func (s *Service) basePort() string {
+	chain, err := s.file.parsed.Chain(s.Target)
+	if err != nil {
+		return ""
+	}
+	base := ref.Read(chain[0].From)
+	name := path.Base(strings.ToLower(base.Repository))
+	if name == "php" && strings.Contains(base.Tag, "apache") {
+		return "80"
+	}
+	return cmp.Or(webPorts[name], usualPorts[name])
+}
+
+// webPorts are the ports that images of web servers expose, by the last part of their repositories.
+var webPorts = map[string]string{
+	"nginx": "80", "nginx-unprivileged": "8080", "httpd": "80", "caddy": "80", "tomcat": "8080", "jetty": "8080", "wordpress": "80", "drupal": "80",
 }
 
 // composed returns the services of a Compose file that are built from a Dockerfile, the one that stands for it first. The

@@ -203,3 +203,14 @@ func TestComposeFileForProduction(t *testing.T) {
 		assert.Equal(t, map[string]string{"API_URL": "https://api.example.com"}, configs["shop"].Build.Args, name)
 	}
 }
+
+// What exposes no port by itself has that of the image that it is made from.
+func TestPortsOfBaseImages(t *testing.T) {
+	for from, want := range map[string][]string{
+		"nginx:1.29-alpine": {"80"}, "docker.io/nginxinc/nginx-unprivileged": {"8080"}, "php:8.4-apache": {"80"}, "php:8.4-cli": nil, "postgres:17": {"5432"}, "node:22": nil,
+		"node:22 AS build\nFROM nginx": {"80"}, "nginx\nEXPOSE 8081": {"8081"}, "nginx AS base\nFROM base": {"80"},
+	} {
+		p, _ := propose(t, adopt.Options{Name: "shop"}, map[string]string{"Dockerfile": "FROM " + from + "\n"})
+		assert.Equal(t, want, p.Services[0].Ports, from)
+	}
+}

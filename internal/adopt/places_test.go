@@ -222,3 +222,27 @@ func TestComposeFilesOfTests(t *testing.T) {
 		assert.Equal(t, want, found, file)
 	}
 }
+
+// A chart has its values for each environment in files that are named for it.
+func TestValuesOfEnvironments(t *testing.T) {
+	chart := map[string]string{
+		"Dockerfile": "FROM scratch\nEXPOSE 80\n", "charts/web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\n", "charts/web/values.yaml": "replicas: 1\n",
+		"charts/web/templates/d.yaml": strings.Replace(of(deployment, "web", "team/web:1"), "spec:\n", "spec:\n  replicas: {{ .Values.replicas }}\n", 1),
+		"charts/web/values-prod.yaml": "replicas: 7\n", "charts/web/values/dev.yml": "replicas: 2\n",
+	}
+	p, configs := propose(t, adopt.Options{Name: "web"}, chart)
+	c := configs["web"]
+	assert.Equal(t, []string{"charts/web/values-prod.yaml"}, c.Environments["production"].ValuesFiles)
+	assert.Equal(t, []string{"charts/web/values/dev.yml"}, c.Environments["dev"].ValuesFiles)
+	assert.Empty(t, p.Notices)
+}
+
+// Which of several directories is taken is said, unless they are those of environments.
+func TestAlternativeManifests(t *testing.T) {
+	files := map[string]string{
+		"Dockerfile": "FROM scratch\nEXPOSE 80\n", "k8s/a/kustomization.yaml": "resources: [d.yaml]\n", "k8s/a/d.yaml": of(deployment, "web", "web"),
+		"k8s/b/kustomization.yaml": "resources: [d.yaml]\n", "k8s/b/d.yaml": of(deployment, "web", "web"),
+	}
+	p, _ := propose(t, adopt.Options{Name: "web"}, files)
+	assert.Equal(t, []string{"the image of web also runs in k8s/b: k8s/a is taken; name another one as manifests in its aksflow.yaml if that is the one to deploy"}, p.Notices)
+}

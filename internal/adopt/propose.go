@@ -106,6 +106,7 @@ func (r *Repository) Propose(ctx context.Context, o Options) (*Proposal, error) 
 		}
 	}
 	alone := len(services) == 1 && len(r.Configured) == 0
+	r.alternatives(services, envs)
 	for _, s := range services {
 		config := s.configPath(alone, inContext[s.Context] == 1)
 		base := path.Dir(config)
@@ -277,9 +278,15 @@ func (r *Repository) directories(p *Proposal, s *Service, envs []environment, co
 	dirs, base := map[string]place{}, path.Dir(config)
 	sources := r.sources(s, envs, config)
 	if len(sources) > 0 && !s.Shared {
-		for env, m := range sources {
-			dir, _ := relative(base, m.Path)
-			dirs[env] = m.at(dir)
+		for _, e := range envs {
+			if m, found := sources[e.name]; found {
+				dir, _ := relative(base, m.Path)
+				at := m.at(dir)
+				if name := r.valuesOf(m.Manifests, e); name != "" {
+					at.values, _ = relative(base, name)
+				}
+				dirs[e.name] = at
+			}
 		}
 		return dirs
 	}
@@ -435,10 +442,45 @@ func (r *Repository) copied(services []*Service) {
 	}
 }
 
+// alternatives notices services whose image runs in several directories that are worth the same, of which the first one is taken.
+// Those that are named for environments are not meant.
+func (r *Repository) alternatives(services []*Service, envs []environment) {
+	for _, s := range services {
+		var same []string
+		for _, m := range s.Manifests {
+			named := slices.ContainsFunc(envs, func(e environment) bool { return slices.Contains(e.directories, path.Base(m.Path)) })
+			if m.score == s.Manifests[0].score && !named {
+				same = append(same, directoryName(m.Path))
+			}
+		}
+		if len(same) > 1 && same[0] == directoryName(s.Manifests[0].Path) {
+			r.notice("the image of %s also runs in %s: %s is taken; name another one as manifests in its aksflow.yaml if that is the one to deploy", s.Name, firstOf(same[1:]), same[0])
+		}
+	}
+}
+
 // place is what an environment is deployed from, and the namespaces that its objects name by themselves.
 type place struct {
 	directory, namespace string
 	namespaces           []string
+	values               string // a chart's values file; "" for none
+}
+
+// valuesOf returns the values file in a chart that is named for an environment; "" where there is none.
+func (r *Repository) valuesOf(m Manifests, e environment) string {
+	if m.Form != Chart {
+		return ""
+	}
+	for _, name := range e.directories {
+		for _, form := range []string{"values-%s", "values.%s", "values_%s", "%s-values", "values/%s", "values/values-%s", "environments/%s", "env/%s"} {
+			for _, ext := range []string{".yaml", ".yml"} {
+				if file := path.Join(m.Path, fmt.Sprintf(form, name)+ext); r.isFile(file) {
+					return file
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // at is the place of manifests whose path is directory.

@@ -65,6 +65,9 @@ func (s *Service) configuration(r *Repository, o Options, envs []environment, di
 			line("    registry: %s", o.Registry)
 		}
 		line("    manifests: %s", at.directory)
+		if at.values != "" {
+			line("    valuesFiles: [%s]", at.values)
+		}
 		line("    namespace: %s", cmp.Or(at.namespace, s.home+"-"+e.name))
 		if len(at.namespaces) > 0 {
 			line("    namespaces: [%s] # further ones that the manifests name", strings.Join(at.namespaces, ", "))
