@@ -39,7 +39,8 @@ func (r *Repository) imagesOf(d Dockerfile) []*Service {
 	var services []*Service
 	known := func(i declared.Image) *Service {
 		for _, s := range services {
-			if s.Target == d.target(i) && !differ(s.args, d.declares(i.Args)) {
+			named := s.said.Reference != "" && i.Reference != "" && ref.Read(s.said.Reference).Repository == ref.Read(i.Reference).Repository
+			if named || s.Target == d.target(i) && !differ(s.args, d.declares(i.Args)) {
 				return s
 			}
 		}
@@ -51,7 +52,7 @@ func (r *Repository) imagesOf(d Dockerfile) []*Service {
 		return s
 	}
 	for _, i := range r.Declared {
-		if !d.makes(i) {
+		if !d.makes(i) || !i.IsService() && helperStage(strings.ToLower(i.Target)) {
 			continue
 		}
 		if s := known(i); s != nil {

@@ -76,6 +76,20 @@ services:
 apiVersion: skaffold/v4beta13
 build: {artifacts: [{image: team/api, docker: {target: release}}, {image: team/worker, docker: {target: worker}}]}
 `},
+		"docker-bake.hcl": {"docker-bake.hcl": `
+target "api" {
+  tags   = ["team/api:1"]
+  target = "release"
+}
+target "api-debug" {
+  inherits = ["api"]
+  target   = "dev"
+}
+target "worker" {
+  tags   = ["team/worker:1"]
+  target = "worker"
+}
+`},
 		"azure.yaml": {"azure.yaml": "services: {api: {project: ., host: aks, docker: {target: release}}, worker: {project: ., host: aks, docker: {target: worker}}}\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -213,4 +227,31 @@ func TestPortsOfBaseImages(t *testing.T) {
 		p, _ := propose(t, adopt.Options{Name: "shop"}, map[string]string{"Dockerfile": "FROM " + from + "\n"})
 		assert.Equal(t, want, p.Services[0].Ports, from)
 	}
+}
+
+// Targets of docker-bake.hcl that have one repository make forms of one image, and one without an image is none.
+func TestFormsOfOneImageInBakeFiles(t *testing.T) {
+	p, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+		"Dockerfile": "ARG BASE=alpine\nFROM scratch AS release\nARG BASE\nEXPOSE 80\nFROM release AS binary\n", "k8s/d.yaml": of(deployment, "front", "ghcr.io/team/front:1"),
+		"docker-bake.hcl": `
+variable "TAG" { default = "1" }
+target "alpine" {
+  tags   = ["ghcr.io/team/front:${TAG}-alpine"]
+  target = "release"
+  args   = { BASE = "alpine" }
+}
+target "debian" {
+  tags   = ["ghcr.io/team/front:${TAG}"]
+  target = "release"
+  args   = { BASE = "debian" }
+}
+target "bin" {
+  target = "binary"
+  output = ["type=local,dest=bin"]
+}
+`})
+	require.Len(t, configs, 1, "%v", p.Configs)
+	assert.Equal(t, "release", configs["shop"].Build.Target)
+	assert.Equal(t, "team/front", configs["shop"].Image)
+	assert.Equal(t, "k8s", configs["shop"].Environments["dev"].Manifests)
 }

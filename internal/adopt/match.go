@@ -54,7 +54,8 @@ type Deployable struct {
 	objects   []*unstructured.Unstructured
 	own       []*unstructured.Unstructured // those of objects that go with the service, where not all do
 	others    []string                     // workloads in own of which no image is built here
-	mixed     bool                         // the directory holds other YAML files, too
+	mixed     bool                         // the directory cannot be deployed as it is: it holds other YAML files, or objects more than once
+	twice     []string                     // the objects that the directory holds more than once
 }
 
 // contextOf is the build context of a Dockerfile: the nearest directory, from its own upwards, that has what it copies.
@@ -307,10 +308,6 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 			continue
 		}
 		objects, twice := once(objects)
-		if len(twice) > 0 {
-			r.notice("%s holds %s more than once, so that it cannot be deployed as it is: the first of each is taken", directoryName(m.Path), firstOf(twice))
-			mixed = true
-		}
 		uses, used := usages(objects), false
 		for _, s := range services {
 			best, at := 0, usage{}
@@ -321,11 +318,11 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 			}
 			if best > 0 {
 				used = true
-				s.Manifests = append(s.Manifests, Deployable{Manifests: m, Reference: at.reference, score: best + m.preference(s), objects: objects,
-					mixed: mixed || m.Form == Plain && holds(m.Path, s.Context)})
+				s.Manifests = append(s.Manifests, Deployable{Manifests: m, Reference: at.reference, score: best + m.preference(s), objects: objects, twice: twice,
+					mixed: mixed || len(twice) > 0 || m.Form == Plain && holds(m.Path, s.Context)})
 			}
 		}
-		if !used && len(uses) > 0 && !helper.MatchString(m.Path+"/") {
+		if !used && len(uses) > 0 && !m.example() {
 			unused = append(unused, m.Path)
 		}
 	}
@@ -352,6 +349,14 @@ func placeholders(objects []*unstructured.Unstructured) (names []string) {
 	return names
 }
 
+// example reports whether manifests are examples or for tests.
+func (m Manifests) example() bool {
+	return helper.MatchString(m.Path+"/") || documentation.MatchString(m.Path+"/")
+}
+
+// documentation matches directories of documentation.
+var documentation = regexp.MustCompile(`(?i)(^|/)(docs?|documentation|website)/`)
+
 // doesNotRender notices manifests that do not render, or that render with placeholders of azd, and why.
 func (r *Repository) doesNotRender(m Manifests, services []*Service, names []string, err error) {
 	r.broken = append(r.broken, m.Path)
@@ -365,7 +370,7 @@ func (r *Repository) doesNotRender(m Manifests, services []*Service, names []str
 			return
 		}
 	}
-	if len(of) == 0 && helper.MatchString(m.Path+"/") {
+	if len(of) == 0 && m.example() {
 		return // an example, or for tests: nobody misses it
 	}
 	if err != nil {
@@ -407,7 +412,7 @@ func once(objects []*unstructured.Unstructured) (kept []*unstructured.Unstructur
 	seen := map[string]bool{}
 	for _, o := range objects {
 		kind := o.GroupVersionKind().GroupKind()
-		if id := fmt.Sprint(kind, o.GetNamespace(), "/", o.GetName()); seen[id] {
+		if id := fmt.Sprint(kind, cmp.Or(o.GetNamespace(), anyNamespace), "/", o.GetName()); seen[id] {
 			twice = append(twice, o.GetKind()+"/"+o.GetName())
 		} else {
 			seen[id] = true
@@ -474,14 +479,14 @@ func (r *Repository) unused(dirs []string) {
 	}
 }
 
-// render renders manifests. A plain directory may hold other YAML, too: then its objects alone are rendered, and it is
-// mixed.
+// render renders manifests. A plain directory may hold other YAML, too, or one object in several directories below it: then the
+// objects in its own files alone are rendered, and it is mixed.
 func (r *Repository) render(ctx context.Context, m Manifests) (objects []*unstructured.Unstructured, mixed bool, err error) {
 	dir := filepath.Join(r.Dir, filepath.FromSlash(m.Path))
 	options := render.Options{Namespace: anyNamespace}
 	var events []report.Event // of a try that may fail
 	objects, err = render.Render(report.With(ctx, report.SinkFunc(func(e report.Event) { events = append(events, e) })), dir, options)
-	if err == nil || m.Form != Plain {
+	if _, twice := once(objects); m.Form != Plain || err == nil && len(twice) == 0 {
 		for _, e := range events {
 			report.Emit(ctx, e)
 		}
@@ -499,11 +504,11 @@ func (r *Repository) render(ctx context.Context, m Manifests) (objects []*unstru
 		e.Message = strings.ReplaceAll(e.Message, scratch, dir) // the user's path
 		report.Emit(ctx, e)
 	}))
-	objects, failed = render.Render(named, scratch, options)
+	own, failed := render.Render(named, scratch, options)
 	if failed != nil {
-		return nil, false, err
+		return objects, false, err
 	}
-	return objects, true, nil
+	return own, true, nil
 }
 
 // copyObjects copies the files of a directory that hold objects.
@@ -567,7 +572,7 @@ func (m Manifests) preference(s *Service) int {
 	if s.said.Deploys(m.Path) {
 		worth += 30
 	}
-	if helper.MatchString(m.Path + "/") {
+	if m.example() {
 		worth -= 40
 	}
 	return worth

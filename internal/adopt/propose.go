@@ -430,9 +430,12 @@ func (r *Repository) copied(services []*Service) {
 		if !s.Shared {
 			continue
 		}
-		dir := s.Manifests[0].Path
+		dir, twice := s.Manifests[0].Path, s.Manifests[0].twice
 		of[dir] = append(of[dir], s.Name)
-		if s.Several {
+		switch {
+		case len(twice) > 0:
+			holds[dir] = fmt.Sprintf("holds %s more than once, so that it cannot be deployed as it is, and the first of each is taken", firstOf(twice))
+		case s.Several:
 			holds[dir] = "holds more than one app, and aksflow delivers each by itself"
 		}
 	}

@@ -188,10 +188,12 @@ func TestObjectsThatAreThereTwice(t *testing.T) {
 	p, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
 		"api/Dockerfile": "FROM scratch\nEXPOSE 80\n", "web/Dockerfile": "FROM scratch\nEXPOSE 80\n",
 		"all-in-one.yaml": of(deployment, "api", "team/api") + "---\n" + of(deployment, "web", "team/web"), "quickstart.yaml": of(deployment, "api", "team/api"),
+		"default.yaml":    strings.ReplaceAll(of(deployment, "api", "team/api"), "{name: api}", "{name: api, namespace: default}"),
+		"docs/k8s/d.yaml": of(deployment, "redis", "redis:8") + "---\n" + of(deployment, "redis", "redis:8"),
 	})
 	assert.Equal(t, []string{"Deployment/api"}, rendered(t, configs["api"], "dev"))
 	assert.Equal(t, []string{"Deployment/web"}, rendered(t, configs["web"], "dev"))
-	assert.Contains(t, p.Notices, "the top directory holds Deployment/api more than once, so that it cannot be deployed as it is: the first of each is taken")
+	assert.Contains(t, p.Notices, "the top directory holds Deployment/api more than once, so that it cannot be deployed as it is, and the first of each is taken: the objects of api, web are proposed as copies")
 }
 
 // What is in a namespace of its own stays there, beside an object of the same name.
@@ -201,7 +203,7 @@ func TestCopiesInSeveralNamespaces(t *testing.T) {
 	_, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
 		"api/Dockerfile": "FROM scratch\nEXPOSE 80\n", "web/Dockerfile": "FROM scratch\nEXPOSE 80\n",
 		"k8s/api.yaml": strings.ReplaceAll(of(deployment, "api", "team/api")+of("---\n"+service, "api", ""), "{name: api}", "{name: api, namespace: shop}") + in("shop") + in("kube-system"),
-		"k8s/web.yaml": of(deployment, "web", "team/web"),
+		"k8s/web.yaml": of(deployment, "web", "team/web"), "k8s/again.yaml": strings.ReplaceAll(in(""), ", namespace: ", ""),
 	})
 	e := configs["api"].Environments["dev"]
 	assert.Equal(t, []string{"kube-system"}, e.Namespaces)

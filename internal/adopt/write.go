@@ -24,7 +24,7 @@ var helper = regexp.MustCompile(`(?i)(^|/)(` + testDirectory + `|cypress|playwri
 // testDirectory matches directories of tests, and toolWord what Dockerfiles are called that hold a tool for developers.
 const (
 	testDirectory = `([a-z0-9]+-)?tests?|testdata[0-9]*|e2e|integration(-?tests?)?|fixtures`
-	toolWord      = `(lint|linter|golangci|golangci-lint|vendor|authors|fuzz|bench|benchmark|e2e|integration|tilt|tools|devcontainer)`
+	toolWord      = `(lint|linter|golangci|golangci-lint|vendor|authors|fuzz|bench|benchmark|check|shellcheck|e2e|integration|tilt|tools|devcontainer)`
 )
 
 // forTests matches Compose files that start what tests need.
@@ -211,13 +211,18 @@ func (s *Service) backing(r *Repository) string {
 // of the environment.
 func (d Deployable) copies() []File {
 	var files []File
-	taken := map[string]bool{}
+	taken, there := map[string]bool{}, map[string]bool{}
 	home, _ := namespaces(d.own)
 	for _, o := range d.own {
 		o = o.DeepCopy()
 		if o.GetNamespace() == home || o.GetNamespace() == anyNamespace {
 			o.SetNamespace("")
 		}
+		id := fmt.Sprint(o.GroupVersionKind().GroupKind(), o.GetNamespace(), "/", o.GetName())
+		if there[id] {
+			continue // one named that namespace, and the other none
+		}
+		there[id] = true
 		anyNodePort(o)
 		text, err := yaml.Marshal(o.Object)
 		if err != nil {

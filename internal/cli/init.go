@@ -125,10 +125,10 @@ func initCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init [DIRECTORY]",
 		Short: "Propose how a repository is delivered, and write aksflow.yaml",
-		Long: `Looks for Dockerfiles with their stages and ports, Compose files, azure.yaml, skaffold.yaml, kustomizations, charts, plain
-manifests, tests, branches and the remote, and proposes an aksflow.yaml for each image, manifests where there are none, and the
-pipeline of a CI system. It shows all files and asks before it writes them; --yes writes without a question. A file that is there
-is never replaced. Then it runs plan and doctor on what it wrote.`,
+		Long: `Looks for Dockerfiles with their stages and ports, Compose files, azure.yaml, skaffold.yaml, docker-bake.hcl,
+kustomizations, charts, plain manifests, tests, branches and the remote, and proposes an aksflow.yaml for each image, manifests
+where there are none, and the pipeline of a CI system. It shows all files and asks before it writes them; --yes writes without a
+question. A file that is there is never replaced. Then it runs plan and doctor on what it wrote.`,
 		Example: `  aksflow init
   aksflow init --registry myregistry.azurecr.io --ci github --yes
   aksflow init azure --repository OWNER/NAME`,

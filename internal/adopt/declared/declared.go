@@ -1,5 +1,5 @@
 // Package declared reads which images a repository builds, by the files of other tools: azure.yaml of the Azure Developer
-// CLI, and skaffold.yaml.
+// CLI, skaffold.yaml, and docker-bake.hcl of Docker Buildx.
 package declared
 
 import (
@@ -60,7 +60,7 @@ var (
 // IsFile reports whether a file is one that Read reads, by its name.
 func IsFile(name string) bool {
 	base := path.Base(name)
-	return azdName.MatchString(base) || skaffoldName.MatchString(base)
+	return azdName.MatchString(base) || skaffoldName.MatchString(base) || bakeName.MatchString(base)
 }
 
 // reader reads files of a repository.
@@ -77,9 +77,12 @@ func Read(names []string, read func(name string) ([]byte, error)) (images []Imag
 	r := &reader{read: read, seen: map[string]bool{}}
 	slices.Sort(names)
 	for _, name := range names {
-		if azdName.MatchString(path.Base(name)) {
+		switch base := path.Base(name); {
+		case azdName.MatchString(base):
 			r.azd(name)
-		} else {
+		case bakeName.MatchString(base):
+			r.bake(name)
+		default:
 			r.skaffold(name)
 		}
 	}

@@ -101,6 +101,41 @@ deploy: {kubectl: {manifests: [k8s/two.yaml]}, kustomize: {paths: [k]}, helm: {r
 			},
 			[]string{"skaffold.yaml requires https://github.com/team/other: what is in another repository is not looked at"},
 		},
+		"docker-bake.hcl": {
+			map[string]string{"build/docker-bake.hcl": `
+variable "REGISTRY" { default = "ghcr.io/acme" }
+variable "TAG" {}
+group "default" { targets = ["server", "worker"] }
+target "_common" {
+  context = ".."
+  args = { GO = "1.26", COMMIT = TAG, AT = timestamp() }
+}
+target "server" {
+  inherits = ["_common"]
+  target   = "server"
+  tags     = ["${REGISTRY}/server:${TAG}", "other:1"]
+}
+target "worker" {
+  inherits   = ["_common"]
+  dockerfile = "docker/Worker"
+  args       = { GO = 1 }
+  tags       = [for t in ["a"] : t]
+}
+target "worker-all" {
+  inherits  = ["worker"]
+  platforms = ["linux/amd64"]
+}
+target "lint" { output = ["type=cacheonly"] }
+target "binary" { output = ["./bin"] }
+target "elsewhere" { context = "https://github.com/acme/x.git" }
+target "inline" { dockerfile-inline = "FROM scratch" }
+`, "docker-bake.json": `{"target": {"api": {"dockerfile": "api/Dockerfile", "tags": ["acme/api"], "output": ["type=registry"]}}}`, "x/docker-bake.hcl": "target {"},
+			[]declared.Image{
+				{File: "build/docker-bake.hcl", Name: "server", Reference: "ghcr.io/acme/server:", Context: ".", Dockerfile: "Dockerfile", Target: "server", Args: map[string]string{"GO": "1.26"}, Unset: []string{"AT", "COMMIT"}},
+				{File: "build/docker-bake.hcl", Name: "worker-all", Context: ".", Dockerfile: "docker/Worker", Args: map[string]string{"GO": "1"}},
+				{File: "docker-bake.json", Name: "api", Reference: "acme/api", Context: ".", Dockerfile: "api/Dockerfile", Args: map[string]string{}},
+			}, []string{"x/docker-bake.hcl cannot be read: x/docker-bake.hcl:1,8-9: Unclosed configuration block; There is no closing brace for this block before the end of the file. This may be caused by incorrect brace nesting elsewhere in this file."},
+		},
 		"what is not what it is named": {
 			map[string]string{"skaffold.yaml": "kind: Other\n", "azure.yaml": "services: [a]\n", "b/skaffold.yml": "a: [\n"},
 			nil,
