@@ -302,6 +302,10 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 	var unused []string
 	ctx = onceEach(ctx)
 	for _, m := range r.Manifests {
+		deploys := slices.ContainsFunc(services, func(s *Service) bool { return s.said.Deploys(m.Path) })
+		if aside.MatchString(m.Path+"/") && !deploys {
+			continue
+		}
 		objects, mixed, err := r.render(ctx, m)
 		if unfilled := placeholders(objects); err != nil || len(unfilled) > 0 {
 			r.doesNotRender(m, services, unfilled, err)
@@ -349,13 +353,11 @@ func placeholders(objects []*unstructured.Unstructured) (names []string) {
 	return names
 }
 
-// example reports whether manifests are examples or for tests.
-func (m Manifests) example() bool {
-	return helper.MatchString(m.Path+"/") || documentation.MatchString(m.Path+"/")
-}
+// example reports whether manifests are examples.
+func (m Manifests) example() bool { return helper.MatchString(m.Path + "/") }
 
-// documentation matches directories of documentation.
-var documentation = regexp.MustCompile(`(?i)(^|/)(docs?|documentation|website)/`)
+// aside matches directories of tests and of documentation: what is in them is not what is deployed.
+var aside = regexp.MustCompile(`(?i)(^|/)(` + testDirectory + `|docs?|documentation|website)/`)
 
 // doesNotRender notices manifests that do not render, or that render with placeholders of azd, and why.
 func (r *Repository) doesNotRender(m Manifests, services []*Service, names []string, err error) {

@@ -195,7 +195,8 @@ func TestDirectoriesAreDistinct(t *testing.T) {
 	assert.Contains(t, content, "deploy/deploy-aksflow/worker.yaml")
 }
 
-// Examples and what is for tests are deployed only where there is nothing else, and nothing is said of those that cannot be rendered.
+// Examples are deployed only where there is nothing else, and what is for tests or documentation never is. Nothing is said of those
+// that cannot be rendered.
 func TestManifestsOfExamples(t *testing.T) {
 	files := map[string]string{
 		"Dockerfile": "FROM scratch\nEXPOSE 80\n", "examples/k/kustomization.yaml": "resources: [d.yaml]\n", "examples/k/d.yaml": of(deployment, "web", "web"),
@@ -206,6 +207,7 @@ func TestManifestsOfExamples(t *testing.T) {
 	assert.Equal(t, "manifests", configs["web"].Environments["dev"].Manifests)
 	assert.Empty(t, p.Notices)
 	delete(files, "manifests/d.yaml")
+	files["docs/reference/d.yaml"], files["integration/fixtures/d.yaml"] = of(deployment, "web", "web"), of(deployment, "web", "web")
 	_, configs = propose(t, adopt.Options{Name: "web"}, files)
 	assert.Equal(t, "examples/k", configs["web"].Environments["dev"].Manifests)
 }
