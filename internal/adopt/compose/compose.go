@@ -73,7 +73,7 @@ var (
 	defaultName  = regexp.MustCompile(`^(docker-)?compose\.ya?ml$`)
 )
 
-// IsFile reports whether a file is a Compose file by its name, and IsDefault whether Compose takes it by itself.
+// IsFile reports whether a file is a Compose file by its name.
 func IsFile(name string) bool { return fileName.MatchString(path.Base(name)) }
 
 // IsDefault reports whether Compose takes a file by itself, by its name.
