@@ -1,7 +1,6 @@
 package adopt
 
 import (
-	"bytes"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -54,24 +53,4 @@ func (r *Repository) refersTo(project, dir string, seen map[string]bool) bool {
 		}
 	}
 	return false
-}
-
-// dotnetSteps are stepsOf for .NET: of the solution, or of some of its test projects.
-func (r *Repository) dotnetSteps(of Runner) (steps []string) {
-	var projects []string
-	for _, project := range of.Tests {
-		text, err := r.read(project)
-		below, _ := relative(of.Dir, project)
-		if err == nil && !bytes.Contains(text, []byte("JunitXml.TestLogger")) {
-			steps = append(steps, "RUN dotnet add "+below+" package JunitXml.TestLogger")
-		}
-		projects = append(projects, below)
-	}
-	switch {
-	case !of.some:
-		return append(steps, `CMD ["dotnet", "test", "--logger", "junit;LogFilePath=/reports/{assembly}.xml"]`)
-	case len(projects) == 1:
-		return append(steps, `CMD ["dotnet", "test", "`+projects[0]+`", "--logger", "junit;LogFilePath=/reports/{assembly}.xml"]`)
-	}
-	return append(steps, shell("s=0; for p in "+strings.Join(projects, " ")+"; do dotnet test $p --logger 'junit;LogFilePath=/reports/{assembly}.xml' || s=$?; done; exit $s"))
 }

@@ -226,7 +226,7 @@ func (r *Repository) takeArgs(s *Service, config string) {
 	}
 	from := s.said.File
 	if len(secret) > 0 {
-		r.notice("%s gives the build of %s the argument %s, which seems to be a secret and would stand in the image's history: mount it in the Dockerfile (RUN --mount=type=secret,id=%s), and name it in %s under build.secrets",
+		r.notice("%s gives the build of %s the argument %s, which seems to be a secret and would stand in the image's history: mount it in the Dockerfile (`RUN --mount=type=secret,id=%s`), and name it in %s under build.secrets",
 			from, s.Name, strings.Join(secret, ", "), secret[0], config)
 	}
 	if len(local) > 0 {
@@ -249,7 +249,7 @@ func (r *Repository) withoutDockerfile() {
 		switch {
 		case made(i) || helper.MatchString(i.File):
 		case i.Builder != "":
-			r.notice("%s is made by %s: aksflow builds Dockerfiles only; write one in %s, and run init again", i, i.Builder, directoryName(i.Context))
+			r.notice("%s is made by %s, and only Dockerfiles can be built: write one in %s, and run init again", i, i.Builder, directoryName(i.Context))
 		case !r.exists(i.Dockerfile):
 			r.notice("%s is not set up: its Dockerfile %s is not there", i, i.Dockerfile)
 		}

@@ -36,7 +36,7 @@ func TestBuildOfComposeFiles(t *testing.T) {
 		"a stage that is not there":   {"{context: ., target: gone}", config.Build{Target: "release"}, []string{"80", "8080"}, ""},
 		"arguments":                   {"{context: ., args: {VERSION: 1, OTHER: 2, PRICE: '5$$'}}", config.Build{Target: "release", Args: map[string]string{"VERSION": "1", "PRICE": "5$$"}}, nil, ""},
 		"a secret":                    {"{context: ., args: {VERSION: 1, TOKEN: x}}", config.Build{Target: "release", Args: map[string]string{"VERSION": "1"}}, nil, "compose.yaml gives the build of shop the argument TOKEN, which seems to be a secret"},
-		"a secret from elsewhere":     {"{context: ., args: [TOKEN]}", config.Build{Target: "release"}, nil, "(RUN --mount=type=secret,id=TOKEN), and name it in aksflow.yaml under build.secrets"},
+		"a secret from elsewhere":     {"{context: ., args: [TOKEN]}", config.Build{Target: "release"}, nil, "(`RUN --mount=type=secret,id=TOKEN`), and name it in aksflow.yaml under build.secrets"},
 		"values of a developer":       {"{context: ., args: {MODE: development, API_URL: 'http://localhost:80'}}", config.Build{Target: "release"}, nil, "compose.yaml builds shop with API_URL=http://localhost:80, MODE=development, which is for a developer's machine"},
 		"values from elsewhere":       {"{context: ., args: {VERSION: '${V}', OTHER: null}}", config.Build{Target: "release"}, nil, "compose.yaml takes the build argument VERSION of shop from elsewhere: write it into aksflow.yaml under build.args"},
 		"further contexts":            {"{context: ., additional_contexts: {lib: ../lib}}", config.Build{Target: "release"}, nil, "compose.yaml builds shop with further build contexts (lib), which aksflow has not: let the Dockerfile copy what it needs of them from the top directory"},
@@ -136,7 +136,7 @@ services:
 	assert.Equal(t, "manifests", configs["orders"].Environments["dev"].Manifests, "a placeholder in a comment changes nothing")
 	notices := strings.Join(p.Notices, "\n")
 	assert.Contains(t, notices, "src/front/manifests has placeholders that azd fills in ({{ .Env.NAME }} for SERVICE_WEB_IMAGE_NAME), and cannot be deployed without it: what web needs of it")
-	assert.Contains(t, notices, "the service job of azure.yaml is made by buildpacks: aksflow builds Dockerfiles only; write one in src/job, and run init again")
+	assert.Contains(t, notices, "the service job of azure.yaml is made by buildpacks, and only Dockerfiles can be built: write one in src/job, and run init again")
 }
 
 // azd edits kustomizations: it names the image, and writes a file with variables.
@@ -181,7 +181,7 @@ manifests: {rawYaml: [deploy/shop/*.yaml]}
 	assert.Equal(t, "deploy/shop", ui.Manifests[0].Path, "what Skaffold deploys comes first")
 	assert.Equal(t, []string{"Deployment/front"}, rendered(t, configs["ui"], "dev"))
 	assert.Empty(t, p.Services[indexOf(p, "front")].Manifests, "the image of that name is another one's")
-	assert.Contains(t, strings.Join(p.Notices, "\n"), "the image mail of skaffold.yaml is made by Jib: aksflow builds Dockerfiles only; write one in mail, and run init again")
+	assert.Contains(t, strings.Join(p.Notices, "\n"), "the image mail of skaffold.yaml is made by Jib, and only Dockerfiles can be built: write one in mail, and run init again")
 }
 
 func indexOf(p *adopt.Proposal, name string) int {
@@ -193,7 +193,7 @@ func TestImagesWithoutDockerfiles(t *testing.T) {
 	found, err := adopt.Find(write(t, map[string]string{"skaffold.yaml": "apiVersion: skaffold/v4beta13\nbuild: {artifacts: [{image: team/api, ko: {}}]}\n", "main.go": "package main\n"}))
 	require.NoError(t, err)
 	_, err = found.Propose(t.Context(), adopt.Options{Name: "shop", Registry: "r.example", Target: config.Push})
-	assert.ErrorContains(t, err, "the image team/api of skaffold.yaml is made by ko: aksflow builds Dockerfiles only; write one in the top directory, and run init again")
+	assert.ErrorContains(t, err, "the image team/api of skaffold.yaml is made by ko, and only Dockerfiles can be built: write one in the top directory, and run init again")
 }
 
 // A port may be a variable that the Dockerfile sets.

@@ -239,6 +239,26 @@ func (r *Repository) rustSteps(s *Service, of Runner) (steps []string) {
 // cratePackage finds the name of a package in its Cargo.toml.
 var cratePackage = regexp.MustCompile(`(?ms)^\[package\][^\[]*?^name\s*=\s*"([^"]+)"`)
 
+// dotnetSteps are stepsOf for .NET: of the solution, or of some of its test projects.
+func (r *Repository) dotnetSteps(of Runner) (steps []string) {
+	var projects []string
+	for _, project := range of.Tests {
+		text, err := r.read(project)
+		below, _ := relative(of.Dir, project)
+		if err == nil && !bytes.Contains(text, []byte("JunitXml.TestLogger")) {
+			steps = append(steps, "RUN dotnet add "+below+" package JunitXml.TestLogger")
+		}
+		projects = append(projects, below)
+	}
+	switch {
+	case !of.some:
+		return append(steps, `CMD ["dotnet", "test", "--logger", "junit;LogFilePath=/reports/{assembly}.xml"]`)
+	case len(projects) == 1:
+		return append(steps, `CMD ["dotnet", "test", "`+projects[0]+`", "--logger", "junit;LogFilePath=/reports/{assembly}.xml"]`)
+	}
+	return append(steps, shell("s=0; for p in "+strings.Join(projects, " ")+"; do dotnet test $p --logger 'junit;LogFilePath=/reports/{assembly}.xml' || s=$?; done; exit $s"))
+}
+
 // phpSteps are stepsOf for PHP.
 func (r *Repository) phpSteps(of Runner) []string {
 	run := "vendor/bin/phpunit"
