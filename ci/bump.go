@@ -47,15 +47,13 @@ func (m *AksFlow) Bump(
 		if env == "" {
 			return nil, errors.New("which manifests? Name an environment with --env, or a directory with --manifests")
 		}
-		gitops := cfg.Environments[env].GitOps
-		manifests = cfg.Abs(gitops.Path)
-		replace = append(replace, gitops.Replace...)
+		manifests = cfg.Abs(cfg.Environments[env].GitOps.Path)
 	}
 	c, err := m.prepare(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	args := flags("--image", image, "--manifests", path.Clean(manifests))
+	args := flags("--image", image, "--manifests", path.Clean(manifests), "--env", env)
 	for _, name := range replace {
 		args = append(args, "--replace", name)
 	}

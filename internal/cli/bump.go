@@ -51,22 +51,22 @@ func bumpCommand(g *globals) *cobra.Command {
 			if r.Image == "" {
 				return nil, errNoImage
 			}
-			if dir != "" {
+			if dir != "" && r.Env == "" {
 				bumped, err := flow.SetImage(ctx, dir, manifest.Target{Image: r.Image, Replace: r.Options.Replace}, r.Options.Pull.Strict)
 				return bumpResult{bumped}, err
 			}
-			if author != "" {
-				address, err := mail.ParseAddress(author)
-				if err != nil {
-					return nil, fault.Usagef("--author %q: want NAME <EMAIL>", author)
-				}
-				r.Options.Pull.AuthorName, r.Options.Pull.AuthorEmail = address.Name, address.Address
+			if err := r.setAuthor(author); err != nil {
+				return nil, err
 			}
 			d, done, err := r.open(ctx)
 			if err != nil {
 				return nil, err
 			}
 			defer done()
+			if dir != "" {
+				bumped, err := d.SetImage(ctx, dir)
+				return bumpResult{bumped}, err
+			}
 			run, err := d.Step(ctx, "bump")
 			return bumpResult{detail[delivery.Bumped](run)}, err
 		}),
@@ -75,7 +75,7 @@ func bumpCommand(g *globals) *cobra.Command {
 	r.envFlag(f)
 	f.StringVar(&r.Image, "image", "", "the reference to set: HOST/REPOSITORY@sha256:…")
 	f.StringArrayVar(&r.Options.Replace, "replace", nil, "set it where this repository `NAME` stands (default: the image's own)")
-	f.StringVar(&dir, "manifests", "", "edit the files in this `DIR`; nothing is committed")
+	f.StringVar(&dir, "manifests", "", "edit the files in this `DIR`; nothing is committed. With --env: as in the repository of the environment")
 	f.StringVar(&r.Set.Repo, "repo", "", "commit to the git repository at this `URL`")
 	f.StringVar(&r.Set.Branch, "branch", "", "its branch (default: the repository's default branch)")
 	f.StringVar(&r.Set.Path, "path", "", "what may change there (default: everything)")
@@ -92,8 +92,22 @@ func bumpCommand(g *globals) *cobra.Command {
 	f.StringArrayVar(&o.Labels, "label", nil, "with --pull-request: a label (may be repeated)")
 	f.StringVar(&o.AutoMerge, "auto-merge", "", "with --pull-request: merge, squash or rebase it when the branch's rules are met")
 	f.StringVar(&r.RunURL, "run-url", "", "the page of the CI run, for the commit (default: $AKSFLOW_RUN_URL, else what the CI system says)")
-	cmd.MarkFlagsMutuallyExclusive("manifests", "repo", "env")
+	cmd.MarkFlagsMutuallyExclusive("manifests", "repo")
+	cmd.MarkFlagsMutuallyExclusive("repo", "env")
 	return cmd
+}
+
+// setAuthor takes the author of the commit from a flag.
+func (r *request) setAuthor(flag string) error {
+	if flag == "" {
+		return nil
+	}
+	address, err := mail.ParseAddress(flag)
+	if err != nil {
+		return fault.Usagef("--author %q: want NAME <EMAIL>", flag)
+	}
+	r.Options.Pull.AuthorName, r.Options.Pull.AuthorEmail = address.Name, address.Address
+	return nil
 }
 
 var errNoImage = fault.Usagef("name the image with --image")

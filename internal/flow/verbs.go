@@ -147,6 +147,11 @@ func SetImage(ctx context.Context, dir string, to manifest.Target, strict bool) 
 	return out, nil
 }
 
+// SetImage sets the image in a directory as a bump of the environment does in its repository.
+func (d *Delivery) SetImage(ctx context.Context, dir string) (*delivery.Bumped, error) {
+	return SetImage(ctx, dir, d.env.ImageToSet(d.Image, d.Options.Replace), d.Options.Pull.Strict)
+}
+
 // NeedTests returns a usage error when aksflow.yaml has no tests.
 func (d *Delivery) NeedTests() error {
 	if !d.hasTests() {

@@ -232,6 +232,18 @@ func (m *module) bump(t *testing.T) {
 	assert.Empty(t, git("ls-files", "--others"))
 	_, err = m.try(call{Function: "bump", Root: root, Env: "production", Image: "registry.example/other@sha256:" + strings.Repeat("1", 64), Output: root})
 	assert.ErrorContains(t, err, "no image named registry.example/other")
+
+	root = t.TempDir()
+	write(t, root, map[string]string{
+		"aksflow.yaml": "app: vote\nenvironments:\n  production:\n    registry: registry.example\n    target: pull\n    manifests: apps\n" +
+			"    gitops: {repo: \"https://git.example/vote.git\", images: [{file: settings.yaml, image: web.runs}]}\n",
+		"apps/settings.yaml": "web: {runs: registry.example/vote}\n",
+		"app/Dockerfile":     "FROM scratch\n",
+	})
+	m.call(t, call{Function: "bump", Root: root, Env: "production", Image: image, Output: root})
+	set, err := os.ReadFile(filepath.Join(root, "apps/settings.yaml"))
+	require.NoError(t, err)
+	assert.Equal(t, "web: {runs: "+image+"}\n", string(set), "where gitops.images says")
 }
 
 // plan asks in a repository, below it, at a tag, and without git.

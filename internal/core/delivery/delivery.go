@@ -6,11 +6,13 @@ package delivery
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/aksflow/aksflow/internal/core/config"
 	"github.com/aksflow/aksflow/internal/core/dial"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
+	"github.com/aksflow/aksflow/internal/core/manifest"
 )
 
 // Source is what an image is built from.
@@ -61,6 +63,16 @@ type Environment struct {
 	Network dial.Network
 	// Local is the local platform that the environment is on, or nil.
 	Local *Local
+}
+
+// ImageToSet is what a bump sets in the manifests of the environment: an image, in place of the repositories in replace and of
+// what gitops.replace and gitops.images name.
+func (e *Environment) ImageToSet(image string, replace []string) manifest.Target {
+	target := manifest.Target{Image: image, Replace: slices.Concat(replace, e.GitOps.Replace)}
+	for _, i := range e.GitOps.Images {
+		target.Keys = append(target.Keys, manifest.Keys(i))
+	}
+	return target
 }
 
 // Credentials gives a user name with a password or token at the moment when it is needed, so that one that expires can

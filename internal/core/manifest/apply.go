@@ -44,7 +44,7 @@ func (p *planner) finish(ctx context.Context) (*Edit, error) {
 	p.collectResults()
 	p.checkLoose()
 	slices.SortFunc(p.unread, func(a, b Unverified) int { return cmp.Compare(a.File, b.File) })
-	if p.edit.Matched == 0 {
+	if p.edit.Matched == 0 && !p.given {
 		return nil, p.noMatch(ctx, len(inTemplates) == len(p.edit.Remaining))
 	}
 	p.edit.Unverified = append(p.edit.Unverified, p.unread...)

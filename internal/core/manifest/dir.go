@@ -44,6 +44,8 @@ type Options struct {
 	Chart func(ctx context.Context, fsys fs.FS, r ChartRelease) ([]byte, error)
 	// Strict makes it an error when something cannot be verified.
 	Strict bool
+	// alone reports that fsys is more than the repository that dir belongs to.
+	alone bool
 }
 
 // ErrNotRendered says that a kustomization needs a remote base, a plugin or a chart.
@@ -318,6 +320,7 @@ type planner struct {
 	pins         map[string][]string
 	governed     map[string]map[string]bool
 	edit         *Edit
+	given        bool // a kustomization gives the image, perhaps from a base outside of dir that has it already
 	unedited     bool // files are read as they were before the edit
 }
 

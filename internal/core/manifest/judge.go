@@ -143,6 +143,7 @@ func (p *planner) judgeEnvironment(ctx context.Context, env *root) (bool, error)
 		return false, p.overruled(env, v)
 	}
 	p.edit.Remaining = append(p.edit.Remaining, v.elsewhere...)
+	p.given = p.given || v.right > 0
 	return v.right > 0, nil
 }
 

@@ -11,7 +11,8 @@ import (
 )
 
 // SetDir is Plan and Write for a directory, or file, on disk. Links may not leave the git work tree that it stands in;
-// in none, nothing outside of dir is written either. The edit's paths are relative to dir.
+// in none, nothing outside of dir is written either, and kustomizations outside of dir are not looked for, since nobody knows
+// how far the repository reaches. The edit's paths are relative to dir.
 func SetDir(ctx context.Context, dir string, target Target, o Options) (*Edit, error) {
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
@@ -20,7 +21,8 @@ func SetDir(ctx context.Context, dir string, target Target, o Options) (*Edit, e
 	if absolute, err = filepath.EvalSymlinks(absolute); err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", dir, pathReason(err))
 	}
-	top := WorkTree(absolute)
+	top, known := WorkTree(absolute)
+	o.alone = !known
 	root, err := os.OpenRoot(top)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", top, pathReason(err))
@@ -61,15 +63,15 @@ func SetDir(ctx context.Context, dir string, target Target, o Options) (*Edit, e
 	return edit, nil
 }
 
-// WorkTree returns the root of the git work tree that dir, an absolute path, stands in; without one, the root of the file
-// system, so that a kustomization finds its bases.
-func WorkTree(dir string) string {
+// WorkTree returns the root of the git work tree that dir, an absolute path, stands in. Where there is none, it is the root of
+// the file system, so that a kustomization finds its bases, and known is false.
+func WorkTree(dir string) (top string, known bool) {
 	for d := dir; ; d = filepath.Dir(d) {
 		if _, err := os.Lstat(filepath.Join(d, ".git")); err == nil {
-			return d
+			return d, true
 		}
 		if d == filepath.Dir(d) {
-			return d
+			return d, false
 		}
 	}
 }

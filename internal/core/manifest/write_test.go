@@ -1,9 +1,12 @@
 package manifest
 
 import (
+	"context"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -101,5 +104,39 @@ func TestLinks(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, pod, string(content))
 		})
+	}
+}
+
+// Without a git work tree nobody knows how far the repository reaches: what is not below the directory is not looked for, which
+// would be the whole file system.
+func TestOnlyARepositoryIsSearched(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		root := tree(t, map[string]string{
+			"base/pod.yaml":              "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{image: shop/vote:1}]}\n",
+			"base/kustomization.yaml":    "resources: [pod.yaml]\n",
+			"overlay/kustomization.yaml": "resources: [../base]\nimages: [{name: shop/vote, newTag: '3'}]\n",
+		})
+		if !known {
+			require.NoError(t, os.Remove(filepath.Join(root, ".git")))
+		}
+		below, err := filepath.Rel("/", root)
+		require.NoError(t, err)
+		build := func(ctx context.Context, fsys fs.FS, dir string) ([]byte, error) {
+			if known {
+				return testBuild(ctx, fsys, dir)
+			}
+			fsys, err := fs.Sub(fsys, below) // else the whole file system is copied
+			require.NoError(t, err)
+			return testBuild(ctx, fsys, strings.TrimPrefix(dir, below+"/"))
+		}
+		edit, err := SetDir(t.Context(), filepath.Join(root, "base"), Target{Image: "shop/vote:2"}, Options{Build: build})
+		require.NoError(t, err)
+		require.Len(t, edit.Changes, 1)
+		if known {
+			require.Len(t, edit.Unverified, 1)
+			assert.Contains(t, edit.Unverified[0].Reason, "it uses an edited file, is outside of the path that is bumped")
+		} else {
+			assert.Empty(t, edit.Unverified)
+		}
 	}
 }

@@ -175,7 +175,8 @@ func sharedFiles(env *delivery.Environment) string {
 	if err != nil || !env.OperatorApplies() || env.GitOps.Operator != config.Flux {
 		return ""
 	}
-	return manifest.WorkTree(dir)
+	top, _ := manifest.WorkTree(dir)
+	return top
 }
 
 // valuesOf are a chart's values, the strongest last.

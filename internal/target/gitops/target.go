@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -144,9 +143,7 @@ func (t Target) waitOptions(env *delivery.Environment, o target.Options) wait.Op
 func bumpOptions(r delivery.Release, o target.Options) BumpOptions {
 	out := BumpOptions{
 		Remote: remoteOf(r.Env), Branch: r.Env.GitOps.Branch, Path: r.Env.GitOps.Path,
-		Target: manifest.Target{
-			Image: r.Image.String(), Replace: slices.Concat(o.Replace, r.Env.GitOps.Replace), Keys: keysOf(r.Env.GitOps),
-		},
+		Target:  r.Env.ImageToSet(r.Image.String(), o.Replace),
 		Check:   manifest.Options{Build: kustomize.Build, Chart: render.Chart, Strict: o.Pull.Strict},
 		Author:  git.Author{Name: o.Pull.AuthorName, Email: o.Pull.AuthorEmail},
 		Message: o.Pull.Message, SourceRevision: r.Source.Revision(), PipelineRun: r.RunURL,
@@ -157,15 +154,6 @@ func bumpOptions(r delivery.Release, o target.Options) BumpOptions {
 		out.PullRequest = &PullRequest{Labels: o.Pull.Labels, AutoMerge: o.Pull.AutoMerge}
 	}
 	return out
-}
-
-// keysOf are the references whose keys the configuration names.
-func keysOf(g config.GitOps) []manifest.Keys {
-	var keys []manifest.Keys
-	for _, i := range g.Images {
-		keys = append(keys, manifest.Keys(i))
-	}
-	return keys
 }
 
 // remoteOf is the environment's repository with its credentials.
