@@ -259,7 +259,7 @@ func TestNoLargeFiles(t *testing.T) {
 // version is compiled once, which is most of the first run's time.
 var compiledTogether = []string{".", "tools/registry", "tools/buildkit", "tools/rootlesskit", "tools/platform", gitops}
 
-// gitops has other versions of versionsOfGitOps.
+// gitops is the module that may have other versions than the rest: of what versionsOfGitOps names.
 const gitops = "tools/gitops"
 
 var versionsOfGitOps = map[string]string{

@@ -103,6 +103,7 @@ type reader struct {
 	read     func(name string) ([]byte, error)
 	files    map[string]*document // nil for one that cannot be read
 	included map[string]bool
+	includes int // of the file that Compose is started with, so far
 	notices  []string
 }
 
@@ -128,6 +129,7 @@ func Read(names []string, read func(name string) ([]byte, error)) (services []Se
 	}
 	projects := map[string]map[string]Service{}
 	for _, name := range names {
+		r.includes = 0
 		of := project{name, path.Dir(name), nil, 0}
 		projects[name] = r.project(of)
 		if over := overrides[name]; over != "" {
@@ -198,6 +200,9 @@ type project struct {
 // deepest bounds how many services extend each other, and how many files include each other: they may do so in a circle.
 const deepest = 10
 
+// mostIncludes bounds the files that a project includes: those that include each other in a circle do so along many ways.
+const mostIncludes = 1000
+
 // project returns the services of a file and of those that it includes, by name.
 func (r *reader) project(p project) map[string]Service {
 	all := map[string]Service{}
@@ -247,6 +252,10 @@ func (r *reader) include(p project, n yaml.Node, variables map[string]string) ma
 			if dir = path.Dir(name); long.Dir != "" {
 				dir = path.Join(p.dir, long.Dir)
 			}
+		}
+		if r.includes++; r.includes > mostIncludes {
+			r.notice("the includes of %s are read in part: there are more than %d, perhaps in a circle", p.file, mostIncludes)
+			return all
 		}
 		of := project{name, dir, map[string]string{}, p.depth + 1}
 		for _, file := range paths(resolved(long.EnvFiles)) {

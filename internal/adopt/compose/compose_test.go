@@ -159,3 +159,15 @@ services:
 	assert.Equal(t, "lib/src/Dockerfile", worker.Path())
 	assert.Equal(t, "worker", worker.Target)
 }
+
+// Files that include each other along many ways are left, with a notice, and others are read.
+func TestIncludesInACircle(t *testing.T) {
+	services, notices := read(map[string]string{
+		"compose.yaml":       "include: [" + strings.Repeat("compose.yaml, ", 10) + "]\nservices: {web: {image: web}}\n",
+		"other/compose.yaml": "include: [more.yaml]\nservices: {api: {image: api}}\n",
+		"other/more.yaml":    "services: {db: {image: db}}\n",
+	})
+	assert.Contains(t, notices, "more than 1000, perhaps in a circle")
+	assert.Contains(t, services, "other/compose.yaml:api")
+	assert.Contains(t, services, "other/compose.yaml:db")
+}

@@ -36,6 +36,7 @@ type bakeFile struct {
 	variables map[string]cty.Value
 	targets   map[string]hcl.Attributes
 	inherited map[string]bool
+	whole     map[string]hcl.Attributes // those of targets with what they inherit
 }
 
 // bake reads a file of Docker Buildx.
@@ -54,7 +55,7 @@ func (r *reader) bake(name string) {
 		return
 	}
 	content, _, _ := file.Body.PartialContent(bakeSchema()) // what is not known of it is left out
-	bake := &bakeFile{variables: map[string]cty.Value{}, targets: map[string]hcl.Attributes{}, inherited: map[string]bool{}}
+	bake := &bakeFile{variables: map[string]cty.Value{}, targets: map[string]hcl.Attributes{}, inherited: map[string]bool{}, whole: map[string]hcl.Attributes{}}
 	for _, block := range content.Blocks {
 		if block.Type == "variable" {
 			bake.variable(block)
@@ -93,13 +94,15 @@ func (b *bakeFile) variable(block *hcl.Block) {
 func (b *bakeFile) context() *hcl.EvalContext { return &hcl.EvalContext{Variables: b.variables} }
 
 // attributes are those of a target with what it inherits: a later parent wins over an earlier one.
-func (b *bakeFile) attributes(name string, depth int) hcl.Attributes {
-	all := hcl.Attributes{}
-	own := b.targets[name]
-	if depth < 10 { // targets may inherit each other
-		for _, parent := range b.strings(own["inherits"]) {
-			maps.Copy(all, b.attributes(parent, depth+1))
-		}
+func (b *bakeFile) attributes(name string) hcl.Attributes {
+	if all, known := b.whole[name]; known {
+		return all
+	}
+	all, own := hcl.Attributes{}, b.targets[name]
+	maps.Copy(all, own)
+	b.whole[name] = all // before the parents: targets may inherit each other
+	for _, parent := range b.strings(own["inherits"]) {
+		maps.Copy(all, b.attributes(parent))
 	}
 	maps.Copy(all, own)
 	return all
@@ -107,7 +110,7 @@ func (b *bakeFile) attributes(name string, depth int) hcl.Attributes {
 
 // image is what a target says; found reports whether it makes an image from a Dockerfile of the repository.
 func (b *bakeFile) image(file, key string) (i Image, found bool) {
-	all := b.attributes(key, 0)
+	all := b.attributes(key)
 	for _, output := range b.strings(all["output"]) {
 		if !bakeImage.MatchString(output) {
 			return i, false

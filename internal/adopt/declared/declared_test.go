@@ -1,7 +1,9 @@
 package declared_test
 
 import (
+	"fmt"
 	"io/fs"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -163,4 +165,21 @@ target "inline" { dockerfile-inline = "FROM scratch" }
 			assert.Equal(t, test.notices, notices)
 		})
 	}
+}
+
+// Targets that inherit each other, and many of them along many ways, are read once each.
+func TestBakeInheritsOnce(t *testing.T) {
+	text := "target \"t0\" {\n  dockerfile = \"D\"\n  inherits = [\"t12\"]\n}\n"
+	for n := 1; n <= 12; n++ {
+		parents := strings.Repeat(fmt.Sprintf("%q, ", fmt.Sprint("t", n-1)), 10)
+		text += fmt.Sprintf("target \"t%d\" {\n  inherits = [%s]\n  tags = [\"a/t%[1]d\"]\n}\n", n, parents)
+	}
+	images, notices := declared.Read([]string{"docker-bake.hcl"}, func(string) ([]byte, error) { return []byte(text), nil })
+	assert.Empty(t, notices)
+	var names []string
+	for _, i := range images {
+		assert.Equal(t, "D", i.Dockerfile, i.Name)
+		names = append(names, i.Name)
+	}
+	assert.Contains(t, names, "t12")
 }

@@ -44,8 +44,8 @@ type Options struct {
 	Chart func(ctx context.Context, fsys fs.FS, r ChartRelease) ([]byte, error)
 	// Strict makes it an error when something cannot be verified.
 	Strict bool
-	// alone reports that fsys is more than the repository that dir belongs to.
-	alone bool
+	// unbounded reports that nobody knows where in fsys the repository ends that dir belongs to.
+	unbounded bool
 }
 
 // ErrNotRendered says that a kustomization needs a remote base, a plugin or a chart.

@@ -17,7 +17,7 @@ import (
 // the base which was edited. They are not edited. One that the edit would break is an error, and one that still gives another
 // version is listed.
 func (p *planner) judgeOutside(ctx context.Context) error {
-	if p.Build == nil || p.alone || p.dir == "." {
+	if p.Build == nil || p.unbounded || p.dir == "." {
 		return nil
 	}
 	names, err := p.outside(ctx)

@@ -22,7 +22,7 @@ func SetDir(ctx context.Context, dir string, target Target, o Options) (*Edit, e
 		return nil, fmt.Errorf("cannot read %s: %w", dir, pathReason(err))
 	}
 	top, known := WorkTree(absolute)
-	o.alone = !known
+	o.unbounded = !known
 	root, err := os.OpenRoot(top)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read %s: %w", top, pathReason(err))
