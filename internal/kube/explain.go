@@ -37,9 +37,14 @@ func isConnection(err error) bool {
 func isTransient(err error) bool {
 	return apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err) ||
 		apierrors.IsTimeout(err) ||
+		apierrors.IsForbidden(err) && strings.Contains(err.Error(), youngNamespace) ||
 		apierrors.IsInternalError(err) && !strings.Contains(err.Error(), "webhook") && !isSchema(err.Error()) ||
 		err != nil && strings.Contains(err.Error(), "etcdserver: ") && !strings.Contains(err.Error(), "request is too large")
 }
+
+// youngNamespace is how the API server refuses a pod in a namespace whose ServiceAccount kube-controller-manager has not made
+// yet.
+const youngNamespace = `serviceaccount "default" not found`
 
 // DoesNotFit reports whether an object was refused since it does not fit the schema of its kind.
 func DoesNotFit(err error) bool { return err != nil && isSchema(err.Error()) }

@@ -1,7 +1,9 @@
 package kube_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -34,6 +36,23 @@ func TestSchemaErrorOfASecretHasNoValues(t *testing.T) {
 	assert.NotContains(t, err.Error(), "hush")
 	assert.NotContains(t, err.Error(), "87654321")
 	assert.ErrorContains(t, apply("{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: schema}, data: {port: 8080}}"), ".data.port: expected string, got 8080")
+}
+
+// kube-controller-manager makes the ServiceAccount of a new namespace, maybe after the first pod has been sent.
+func TestPodInANewNamespace(t *testing.T) {
+	c, _ := kubetest.Connect(t)
+	refusal := func(account string) error {
+		return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "web", fmt.Errorf("error looking up service account shop/%s: serviceaccount %q not found", account, account))
+	}
+	tries := 0
+	require.NoError(t, c.Retry(t.Context(), func(context.Context) error {
+		if tries++; tries < 3 {
+			return refusal("default")
+		}
+		return nil
+	}))
+	assert.Equal(t, 3, tries)
+	require.ErrorContains(t, c.Retry(t.Context(), func(context.Context) error { return refusal("web") }), `serviceaccount "web" not found`)
 }
 
 func TestRefusalWithoutAField(t *testing.T) {

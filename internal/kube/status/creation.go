@@ -49,6 +49,10 @@ func refused(namespace, reason, message string, r rollout, w *World) Problem {
 	case strings.Contains(lower, "serviceaccount") && strings.Contains(lower, "not found"):
 		p.Message = message
 		p.Heals, p.Grace = Perhaps, w.Graces.Config
+		if strings.Contains(lower, `serviceaccount "default" not found`) {
+			p.Message += ": " + controllerManager + " should make it"
+			p.Grace = max(p.Grace, makerLimit)
+		}
 	default:
 		p.Message = "the API server refuses the pod: " + afterForbidden(message)
 	}

@@ -87,18 +87,12 @@ func lateSecret(problem *Problem, pod *corev1.Pod, events []*corev1.Event, w *Wo
 	}
 	for _, ref := range pod.Spec.ImagePullSecrets {
 		object, known := w.find(Secrets, pod.Namespace, ref.Name)
-		maker := w.maker(pod.Namespace, ref.Name)
 		switch {
 		case known && object != nil && without[ref.Name]:
 			problem.Message = fmt.Sprintf("pull secret %q is there now: the node tries the image again", ref.Name)
 			problem.Heals, problem.Grace = Expected, cloudLimit
 		case known && object == nil, !known && without[ref.Name]:
-			problem.Message = fmt.Sprintf("Secret %q, which the pod names as a pull secret, is missing: create it, or add it to the manifests", ref.Name)
-			problem.Heals, problem.Grace, problem.Depends = Perhaps, w.Graces.Config, true
-			if maker != "" {
-				problem.Message = fmt.Sprintf("Secret %q, which the pod names as a pull secret, is missing: %s should make it", ref.Name, maker)
-				problem.Grace = max(problem.Grace, makerLimit)
-			}
+			w.absent(problem, fmt.Sprintf("Secret %q, which the pod names as a pull secret,", ref.Name), pod.Namespace, ref.Name)
 		}
 	}
 }

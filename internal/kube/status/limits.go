@@ -36,7 +36,7 @@ const (
 	leavingLimit  = 2 * time.Minute  // pods of other apps that are terminating, and may have the room that is missing
 	jobLimit      = time.Hour        // a Job without activeDeadlineSeconds
 	operatorLimit = time.Hour        // a custom resource whose controller says that it is at work: a database in the cloud
-	makerLimit    = 2 * time.Minute  // a Secret that a custom resource of the release is to make
+	makerLimit    = 2 * time.Minute  // a Secret that a custom resource of the release, or a controller of the cluster, is to make
 )
 
 // How long after its cause is gone Kubernetes may take to try again.

@@ -128,11 +128,10 @@ func missingObject(message string) string {
 // tries again, so that an object which is there by now only needs time.
 func missing(p *Problem, pod *corev1.Pod, message string, w *World) {
 	what := missingObject(message)
-	p.Message = what + " is missing: create it, or add it to the manifests"
-	p.Heals, p.Grace, p.Retry = Perhaps, w.Graces.Config, configRetry
-	p.Depends = true
+	p.Retry = configRetry
 	m := missingPattern.FindStringSubmatch(message)
 	if m == nil {
+		w.absent(p, what, pod.Namespace, "")
 		return
 	}
 	kind := Secrets
@@ -141,18 +140,42 @@ func missing(p *Problem, pod *corev1.Pod, message string, w *World) {
 	}
 	if object, known := w.find(kind, pod.Namespace, m[2]); known && object != nil {
 		p.Message = what + " is there now: the node tries again"
-		p.Heals, p.Grace = Expected, cloudLimit
+		p.Heals, p.Grace, p.Depends = Expected, cloudLimit, true
 		return
 	}
-	if maker := w.maker(pod.Namespace, m[2]); maker != "" {
+	w.absent(p, what, pod.Namespace, m[2])
+}
+
+// absent fills in the problem of a pod without an object that it needs: how long the object may take to appear, and what
+// to do. The name is empty when only a part of the object is missing.
+func (w *World) absent(p *Problem, what, namespace, name string) {
+	p.Message = what + " is missing: create it, or add it to the manifests"
+	p.Heals, p.Grace, p.Depends = Perhaps, w.Graces.Config, true
+	if name == "" {
+		return
+	}
+	if maker := w.maker(namespace, name); maker != "" {
 		p.Message = what + " is missing: " + maker + " should make it"
 		p.Grace = max(p.Grace, makerLimit)
 	}
 }
 
-// maker returns the custom resource of the release that is to make an object of a name, or "": one that has the name
-// itself, as a SealedSecret does, or that names it, as an ExternalSecret or a Certificate may.
+// controllerManager makes, in each new namespace, the ServiceAccount "default" and a ConfigMap with the certificate
+// authority of the API server (KEP 1205), which admission adds to each pod.
+const controllerManager = "kube-controller-manager"
+
+// clusterAuthority is the name of that ConfigMap.
+const clusterAuthority = "kube-root-ca.crt"
+
+// maker returns who is to make an object of a name, or "" when the user is: kube-controller-manager; a custom resource of
+// the release that has the name itself, as a SealedSecret does, or that names it, as an ExternalSecret or a Certificate
+// may; or a controller of the cluster, when nothing of the release names the object, so that it was admission or an
+// operator that put the name into the pod. The sidecar of Istio mounts the ConfigMap istio-ca-root-cert, which istiod makes
+// once it has seen the namespace.
 func (w *World) maker(namespace, name string) string {
+	if name == clusterAuthority {
+		return controllerManager
+	}
 	for _, o := range w.Release {
 		if isBuiltin(o.GroupVersionKind().Group) || o.GetNamespace() != "" && o.GetNamespace() != namespace {
 			continue
@@ -161,7 +184,25 @@ func (w *World) maker(namespace, name string) string {
 			return o.GetKind() + "/" + o.GetName()
 		}
 	}
+	if len(w.Release) > 0 && !w.releaseNames(name) {
+		return "a controller of the cluster, since no manifest names it,"
+	}
 	return ""
+}
+
+// releaseNames reports whether an object of the release has a name or holds it in a field, other than in its status.
+func (w *World) releaseNames(name string) bool {
+	for _, o := range w.Release {
+		if o.GetName() == name {
+			return true
+		}
+		for key, value := range o.Object {
+			if key != "metadata" && key != "status" && names(value, name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // names reports whether a string stands anywhere in a value.

@@ -267,12 +267,14 @@ func TestRefusedPods(t *testing.T) {
 	for message, test := range map[string]struct {
 		says  string
 		heals status.Healing
+		grace time.Duration
 	}{
-		`pods "web-1" is forbidden: exceeded quota: pods, requested: pods=1`:                                  {"the namespace's quota allows no further pod: exceeded quota", status.Never},
-		`pods "web-1" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true`:           {"the namespace's Pod Security standard refuses the pod: violates PodSecurity", status.Never},
-		`admission webhook "policy.example.com" denied the request: no latest tags`:                           {"no latest tags", status.Never},
-		`Internal error occurred: failed calling webhook "policy.example.com": connection refused`:            {"failed calling webhook", status.Perhaps},
-		`pods "web-" is forbidden: error looking up service account vote/web: serviceaccount "web" not found`: {`serviceaccount "web" not found`, status.Perhaps},
+		`pods "web-1" is forbidden: exceeded quota: pods, requested: pods=1`:                                          {"the namespace's quota allows no further pod: exceeded quota", status.Never, 0},
+		`pods "web-1" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true`:                   {"the namespace's Pod Security standard refuses the pod: violates PodSecurity", status.Never, 0},
+		`admission webhook "policy.example.com" denied the request: no latest tags`:                                   {"no latest tags", status.Never, 0},
+		`Internal error occurred: failed calling webhook "policy.example.com": connection refused`:                    {"failed calling webhook", status.Perhaps, status.DefaultGraces.Refused},
+		`pods "web-" is forbidden: error looking up service account vote/web: serviceaccount "web" not found`:         {`serviceaccount "web" not found`, status.Perhaps, 3 * time.Second},
+		`pods "web-" is forbidden: error looking up service account vote/default: serviceaccount "default" not found`: {"kube-controller-manager should make it", status.Perhaps, 2 * time.Minute},
 	} {
 		o, w := object(t, rollingOut), world(t, around)
 		w.ReplicaSets[1].Status.Conditions = []appsv1.ReplicaSetCondition{{Type: appsv1.ReplicaSetReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: message}}
@@ -280,6 +282,7 @@ func TestRefusedPods(t *testing.T) {
 		require.Len(t, s.Problems, 1)
 		assert.Contains(t, s.Problems[0].Message, test.says)
 		assert.Equal(t, test.heals, s.Problems[0].Heals)
+		assert.Equal(t, test.grace, s.Problems[0].Grace, message)
 
 		// The Deployment repeats what an older ReplicaSet complained of.
 		require.NoError(t, unstructured.SetNestedSlice(o.Object, []any{map[string]any{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}}, "status", "conditions"))

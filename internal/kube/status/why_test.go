@@ -362,6 +362,44 @@ func TestMounts(t *testing.T) {
 	}
 }
 
+// What admission puts into a pod, a controller makes: in a new namespace it may come after the pod.
+func TestMadeByTheCluster(t *testing.T) {
+	const (
+		creating = `  containerStatuses: [{name: web, ready: false, state: {waiting: {reason: ContainerCreating}}}]`
+		mesh     = `configmap "istio-ca-root-cert" not found`
+		release  = `{apiVersion: apps/v1, kind: Deployment, metadata: {name: web, namespace: shop}, spec: {template: {spec: {containers: [{name: web}]}}}}`
+		sidecar  = `{apiVersion: apps/v1, kind: Deployment, metadata: {name: web, namespace: shop}, spec: {template: {spec: {volumes: [{name: ca, configMap: {name: istio-ca-root-cert}}]}}}}`
+	)
+	account := `{apiVersion: v1, kind: ServiceAccount, metadata: {name: web, namespace: shop}, imagePullSecrets: [{name: regcred}]}`
+	for name, test := range map[string]struct {
+		message string
+		release []string
+		says    string
+		grace   time.Duration
+	}{
+		"authority":                    {`configmap "kube-root-ca.crt" not found`, []string{release}, `ConfigMap "kube-root-ca.crt" is missing: kube-controller-manager should make it`, 2 * time.Minute},
+		"authority, unknown release":   {`configmap "kube-root-ca.crt" not found`, nil, "kube-controller-manager should make it", 2 * time.Minute},
+		"added by admission":           {mesh, []string{release}, `ConfigMap "istio-ca-root-cert" is missing: a controller of the cluster, since no manifest names it, should make it`, 2 * time.Minute},
+		"named by the release":         {mesh, []string{release, sidecar}, "create it, or add it to the manifests", 3 * time.Second},
+		"named outside of a spec":      {`secret "regcred" not found`, []string{release, account}, "create it, or add it to the manifests", 3 * time.Second},
+		"unknown release":              {mesh, nil, "create it, or add it to the manifests", 3 * time.Second},
+		"key of what a webhook mounts": {"references non-existent config key: root.pem", []string{release}, "create it, or add it to the manifests", 3 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := world(t, onNode(plainSpec, creating+podEvent("FailedMount", `MountVolume.SetUp failed for volume "v" : `+test.message)))
+			w.Find = found(t, node1)
+			for _, o := range test.release {
+				w.Release = append(w.Release, object(t, o))
+			}
+			s := status.Of(object(t, rollingOut), w)
+			require.Len(t, s.Problems, 1, "%+v", s.Problems)
+			assert.Contains(t, s.Problems[0].Message, test.says)
+			assert.Equal(t, status.Perhaps, s.Problems[0].Heals)
+			assert.Equal(t, test.grace, s.Problems[0].Grace)
+		})
+	}
+}
+
 func TestPulls(t *testing.T) {
 	waiting := func(message string) string {
 		return onNode(plainSpec+"\n  imagePullSecrets: [{name: regcred}]", `  containerStatuses: [{name: web, image: "r/x:1", state: {waiting: {reason: ErrImagePull, message: 'failed to pull and unpack image "r/x:1": `+message+`'}}}]`)
