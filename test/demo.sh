@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Delivers the sample app of this repository to the local platform, by push and by pull, votes in the running pods and
 # shows what the page says. `make demo` calls it. It builds the programs that each part needs: Argo CD beside the delivery
-# by push, and the sample's image beside Kubernetes.
+# by push; beside Kubernetes, it builds and tests the sample's image.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${MAKE:=make}" "${BIN:=$PWD/bin}" "${SUDO=}"
@@ -42,9 +42,9 @@ vote() {
 title 'The programs: minutes the first time, kept for the next'
 needs build-tools aksflow
 if [ ! -x "$BIN/kubernetes" ]; then
-  # The base image and the sample's packages come from the network, which waits while Kubernetes compiles. Not from here: the
-  # environments of aksflow.yaml need the cluster. If it fails, the delivery meets the same error and shows it.
-  start bash -c '(cd / && $0 up registry) && $0 build --env local -o "$1"' "$SUDO $BIN/aksflow" "$work/vote.tar"
+  # The base image and the packages of the sample and its tests come from the network, which waits while Kubernetes compiles.
+  # Not from here: the environments of aksflow.yaml need the cluster. If it fails, the delivery meets the same error and shows it.
+  start bash -c '(cd / && $0 up registry) && $0 build --env local -o "$1" && $0 test --env local --image "$1"' "$SUDO $BIN/aksflow" "$work/vote.tar"
 fi
 needs push-tools
 if [ -n "$started" ]; then wait "$started" || true; started=; fi
