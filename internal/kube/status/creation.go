@@ -1,6 +1,7 @@
 package status
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -12,19 +13,33 @@ import (
 //	reason: FailedCreate
 //	message: 'create Pod redis-0 in StatefulSet redis failed error: pods "redis-0" is forbidden: exceeded quota: …'
 //
-// They count only while pods are missing, and for a moment: the controller may have spoken of the template before.
-func creationProblems(namespace string, events []*corev1.Event, r rollout, w *World) []Problem {
+// They count only while pods are missing, none was made since, and for a moment: the controller may have spoken of the
+// template before.
+func creationProblems(namespace string, pods []*corev1.Pod, events []*corev1.Event, r rollout, w *World) []Problem {
+	var last *corev1.Event
 	for _, event := range events {
-		if event.Reason != "FailedCreate" {
-			continue
+		switch {
+		case event.Reason == "FailedCreate":
+			last = event
+		case event.Reason == "SuccessfulCreate" && last != nil && lastSeen(event).After(lastSeen(last)):
+			last = nil
 		}
-		p := refused(namespace, event.Reason, event.Message, r, w)
-		if p.Heals == Never {
-			p.Heals, p.Grace = Perhaps, min(w.Graces.Config, eventGrace)
-		}
-		return []Problem{p}
 	}
-	return nil
+	if last == nil || slices.ContainsFunc(pods, func(p *corev1.Pod) bool { return madeSince(p, last) }) {
+		return nil
+	}
+	p := refused(namespace, last.Reason, last.Message, r, w)
+	if p.Heals == Never {
+		p.Heals, p.Grace = Perhaps, min(w.Graces.Config, eventGrace)
+	}
+	return []Problem{p}
+}
+
+// madeSince reports whether a pod is the one that could not be made, which a StatefulSet's controller names, or a later one.
+// Times of events and pods are whole seconds.
+func madeSince(pod *corev1.Pod, failed *corev1.Event) bool {
+	return pod.DeletionTimestamp == nil &&
+		(strings.Contains(failed.Message, "pods "+quote(pod.Name)) || pod.CreationTimestamp.After(lastSeen(failed)))
 }
 
 // eventGrace is how long a controller that has seen a new template may take to try it.

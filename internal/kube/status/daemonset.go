@@ -55,7 +55,7 @@ func daemonSet(d *appsv1.DaemonSet, w *World) Status {
 	problems := podProblems(pods, rollout{}, w)
 	if len(all) < int(want) {
 		status.Message = waitsForOld(w, d.Namespace, status.Message)
-		problems = append(problems, creationProblems(d.Namespace, w.eventsOf(d.UID), rollout{}, w)...)
+		problems = append(problems, creationProblems(d.Namespace, all, w.eventsOf(d.UID), rollout{}, w)...)
 	}
 	if lost := onLostNodes(all, w); len(problems) == 0 || lost == int(want-d.Status.NumberAvailable) {
 		for i := range problems {

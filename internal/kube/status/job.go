@@ -64,7 +64,7 @@ func job(j *batchv1.Job, w *World) Status {
 	}
 	problems = append(problems, triesFailed(j, pods)...)
 	if j.Status.Active < min(replicas(j.Spec.Parallelism), want-j.Status.Succeeded) {
-		problems = append(problems, creationProblems(j.Namespace, w.eventsOf(j.UID), rollout{}, w)...)
+		problems = append(problems, creationProblems(j.Namespace, pods, w.eventsOf(j.UID), rollout{}, w)...)
 	}
 	status.Problems = worstFirst(problems)
 	return status

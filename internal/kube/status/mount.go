@@ -20,12 +20,10 @@ func mounts(pod *corev1.Pod, events []*corev1.Event, r rollout, w *World) []Prob
 	var last *corev1.Event
 	for _, event := range events {
 		if event.Reason == "FailedMount" || event.Reason == "FailedAttachVolume" {
-			if last == nil || !lastSeen(event).Before(lastSeen(last)) {
-				last = event
-			}
+			last = event
 		}
 	}
-	if last == nil || pulling(events) != "" {
+	if last == nil || setUp(pod, events, last) {
 		return nil
 	}
 	p := Problem{Reason: last.Reason, Heals: Perhaps, Retry: configRetry}

@@ -109,14 +109,30 @@ func creating(pod *corev1.Pod, events []*corev1.Event, w *World) (Problem, bool)
 		if image := pulling(events); image != "" {
 			p.Message = "the node pulls the image " + image
 		}
-		for _, event := range events {
-			if event.Reason == "FailedCreatePodSandBox" {
+		for _, event := range slices.Backward(events) {
+			if event.Reason == "FailedCreatePodSandBox" && !setUp(pod, events, event) {
 				return sandbox(pod, event, w), true
 			}
 		}
 		return p, true
 	}
 	return Problem{}, false
+}
+
+// setUp reports whether a pod has its volumes and its network by now, though an event says that they failed. The kubelet
+// pulls no image and starts no container before that, and takes no event back.
+func setUp(pod *corev1.Pod, events []*corev1.Event, failed *corev1.Event) bool {
+	if ready := podCondition(pod, "PodReadyToStartContainers"); ready != nil && ready.Status == corev1.ConditionTrue {
+		return true
+	}
+	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if c.State.Running != nil || c.State.Terminated != nil {
+			return true
+		}
+	}
+	return slices.ContainsFunc(events, func(e *corev1.Event) bool {
+		return slices.Contains([]string{"Pulling", "Pulled", "Created", "Started"}, e.Reason) && !lastSeen(e).Before(lastSeen(failed))
+	})
 }
 
 // noRuntime is what containerd, and CRI-O, say of a RuntimeClass whose handler the node does not have.

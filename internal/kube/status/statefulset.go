@@ -67,7 +67,7 @@ func statefulSet(s *appsv1.StatefulSet, w *World) Status {
 	problems := podProblems(newer, r, w)
 	if len(pods) < int(want) {
 		status.Message = waitsForOld(w, s.Namespace, status.Message)
-		problems = append(problems, creationProblems(s.Namespace, w.eventsOf(s.UID), r, w)...)
+		problems = append(problems, creationProblems(s.Namespace, pods, w.eventsOf(s.UID), r, w)...)
 	}
 	if len(problems) == 0 {
 		problems = blockedBy(older, r, w)

@@ -241,7 +241,8 @@ func (w *World) eventsOf(object types.UID) []*corev1.Event {
 	return slices.DeleteFunc(w.allEventsOf(object), func(e *corev1.Event) bool { return !w.Before.isNew(e) })
 }
 
-// allEventsOf returns the events of an object, those of before the deploy included: they explain, and prove no fault.
+// allEventsOf returns the events of an object, the last one last, those of before the deploy included: they explain, and
+// prove no fault.
 func (w *World) allEventsOf(object types.UID) []*corev1.Event {
 	var events []*corev1.Event
 	for _, event := range w.Events {
@@ -249,6 +250,7 @@ func (w *World) allEventsOf(object types.UID) []*corev1.Event {
 			events = append(events, event)
 		}
 	}
+	slices.SortStableFunc(events, func(a, b *corev1.Event) int { return lastSeen(a).Compare(lastSeen(b)) })
 	return events
 }
 

@@ -117,6 +117,81 @@ func TestOnClusterWrongPlatform(t *testing.T) {
 	require.ErrorContains(t, err, "exists, but has no variant for linux/amd64, the platform of node")
 }
 
+// TestOnClusterAddedByAdmission has a policy that mounts a ConfigMap into each pod, as the sidecar of a mesh does, and a
+// controller that makes the ConfigMap later than a missing one of the manifests may come.
+func TestOnClusterAddedByAdmission(t *testing.T) {
+	t.Parallel()
+	c := onCluster(t)
+	const namespace = "added-by-admission"
+	c.makeNamespace(t, namespace)
+	for _, o := range manifests(t, meshPolicy, namespace) {
+		_, err := c.Kube().Apply(t.Context(), o, kube.ApplyOptions{})
+		require.NoError(t, err)
+	}
+	t.Cleanup(func() {
+		admission := c.client.AdmissionregistrationV1()
+		assert.NoError(t, admission.MutatingAdmissionPolicyBindings().Delete(context.Background(), namespace, metav1.DeleteOptions{}))
+		assert.NoError(t, admission.MutatingAdmissionPolicies().Delete(context.Background(), namespace, metav1.DeleteOptions{}))
+	})
+	pods := c.client.CoreV1().Pods(namespace)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "try"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "try", Image: c.image}}}}
+	require.Eventually(t, func() bool {
+		made, err := pods.Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err == nil && strings.Contains(made.String(), "mesh-ca")
+	}, time.Minute, 200*time.Millisecond, "the policy is not in force")
+
+	r := c.release(t, namespace, "one")
+	r.Grace = time.Second
+	seen := make(chan struct{}, 1)
+	ctx := report.With(progress(t, time.Now()), report.SinkFunc(func(e report.Event) {
+		t.Logf("%s %s", e.Object, e.Message)
+		if strings.Contains(e.Message, `ConfigMap "mesh-ca" is missing: a controller of the cluster, since no manifest names it, should make it`) {
+			select {
+			case seen <- struct{}{}:
+			default:
+			}
+		}
+	}))
+	made := make(chan error, 1)
+	go func() {
+		select {
+		case <-seen:
+		case <-ctx.Done():
+		}
+		time.Sleep(2 * r.Grace) // a ConfigMap that the manifests name would be red by now
+		_, err := c.client.CoreV1().ConfigMaps(namespace).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "mesh-ca"}}, metav1.CreateOptions{})
+		made <- err
+	}()
+	_, err := c.Deploy(ctx, r)
+	require.NoError(t, err)
+	assert.NoError(t, <-made)
+}
+
+const meshPolicy = `
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: NAMESPACE}
+spec:
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAMESPACE}}
+    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}]
+  reinvocationPolicy: Never
+  failurePolicy: Fail
+  mutations:
+  - patchType: ApplyConfiguration
+    applyConfiguration:
+      expression: >-
+        Object{spec: Object.spec{
+          volumes: [Object.spec.volumes{name: "mesh", configMap: Object.spec.volumes.configMap{name: "mesh-ca"}}],
+          containers: object.spec.containers.map(c, Object.spec.containers{
+            name: c.name, volumeMounts: [Object.spec.containers.volumeMounts{name: "mesh", mountPath: "/mesh"}]})}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: NAMESPACE}
+spec: {policyName: NAMESPACE}
+`
+
 func (c realCluster) makeNamespace(t *testing.T, namespace string) {
 	t.Helper()
 	_, err := c.client.CoreV1().Namespaces().Create(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
