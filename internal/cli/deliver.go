@@ -104,7 +104,7 @@ again. ` + "`aksflow plan --explain`" + ` lists what makes it this source.`,
 	r.signFlags(f)
 	r.madeFlag(f)
 	f.BoolVar(&r.Options.Pull.Force, "force", false, "pull: set the image also when a later commit rolled it back")
-	f.BoolVar(&r.Options.Pull.Sync, "sync", false, "pull: ask the operator for a sync where it is not automated")
+	f.BoolVar(&r.Options.Pull.Sync, "sync", false, "pull: ask Argo CD for a sync where it is not automated, or where that of this revision failed before")
 	r.applyFlags(f)
 	r.rolloutFlags(f)
 	r.graceFlag(f)

@@ -48,7 +48,7 @@ freeze, approve), unless somebody whom gates.override lists opens them with --ov
 	r.graceFlag(f)
 	r.recordFlags(f)
 	f.BoolVar(&r.Options.Pull.Force, "force", false, "pull: set the image also when a later commit rolled it back")
-	f.BoolVar(&r.Options.Pull.Sync, "sync", false, "pull: ask the operator for a sync where it is not automated")
+	f.BoolVar(&r.Options.Pull.Sync, "sync", false, "pull: ask Argo CD for a sync where it is not automated, or where that of this revision failed before")
 	cmd.MarkFlagsMutuallyExclusive("key", "keyless")
 	return cmd
 }

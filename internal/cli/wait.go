@@ -50,6 +50,6 @@ func waitCommand(g *globals) *cobra.Command {
 	r.graceFlag(f)
 	f.StringVar(&r.Image, "image", "", "the reference that the pods must run, with its digest")
 	f.StringVar(&r.Commit, "commit", "", "the commit to follow (default: whatever the branch has)")
-	f.BoolVar(&r.Options.Pull.Sync, "sync", false, "ask the operator for a sync where it is not automated")
+	f.BoolVar(&r.Options.Pull.Sync, "sync", false, "ask Argo CD for a sync where it is not automated, or where that of this revision failed before")
 	return cmd
 }

@@ -110,7 +110,7 @@ type PushOptions struct {
 type PullOptions struct {
 	// Force sets an image again that a later commit rolled back.
 	Force bool
-	// Sync asks the operator for a sync where it is not automated.
+	// Sync asks Argo CD for a sync where it is not automated, or where that of the revision failed before.
 	Sync bool
 	// Strict changes nothing when something cannot be verified, such as a kustomization with a remote base, or when a template of
 	// a chart names the image.

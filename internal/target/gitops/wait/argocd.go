@@ -38,6 +38,7 @@ const refreshAnnotation = "argocd.argoproj.io/refresh"
 //	    comparedTo: {source: {…}}             # as in spec
 //	  operationState:
 //	    phase: Succeeded                      # Running, Failed, Error
+//	    startedAt: "2026-01-02T…"
 //	    message: successfully synced
 //	    syncResult:
 //	      revision: 1a2b3c…                   # or revisions
@@ -55,6 +56,8 @@ type application struct {
 	timeout   time.Duration // how long a request may stay unanswered
 	requested time.Time
 	version   string // resourceVersion that the request made; an older one is no answer
+	failed    string // when the last operation that failed began
+	again     string // failed, when a sync was asked for
 }
 
 // argoClient is one of the two ways to an Application.
@@ -76,6 +79,7 @@ func (a *application) request(ctx context.Context) (err error) {
 }
 
 func (a *application) sync(ctx context.Context, revision string) error {
+	a.again = a.failed
 	return a.client.startSync(ctx, a.object, revision)
 }
 
@@ -111,7 +115,12 @@ func (a *application) judgeSync(app *unstructured.Unstructured, source int, acce
 	current := operated == "" || operated == out.revision // the last operation was about what is compared now
 	switch {
 	case (phase == "Failed" || phase == "Error") && current && accepted:
-		out.message, out.err = "sync failed", failure(app)
+		// Argo CD does not try a revision again whose sync failed.
+		if a.failed = field(app, "status", "operationState", "startedAt"); a.failed != "" && a.failed == a.again {
+			out.message = "asked to sync it again"
+			break
+		}
+		out.message, out.err, out.tryAgain = "sync failed", failure(app), true
 	case phase == "Running" && !current:
 		// A retry keeps the revision that it began with.
 		out.message = fmt.Sprintf("still syncing revision %.10s: %s (`argocd app terminate-op %s` ends it)",

@@ -138,7 +138,7 @@ func TestWaitForAppOfApps(t *testing.T) {
 			"operationState": map[string]any{"phase": "Failed", "message": "one or more objects failed to apply", "syncResult": map[string]any{"revision": "1.2.3"}},
 		})
 		_, err := b.wait(b.options(), 30*time.Second)
-		require.EqualError(t, err, "Application "+b.namespace+"/child: one or more objects failed to apply")
+		require.EqualError(t, err, "Application "+b.namespace+"/child: one or more objects failed to apply; Argo CD does not sync this revision again by itself: when the cause is gone, sync it in Argo CD, or pass --sync")
 	})
 	t.Run("child that nobody syncs", func(t *testing.T) {
 		b := newTestbed(t)

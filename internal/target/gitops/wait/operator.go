@@ -46,6 +46,7 @@ type verdict struct {
 	workloads []watch.Object // what it has applied, as far as it runs pods
 	children  []watch.Object // other operators' objects that it has applied
 	wantsSync bool           // it does not go on unless it is asked to
+	tryAgain  bool           // its last sync failed with err, and it does not try again unless it is asked to
 	err       error          // why it cannot go on
 	heals     bool           // err may go away; it counts when it lasts
 }

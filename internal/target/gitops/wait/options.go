@@ -49,7 +49,7 @@ type Options struct {
 
 	Commit string // the commit to follow, or its first digits; empty means whatever the branch has
 	Image  string // the reference, with its digest, that the pods must run
-	Sync   bool   // ask for a sync where the Application is not synced automatically
+	Sync   bool   // ask for a sync where the Application is not synced automatically, or was not synced with success
 
 	// Contains reports whether revision has Commit in its history, so that a later commit counts as well. Nil means that
 	// the digest of the pods decides.

@@ -182,7 +182,14 @@ func (w *waiter) lookAt(ctx context.Context, o operator, s *state) error {
 		s.applied = false
 		w.miss(title(o), "", v.message)
 	}
+	if v.tryAgain && w.Sync && !slices.Contains(w.synced, o.self()) {
+		w.tell(ctx, title(o), "asked to sync it again")
+		return w.syncNow(ctx, o, v.revision)
+	}
 	if v.err != nil {
+		if v.tryAgain && !w.Sync {
+			v.err = fmt.Errorf("%w; Argo CD does not sync this revision again by itself: when the cause is gone, sync it in Argo CD, or pass --sync", v.err)
+		}
 		if !v.heals || w.lasting.lasts(title(o)+v.err.Error(), w.operatorGrace) {
 			err := fmt.Errorf("%s: %w", title(o), v.err)
 			return delivery.WithReasons(err, []delivery.Reason{{Object: title(o), Reason: v.message, Message: v.err.Error()}})

@@ -344,15 +344,41 @@ func TestWaitForArgoCD(t *testing.T) {
 	t.Run("sync failed", func(t *testing.T) {
 		b := newTestbed(t)
 		b.application("vote", true)
-		b.answer("vote", map[string]any{
-			"sync": map[string]any{"status": "OutOfSync", "revision": commitA},
-			"operationState": map[string]any{"phase": "Failed", "message": "one or more objects failed to apply", "syncResult": map[string]any{
-				"revision":  commitA,
-				"resources": []any{map[string]any{"kind": "Deployment", "namespace": "x", "name": "vote", "status": "SyncFailed", "message": "quota\nexceeded"}},
-			}},
-		})
+		b.deploy("vote", voteImage(1))
+		b.kubelet(running)
+		failed := func(startedAt string) map[string]any {
+			return map[string]any{
+				"sync": map[string]any{"status": "OutOfSync", "revision": commitA},
+				"operationState": map[string]any{"phase": "Failed", "startedAt": startedAt, "message": "one or more objects failed to apply", "syncResult": map[string]any{
+					"revision":  commitA,
+					"resources": []any{map[string]any{"kind": "Deployment", "namespace": "x", "name": "vote", "status": "SyncFailed", "message": "quota\nexceeded"}},
+				}},
+			}
+		}
+		const early, late, why = "2026-11-26T12:00:00Z", "2026-11-26T12:00:09Z", ": one or more objects failed to apply; Deployment/x/vote: quota exceeded"
+		b.answer("vote", failed(early))
 		_, err := b.wait(b.options(), 30*time.Second)
-		require.EqualError(t, err, "Application "+b.namespace+"/vote: one or more objects failed to apply; Deployment/x/vote: quota exceeded")
+		require.EqualError(t, err, "Application "+b.namespace+"/vote"+why+"; Argo CD does not sync this revision again by itself: when the cause is gone, sync it in Argo CD, or pass --sync")
+
+		// With --sync it is tried once more. Until it began, the status says what the last one came to.
+		o := b.options()
+		o.Sync = true
+		asked := func(then map[string]any) {
+			b.answer("vote", failed(early))
+			b.when(applications, "vote", func(o *unstructured.Unstructured) bool { return field(o, "operation", "sync", "revision") == commitA },
+				func(*unstructured.Unstructured) {
+					time.Sleep(2 * settleDelay) // for a look at what is there until then
+					b.patch(applications, "vote", map[string]any{"operation": nil, "status": then})
+				})
+		}
+		asked(failed(late))
+		_, err = b.wait(o, 30*time.Second)
+		require.EqualError(t, err, "Application "+b.namespace+"/vote"+why)
+		synced := b.synced(commitA, "vote")
+		synced["operationState"] = map[string]any{"phase": "Succeeded", "startedAt": late}
+		asked(synced)
+		_, err = b.wait(o, 30*time.Second)
+		require.NoError(t, err)
 	})
 	t.Run("manifests that cannot be rendered", func(t *testing.T) {
 		b := newTestbed(t)
