@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,6 +69,7 @@ func (f *fluxObject) silent(what, controller string) error {
 //	  - {type: Ready, status: "False", reason: GitOperationFailed, message: …}
 //	kind: Kustomization
 //	status:
+//	  lastHandledReconcileAt: "2026-01-02T…"
 //	  lastAttemptedRevision: main@sha1:1a2b3c…
 //	  lastAppliedRevision: main@sha1:1a2b3c…
 //	  inventory:
@@ -107,6 +109,7 @@ func (k *fluxKustomization) judge(v view, accepts func(string) bool) verdict {
 		out.workloads, out.children = nil, []watch.Object{k.only}
 	}
 	ready, doing := condition(kustomization, "Ready"), condition(kustomization, "Reconciling")
+	failed := ready.Status == "False" && slices.Contains([]string{"BuildFailed", "ReconciliationFailed", "ArtifactFailed", "PruneFailed"}, ready.Reason)
 	switch {
 	case appliedNow == fetched:
 		out.applied, out.revision, out.message = true, appliedNow, fmt.Sprintf("revision %.10s is applied", appliedNow)
@@ -117,10 +120,11 @@ func (k *fluxKustomization) judge(v view, accepts func(string) bool) verdict {
 		} else if !k.handled(kustomization) {
 			out.err = k.silent("it", "kustomize-controller")
 		}
-	case ready.Status == "False" && ready.Reason == "BuildFailed":
-		out.message, out.err = ready.Reason, oneLine(ready.Message)
-	case ready.Status == "False" && (ready.Reason == "ReconciliationFailed" || ready.Reason == "ArtifactFailed" || ready.Reason == "PruneFailed"):
-		out.message, out.err, out.heals = ready.Reason, oneLine(ready.Message), true
+	case failed && !k.handled(kustomization):
+		// That may be of an earlier try. The controller answers a request together with what came of it.
+		out.message, out.err = "Flux has not tried it again yet", k.silent("it", "kustomize-controller")
+	case failed:
+		out.message, out.err, out.heals = ready.Reason, oneLine(ready.Message), ready.Reason != "BuildFailed"
 	default:
 		// It is applied. Whether its pods get ready is read from the pods.
 		out.message = cmp.Or(ready.Message, "applying")

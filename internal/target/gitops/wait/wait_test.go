@@ -459,7 +459,8 @@ func TestWaitForFlux(t *testing.T) {
 		})
 	}
 	applied := func(b *testbed, status map[string]any) {
-		b.when(kustomizations, "vote", asked, func(*unstructured.Unstructured) {
+		b.when(kustomizations, "vote", asked, func(o *unstructured.Unstructured) {
+			status["lastHandledReconcileAt"] = o.GetAnnotations()[reconcileAnnotation]
 			b.patch(kustomizations, "vote", map[string]any{"status": status})
 		})
 	}
@@ -493,6 +494,26 @@ func TestWaitForFlux(t *testing.T) {
 		})
 		_, err := b.wait(b.options(), 30*time.Second)
 		require.EqualError(t, err, "Kustomization "+b.namespace+"/vote: kustomize build failed")
+	})
+	t.Run("the same revision could not be built before", func(t *testing.T) {
+		b := newTestbed(t)
+		source(b, false)
+		b.deploy("vote", voteImage(1))
+		b.kubelet(running)
+		b.patch(kustomizations, "vote", map[string]any{"status": map[string]any{
+			"lastAttemptedRevision": "main@sha1:" + commitA,
+			"conditions":            []any{map[string]any{"type": "Ready", "status": "False", "reason": "BuildFailed", "message": "no key to decrypt with"}},
+		}})
+		fetched(b, commitA)
+		b.when(gitRepositories, "config", func(o *unstructured.Unstructured) bool { return field(o, "status", "artifact", "revision") != "" }, func(*unstructured.Unstructured) {
+			time.Sleep(2 * settleDelay) // for a look at what is there until then
+			applied(b, map[string]any{
+				"lastAppliedRevision": "main@sha1:" + commitA, "conditions": nil,
+				"inventory": map[string]any{"entries": []any{map[string]any{"id": b.namespace + "_vote_apps_Deployment", "v": "v1"}}},
+			})
+		})
+		_, err := b.wait(b.options(), 30*time.Second)
+		require.NoError(t, err)
 	})
 	t.Run("suspended", func(t *testing.T) {
 		b := newTestbed(t)
