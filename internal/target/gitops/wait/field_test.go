@@ -250,7 +250,7 @@ func TestWaitForAHelmRelease(t *testing.T) {
 			map[string]any{"type": "Stalled", "status": "True", "reason": "RetriesExceeded", "message": "Failed to upgrade after 1 attempt(s)"},
 		}})
 		_, err := b.wait(b.options(), 30*time.Second)
-		require.EqualError(t, err, "HelmRelease "+b.namespace+"/vote: Helm upgrade failed for release shop/vote: timed out")
+		require.EqualError(t, err, "HelmRelease "+b.namespace+"/vote: Helm upgrade failed for release shop/vote: timed out; Flux does not try it again by itself: when the cause is gone, `flux reconcile helmrelease vote -n "+b.namespace+" --reset`")
 	})
 	t.Run("whose controller is down", func(t *testing.T) {
 		b := newTestbed(t)

@@ -237,6 +237,9 @@ func (h *fluxHelmRelease) judge(v view, _ func(string) bool) verdict {
 		out.message, out.err = "Flux has not looked at it yet", h.silent("it", "helm-controller")
 	case stalled.Status == "True":
 		out.message, out.err = stalled.Reason, oneLine(cmp.Or(ready.Message, stalled.Message))
+		if stalled.Reason == "RetriesExceeded" {
+			out.err = fmt.Errorf("%w; Flux does not try it again by itself: when the cause is gone, `flux reconcile helmrelease %s -n %s --reset`", out.err, release.GetName(), release.GetNamespace())
+		}
 	case ready.Status == "True":
 		out.applied, out.message = true, cmp.Or(ready.Message, "released")
 	case ready.Status == "False" && condition(release, "Reconciling").Status != "True":
