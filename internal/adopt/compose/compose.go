@@ -31,6 +31,8 @@ type Service struct {
 	Needs []string // other services
 	// Entrypoint and Command replace those of the image.
 	Entrypoint, Command []string
+	// Aliases are further names of hosts, and the service that each of them means.
+	Aliases map[string]string
 	// Unset are variables whose values the Compose file takes from elsewhere, and EnvFiles are files with more of them.
 	Unset, EnvFiles []string
 	// Data are directories in the container whose content outlives it, and Mounts are paths of the repository that stand in it.
@@ -86,8 +88,10 @@ type document struct {
 }
 
 type service struct {
-	Image                       string
+	Image, Hostname             string
+	ContainerName               string `yaml:"container_name"`
 	Build, Extends, Environment yaml.Node
+	Networks                    yaml.Node
 	Command, Entrypoint         yaml.Node
 	Ports, Volumes              []yaml.Node
 	Expose, Links, Profiles     []string
@@ -295,7 +299,7 @@ func (r *reader) service(file, dir, name string, variables map[string]string, de
 func (s Service) over(base Service) Service {
 	s.Image = cmp.Or(s.Image, base.Image)
 	s.Build = s.Build.over(base.Build)
-	s.Env = both(base.Env, s.Env)
+	s.Env, s.Aliases = both(base.Env, s.Env), both(base.Aliases, s.Aliases)
 	for _, list := range []struct{ own, base *[]string }{
 		{&s.Ports, &base.Ports}, {&s.Needs, &base.Needs}, {&s.Unset, &base.Unset}, {&s.EnvFiles, &base.EnvFiles}, {&s.Data, &base.Data}, {&s.Mounts, &base.Mounts},
 	} {

@@ -24,8 +24,12 @@ func (y service) parse(file, dir, name string, variables map[string]string) Serv
 	}
 	s.Ports = distinct(slices.DeleteFunc(s.Ports, func(p string) bool { return !number.MatchString(p) }))
 	for _, link := range y.Links {
-		other, _, _ := strings.Cut(link, ":")
+		other, alias, _ := strings.Cut(link, ":")
 		s.Needs = append(s.Needs, other)
+		s.called(alias, other)
+	}
+	for _, alias := range append(aliases(resolved(y.Networks)), y.ContainerName, y.Hostname) {
+		s.called(alias, name)
 	}
 	s.Env, s.Unset = pairs(resolved(y.Environment))
 	s.Entrypoint, s.Command = command(resolved(y.Entrypoint)), command(resolved(y.Command))
@@ -34,6 +38,29 @@ func (y service) parse(file, dir, name string, variables map[string]string) Serv
 		s.volume(resolved(v), dir)
 	}
 	return s
+}
+
+// called notes a further name of a host, and the service that it means.
+func (s *Service) called(alias, name string) {
+	if alias == "" || alias == name || strings.Contains(alias, "$") {
+		return
+	}
+	if s.Aliases == nil {
+		s.Aliases = map[string]string{}
+	}
+	s.Aliases[alias] = name
+}
+
+// aliases are the names that a service has in its networks.
+func aliases(networks yaml.Node) (all []string) {
+	var of map[string]struct{ Aliases []string }
+	if networks.Kind == yaml.MappingNode {
+		_ = networks.Decode(&of) // what is not known of it is left out
+	}
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		all = append(all, of[name].Aliases...)
+	}
+	return all
 }
 
 // build reads the path of a build context, or a mapping. The context is "" where it is not said.
@@ -196,23 +223,31 @@ func command(n yaml.Node) []string {
 
 var number = regexp.MustCompile(`^[0-9]+$`)
 
-// variable matches a variable in a Compose file, with its default value, and a dollar sign.
-var variable = regexp.MustCompile(`\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(:?-[^{}]*)?\}|\$([A-Za-z_][A-Za-z0-9_]*)|\$`)
+// variable matches a variable in a Compose file, with what stands with it for the case that it has no value or one, and a dollar sign.
+// https://docs.docker.com/reference/compose-file/interpolation/
+var variable = regexp.MustCompile(`\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?[-?+])((?:[^{}]|\{[^{}]*\})*))?\}|\$([A-Za-z_][A-Za-z0-9_]*)|\$`)
 
-// interpolated replaces the variables of a value by those that are given, else by the default values that stand with them.
-// known reports whether all had one; the others stay as they are.
+// interpolated replaces the variables of a value by those that are given, else by the default values that stand with them, which may
+// have variables, too. known reports whether all had one; the others stay as they are.
 func interpolated(text string, variables map[string]string) (out string, known bool) {
 	known = true
 	out = variable.ReplaceAllStringFunc(text, func(found string) string {
 		m := variable.FindStringSubmatch(found)
-		value, set := variables[m[1]+m[3]]
+		operator, word := m[2], m[3]
+		value, set := variables[m[1]+m[4]]
+		if strings.HasPrefix(operator, ":") {
+			set = set && value != ""
+		}
+		otherwise := set && strings.HasSuffix(operator, "+") || !set && strings.HasSuffix(operator, "-")
 		switch {
 		case found == "$$":
 			return "$"
-		case set && (value != "" || !strings.HasPrefix(m[2], ":")):
+		case otherwise:
+			word, all := interpolated(word, variables)
+			known = known && all
+			return word
+		case set:
 			return value
-		case m[2] != "":
-			return strings.TrimPrefix(strings.TrimPrefix(m[2], ":"), "-")
 		}
 		known = false
 		return found

@@ -69,7 +69,12 @@ func (r *reader) bake(name string) {
 	}
 	bare := map[[2]string]bool{} // Dockerfiles and stages of targets without a tag
 	for _, key := range slices.Sorted(maps.Keys(bake.targets)) {
-		i, found := bake.image(name, key)
+		i, found := bake.image(name, key, path.Dir(name))
+		if found && r.missing(i.Dockerfile) {
+			if above, _ := bake.image(name, key, "."); !r.missing(above.Dockerfile) {
+				i = above // paths are relative to where Buildx is started
+			}
+		}
 		if id := [2]string{i.Dockerfile, i.Target}; !found || i.Reference == "" && (bake.inherited[key] || bare[id]) {
 			continue
 		} else if i.Reference == "" {
@@ -108,8 +113,9 @@ func (b *bakeFile) attributes(name string) hcl.Attributes {
 	return all
 }
 
-// image is what a target says; found reports whether it makes an image from a Dockerfile of the repository.
-func (b *bakeFile) image(file, key string) (i Image, found bool) {
+// image is what a target says, with its paths relative to dir; found reports whether it makes an image from a Dockerfile of the
+// repository.
+func (b *bakeFile) image(file, key, dir string) (i Image, found bool) {
 	all := b.attributes(key)
 	for _, output := range b.strings(all["output"]) {
 		if !bakeImage.MatchString(output) {
@@ -120,7 +126,7 @@ func (b *bakeFile) image(file, key string) (i Image, found bool) {
 	if all["dockerfile-inline"] != nil || all["matrix"] != nil && len(b.strings(all["tags"])) == 0 || strings.Contains(context, "://") {
 		return i, false
 	}
-	i = Image{File: file, Name: key, Context: path.Join(path.Dir(file), context), Target: b.string(all["target"])}
+	i = Image{File: file, Name: key, Context: path.Join(dir, context), Target: b.string(all["target"])}
 	i.Dockerfile = path.Join(i.Context, cmp.Or(b.string(all["dockerfile"]), "Dockerfile"))
 	for _, tag := range b.strings(all["tags"]) {
 		i.Reference = tag

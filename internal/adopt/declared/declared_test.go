@@ -183,3 +183,18 @@ func TestBakeInheritsOnce(t *testing.T) {
 	}
 	assert.Contains(t, names, "t12")
 }
+
+// Paths of a target are relative to where Buildx is started, which may be the top.
+func TestBakeFromTheTop(t *testing.T) {
+	files := map[string]string{"docker/docker-bake.hcl": "target \"web\" {\n  dockerfile = \"docker/Dockerfile.web\"\n}\ntarget \"api\" {\n  dockerfile = \"Dockerfile.api\"\n}\n", "docker/Dockerfile.web": "", "docker/Dockerfile.api": ""}
+	images, notices := declared.Read([]string{"docker/docker-bake.hcl"}, func(name string) ([]byte, error) {
+		if text, found := files[name]; found {
+			return []byte(text), nil
+		}
+		return nil, fs.ErrNotExist
+	})
+	assert.Empty(t, notices)
+	assert.Len(t, images, 2)
+	assert.Equal(t, []string{"docker", "docker/Dockerfile.api"}, []string{images[0].Context, images[0].Dockerfile})
+	assert.Equal(t, []string{".", "docker/Dockerfile.web"}, []string{images[1].Context, images[1].Dockerfile})
+}
