@@ -358,7 +358,7 @@ func TestManifestsOfOthersAreSaid(t *testing.T) {
 		files[dir+"/redis.yaml"] = of(deployment, "redis", "redis:8")
 	}
 	p, _ = propose(t, adopt.Options{Name: "web"}, files)
-	assert.Contains(t, strings.Join(p.Notices, "\n"), "nothing in a, b, c and 2 other directories of manifests")
+	assert.Contains(t, strings.Join(p.Notices, "\n"), "nothing in a, b, c and 2 others runs an image that is built here, as far as names say (redis:8). If one of them is")
 }
 
 // What stands around aksflow.yaml files can be added later, with their branches. Everything else stays.
@@ -409,4 +409,31 @@ func TestDefaultBranch(t *testing.T) {
 	assert.Equal(t, []string{"trunk"}, configs["web"].Environments["dev"].Branches)
 	_, configs = propose(t, adopt.Options{Name: "web", Branches: []string{"develop", "main"}, DefaultBranch: "develop"}, files)
 	assert.Equal(t, []string{"main"}, configs["web"].Environments["production"].Branches)
+}
+
+// Another pipeline of the usual name stays, and the one that delivers stands beside it.
+func TestPipelineBesideAnother(t *testing.T) {
+	for system, want := range map[string][2]string{
+		adopt.GitHub:         {".github/workflows/deliver.yml", ".github/workflows/aksflow.yml"},
+		adopt.AzurePipelines: {"azure-pipelines.yml", "azure-pipelines.aksflow.yml"},
+		adopt.GitLab:         {".gitlab-ci.yml", ".gitlab/aksflow.gitlab-ci.yml"},
+		adopt.Jenkins:        {"Jenkinsfile", "Jenkinsfile.aksflow"},
+	} {
+		p, _ := propose(t, adopt.Options{Name: "web", CI: system}, map[string]string{"Dockerfile": "FROM scratch\nEXPOSE 80\n", want[0]: "# Builds.\n"})
+		last := p.Files[len(p.Files)-1]
+		assert.Equal(t, want[1], last.Path)
+		assert.False(t, last.Exists)
+		require.Len(t, p.Notices, 1)
+		assert.Contains(t, p.Notices[0], want[0]+" is another pipeline, and stays as it is: the one that delivers is proposed as "+want[1])
+
+		p, _ = propose(t, adopt.Options{Name: "web", CI: system}, map[string]string{"Dockerfile": "FROM scratch\nEXPOSE 80\n", want[0]: last.Content})
+		assert.Equal(t, want[0], p.Files[len(p.Files)-1].Path, "it is written once")
+		assert.True(t, p.Files[len(p.Files)-1].Exists)
+	}
+}
+
+// A file of a tool that is not read is said.
+func TestFilesOfOtherTools(t *testing.T) {
+	p, _ := propose(t, adopt.Options{Name: "web"}, map[string]string{"Dockerfile": "FROM scratch\nEXPOSE 80\n", "deploy/helmfile.yaml": "releases: []\n"})
+	assert.Equal(t, []string{"deploy/helmfile.yaml is not read: what Helmfile makes of images, values and manifests has to be written into aksflow.yaml"}, p.Notices)
 }

@@ -132,3 +132,89 @@ func TestComposeNamesTheImage(t *testing.T) {
 	assert.Equal(t, "team/shop.catalog-store", configs["db"].Image)
 	assert.Equal(t, "k8s", p.Services[0].Manifests[0].Path)
 }
+
+// Names of hosts that the cluster will not have are said where they stand.
+func TestHostsOfComposeFiles(t *testing.T) {
+	content, notices := contents(t, "shop", map[string]string{"Dockerfile": "FROM scratch\nEXPOSE 80\n", "compose.yaml": `
+services:
+  web:
+    build: .
+    links: ["my_cache:cache"]
+    depends_on: [db, queue]
+    environment: {DB: "mysql://store:3306/db", QUEUE: "amqp://mq", CACHE: "cache:6379", SELF: "http://db", DB_USER: store, STORE_HOST: db}
+  my_cache: {image: "redis:8"}
+  db: {image: "mysql:9", container_name: store, hostname: db}
+  queue: {image: "rabbitmq:4", networks: {back: {aliases: [mq, db]}, front: }}
+`})
+	assert.Contains(t, content["deploy/my-cache.yaml"], "kind: Service\nmetadata:\n  name: my-cache\n")
+	for _, want := range []string{
+		"my-cache is reached as my_cache in compose.yaml, which cannot be the name of a Service: in deploy/my-cache.yaml it is my-cache; write that where its host is named",
+		"CACHE of shop names the host cache, which is my_cache in compose.yaml: its Service is called my-cache; write that into deploy/shop.yaml",
+		"DB of shop names the host store, which is db in compose.yaml: its Service is called db; write that into deploy/shop.yaml",
+		"QUEUE of shop names the host mq, which is queue in compose.yaml: its Service is called queue; write that into deploy/shop.yaml",
+	} {
+		assert.Contains(t, notices, want)
+	}
+	assert.Equal(t, 3, strings.Count(notices, "names the host"), notices)
+}
+
+// Variables have the forms that Compose knows.
+func TestFormsOfVariables(t *testing.T) {
+	content, notices := contents(t, "shop", map[string]string{
+		"Dockerfile": "FROM scratch\nEXPOSE 80\n", ".env": "REDIS=redis\nEMPTY=\nTLS=1\n",
+		"compose.yaml": `
+services:
+  web: {build: ., depends_on: [one, two, three, four, five, six]}
+  one: {image: "${REDIS?is not set}:${TAG:-${EMPTY:-8}}-a"}
+  two: {image: "$REDIS:2${TLS:+-tls}${EMPTY}"}
+  three: {image: "${NONE:?is not set}"}
+  four: {image: "redis:${TAG:-${NONE}}"}
+  five: {image: "redis${EMPTY:?}"}
+  six: {image: "${REDIS:?is not set}:6${EMPTY-x}"}
+`})
+	assert.Contains(t, content["deploy/one.yaml"], "image: redis:8-a\n")
+	assert.Contains(t, content["deploy/two.yaml"], "image: redis:2-tls\n")
+	assert.Contains(t, content["deploy/six.yaml"], "image: redis:6\n")
+	for _, unknown := range []string{"three", "four", "five"} {
+		assert.NotContains(t, content, "deploy/"+unknown+".yaml")
+		assert.Contains(t, notices, "the service "+unknown+" of compose.yaml is needed by shop and is not proposed")
+	}
+}
+
+// A name that YAML reads as a number stays a name, and a Service's begins with a letter.
+func TestNamesThatAreNumbers(t *testing.T) {
+	content, notices := contents(t, "2048", map[string]string{"Dockerfile": "FROM scratch\nEXPOSE 80\n"})
+	assert.Contains(t, content["aksflow.yaml"], "app: \"2048\"\n")
+	assert.Contains(t, content["deploy/2048.yaml"], "metadata:\n  name: \"2048\"\n")
+	assert.Contains(t, content["deploy/2048.yaml"], "image: \"2048\"\n")
+	assert.Contains(t, content["deploy/2048.yaml"], "kind: Service\nmetadata:\n  name: app-2048\n")
+	assert.Empty(t, notices)
+
+	content, _ = contents(t, "shop", map[string]string{"Dockerfile": "FROM scratch\nEXPOSE 80\n", "compose.yaml": "services: {on: {build: ., depends_on: ['1']}, '1': {image: 'redis:8'}}\n"})
+	assert.Contains(t, content["deploy/shop.yaml"], "kind: Service\nmetadata:\n  name: \"on\"\n")
+	assert.Contains(t, content["deploy/1.yaml"], "metadata:\n  name: \"1\"\n")
+}
+
+// A Compose file that runs the image as it is published says what the app needs.
+func TestComposeFileOfThePublishedImage(t *testing.T) {
+	files := map[string]string{
+		"Dockerfile":                 "FROM scratch\n",
+		"cypress/docker-compose.yml": "services: {shop: {build: .., ports: ['1:1'], depends_on: [fake]}, fake: {image: 'redis:8'}}\n",
+		"docker-compose.yml":         "services: {shop: {image: 'ghcr.io/team/shop:latest', ports: ['3000:3000'], depends_on: [db]}, db: {image: 'postgres:17'}}\n",
+	}
+	content, _ := contents(t, "shop", files)
+	assert.Contains(t, content["deploy/shop.yaml"], "containerPort: 3000\n")
+	assert.Contains(t, content["deploy/shop.yaml"], "image: shop\n")
+	assert.Contains(t, content, "deploy/db.yaml")
+	assert.NotContains(t, content, "deploy/fake.yaml")
+}
+
+// What is for a developer's machine is not written for every environment.
+func TestVariablesForDevelopers(t *testing.T) {
+	content, notices := contents(t, "shop", map[string]string{"Dockerfile": "FROM scratch\nEXPOSE 80\n", "compose.yaml": "services: {web: {build: ., environment: {MODE: development, URL: 'http://localhost:80', LEVEL: info, VALKEY_ADDR: 'v:1', TOKEN_EXPIRE_MINUTES: 5, API_KEY: x}}}\n"})
+	assert.Contains(t, content["deploy/shop.yaml"], `{name: LEVEL, value: "info"}`)
+	assert.NotContains(t, content["deploy/shop.yaml"], "development")
+	assert.Contains(t, content["deploy/shop.yaml"], "{name: TOKEN_EXPIRE_MINUTES, value: \"5\"}\n        - {name: VALKEY_ADDR")
+	assert.Equal(t, "shop gets no API_KEY: put it into a Secret, and name that in deploy/shop.yaml", strings.SplitN(notices, "\n", 2)[1])
+	assert.Equal(t, "shop gets no MODE=development, URL=http://localhost:80, which is for a developer's machine: write the value for the cluster into deploy/shop.yaml, if it needs one", strings.SplitN(notices, "\n", 2)[0])
+}

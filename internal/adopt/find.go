@@ -38,6 +38,8 @@ type Repository struct {
 	Notices []string
 
 	broken []string // manifests that do not render
+	// lacks are the dependencies that charts name and that are not there, by the chart's directory.
+	lacks map[string][]string
 	// given are the services of Compose files that are delivered with a service, by file and name.
 	given map[string]*Service
 	// copiedBy are the services that copied objects go with, by KIND/NAME.
@@ -95,7 +97,7 @@ var skipped = []string{"node_modules", "vendor", "testdata", "target", "dist", "
 
 // Find looks through a directory.
 func Find(dir string) (*Repository, error) {
-	r := &Repository{Dir: dir}
+	r := &Repository{Dir: dir, lacks: map[string][]string{}}
 	w := walk{Repository: r, kustomizations: map[string][]string{}, charts: map[string]bool{}, plain: map[string]bool{}, components: map[string]bool{}}
 	files := 0
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
@@ -141,6 +143,12 @@ var (
 	configName   = regexp.MustCompile(`^aksflow(\..+)?\.yaml$`)
 )
 
+// otherTools are tools that deploy to Kubernetes and whose files are not read, by the names of these.
+var otherTools = map[string]string{
+	"helmfile.yaml": "Helmfile", "helmfile.yaml.gotmpl": "Helmfile", "devspace.yaml": "DevSpace", "okteto.yml": "Okteto", "okteto.yaml": "Okteto",
+	"werf.yaml": "werf", "garden.yml": "Garden", "project.garden.yml": "Garden", "Tiltfile": "Tilt", "tye.yaml": "Tye",
+}
+
 // file looks at one file.
 func (w *walk) file(name string) error {
 	base, dir := path.Base(name), path.Dir(name)
@@ -154,6 +162,9 @@ func (w *walk) file(name string) error {
 		return nil
 	case declared.IsFile(name):
 		w.declaredFiles = append(w.declaredFiles, name)
+		return nil
+	case otherTools[base] != "":
+		w.notice("%s is not read: what %s makes of images, values and manifests has to be written into aksflow.yaml", name, otherTools[base])
 		return nil
 	case slices.Contains([]string{"kustomization.yaml", "kustomization.yml", "Kustomization"}, base):
 		return w.kustomization(name)
@@ -206,31 +217,52 @@ func (w *walk) dockerfile(name string) error {
 
 // ports returns the TCP ports that a stage exposes, by itself or through those that it is made from. args are build arguments.
 func (d Dockerfile) ports(target string, args map[string]string) (ports []string) {
+	d.evaluate(target, args, func(i dockerfile.Instruction, values map[string]string) {
+		if i.Name != "EXPOSE" {
+			return
+		}
+		for _, port := range strings.Fields(i.Rest) {
+			port, protocol, _ := strings.Cut(expand(port, values), "/")
+			if number.MatchString(port) && protocol != "udp" && !slices.Contains(ports, port) {
+				ports = append(ports, port)
+			}
+		}
+	})
+	return ports
+}
+
+// evaluate calls visit for the instructions of a stage and of those that it is made from, with the variables as they are there.
+func (d Dockerfile) evaluate(target string, args map[string]string, visit func(i dockerfile.Instruction, values map[string]string)) {
 	chain, _ := d.parsed.Chain(target) // the stage is there
-	values := map[string]string{}
+	global, values, fixed := map[string]string{}, map[string]string{}, map[string]bool{}
+	for _, i := range d.parsed.Global {
+		for _, arg := range i.Args() {
+			name, value, _ := strings.Cut(arg, "=")
+			global[name] = expand(cmp.Or(args[name], value), global)
+		}
+	}
 	for _, s := range chain {
 		for _, i := range s.Instructions {
 			words, _ := shlex.Split(i.Rest)
 			switch {
 			case i.Name == "ENV" && len(words) == 2 && !strings.Contains(words[0], "="):
-				values[words[0]] = expand(words[1], values)
-			case i.Name == "ENV" || i.Name == "ARG":
+				values[words[0]], fixed[words[0]] = expand(words[1], values), true
+			case i.Name == "ENV":
 				for _, word := range words {
 					if name, value, set := strings.Cut(word, "="); set {
-						values[name] = expand(cmp.Or(args[name], value), values)
+						values[name], fixed[name] = expand(value, values), true
 					}
 				}
-			case i.Name == "EXPOSE":
-				for _, port := range strings.Fields(i.Rest) {
-					port, protocol, _ := strings.Cut(expand(port, values), "/")
-					if number.MatchString(port) && protocol != "udp" && !slices.Contains(ports, port) {
-						ports = append(ports, port)
+			case i.Name == "ARG":
+				for _, word := range words {
+					if name, value, _ := strings.Cut(word, "="); !fixed[name] { // ENV wins
+						values[name] = expand(cmp.Or(args[name], value, global[name]), values)
 					}
 				}
 			}
+			visit(i, values)
 		}
 	}
-	return ports
 }
 
 // expand replaces variables by their values, or by the default values that stand with them.
@@ -277,6 +309,7 @@ func (w *walk) finish() {
 	w.Notices = append(w.Notices, unread...)
 	w.Declared, unread = declared.Read(w.declaredFiles, w.read)
 	w.Notices = append(w.Notices, unread...)
+	w.namedDockerfiles()
 	base := map[string]bool{}
 	for _, included := range w.kustomizations {
 		for _, dir := range included {
@@ -310,6 +343,31 @@ func (w *walk) finish() {
 	slices.SortFunc(w.Manifests, func(a, b Manifests) int { return strings.Compare(a.Path, b.Path) })
 }
 
+// namedDockerfiles takes up the Dockerfiles that files of other tools name and that are in directories which are not looked into, or
+// have other names.
+func (w *walk) namedDockerfiles() {
+	var names []string
+	for _, c := range w.Compose {
+		names = append(names, c.Build.Path())
+	}
+	for _, i := range w.Declared {
+		names = append(names, i.Dockerfile)
+	}
+	for _, name := range names {
+		known := slices.ContainsFunc(w.Dockerfiles, func(d Dockerfile) bool { return d.Path == name })
+		info, err := os.Lstat(filepath.Join(w.Dir, filepath.FromSlash(name)))
+		if known || outside(name) || err != nil || !info.Mode().IsRegular() { // what a link leads to is found by itself
+			continue
+		}
+		if err := w.dockerfile(name); err != nil {
+			w.notice("%s cannot be read: %v", name, err)
+		}
+	}
+}
+
+// outside reports whether a path leads out of the repository, or is none.
+func outside(name string) bool { return !filepath.IsLocal(filepath.FromSlash(name)) }
+
 // partOf reports whether a kustomization includes files of a directory, which is then no manifests of its own.
 func (w *walk) partOf(dir string) bool {
 	for _, included := range w.kustomizations {
@@ -322,7 +380,7 @@ func (w *walk) partOf(dir string) bool {
 	return false
 }
 
-// isChart reports whether a directory is a chart that can be installed, with dependencies that are there.
+// isChart reports whether a directory is a chart that can be installed, once its dependencies are there. It remembers those that are not.
 func (w *walk) isChart(dir string) bool {
 	text, err := w.read(path.Join(dir, "Chart.yaml"))
 	var chart struct {
@@ -335,8 +393,7 @@ func (w *walk) isChart(dir string) bool {
 	for _, d := range chart.Dependencies {
 		found, err := filepath.Glob(filepath.Join(w.Dir, filepath.FromSlash(dir), "charts", d.Name+"*"))
 		if err != nil || len(found) == 0 {
-			w.Notices = append(w.Notices, fmt.Sprintf("the chart %s needs %s, which is not below its charts directory: `helm dependency build %s` fetches it", dir, d.Name, dir))
-			return false
+			w.lacks[dir] = append(w.lacks[dir], d.Name)
 		}
 	}
 	return true

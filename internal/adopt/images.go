@@ -2,14 +2,17 @@ package adopt
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/aksflow/aksflow/internal/adopt/compose"
 	"github.com/aksflow/aksflow/internal/adopt/declared"
+	"github.com/aksflow/aksflow/internal/core/build/dockerfile"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
 
@@ -30,7 +33,27 @@ func (r *Repository) services(repository string) []*Service {
 			services = append(services, s)
 		}
 	}
-	return distinct(services)
+	distinct(services)
+	for _, s := range services {
+		r.published(s)
+	}
+	return services
+}
+
+// published gives to a service that no Compose file builds what one says that runs its image as it is published, by its name.
+func (r *Repository) published(s *Service) {
+	if s.Compose != nil || s.apart {
+		return
+	}
+	for i, c := range r.Compose {
+		if c.Build != nil || !compose.IsDefault(c.Project) || c.Optional || helper.MatchString(c.Project) || lastPart(c.Image) != s.Name {
+			continue
+		}
+		if s.Compose = &r.Compose[i]; len(s.Ports) == 0 {
+			s.Ports = c.Ports
+		}
+		return
+	}
 }
 
 // imagesOf returns a service for each image that is built from a Dockerfile: files of other tools may say that several are, of
@@ -162,13 +185,41 @@ var webPorts = map[string]string{
 	"nginx": "80", "nginx-unprivileged": "8080", "httpd": "80", "caddy": "80", "tomcat": "8080", "jetty": "8080", "wordpress": "80", "drupal": "80",
 }
 
+var (
+	// portFlag finds the port in the flags of a command that starts a server.
+	portFlag = regexp.MustCompile(`(?:^|[\s"',])(?:--(?:server[._-])?port|-p|--bind|-b|--host|--addr|--listen)(?:=|["',\s]+)(?:[\w.*:\[\]-]*:)?([0-9]{2,5})(?:[\s"',\]]|$)`)
+	// portVariable matches variables that say to a server which port to listen on.
+	portVariable = regexp.MustCompile(`^((APP|HTTP|SERVER|LISTEN|ASPNETCORE_HTTP)_)?PORTS?$`)
+)
+
+// likelyPort is the port of an image that exposes none: that of the command which starts it, or of a variable. from says where it
+// stands; "" for a mere guess.
+func (s *Service) likelyPort() (port, from string) {
+	port = "8080"
+	s.file.evaluate(s.Target, s.args, func(i dockerfile.Instruction, values map[string]string) {
+		switch i.Name {
+		case "CMD", "ENTRYPOINT":
+			if m := portFlag.FindStringSubmatch(expand(i.Rest, values)); m != nil {
+				port, from = m[1], ", which its "+i.Name+" names"
+			}
+		case "ENV":
+			for _, name := range slices.Sorted(maps.Keys(values)) {
+				if from == "" && portVariable.MatchString(name) && number.MatchString(values[name]) {
+					port, from = values[name], ", which its variable "+name+" names"
+				}
+			}
+		}
+	})
+	return port, from
+}
+
 // composed returns the services of a Compose file that are built from a Dockerfile, the one that stands for it first. The
 // file that Compose takes by itself comes before others, and those for tests and development come last; in a file it is the service
 // that is reachable from outside.
-func (r *Repository) composed(dockerfile string) []*compose.Service {
+func (r *Repository) composed(file string) []*compose.Service {
 	var of []*compose.Service
 	for i, c := range r.Compose {
-		if c.Build.Path() == dockerfile && dockerfile != "" && !forTests.MatchString(c.Project) {
+		if c.Build.Path() == file && file != "" && !forTests.MatchString(c.Project) {
 			of = append(of, &r.Compose[i])
 		}
 	}
@@ -199,13 +250,17 @@ var developers = regexp.MustCompile(`(?i)^(dev|develop|development|debug|tests?|
 
 // takeArgs leaves those build arguments that stand in the service's aksflow.yaml, and notices the others.
 func (r *Repository) takeArgs(s *Service, config string) {
-	if len(s.said.Args)+len(s.said.Unset) == 0 && (s.Compose == nil || len(s.Compose.Build.Contexts) == 0) {
+	var contexts []string
+	if s.Compose != nil && s.Compose.Build != nil {
+		contexts = s.Compose.Build.Contexts
+	}
+	if len(s.said.Args)+len(s.said.Unset)+len(contexts) == 0 {
 		return
 	}
 	var secret, unset, local []string
 	for _, name := range slices.Sorted(maps.Keys(s.args)) {
 		switch {
-		case secretName.MatchString(name) || withPassword.MatchString(s.args[name]):
+		case isSecret(name) || withPassword.MatchString(s.args[name]):
 			secret = append(secret, name)
 		case developers.MatchString(s.args[name]):
 			local = append(local, name+"="+s.args[name])
@@ -218,7 +273,7 @@ func (r *Repository) takeArgs(s *Service, config string) {
 	for _, name := range s.said.Unset {
 		switch {
 		case !declares[name]:
-		case secretName.MatchString(name):
+		case isSecret(name):
 			secret = append(secret, name)
 		default:
 			unset = append(unset, name)
@@ -235,10 +290,43 @@ func (r *Repository) takeArgs(s *Service, config string) {
 	if len(unset) > 0 {
 		r.notice("%s takes the build argument %s of %s from elsewhere: write it into %s under build.args, if the build needs it", from, strings.Join(unset, ", "), s.Name, config)
 	}
-	if s.Compose != nil && len(s.Compose.Build.Contexts) > 0 {
-		r.notice("%s builds %s with further build contexts (%s), which aksflow has not: let the Dockerfile copy what it needs of them from %s, or from an image that it names", s.Compose.File, s.Name, strings.Join(s.Compose.Build.Contexts, ", "), directoryName(s.Context))
+	if len(contexts) > 0 {
+		r.notice("%s builds %s with further build contexts (%s), which aksflow has not: let the Dockerfile copy what it needs of them from %s, or from an image that it names", s.Compose.File, s.Name, strings.Join(contexts, ", "), directoryName(s.Context))
 	}
 }
+
+// neededArgs notices build arguments that name what the Dockerfile copies and that nothing gives a value.
+func (r *Repository) neededArgs(s *Service, config string) {
+	needed := map[string]string{}
+	for i := range s.file.parsed.Stages {
+		unset := map[string]bool{}
+		s.file.evaluate(strconv.Itoa(i), s.args, func(i dockerfile.Instruction, values map[string]string) {
+			switch i.Name {
+			case "ARG":
+				for _, arg := range i.Args() {
+					name, _, _ := strings.Cut(arg, "=")
+					unset[name] = values[name] == "" && !platformArg.MatchString(name) && !slices.Contains(s.said.Unset, name)
+				}
+			case "COPY", "ADD":
+				for _, m := range plainVariable.FindAllStringSubmatch(i.Rest, -1) {
+					if name := m[1] + m[2]; unset[name] {
+						needed[name] = cmp.Or(needed[name], i.Name+" "+i.Rest)
+					}
+				}
+			}
+		})
+	}
+	for _, name := range slices.Sorted(maps.Keys(needed)) {
+		r.notice("%s has no value for its build argument %s (%s): write one into %s under build.args. What it copies has to be in git, or made in the Dockerfile", s.file.Path, name, needed[name], config)
+	}
+}
+
+var (
+	// platformArg matches build arguments that an engine gives by itself.
+	platformArg = regexp.MustCompile(`^(TARGET|BUILD)(PLATFORM|OS|ARCH|VARIANT)$`)
+	// plainVariable matches variables that have no default value.
+	plainVariable = regexp.MustCompile(`\$\{(\w+)\}|\$(\w+)`)
+)
 
 // withoutDockerfile notices the images that files of other tools declare and that no Dockerfile makes.
 func (r *Repository) withoutDockerfile() {
@@ -251,14 +339,43 @@ func (r *Repository) withoutDockerfile() {
 		case i.Builder != "":
 			r.notice("%s is made by %s, and only Dockerfiles can be built: write one in %s, and run init again", i, i.Builder, directoryName(i.Context))
 		case !r.exists(i.Dockerfile):
-			r.notice("%s is not set up: its Dockerfile %s is not there", i, i.Dockerfile)
+			r.notice("%s is not set up: its Dockerfile %s is not there%s", i, i.Dockerfile, r.submodule(i.Dockerfile))
 		}
 	}
 	for _, c := range r.Compose {
-		if c.Build != nil && c.Build.Inline && !helper.MatchString(c.File) {
+		if c.Build == nil || helper.MatchString(c.File) || forTests.MatchString(c.File) || c.Optional {
+			continue
+		}
+		switch name := c.Build.Path(); {
+		case c.Build.Inline:
 			r.notice("%s has its Dockerfile in that file (dockerfile_inline): write it to a file of its own in %s, and run init again", c, directoryName(c.Build.Context))
+		case name == "":
+			r.notice("%s is not set up: it is built from %s, which is elsewhere", c, c.Build.Context)
+		case strings.Contains(name, "$"):
+			r.notice("%s is not set up: %s, where its Dockerfile is, has variables without a value", c, name)
+		case outside(name):
+			r.notice("%s is not set up: its Dockerfile %s is outside of this directory; run init in one that holds it", c, name)
+		case !r.exists(name):
+			r.notice("%s is not set up: its Dockerfile %s is not there%s", c, name, r.submodule(name))
 		}
 	}
+}
+
+// submodulePath finds the directories of submodules in .gitmodules.
+var submodulePath = regexp.MustCompile(`(?m)^\s*path\s*=\s*(.+?)\s*$`)
+
+// submodule says, for a path that is not there, how it comes there; "" where it is in no submodule.
+func (r *Repository) submodule(name string) string {
+	text, err := r.read(".gitmodules")
+	if err != nil {
+		return ""
+	}
+	for _, m := range submodulePath.FindAllSubmatch(text, -1) {
+		if dir := string(m[1]); holds(dir, name) {
+			return fmt.Sprintf(": it is in the submodule %s, which `git submodule update --init` fetches", dir)
+		}
+	}
+	return ""
 }
 
 // outsideOfContext notices services whose Dockerfile is outside of the build context that a file of another tool names.

@@ -202,7 +202,7 @@ func TestPortsOfVariables(t *testing.T) {
 		"Dockerfile":   "FROM scratch\nARG ADMIN=9000\nARG METRICS\nENV PORT \"8080\"\nENV GRPC=50051 OTHER=\"$PORT\"\nEXPOSE $PORT ${GRPC}/tcp ${ADMIN} ${OTHER} ${NONE:-81} $METRICS $UNKNOWN\n",
 		"compose.yaml": "services: {shop: {build: {context: ., args: {ADMIN: 9001, METRICS: 9100}}}}\n",
 	})
-	assert.Equal(t, []string{"8080", "50051", "9001", "81"}, p.Services[0].Ports)
+	assert.Equal(t, []string{"8080", "50051", "9001", "81", "9100"}, p.Services[0].Ports)
 }
 
 // The Compose file for production comes over the one without a further name, in place of the override file for developers.
@@ -227,6 +227,15 @@ func TestPortsOfBaseImages(t *testing.T) {
 		p, _ := propose(t, adopt.Options{Name: "shop"}, map[string]string{"Dockerfile": "FROM " + from + "\n"})
 		assert.Equal(t, want, p.Services[0].Ports, from)
 	}
+}
+
+// A target that is called after how it is made gives no name to the image.
+func TestTargetsCalledAfterForms(t *testing.T) {
+	p, _ := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+		"docker/Dockerfile": "FROM scratch\nEXPOSE 80\n", "docker/lint/Dockerfile": "FROM scratch\n",
+		"docker-bake.hcl": "target \"debian-amd64\" {\n  dockerfile = \"docker/Dockerfile\"\n}\n",
+	})
+	assert.Equal(t, "shop", p.Services[0].Name)
 }
 
 // Targets of docker-bake.hcl that have one repository make forms of one image, and one without an image is none.
@@ -254,4 +263,53 @@ target "bin" {
 	assert.Equal(t, "release", configs["shop"].Build.Target)
 	assert.Equal(t, "team/front", configs["shop"].Image)
 	assert.Equal(t, "k8s", configs["shop"].Environments["dev"].Manifests)
+}
+
+// What exposes no port has the one that it is started with, which is said.
+func TestPortsOfCommands(t *testing.T) {
+	for lines, want := range map[string]string{
+		`CMD ["uvicorn", "main:app", "--host", "0.0.0.0", "--port", "8000"]`: "8000, which its CMD names",
+		`CMD gunicorn -w 4 -b 0.0.0.0:5000 app:app`:                          "5000, which its CMD names",
+		`ENTRYPOINT ["gunicorn", "--bind=:5001", "app"]`:                     "5001, which its ENTRYPOINT names",
+		"ENV PORT=3000\nCMD [\"node\", \"server.js\"]":                       "3000, which its variable PORT names",
+		"ENV PORT 3001\nCMD serve --port $PORT":                              "3001, which its CMD names",
+		"ARG PORT=1\nENV ASPNETCORE_HTTP_PORTS=5002":                         "5002, which its variable ASPNETCORE_HTTP_PORTS names",
+		`CMD ["server", "--workers", "40", "--host", "0.0.0.0"]`:             "8080",
+	} {
+		p, _ := propose(t, adopt.Options{Name: "shop"}, map[string]string{"Dockerfile": "FROM scratch\n" + lines + "\n"})
+		assert.Equal(t, []string{"Dockerfile exposes no port: the Service is proposed with " + want}, p.Notices, lines)
+	}
+	p, _ := propose(t, adopt.Options{Name: "shop"}, map[string]string{"Dockerfile": "ARG PORT=81\nFROM scratch\nARG PORT\nENV SET=1\nARG SET=2\nEXPOSE $PORT $SET\n"})
+	assert.Equal(t, []string{"81", "1"}, p.Services[0].Ports, "an ARG before FROM, and an ENV that wins over an ARG")
+}
+
+// A Dockerfile that a Compose file names is one wherever it is; one that is not there is said.
+func TestDockerfilesThatAreNamed(t *testing.T) {
+	p, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+		".docker/web": "FROM scratch\nEXPOSE 80\n", "vendor/sail/Dockerfile": "FROM scratch\nEXPOSE 81\n", "compose.yaml": `
+services:
+  web: {build: {context: ., dockerfile: .docker/web}}
+  sail: {build: vendor/sail}
+  api: {build: api}
+  ui: {build: ui}
+  far: {build: ../far}
+  git: {build: "https://git.example/team/x.git"}
+  unset: {build: "${WHERE}/x"}
+  tool: {build: tool, profiles: [tools]}
+`, ".gitmodules": "[submodule \"ui\"]\n\tpath = ui\n\turl = https://git.example/team/ui\n",
+	})
+	assert.Len(t, configs, 2)
+	assert.Equal(t, []string{
+		"the service api of compose.yaml is not set up: its Dockerfile api/Dockerfile is not there",
+		"the service far of compose.yaml is not set up: its Dockerfile ../far/Dockerfile is outside of this directory; run init in one that holds it",
+		"the service git of compose.yaml is not set up: it is built from https://git.example/team/x.git, which is elsewhere",
+		"the service ui of compose.yaml is not set up: its Dockerfile ui/Dockerfile is not there: it is in the submodule ui, which `git submodule update --init` fetches",
+		"the service unset of compose.yaml is not set up: ${WHERE}/x/Dockerfile, where its Dockerfile is, has variables without a value",
+	}, p.Notices)
+}
+
+// A build argument without a value leaves open what is copied.
+func TestBuildArgumentsThatNameFiles(t *testing.T) {
+	p, _ := propose(t, adopt.Options{Name: "shop"}, map[string]string{"Dockerfile": "ARG GIVEN=x\nFROM scratch AS build\nARG ARTIFACT\nARG TARGETARCH\nARG GIVEN\nARG OWN=y\nCOPY ${ARTIFACT}.jar $GIVEN ${OWN} ${NONE:-z} bin-$TARGETARCH /\nFROM build\nEXPOSE 80\n"})
+	assert.Equal(t, []string{"Dockerfile has no value for its build argument ARTIFACT (COPY ${ARTIFACT}.jar $GIVEN ${OWN} ${NONE:-z} bin-$TARGETARCH /): write one into aksflow.yaml under build.args. What it copies has to be in git, or made in the Dockerfile"}, p.Notices)
 }

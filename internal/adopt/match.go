@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/aksflow/aksflow/internal/adopt/compose"
@@ -126,7 +127,7 @@ func (r *Repository) nameOf(s *Service, repository string) string {
 }
 
 // variant matches words that say how an image is made and not what is in it: base images, systems and processors.
-var variant = regexp.MustCompile(`(?i)^(alpine|debian|ubuntu|buster|bullseye|bookworm|trixie|focal|jammy|noble|slim|fpm|apache|distroless|scratch|ubi|rhel|centos|rocky|fedora|arm|armv|armhf|arm64|aarch64|amd64|x86_64|ppc64le|s390x|riscv64|goreleaser|release|cuda|gpu|cpu)([_-]?[0-9][0-9.]*)?$`)
+var variant = regexp.MustCompile(`(?i)^(alpine|debian|ubuntu|buster|bullseye|bookworm|trixie|focal|jammy|noble|slim|fpm|apache|distroless|scratch|ubi|rhel|centos|rocky|fedora|arm|armv|armhf|arm64|aarch64|amd64|386|x86_64|ppc64le|s390x|riscv64|goreleaser|release|cuda|gpu|cpu)([_-]?[0-9][0-9.]*)?$`)
 
 // formOf is the word of the Dockerfile's name or of its directory's that says how the image is made; "" if there is none.
 func (s *Service) formOf() string {
@@ -268,8 +269,9 @@ func (s *Service) saidName() string {
 	if name == "" && !strings.ContainsAny(s.said.Reference, "${") {
 		name = lastPart(s.said.Reference)
 	}
-	if name == "" || name == "." {
-		return ""
+	words := strings.FieldsFunc(name, func(c rune) bool { return strings.ContainsRune("-_.", c) })
+	if !slices.ContainsFunc(words, func(word string) bool { return !variant.MatchString(word) }) {
+		return "" // no name, or one that says how the image is made
 	}
 	return label(name)
 }
@@ -299,7 +301,7 @@ type usage struct {
 
 // match finds for each service the manifests that run it. What does not render is left out, with the reason.
 func (r *Repository) match(ctx context.Context, services []*Service) {
-	var unused []string
+	var unused, others []string
 	ctx = onceEach(ctx)
 	for _, m := range r.Manifests {
 		deploys := slices.ContainsFunc(services, func(s *Service) bool { return s.said.Deploys(m.Path) })
@@ -328,9 +330,12 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 		}
 		if !used && len(uses) > 0 && !m.example() {
 			unused = append(unused, m.Path)
+			for _, u := range uses {
+				others = append(others, u.reference)
+			}
 		}
 	}
-	r.unused(unused)
+	r.unused(unused, distinctStrings(others))
 	for _, s := range services {
 		s.decide(services)
 	}
@@ -388,6 +393,8 @@ func (r *Repository) doesNotRender(m Manifests, services []*Service, names []str
 		r.notice("%s has placeholders that azd fills in ({{ .Env.NAME }} for %s), and cannot be deployed without it: what %s needs of it has to be written into manifests without them", directoryName(m.Path), strings.Join(names, ", "), strings.Join(of, ", "))
 	case len(names) > 0:
 		r.notice("%s has placeholders that azd fills in ({{ .Env.NAME }} for %s), and cannot be deployed without it", directoryName(m.Path), strings.Join(names, ", "))
+	case len(r.lacks[m.Path]) > 0:
+		r.notice("the chart %s needs %s, which is not below its charts directory: run `helm dependency build %s`, and then init again", m.Path, strings.Join(r.lacks[m.Path], ", "), m.Path)
 	case m.Form == Chart:
 		r.notice("%s does not render: %v; if it needs values, name them in aksflow.yaml as valuesFiles or values of the environment", directoryName(m.Path), err)
 	default:
@@ -427,7 +434,7 @@ func once(objects []*unstructured.Unstructured) (kept []*unstructured.Unstructur
 // firstOf names the first ones of many, and says how many others there are.
 func firstOf(names []string) string {
 	const named = 3
-	if len(names) <= named {
+	if len(names) <= named+1 {
 		return strings.Join(names, ", ")
 	}
 	return fmt.Sprintf("%s and %d others", strings.Join(names[:named], ", "), len(names)-named)
@@ -451,10 +458,7 @@ func (s *Service) decide(services []*Service) {
 		return
 	}
 	best := s.Manifests[0]
-	if r := ref.Read(best.Reference); r.Repository != "" {
-		_, s.Image = r.Canonical()
-		s.Image = strings.TrimPrefix(s.Image, "library/")
-	}
+	s.Image = cmp.Or(imagePath(best.Reference), s.Name)
 	for _, other := range services {
 		for _, u := range usages(best.objects) {
 			if other != s && other.scoreOf(u) > s.scoreOf(u) {
@@ -465,19 +469,32 @@ func (s *Service) decide(services []*Service) {
 	s.Shared = s.Several || best.mixed
 }
 
+// pathPart matches an element of the path of a repository.
+var pathPart = regexp.MustCompile(`^[a-z0-9]+([._-]+[a-z0-9]+)*$`)
+
+// imagePath is the path of the repository that a reference in manifests names, below the registry; "" for none. Elements up to a
+// placeholder, such as <registry>, are left out.
+func imagePath(reference string) string {
+	_, image := ref.Read(reference).Canonical()
+	parts := strings.Split(strings.TrimPrefix(image, "library/"), "/")
+	for i, part := range slices.Backward(parts) {
+		if !pathPart.MatchString(part) {
+			return path.Join(parts[i+1:]...)
+		}
+	}
+	return path.Join(parts...)
+}
+
 // holds reports whether a directory is another one or holds it: aksflow.yaml would stand among the manifests there.
 func holds(dir, other string) bool {
 	return dir == "." || dir == other || strings.HasPrefix(other, dir+"/")
 }
 
-// unused notices directories of manifests that run no image of the repository.
-func (r *Repository) unused(dirs []string) {
-	const named = 3
-	switch n := len(dirs); {
-	case n > named:
-		r.notice("nothing in %s and %d other directories of manifests runs an image that is built here: they are left out", strings.Join(directoryNames(dirs[:named]), ", "), n-named)
-	case n > 0:
-		r.notice("nothing in %s runs an image that is built here: what is needed of it can stand beside the app's manifests", strings.Join(directoryNames(dirs), ", "))
+// unused notices directories of manifests that run no image of the repository, as far as names say, and the images that they run.
+func (r *Repository) unused(dirs, images []string) {
+	if len(dirs) > 0 {
+		r.notice("nothing in %s runs an image that is built here, as far as names say (%s). If one of them is, name it as image and its directory as manifests in its aksflow.yaml; what else is needed can stand beside the app's manifests",
+			firstOf(directoryNames(dirs)), firstOf(images))
 	}
 }
 
@@ -486,6 +503,10 @@ func (r *Repository) unused(dirs []string) {
 func (r *Repository) render(ctx context.Context, m Manifests) (objects []*unstructured.Unstructured, mixed bool, err error) {
 	dir := filepath.Join(r.Dir, filepath.FromSlash(m.Path))
 	options := render.Options{Namespace: anyNamespace}
+	if len(r.lacks[m.Path]) > 0 {
+		objects, err = r.renderAlone(ctx, dir, options)
+		return objects, false, err
+	}
 	var events []report.Event // of a try that may fail
 	objects, err = render.Render(report.With(ctx, report.SinkFunc(func(e report.Event) { events = append(events, e) })), dir, options)
 	if _, twice := once(objects); m.Form != Plain || err == nil && len(twice) == 0 {
@@ -511,6 +532,37 @@ func (r *Repository) render(ctx context.Context, m Manifests) (objects []*unstru
 		return objects, false, err
 	}
 	return own, true, nil
+}
+
+// renderAlone renders a copy of a chart that names no dependencies.
+func (r *Repository) renderAlone(ctx context.Context, dir string, options render.Options) ([]*unstructured.Unstructured, error) {
+	scratch, err := os.MkdirTemp("", "aksflow-init-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(scratch)
+	copied := filepath.Join(scratch, filepath.Base(dir))
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		return nil, err
+	}
+	name := filepath.Join(copied, "Chart.yaml")
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	chart := map[string]any{}
+	if err := yaml.Unmarshal(text, &chart); err != nil {
+		return nil, err
+	}
+	delete(chart, "dependencies")
+	if text, err = yaml.Marshal(chart); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(name, text, 0o600); err != nil {
+		return nil, err
+	}
+	quiet := report.With(ctx, report.SinkFunc(func(report.Event) {})) // of paths that are not the user's
+	return render.Render(quiet, copied, options)
 }
 
 // copyObjects copies the files of a directory that hold objects.
@@ -611,6 +663,8 @@ func (s *Service) scoreOf(u usage) int {
 		return 80
 	case strings.HasSuffix(last, "-"+s.Name), strings.HasSuffix(last, "_"+s.Name), strings.HasPrefix(last, s.Name+"-"):
 		return 60
+	case strings.Contains(last, "-") && strings.HasSuffix(s.Name, "-"+last): // the name of the directory says more
+		return 58
 	case s.alias != "" && last == s.alias:
 		return 55
 	case u.container == s.Name && label(u.object.GetName()) == s.Name && strings.Contains(used, s.Name):

@@ -87,7 +87,7 @@ func TestToolsAreLeftOut(t *testing.T) {
 	files := map[string]string{"Dockerfile": dockerfile, "tools/Dockerfile": dockerfile, "services/lint-api/Dockerfile": dockerfile, "Dockerfile.mail": dockerfile}
 	for _, name := range []string{
 		"Dockerfile.golangci-lint", "dockerfiles/lint.Dockerfile", "Dockerfile.ui.tilt", "hack/docs/Dockerfile", "integration/Dockerfile", "integration-tests/Dockerfile",
-		"samples/web/Dockerfile", "testdata2/a/Dockerfile", "Dockerfile-vendor",
+		"samples/web/Dockerfile", "testdata2/a/Dockerfile", "Dockerfile-vendor", "web/Dockerfile.playwright", "api/genproto/Dockerfile",
 	} {
 		files[name] = dockerfile
 	}

@@ -2,6 +2,7 @@ package adopt
 
 import (
 	"embed"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,6 +22,17 @@ const (
 	Jenkins        = "jenkins"
 )
 
+// None is the answer that no pipeline is wanted.
+const None = "none"
+
+// CheckSystem returns an error for what is neither the name of a CI system nor None.
+func CheckSystem(name string) error {
+	if all := append(Systems(), None); !slices.Contains(all, name) {
+		return fmt.Errorf("%q: want %s", name, strings.Join(all, ", "))
+	}
+	return nil
+}
+
 // Systems returns the names of the CI systems.
 func Systems() []string { return []string{GitHub, AzurePipelines, GitLab, Jenkins} }
 
@@ -34,7 +46,7 @@ func pipeline(system string, configs, branches []string) (name, content string, 
 	}
 	file, known := files[system]
 	if !known {
-		return "", "", fault.Usagef("--ci %q: want %s", system, strings.Join(Systems(), ", "))
+		return "", "", fault.Usagef("--ci %w", CheckSystem(system))
 	}
 	t, err := template.New(file[1]).Delims("<<", ">>").Funcs(template.FuncMap{
 		"branches": func() string { return quoted(branches) },
@@ -49,6 +61,31 @@ func pipeline(system string, configs, branches []string) (name, content string, 
 	var out strings.Builder
 	err = t.Execute(&out, nil)
 	return file[0], out.String(), err
+}
+
+// written begins each of the pipelines, which says that one that is there is aksflow's.
+var written = regexp.MustCompile(`\A(#|//) Delivers as aksflow.yaml says\.`)
+
+// besideOther returns the name for a pipeline whose usual name another pipeline has, and notices what makes the CI system run it.
+func (r *Repository) besideOther(system, name string) string {
+	text, err := r.read(name)
+	if err != nil || written.Match(text) {
+		return name
+	}
+	at, remedy := "", ""
+	switch system {
+	case GitHub:
+		at, remedy = ".github/workflows/aksflow.yml", "it runs beside that one"
+	case AzurePipelines:
+		at, remedy = "azure-pipelines.aksflow.yml", "make a pipeline of that file in Azure DevOps"
+	case GitLab:
+		at = ".gitlab/aksflow.gitlab-ci.yml"
+		remedy = "name it there, as in include: [{local: " + at + "}]"
+	case Jenkins:
+		at, remedy = "Jenkinsfile.aksflow", "make a job that has it as its script path"
+	}
+	r.notice("%s is another pipeline, and stays as it is: the one that delivers is proposed as %s; %s", name, at, remedy)
+	return at
 }
 
 // pattern is a regular expression for the names of branches, for between two slashes.

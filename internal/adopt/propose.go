@@ -3,15 +3,21 @@ package adopt
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/aksflow/aksflow/internal/core/fault"
 )
 
 // Options are what a repository does not say by itself.
@@ -26,7 +32,7 @@ type Options struct {
 	Branches []string
 	// DefaultBranch is the one that the remote's HEAD names; "" where that is not known.
 	DefaultBranch string
-	// CI is the name of a CI system; "" writes no file for one.
+	// CI is the name of a CI system; "" and None write no file for one.
 	CI string
 	// DevContainer also writes a development container.
 	DevContainer bool
@@ -49,6 +55,31 @@ type File struct {
 	Content string `json:"-"`
 	// Exists reports that there is a file of this name already. It is not replaced.
 	Exists bool `json:"exists,omitempty"`
+}
+
+// Write writes the files that are not there.
+func (p *Proposal) Write(dir string) error {
+	for _, f := range p.Files {
+		if f.Exists {
+			continue
+		}
+		name := filepath.Join(dir, filepath.FromSlash(f.Path))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return fault.Usage(err)
+		}
+		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return fault.Usage(err)
+		}
+		_, err = file.WriteString(f.Content)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return fmt.Errorf("writing %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // Environment is one that is proposed.
@@ -87,6 +118,9 @@ func environments(branches []string, byDefault string) []environment {
 // Propose makes a proposal for what was found.
 func (r *Repository) Propose(ctx context.Context, o Options) (*Proposal, error) {
 	p := &Proposal{}
+	if o.CI == None {
+		o.CI = ""
+	}
 	all := r.services(o.Name)
 	r.match(ctx, all)
 	before := len(r.Notices)
@@ -112,6 +146,7 @@ func (r *Repository) Propose(ctx context.Context, o Options) (*Proposal, error) 
 		base := path.Dir(config)
 		r.outsideOfContext(s)
 		r.takeArgs(s, config)
+		r.neededArgs(s, config)
 		dirs := r.directories(p, s, envs, config, alone || base != "." && inContext[base] == 1)
 		r.add(p, config, s.configuration(r, o, envs, dirs, base))
 		p.Configs = append(p.Configs, config)
@@ -123,7 +158,7 @@ func (r *Repository) Propose(ctx context.Context, o Options) (*Proposal, error) 
 		if err != nil {
 			return nil, err
 		}
-		r.add(p, name, content)
+		r.add(p, r.besideOther(o.CI, name), content)
 	}
 	if o.DevContainer {
 		r.add(p, containerFile, devContainer(o.Name))
@@ -178,7 +213,7 @@ func (r *Repository) delivered(p *Proposal, envs []environment) (configs, branch
 	return distinctStrings(append(configs, p.Configs...)), distinctStrings(branches)
 }
 
-// choose leaves out images that are for tests or for a developer's machine, unless there is nothing else.
+// choose leaves out images that are for tests or for a developer's machine, unless one is asked for by its name.
 func (r *Repository) choose(services []*Service, only string) []*Service {
 	var kept []*Service
 	for _, s := range services {
@@ -286,8 +321,10 @@ func (r *Repository) directories(p *Proposal, s *Service, envs []environment, co
 					at.values, _ = relative(base, name)
 				}
 				dirs[e.name] = at
+				r.incomplete(s, m, m.objects)
 			}
 		}
+		r.oneNamespace(envs, dirs, sources, config)
 		return dirs
 	}
 	dir := "deploy"
@@ -316,6 +353,7 @@ func (r *Repository) directories(p *Proposal, s *Service, envs []environment, co
 				copies[m.Path] = path.Join(dir, path.Base(m.Path))
 			}
 			r.leave(s, &m)
+			r.incomplete(s, m, m.own)
 			r.addAll(p, path.Join(base, copies[m.Path]), m.copies())
 			if len(m.others) > 0 {
 				r.notice("%s in %s: no image of it is built here, and it goes with %s: deliver that first", strings.Join(m.others, ", "), directoryName(m.Path), s.Name)
@@ -324,6 +362,22 @@ func (r *Repository) directories(p *Proposal, s *Service, envs []environment, co
 		dirs[e.name] = place{directory: copies[m.Path], namespaces: m.further()}
 	}
 	return dirs
+}
+
+// oneNamespace notices environments that have one namespace because their objects name it.
+func (r *Repository) oneNamespace(envs []environment, dirs map[string]place, sources map[string]Deployable, config string) {
+	in := map[string][]string{}
+	for _, e := range envs {
+		if at := dirs[e.name]; !e.local && at.namespace != "" {
+			in[at.namespace] = append(in[at.namespace], e.name)
+		}
+	}
+	for _, namespace := range slices.Sorted(maps.Keys(in)) {
+		if names := in[namespace]; len(names) > 1 {
+			r.notice("%s are all in the namespace %s, which the objects in %s name: in one cluster they would be one and the same. Take the namespace out of the objects, and name one for each environment in %s",
+				strings.Join(names, ", "), namespace, directoryName(sources[names[0]].Path), config)
+		}
+	}
 }
 
 // holds reports whether files below a directory are proposed already.

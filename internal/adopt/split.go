@@ -65,6 +65,7 @@ func splitOne(dir string, services, kept []*Service) {
 		}
 		owners[o] = []*Service{s}
 	}
+	withSelected(objects, others, owners)
 	first := services[0]
 	if i := slices.IndexFunc(services, func(s *Service) bool { return slices.Contains(kept, s) }); i >= 0 {
 		first = services[i]
@@ -82,6 +83,24 @@ func splitOne(dir string, services, kept []*Service) {
 			if name := o.GetKind() + "/" + o.GetName(); slices.Contains(others, o) && !slices.Contains(m.others, name) {
 				m.others = append(m.others, name)
 			}
+		}
+	}
+}
+
+// withSelected gives a Service that selects a workload of nobody's to the owner of that: neither works without the other.
+func withSelected(objects, others []*unstructured.Unstructured, owners map[*unstructured.Unstructured][]*Service) {
+	for _, o := range objects {
+		of := sayingOf(o)
+		if o.GetKind() != "Service" || of.selector == nil {
+			continue
+		}
+		selected := func(other *unstructured.Unstructured) bool { return other != o && of.selects(sayingOf(other)) }
+		i := slices.IndexFunc(others, selected)
+		mixed := slices.ContainsFunc(objects, func(other *unstructured.Unstructured) bool {
+			return owners[other] != nil && !slices.Contains(others, other) && other.GetKind() != "Service" && selected(other)
+		})
+		if i >= 0 && !mixed && owners[others[i]] != nil {
+			owners[o] = owners[others[i]]
 		}
 	}
 }

@@ -234,3 +234,19 @@ func TestOthersGoWithOneService(t *testing.T) {
 	}
 	assert.Equal(t, []string{"api"}, with, "%q", p.Notices)
 }
+
+// A Service goes with the workload of others that it selects.
+func TestServiceGoesWithWhatItSelects(t *testing.T) {
+	asks := func(name, host string) string {
+		return strings.ReplaceAll(of(deployment, name, "team/"+name), "image:", "env: [{name: QUEUE, value: \"amqp://"+host+"\"}], image:")
+	}
+	_, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
+		"api/Dockerfile": "FROM scratch\nEXPOSE 80\n", "web/Dockerfile": "FROM scratch\nEXPOSE 80\n",
+		"k8s/a.yaml": asks("api", "queue"), "k8s/w.yaml": asks("web", "queue") + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: plugins}\ndata: {a: web}\n",
+		"k8s/q.yaml": strings.ReplaceAll(of(deployment, "queue", "rabbitmq:4"), "containers:", "volumes: [{name: p, configMap: {name: plugins}}]\n      containers:") + "---\n" + of(service, "queue", ""),
+	})
+	for name, c := range configs {
+		objects := rendered(t, c, "dev")
+		assert.Equal(t, slices.Contains(objects, "Deployment/queue"), slices.Contains(objects, "Service/queue"), "%s: %v", name, objects)
+	}
+}

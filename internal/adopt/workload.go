@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/aksflow/aksflow/internal/adopt/compose"
 	"github.com/aksflow/aksflow/internal/core/image/ref"
 )
@@ -50,13 +52,14 @@ type newWorkload struct {
 // newManifests are a kustomization with the service and what it needs that no other service of the repository has already. They
 // will be in the directory dir.
 func (s *Service) newManifests(r *Repository, dir string) []File {
-	w := newWorkload{name: s.Name, host: s.Name, image: s.Image, ports: s.Ports, own: true}
+	w := newWorkload{name: s.Name, host: hostOf(s.Name), image: s.Image, ports: s.Ports, own: true}
 	if s.Compose != nil {
-		w.host, w.of = label(s.Compose.Name), *s.Compose // others call it so
+		w.host, w.of = hostOf(s.Compose.Name), *s.Compose // others call it so
 	}
 	if len(w.ports) == 0 {
-		w.ports = []string{"8080"}
-		r.notice("%s exposes no port: the Service is proposed with 8080", s.file.Path)
+		port, from := s.likelyPort()
+		w.ports = []string{port}
+		r.notice("%s exposes no port: the Service is proposed with %s%s", s.file.Path, port, from)
 	}
 	if len(s.others) > 0 {
 		r.notice("%s also runs the image of %s as %s: no Deployment of that is proposed", s.Compose.File, s.Name, strings.Join(s.others, ", "))
@@ -76,7 +79,7 @@ func (s *Service) newManifests(r *Repository, dir string) []File {
 			r.given = map[string]*Service{}
 		}
 		r.given[key] = s
-		w := newWorkload{name: label(n.Name), host: label(n.Name), image: n.Image, ports: portsOf(n), of: n}
+		w := newWorkload{name: label(n.Name), host: hostOf(n.Name), image: n.Image, ports: portsOf(n), of: n}
 		for number := 2; taken[w.name]; number++ { // the service has that name, or two names became one
 			w.name = fmt.Sprintf("%s-%d", label(n.Name), number)
 		}
@@ -84,6 +87,23 @@ func (s *Service) newManifests(r *Repository, dir string) []File {
 		files = append(files, w.file(r, dir))
 	}
 	return kustomization(files)
+}
+
+// hostOf is the name of the Service of what a Compose file calls so: a DNS label that begins with a letter.
+func hostOf(name string) string {
+	if host := label(name); host[0] >= 'a' {
+		return host
+	}
+	return "app-" + label(name)
+}
+
+// scalar is a name as YAML has it: in quotes where it would be a number or a boolean without them.
+func scalar(name string) string {
+	text, err := yaml.Marshal(name)
+	if err != nil {
+		return name // a string always has a form
+	}
+	return strings.TrimSpace(string(text))
 }
 
 // usualPorts are the ports of images that Compose files name mostly without them, by the last part of their repositories, or the
@@ -125,7 +145,7 @@ spec:
       containers:
       - name: %[1]s
         image: %[2]s
-`, w.name, w.image)
+`, scalar(w.name), scalar(w.image))
 	if !w.own && len(w.of.Entrypoint) > 0 {
 		fmt.Fprintf(&b, "        command: [%s]\n", quoted(w.of.Entrypoint))
 	}
@@ -144,16 +164,22 @@ spec:
 
 // env writes the variables of the workload. Those that are secrets, and those without a value, are noticed.
 func (w newWorkload) env(b *strings.Builder, r *Repository, file string) {
-	var secret, variables []string
+	var secret, local, variables []string
 	for _, name := range slices.Sorted(maps.Keys(w.of.Env)) {
-		if value := w.of.Env[name]; secretName.MatchString(name) || withPassword.MatchString(value) {
+		switch value := w.of.Env[name]; {
+		case isSecret(name) || withPassword.MatchString(value):
 			secret = append(secret, name)
-		} else {
+		case w.own && developers.MatchString(value):
+			local = append(local, name+"="+value)
+		default:
 			variables = append(variables, fmt.Sprintf("        - {name: %s, value: %q}\n", name, value))
 		}
 	}
+	if len(local) > 0 {
+		r.notice("%s gets no %s, which is for a developer's machine: write the value for the cluster into %s, if it needs one", w.name, strings.Join(local, ", "), file)
+	}
 	unset := slices.DeleteFunc(slices.Clone(w.of.Unset), func(name string) bool {
-		if secretName.MatchString(name) {
+		if isSecret(name) {
 			secret = append(secret, name)
 			return true
 		}
@@ -165,8 +191,41 @@ func (w newWorkload) env(b *strings.Builder, r *Repository, file string) {
 	if len(unset) > 0 {
 		r.notice("%s gets no %s: %s takes the value from elsewhere; write it into %s", w.name, strings.Join(unset, ", "), w.of.File, file)
 	}
+	w.hosts(r, file)
 	if len(variables) > 0 {
 		b.WriteString("        env:\n" + strings.Join(variables, ""))
+	}
+}
+
+// hostVariable matches variables that say where something is, and hostValue values that do.
+var (
+	hostVariable = regexp.MustCompile(`(?i)host|ur[il]|addr|server|endpoint|broker|dsn|(^|_)(db|redis|cache|queue)$`)
+	hostValue    = regexp.MustCompile(`://|^[\w.-]+:[0-9]+`)
+)
+
+// hosts notices names of hosts that the Compose file has and the cluster will not have.
+func (w newWorkload) hosts(r *Repository, file string) {
+	if w.of.Name != "" && w.host != w.of.Name {
+		r.notice("%s is reached as %s in %s, which cannot be the name of a Service: in %s it is %s; write that where its host is named", w.name, w.of.Name, w.of.File, file, w.host)
+	}
+	services, aliases := map[string]bool{}, map[string]string{}
+	for _, c := range r.Compose {
+		if c.Project == w.of.Project {
+			services[c.Name] = true
+			maps.Copy(aliases, c.Aliases)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.of.Env)) {
+		if !hostVariable.MatchString(name) && !hostValue.MatchString(w.of.Env[name]) {
+			continue // a user, a database or the like may have the name, too
+		}
+		said := saying{values: map[string]bool{}, hosts: map[string]bool{}}
+		said.note(w.of.Env[name])
+		for _, host := range slices.Sorted(maps.Keys(said.hosts)) {
+			if of := aliases[host]; services[of] && !services[host] && hostOf(of) != host {
+				r.notice("%s of %s names the host %s, which is %s in %s: its Service is called %s; write that into %s", name, w.name, host, of, w.of.File, hostOf(of), file)
+			}
+		}
 	}
 }
 
@@ -210,7 +269,7 @@ metadata:
 spec:
   selector: {app: %[1]s}
   ports:
-`, w.name, w.ports[0], w.host)
+`, scalar(w.name), w.ports[0], scalar(w.host))
 	if len(w.ports) == 1 {
 		fmt.Fprintf(b, "  - {port: %s}\n", w.ports[0])
 		return

@@ -17,30 +17,36 @@ import (
 )
 
 // helper matches files that are not for what is delivered: Dockerfiles, Compose files, manifests.
-var helper = regexp.MustCompile(`(?i)(^|/)(` + testDirectory + `|cypress|playwright|seed-data|examples?|samples?|\.devcontainer|\.ci|load-?gen(erator)?|hack|fuzz(ing)?|bench(marks?)?|lint(ers?)?)/` +
+var helper = regexp.MustCompile(`(?i)(^|/)(` + testDirectory + `|cypress|playwright|seed-data|examples?|samples?|\.devcontainer|\.ci|load-?gen(erator)?|genproto|protogen|codegen|hack|fuzz(ing)?|bench(marks?)?|lint(ers?)?)/` +
 	`|(^|[/._-])(dev|develop|development|tests?|debug|ci|local|builder|cypress)([._-]|$)|(^|/)buildx\.|for-app-service` +
 	`|(docker|container)file[._-]([a-z0-9]+[._-])*` + toolWord + `$|(^|/)([a-z0-9]+[._-])*` + toolWord + `\.(docker|container)file$`)
 
 // testDirectory matches directories of tests, and toolWord what Dockerfiles are called that hold a tool for developers.
 const (
 	testDirectory = `([a-z0-9]+-)?tests?|testdata[0-9]*|e2e|integration(-?tests?)?|fixtures`
-	toolWord      = `(lint|linter|golangci|golangci-lint|vendor|authors|fuzz|bench|benchmark|check|shellcheck|e2e|integration|tilt|tools|devcontainer)`
+	toolWord      = `(lint|linter|golangci|golangci-lint|vendor|authors|fuzz|bench|benchmark|check|shellcheck|e2e|integration|playwright|cypress|selenium|storybook|tilt|tools|devcontainer)`
 )
 
 // forTests matches Compose files that start what tests need.
-var forTests = regexp.MustCompile(`(?i)(^|/)(` + testDirectory + `)/|compose([._-][a-z0-9]+)*[._-](tests?|e2e|ci|integration)([._-]|$)`)
+var forTests = regexp.MustCompile(`(?i)(^|/)(` + testDirectory + `|cypress|playwright)/|compose([._-][a-z0-9]+)*[._-](tests?|e2e|ci|integration)([._-]|$)`)
 
 // secretName matches variables whose values do not belong into a file.
 var secretName = regexp.MustCompile(`(?i)passw|pwd|secret|token|key|credential|connection`)
+
+// noSecret matches words that only look as if they were about secrets.
+var noSecret = regexp.MustCompile(`(?i)valkey|keycloak|keydb|keyspace|keyboard|monkey|(connection|token)s?_?(limit|count|timeout|pool|expir|ttl|lifetime|max)\w*`)
+
+// isSecret reports whether the value of a variable does not belong into a file, by its name.
+func isSecret(name string) bool { return secretName.MatchString(noSecret.ReplaceAllString(name, "")) }
 
 // configuration is the text of the service's aksflow.yaml, in the directory base.
 func (s *Service) configuration(r *Repository, o Options, envs []environment, dirs map[string]place, base string) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# yaml-language-server: $schema=%s", schema.URL)
-	line("app: %s", s.Name)
+	line("app: %s", scalar(s.Name))
 	if s.Image != s.Name {
-		line("# The repository below the registry, as the manifests name it.\nimage: %s", s.Image)
+		line("# The repository below the registry, as the manifests name it.\nimage: %s", scalar(s.Image))
 	}
 	line("")
 	b.WriteString(s.build(base))
@@ -168,7 +174,7 @@ func (s *Service) tests(r *Repository) string {
 func (s *Service) foundTests(r *Repository) string {
 	of := r.runnersOf(s)
 	if len(of) == 0 {
-		return "# No tests were found. A stage of the Dockerfile that runs them and writes JUnit XML to /reports is named so:\n# test: {unit: {target: test}}\n\n"
+		return "# No tests of a kind that init knows were found. A stage of the Dockerfile that runs them and writes JUnit XML to /reports is named so:\n# test: {unit: {target: test}}\n\n"
 	}
 	runner, where := of[0], directoryName(of[0].Dir)
 	var b strings.Builder
