@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
 	"os"
 	"path"
@@ -169,11 +167,8 @@ func (g *globals) initialise(ctx context.Context, dir string, o adopt.Options, a
 	}
 	if ask {
 		answers := bufio.NewReader(os.Stdin)
-		o.Registry = g.askFor(answers, "Registry", o.Registry)
-		o.CI = g.askFor(answers, "Pipeline for "+strings.Join(adopt.Systems(), ", ")+", or none", cmp.Or(o.CI, "none"))
-		if o.CI == "none" {
-			o.CI = ""
-		}
+		o.Registry = g.askFor(answers, "Registry", o.Registry, ref.CheckRegistry)
+		o.CI = g.askFor(answers, "Pipeline for "+strings.Join(adopt.Systems(), ", ")+", or "+adopt.None, cmp.Or(o.CI, adopt.None), adopt.CheckSystem)
 	}
 	if err := aboutRepository(dir, &o); err != nil {
 		return nil, err
@@ -205,7 +200,7 @@ func (g *globals) initialise(ctx context.Context, dir string, o adopt.Options, a
 		report.Info(ctx, "nothing was written: --yes writes these files")
 		return r, nil
 	}
-	if err := writeProposed(dir, proposal.Files); err != nil {
+	if err := proposal.Write(dir); err != nil {
 		return r, err
 	}
 	r.Written = true
@@ -216,11 +211,20 @@ func (g *globals) initialise(ctx context.Context, dir string, o adopt.Options, a
 	return r, nil
 }
 
-// askFor asks for a value on the terminal. Enter takes the default.
-func (g *globals) askFor(answers *bufio.Reader, what, otherwise string) string {
-	fmt.Fprintf(g.stderr, "%s [%s]: ", what, otherwise)
-	answer, _ := answers.ReadString('\n')
-	return cmp.Or(strings.TrimSpace(answer), otherwise)
+// askFor asks for a value on the terminal until check has nothing against it. Enter takes the default.
+func (g *globals) askFor(answers *bufio.Reader, what, otherwise string, check func(string) error) string {
+	for {
+		fmt.Fprintf(g.stderr, "%s [%s]: ", what, otherwise)
+		answer, ended := answers.ReadString('\n')
+		value := cmp.Or(strings.TrimSpace(answer), otherwise)
+		err := check(value)
+		if err == nil {
+			return value
+		}
+		if fmt.Fprintln(g.stderr, err); ended != nil {
+			return otherwise
+		}
+	}
 }
 
 // aboutRepository fills in the name, the branches and the remote of the repository that a directory is in.
@@ -291,31 +295,6 @@ func ignoredFiles(dir string, files []adopt.File) (names []string) {
 		}
 	}
 	return names
-}
-
-// writeProposed writes the files that are not there.
-func writeProposed(dir string, files []adopt.File) error {
-	for _, f := range files {
-		if f.Exists {
-			continue
-		}
-		name := filepath.Join(dir, filepath.FromSlash(f.Path))
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			return fault.Usage(err)
-		}
-		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return fault.Usage(err)
-		}
-		_, err = file.WriteString(f.Content)
-		if err := errors.Join(err, file.Close()); err != nil {
-			return fmt.Errorf("writing %s: %w", name, err)
-		}
-	}
-	return nil
 }
 
 // checkLimit bounds how long all checks of init take, and checksAtOnce how many services are looked at beside each other.

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"bufio"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/go-git/go-git/v5"
@@ -62,4 +65,24 @@ func TestRepositoryOnGitHub(t *testing.T) {
 		assert.Equal(t, want, onGitHub(dir), origin)
 	}
 	assert.Empty(t, onGitHub(t.TempDir()))
+}
+
+// A wrong answer is asked for again.
+func TestAskFor(t *testing.T) {
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	require.NoError(t, err)
+	defer stderr.Close()
+	g := &globals{stderr: stderr}
+	check := func(answer string) error {
+		if answer == "wrong" {
+			return errors.New("that is wrong")
+		}
+		return nil
+	}
+	for answers, want := range map[string]string{"wrong\nright\n": "right", "\n": "otherwise", "": "otherwise", "wrong": "otherwise", "right": "right"} {
+		assert.Equal(t, want, g.askFor(bufio.NewReader(strings.NewReader(answers)), "What", "otherwise", check), "%q", answers)
+	}
+	text, err := os.ReadFile(stderr.Name())
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "What [otherwise]: that is wrong\nWhat [otherwise]: ")
 }
