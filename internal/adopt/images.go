@@ -158,11 +158,27 @@ func (r *Repository) complete(s *Service) {
 		below, _ = relative(s.Context, s.file.Path)
 	}
 	s.Dockerfile = below
-	if s.Ports = s.file.ports(s.Target, s.args); len(s.Ports) == 0 && s.Compose != nil {
-		s.Ports = s.Compose.Ports
+	if s.Ports = s.file.ports(s.Target, s.args); s.Compose != nil {
+		r.composePorts(s)
 	}
 	if port := s.basePort(); len(s.Ports) == 0 && port != "" {
 		s.Ports = []string{port}
+	}
+}
+
+// composePorts takes the ports of the Compose file where the Dockerfile exposes none, or where it exposes none of those at which the
+// Compose file makes the same image reachable: what is tried out counts more than what is only said.
+func (r *Repository) composePorts(s *Service) {
+	c, exposed := s.Compose, s.Ports
+	if len(exposed) == 0 {
+		s.Ports = c.Ports
+		return
+	}
+	developed := len(c.Command)+len(c.Entrypoint)+len(c.Mounts) > 0 || helperStage(strings.ToLower(c.Build.Target)) || helper.MatchString(c.Project)
+	common := slices.ContainsFunc(c.Ports, func(port string) bool { return slices.Contains(exposed, port) })
+	if c.Published && !developed && !common && len(c.Ports) > 0 {
+		s.Ports = c.Ports
+		r.notice("%s exposes %s, and %s reaches it at %s: that is proposed", s.file.Path, strings.Join(exposed, ", "), c.File, strings.Join(c.Ports, ", "))
 	}
 }
 

@@ -265,6 +265,24 @@ target "bin" {
 	assert.Equal(t, "k8s", configs["shop"].Environments["dev"].Manifests)
 }
 
+// Where Compose reaches the image at another port than the Dockerfile exposes, that is the one; not where it runs it for a developer.
+func TestPortsThatComposeReaches(t *testing.T) {
+	const exposes = "FROM scratch AS dev\nFROM scratch\nEXPOSE 80 443\n"
+	for service, want := range map[string][]string{
+		"{build: ., ports: ['5200:8080']}":                          {"8080"},
+		"{build: ., ports: ['5200:443', '5201:9000']}":              {"80", "443"},
+		"{build: ., expose: ['8080']}":                              {"80", "443"},
+		"{build: ., ports: ['5173:5173'], volumes: ['./src:/src']}": {"80", "443"},
+		"{build: ., ports: ['5173:5173'], command: npm run dev}":    {"80", "443"},
+		"{build: {context: ., target: dev}, ports: ['5173:5173']}":  {"80", "443"},
+	} {
+		p, _ := propose(t, adopt.Options{Name: "shop"}, map[string]string{"Dockerfile": exposes, "src/a": "", "compose.yaml": "services: {web: " + service + "}\n"})
+		assert.Equal(t, want, p.Services[0].Ports, service)
+		said := slices.Contains(p.Notices, "Dockerfile exposes 80, 443, and compose.yaml reaches it at 8080: that is proposed")
+		assert.Equal(t, len(want) == 1, said, "%v", p.Notices)
+	}
+}
+
 // What exposes no port has the one that it is started with, which is said.
 func TestPortsOfCommands(t *testing.T) {
 	for lines, want := range map[string]string{

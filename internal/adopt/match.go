@@ -61,27 +61,43 @@ type Deployable struct {
 
 // contextOf is the build context of a Dockerfile: the nearest directory, from its own upwards, that has what it copies.
 func (r *Repository) contextOf(d Dockerfile) string {
-	for dir := path.Dir(d.Path); ; dir = path.Dir(dir) {
-		if r.copies(d, dir) {
-			return dir
-		}
-		if dir == "." {
-			return path.Dir(d.Path)
+	for _, wildcards := range []bool{true, false} { // an engine copies nothing where a wildcard fits nothing
+		for dir := path.Dir(d.Path); ; dir = path.Dir(dir) {
+			if r.copies(d, dir, wildcards) {
+				return dir
+			}
+			if dir == "." {
+				break
+			}
 		}
 	}
+	return path.Dir(d.Path)
 }
 
-// copies reports whether what the stages of a Dockerfile copy is below a context.
-func (r *Repository) copies(d Dockerfile, context string) bool {
+// copies reports whether what the stages of a Dockerfile copy is below a context, by names with wildcards, too, if that is wanted.
+func (r *Repository) copies(d Dockerfile, context string, wildcards bool) bool {
 	for i := range d.parsed.Stages {
 		made, err := d.parsed.Closure(strconv.Itoa(i), nil, "")
-		if err == nil && slices.ContainsFunc(made.Reads, func(read dockerfile.Read) bool {
-			return !strings.ContainsAny(read.Path, `*?[$`) && !r.exists(path.Join(context, read.Path))
-		}) {
+		if err == nil && slices.ContainsFunc(made.Reads, func(read dockerfile.Read) bool { return !r.hasCopied(context, read.Path, wildcards) }) {
 			return false
 		}
 	}
 	return true
+}
+
+// hasCopied reports whether a context has what a path in a COPY names. A name with a wildcard at its end, such as yarn.lock*, is of a
+// file that need not be there.
+func (r *Repository) hasCopied(context, name string, wildcards bool) bool {
+	switch {
+	case strings.Contains(name, "$"):
+		return true
+	case !strings.ContainsAny(name, "*?["):
+		return r.exists(path.Join(context, name))
+	case !wildcards || strings.HasSuffix(name, "*"):
+		return true
+	}
+	found, err := filepath.Glob(filepath.Join(r.Dir, filepath.FromSlash(context), filepath.FromSlash(name)))
+	return err != nil || len(found) > 0
 }
 
 // generic are names of directories that say little of what is in them. Those of roles are names of services where there is
@@ -396,9 +412,9 @@ func (r *Repository) doesNotRender(m Manifests, services []*Service, names []str
 	case len(r.lacks[m.Path]) > 0:
 		r.notice("the chart %s needs %s, which is not below its charts directory: run `helm dependency build %s`, and then init again", m.Path, strings.Join(r.lacks[m.Path], ", "), m.Path)
 	case m.Form == Chart:
-		r.notice("%s does not render: %v; if it needs values, name them in aksflow.yaml as valuesFiles or values of the environment", directoryName(m.Path), err)
+		r.notice("%s does not render: %v; if it needs values, name it in aksflow.yaml as manifests, and them as valuesFiles or values of the environment", directoryName(m.Path), err)
 	default:
-		r.notice("%s does not render: %v", directoryName(m.Path), err)
+		r.notice("%s does not render: %v. If the app is deployed from it, mend that first, and then run init again", directoryName(m.Path), err)
 	}
 }
 
@@ -493,7 +509,7 @@ func holds(dir, other string) bool {
 // unused notices directories of manifests that run no image of the repository, as far as names say, and the images that they run.
 func (r *Repository) unused(dirs, images []string) {
 	if len(dirs) > 0 {
-		r.notice("nothing in %s runs an image that is built here, as far as names say (%s). If one of them is, name it as image and its directory as manifests in its aksflow.yaml; what else is needed can stand beside the app's manifests",
+		r.notice("nothing in %s runs an image that is built here, as far as names say (%s). If one of them is, name it as image and its directory as manifests in an aksflow.yaml above both the directory and the Dockerfile; what else is needed can stand beside the app's manifests",
 			firstOf(directoryNames(dirs)), firstOf(images))
 	}
 }

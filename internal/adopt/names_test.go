@@ -81,6 +81,16 @@ func TestContextBetween(t *testing.T) {
 	}
 }
 
+// A wildcard says where files are copied from, unless it fits nothing anywhere or stands for a file that need not be there.
+func TestContextOfWildcards(t *testing.T) {
+	for copied, want := range map[string]string{"*.sln": ".", "target/*.jar": "web", "package.json yarn.lock*": "web", "package*.json": "web"} {
+		_, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{"web/Dockerfile": "FROM scratch\nCOPY " + copied + " ./\nEXPOSE 80\n", "web/package.json": "{}", "shop.sln": "", "package.json": "{}", "yarn.lock": ""})
+		for _, c := range configs {
+			assert.Equal(t, want == ".", c.Build.Dockerfile == "web/Dockerfile", "%s: %+v", copied, c.Build)
+		}
+	}
+}
+
 // Dockerfiles that hold a tool for developers, or only the version of one, are not delivered.
 func TestToolsAreLeftOut(t *testing.T) {
 	const dockerfile = "FROM scratch\nEXPOSE 80\n"

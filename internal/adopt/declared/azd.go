@@ -54,6 +54,9 @@ func (r *reader) azd(name string) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(file.Services)) {
 		s := file.Services[key]
+		if !s.contained() {
+			continue
+		}
 		project := path.Join(path.Dir(name), s.Project)
 		if s.Project != "" && r.isFile(project) { // such as that of a project of .NET
 			project = path.Dir(project)
@@ -87,6 +90,16 @@ func (r *reader) azd(name string) {
 		}
 		r.images = append(r.images, image)
 	}
+}
+
+// contained reports whether the service runs as an image: those of App Service, Functions and the like are built from source, even
+// where a Dockerfile is in their directory.
+func (s azdService) contained() bool {
+	switch s.Host {
+	case "", onKubernetes, "containerapp":
+		return true
+	}
+	return s.Language == "docker" || s.Docker.Path != "" || s.Docker.Context != ""
 }
 
 // manifests are the paths that azd deploys to AKS.

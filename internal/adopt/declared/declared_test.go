@@ -28,7 +28,7 @@ services:
   net: {project: src/net/Net.csproj, language: dotnet, host: containerapp}
   site: {project: src/site, language: js, host: staticwebapp}
 `,
-				"src/docker/api.Dockerfile": "", "src/net/Net.csproj": "", "src/net/Dockerfile": "",
+				"src/docker/api.Dockerfile": "", "src/net/Net.csproj": "", "src/net/Dockerfile": "", "src/site/Dockerfile": "",
 			},
 			[]declared.Image{
 				{File: "azure.yaml", Name: "api", Context: "src", Dockerfile: "src/docker/api.Dockerfile", Target: "release", Args: map[string]string{"A": "1"}, Unset: []string{"B", "C"}, Manifests: []string{"k8s"}},
