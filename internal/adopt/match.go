@@ -344,6 +344,11 @@ func (r *Repository) match(ctx context.Context, services []*Service) {
 					mixed: mixed || len(twice) > 0 || m.Form == Plain && holds(m.Path, s.Context)})
 			}
 		}
+		if open := withoutImage(objects); !used && len(open) > 0 && !m.example() {
+			r.notice("%s leaves the image of %s open. If that is built here, name the directory as manifests in an aksflow.yaml above it and the Dockerfile, and give the chart its name by values of each environment, as in values: {image: NAME}",
+				directoryName(m.Path), firstOf(open))
+			continue
+		}
 		if !used && len(uses) > 0 && !m.example() {
 			unused = append(unused, m.Path)
 			for _, u := range uses {

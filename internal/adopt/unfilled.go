@@ -62,3 +62,18 @@ func unfilled(value any, image string) (found []string) {
 	}
 	return found
 }
+
+// withoutImage are the objects with a container that names no image: a value of the chart that is empty says which one it is.
+func withoutImage(objects []*unstructured.Unstructured) (names []string) {
+	for _, o := range objects {
+		containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+		open := func(c any) bool {
+			container, ok := c.(map[string]any)
+			return ok && (container["image"] == nil || container["image"] == "")
+		}
+		if slices.ContainsFunc(containers, open) {
+			names = append(names, o.GetKind()+"/"+o.GetName())
+		}
+	}
+	return names
+}

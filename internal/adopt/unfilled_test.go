@@ -87,3 +87,12 @@ func TestChartWhoseDependenciesAreFetchedLater(t *testing.T) {
 	files["chart/templates/app.yaml"] += "# {{ include \"redis.name\" . }}\n"
 	assert.Contains(t, proposed().Notices, "the chart chart needs redis, which is not below its charts directory: run `helm dependency build chart`, and then init again")
 }
+
+// A chart may leave it to a value which image it runs.
+func TestChartThatLeavesTheImageOpen(t *testing.T) {
+	p, _ := propose(t, adopt.Options{Name: "web"}, map[string]string{
+		"Dockerfile": "FROM scratch\nEXPOSE 80\n", "chart/Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\n",
+		"chart/templates/app.yaml": of(deployment, "web", "{{ .Values.image }}"), "chart/values.yaml": "image: \"\"\n",
+	})
+	assert.Equal(t, []string{"chart leaves the image of Deployment/web open. If that is built here, name the directory as manifests in an aksflow.yaml above it and the Dockerfile, and give the chart its name by values of each environment, as in values: {image: NAME}"}, p.Notices)
+}
