@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/aksflow/aksflow/internal/adopt"
 )
@@ -79,6 +80,17 @@ func TestContextBetween(t *testing.T) {
 		assert.Equal(t, "src", c.Build.Context)
 		assert.Equal(t, "services/cart/Dockerfile", c.Build.Dockerfile)
 	}
+}
+
+// A name that says more than the image's is that of the image all the same.
+func TestNamesThatSayMoreThanTheImage(t *testing.T) {
+	const dockerfile = "FROM scratch\nEXPOSE 80\n"
+	p, _ := propose(t, adopt.Options{Name: "samples"}, map[string]string{
+		"tutorials/sums/node/Dockerfile": dockerfile, "tutorials/mail/node/Dockerfile": dockerfile, "k8s/d.yaml": of(deployment, "add", "team/sums-node"),
+	})
+	require.Equal(t, "tutorials-sums-node", p.Services[1].Name)
+	assert.Equal(t, "team/sums-node", p.Services[1].Image)
+	assert.Empty(t, p.Services[0].Manifests)
 }
 
 // A wildcard says where files are copied from, unless it fits nothing anywhere or stands for a file that need not be there.

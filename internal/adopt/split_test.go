@@ -242,7 +242,7 @@ func TestServiceGoesWithWhatItSelects(t *testing.T) {
 	}
 	_, configs := propose(t, adopt.Options{Name: "shop"}, map[string]string{
 		"api/Dockerfile": "FROM scratch\nEXPOSE 80\n", "web/Dockerfile": "FROM scratch\nEXPOSE 80\n",
-		"k8s/a.yaml": asks("api", "queue"), "k8s/w.yaml": asks("web", "queue") + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: plugins}\ndata: {a: web}\n",
+		"k8s/a.yaml": asks("api", "queue"), "k8s/w.yaml": asks("web", "queue"), "k8s/0.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: plugins}\ndata: {a: web}\n",
 		"k8s/q.yaml": strings.ReplaceAll(of(deployment, "queue", "rabbitmq:4"), "containers:", "volumes: [{name: p, configMap: {name: plugins}}]\n      containers:") + "---\n" + of(service, "queue", ""),
 	})
 	for name, c := range configs {
