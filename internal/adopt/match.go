@@ -579,6 +579,9 @@ func (r *Repository) renderAlone(ctx context.Context, dir string, options render
 	if text, err = yaml.Marshal(chart); err != nil {
 		return nil, err
 	}
+	if err := os.Remove(name); err != nil { // a copied link would lead to the user's own file
+		return nil, err
+	}
 	if err := os.WriteFile(name, text, 0o600); err != nil {
 		return nil, err
 	}
