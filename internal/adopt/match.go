@@ -250,7 +250,7 @@ func label(name string) string {
 
 // distinct gives services that have one name in common names of their own: those of a Compose file, else those of their files in
 // one directory or of their directories, and where that is not enough numbers. A name that only one service has stays.
-func distinct(services []*Service) []*Service {
+func distinct(services []*Service) {
 	count, dirs, saidTimes := map[string]int{}, map[string]map[string]bool{}, map[string]int{}
 	for _, s := range services {
 		saidTimes[s.saidName()]++
@@ -276,7 +276,6 @@ func distinct(services []*Service) []*Service {
 		}
 		s.Name, taken[name] = name, true
 	}
-	return services
 }
 
 // saidName is the name of the service in the file of another tool, or that of its image there; "" where there is none.
