@@ -144,6 +144,8 @@ func TestAnExpandedRegistryIsChecked(t *testing.T) {
 	assert.ErrorContains(t, err, `aksflow.yaml:3:19: environments.dev.registry: "https://acr.azurecr.io": want a host such as acr.azurecr.io`)
 	_, err = c.Expand("dev", func(string) (string, bool) { return "acr.azurecr.io", true })
 	assert.NoError(t, err)
+	_, err = c.Expand("dev", func(string) (string, bool) { return "", false })
+	assert.ErrorContains(t, err, `aksflow.yaml:3:19: environments.dev.registry: "${REGISTRY}" is empty: set the variable that it names`)
 }
 
 func TestLoadOfNothing(t *testing.T) {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -36,6 +37,9 @@ func (c *Config) Expand(environment string, lookup Lookup) (*Config, error) {
 		expanded := *e
 		expanded.Registry = x.expand(e.Registry, "environments", environment, "registry")
 		if err := checkRegistry(expanded.Registry); err != nil && x.err == nil && expanded.Platform != LocalPlatform {
+			if expanded.Registry == "" && e.Registry != "" {
+				err = fmt.Errorf("%q is empty: set the variable that it names", e.Registry)
+			}
 			x.err = x.doc.errorf([]any{"environments", environment, "registry"}, "%w", err)
 		}
 		for key, s := range map[string]*string{"kubeconfig": &expanded.Cluster.Kubeconfig, "context": &expanded.Cluster.Context} {
