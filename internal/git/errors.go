@@ -53,7 +53,7 @@ func (c *Clone) explain(doing string, err error) error {
 		return fmt.Errorf("cannot %s %s: the repository is empty: commit the manifests first", doing, c.url)
 	case errors.Is(err, transport.ErrAuthenticationRequired):
 		if c.auth == nil {
-			return fmt.Errorf("cannot %s %s: the server wants credentials, and none are configured", doing, c.url)
+			return fmt.Errorf("cannot %s %s: the server wants credentials, and none are configured: name the variable of a token with gitops.passwordEnv, or set AKSFLOW_GIT_TOKEN", doing, c.url)
 		}
 		return fmt.Errorf("cannot %s %s: the server refuses the credentials: check that the token is right and not expired", doing, c.url)
 	case errors.Is(err, transport.ErrAuthorizationFailed):
