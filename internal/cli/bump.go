@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/mail"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -55,6 +56,11 @@ func bumpCommand(g *globals) *cobra.Command {
 				bumped, err := flow.SetImage(ctx, dir, manifest.Target{Image: r.Image, Replace: r.Options.Replace}, r.Options.Pull.Strict)
 				return bumpResult{bumped}, err
 			}
+			if dir != "" {
+				r.Config, r.Variables, r.Azure = g.config, os.LookupEnv, g.newAzure()
+				bumped, err := flow.SetImageFor(ctx, r.Request, dir)
+				return bumpResult{bumped}, err
+			}
 			if err := r.setAuthor(author); err != nil {
 				return nil, err
 			}
@@ -63,10 +69,6 @@ func bumpCommand(g *globals) *cobra.Command {
 				return nil, err
 			}
 			defer done()
-			if dir != "" {
-				bumped, err := d.SetImage(ctx, dir)
-				return bumpResult{bumped}, err
-			}
 			run, err := d.Step(ctx, "bump")
 			return bumpResult{detail[delivery.Bumped](run)}, err
 		}),

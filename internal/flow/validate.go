@@ -18,6 +18,11 @@ import (
 // anyDigest stands for the digest of an image that is not built yet.
 const anyDigest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
+// anyLocalPlatform stands for a local platform where none is asked.
+func anyLocalPlatform() (*resolve.LocalPlatform, error) {
+	return &resolve.LocalPlatform{Registry: "localhost:5000"}, nil
+}
+
 // Validate renders the manifests of every environment, or of the one that r.Env names, with the image set. It needs no
 // cluster, no registry and no engine: a chart's lookup finds nothing, and variables of the local platform have a stand-in.
 // The result is there also when environments failed.
@@ -31,7 +36,7 @@ func Validate(ctx context.Context, r Request) (*delivery.Validated, error) {
 		names = []string{r.Env}
 	}
 	r.ByRef = false
-	r.Local = func() (*resolve.LocalPlatform, error) { return &resolve.LocalPlatform{Registry: "localhost:5000"}, nil }
+	r.Local = anyLocalPlatform
 	out := &delivery.Validated{Environments: []delivery.ValidEnvironment{}}
 	var failures []error
 	for _, name := range names {

@@ -147,9 +147,15 @@ func SetImage(ctx context.Context, dir string, to manifest.Target, strict bool) 
 	return out, nil
 }
 
-// SetImage sets the image in a directory as a bump of the environment does in its repository.
-func (d *Delivery) SetImage(ctx context.Context, dir string) (*delivery.Bumped, error) {
-	return SetImage(ctx, dir, d.env.ImageToSet(d.Image, d.Options.Replace), d.Options.Pull.Strict)
+// SetImageFor sets the image in a directory as a bump of the environment that r names does in its repository. Like Validate, it
+// reaches nothing, the local platform neither.
+func SetImageFor(ctx context.Context, r Request, dir string) (*delivery.Bumped, error) {
+	r.Local = anyLocalPlatform
+	d, err := Open(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return SetImage(ctx, dir, d.env.ImageToSet(r.Image, r.Options.Replace), r.Options.Pull.Strict)
 }
 
 // NeedTests returns a usage error when aksflow.yaml has no tests.
