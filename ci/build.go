@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 
 	sdk "dagger.io/dagger"
 
@@ -67,7 +70,10 @@ func (m *AksFlow) define(ctx context.Context, env, generation string) (d definit
 		return d, err
 	}
 	if d.config.Build.Unset != nil {
-		return d, d.config.Build.Unset
+		return d, errors.New(here(d.config.Build.Unset.Error()))
+	}
+	if err := notGiven("build", d.config.Build.Secrets, m.BuildSecretNames, "with-build-secret"); err != nil {
+		return d, err
 	}
 	if d.client, err = sdk.Connect(ctx); err != nil {
 		return d, err
@@ -85,6 +91,38 @@ func (m *AksFlow) define(ctx context.Context, env, generation string) (d definit
 	}
 	d.app, d.tests = build.New(d.config, in), build.NewTests(d.config.Test, secrets)
 	return d, nil
+}
+
+// defineTested is define for those who also test: what the tests lack is found before anything is built.
+func (m *AksFlow) defineTested(ctx context.Context, env, generation string) (definition, error) {
+	d, err := m.define(ctx, env, generation)
+	if err != nil || !d.hasTests() {
+		return d, err
+	}
+	if d.config.Test.Unset != nil {
+		return d, errors.New(here(d.config.Test.Unset.Error()))
+	}
+	named, err := d.config.Test.Secrets()
+	if err != nil {
+		return d, err
+	}
+	return d, notGiven("test", named, m.TestSecretNames, "with-test-secret")
+}
+
+// notGiven returns an error for a secret of aksflow.yaml that the caller did not give: it names the function that does. A module
+// has none of the caller's variables and files.
+func notGiven(what string, named map[string]config.Secret, given []string, function string) error {
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		if slices.Contains(given, name) {
+			continue
+		}
+		value := "file:" + named[name].File
+		if variable := named[name].Env; variable != "" {
+			value = "env:" + variable
+		}
+		return fmt.Errorf("the %s needs the secret %s of aksflow.yaml: add `%s --name=%s --value=%s`", what, name, function, name, value)
+	}
+	return nil
 }
 
 func (d definition) hasTests() bool {

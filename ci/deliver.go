@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -97,8 +98,14 @@ func (m *AksFlow) deliver(
 	if err := m.unreachable(p); err != nil {
 		return "", err
 	}
-	if err := m.missingToken(ctx, p.Environment, p.Target); err != nil {
+	if err := cmp.Or(m.missingToken(ctx, p.Environment, p.Target), m.missingTokenBefore(ctx, p.Environment)); err != nil {
 		return "", err
+	}
+	if p.Environment != "" {
+		if err := m.reachCluster(ctx, c); err != nil {
+			return "", err
+		}
+		m.withCluster(c)
 	}
 	switch {
 	case image != nil:
@@ -111,10 +118,6 @@ func (m *AksFlow) deliver(
 		}
 		args = slices.Concat(args, m.arguments(), again.flags(), made.give(c))
 	}
-	if err := m.reachCluster(ctx, c); err != nil {
-		return "", err
-	}
-	m.withCluster(c)
 	out, err := c.run(ctx, "deliver", append(args, m.login()...)...)
 	if err != nil {
 		return "", err

@@ -176,6 +176,11 @@ func (m *AksFlow) onCluster(ctx context.Context, verb, env string, format Format
 			return "", err
 		}
 	}
+	if verb == "promote" || verb == "approve" && !slices.Contains(args, "--image") {
+		if err := m.missingTokenBefore(ctx, env); err != nil {
+			return "", err
+		}
+	}
 	c, err := m.prepare(ctx, env)
 	if err != nil {
 		return "", err

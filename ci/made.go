@@ -41,9 +41,15 @@ func (m *AksFlow) make(ctx context.Context, p planned, again again) (*made, erro
 	if p.Recorded != nil && p.Recorded.Tests != "" && !again.rebuild && !again.retest {
 		return nil, nil
 	}
-	d, err := m.define(ctx, p.Environment, again.generation(p))
+	d, err := m.defineTested(ctx, p.Environment, again.generation(p))
 	if err != nil {
 		return nil, err
+	}
+	for _, name := range m.BuildSecretNames {
+		if _, named := d.config.Build.Secrets[name]; !named {
+			return nil, fmt.Errorf("with-build-secret gives %s, and build.secrets in %s does not name it: add it there, because the image is recorded with the secrets that are named",
+				name, d.config.Path())
+		}
 	}
 	recorded := p.Recorded != nil && !again.rebuild
 	if recorded && !d.hasTests() {

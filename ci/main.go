@@ -38,6 +38,8 @@ type AksFlow struct {
 	// +private
 	GoImage string
 	// +private
+	BuildSecretNames []string
+	// +private
 	BuildSecrets []*dagger.Secret
 	// +private
 	TestSecretNames []string
@@ -155,6 +157,7 @@ func (m *AksFlow) WithBuildSecret(
 		return nil, fmt.Errorf("the build secret %s: %w", name, err)
 	}
 	with := *m
+	with.BuildSecretNames = append(append([]string(nil), m.BuildSecretNames...), name)
 	with.BuildSecrets = append(append([]*dagger.Secret(nil), m.BuildSecrets...), dag.SetSecret(name, plain))
 	return &with, nil
 }

@@ -34,7 +34,7 @@ func (o *outcome) in(format Format) string {
 	if format == Json {
 		return string(o.document)
 	}
-	return o.text
+	return here(o.text)
 }
 
 // Say what deliver would do for a git ref, and why

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -165,6 +166,15 @@ func (m *AksFlow) missingToken(ctx context.Context, env, target string) error {
 		env, variable, variable)
 }
 
+// missingTokenBefore is missingToken for the environment that an image is promoted from, whose repository says what runs there.
+func (m *AksFlow) missingTokenBefore(ctx context.Context, env string) error {
+	cfg, err := m.parsed(ctx)
+	if err != nil || cfg.Environments[env] == nil || cfg.Environments[env].From == "" {
+		return err
+	}
+	return m.missingToken(ctx, cfg.Environments[env].From, "")
+}
+
 // withCluster gives the command the kubeconfig. It is also the one of other environments, such as that which an image is
 // promoted from.
 func (m *AksFlow) withCluster(c *command) {
@@ -227,7 +237,7 @@ type failure struct {
 // explain returns the command's own message with the exit code and the reasons as one line of JSON. Callers by API find
 // the whole document in the error's extensions, under aksflow.
 func (f failure) explain(out *outcome) error {
-	message := f.Error
+	message := here(f.Error)
 	if message == "" {
 		message = strings.TrimSpace(out.text) // of diff, which found one
 	}
@@ -243,6 +253,39 @@ func (f failure) explain(out *outcome) error {
 		Message:    message + "\n" + strings.TrimSpace(line.String()),
 		Extensions: map[string]any{"aksflow": json.RawMessage(out.document)},
 	}}
+}
+
+// here gives the advice of a message in the words of this module: a container has none of the flags, variables and files that
+// the command's user has, and another function gives what they give.
+func here(message string) string {
+	if before, _, found := strings.Cut(message, "no login to Azure is configured"); found {
+		return before + "no login to Azure is configured: add `with-azure`, or `with-cluster` with the kubeconfig of the cluster"
+	}
+	for _, advice := range elsewhere {
+		message = advice.command.ReplaceAllString(message, advice.module)
+	}
+	return message
+}
+
+// elsewhere is the advice of the command that is another one here.
+var elsewhere = []struct {
+	command *regexp.Regexp
+	module  string
+}{
+	{regexp.MustCompile("no (?:kubeconfig|cluster is configured) (?:at|in) \\S+: name (?:one|a kubeconfig) with --kubeconfig, or make one with `az aks get-credentials`"),
+		"no cluster is configured: add `with-cluster --kubeconfig=file:PATH`"},
+	{regexp.MustCompile("the server wants credentials, and none are configured: .*"),
+		"the server wants credentials: add `with-git --token=env:NAME`"},
+	{regexp.MustCompile(`gitops\.passwordEnv names the variable (\w+), which is not set`),
+		"$0: add `with-git --token=env:$1`"},
+	{regexp.MustCompile(`required variable (\w+) is missing a value(?:: [^;\n]*)?`),
+		"$0: add `--variables=$1=VALUE` before the function"},
+	{regexp.MustCompile(`"\$\{?(\w+)\}?" is empty: set the variable that it names`),
+		"the variable $1 is not set: add `--variables=$1=VALUE` before the function"},
+	{regexp.MustCompile("nothing listens at ((?:localhost|127\\.[0-9.]+|\\[::1\\])(?::[0-9]+)?): check the address, and that the registry runs \\(`aksflow up` starts a local one\\)"),
+		"it is on your machine, and a container cannot reach it there: add `with-registry --server=tcp://$1`"},
+	{regexp.MustCompile("no local platform runs in \\S+: `aksflow up` starts one"),
+		"the environment is on the local platform of `aksflow up`, which a container cannot look up: use the aksflow command, or another environment"},
 }
 
 // failed prints its message only, without the prefix that gqlerror adds.

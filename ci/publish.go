@@ -139,7 +139,7 @@ func commitTag(source delivery.Source) []string {
 
 // tested builds the image as a tarball, and returns it if its tests say so.
 func (m *AksFlow) tested(ctx context.Context, env string, again again) (*dagger.File, error) {
-	d, err := m.define(ctx, env, again.generation(planned{}))
+	d, err := m.defineTested(ctx, env, again.generation(planned{}))
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ func (m *AksFlow) testedBefore(ctx context.Context, env string) (string, error) 
 
 // test runs the tests on an image, or on the one that is built if it is nil.
 func (m *AksFlow) test(ctx context.Context, image *dagger.File, env string, retest bool) (*build.Results, error) {
-	d, err := m.define(ctx, env, "")
+	d, err := m.defineTested(ctx, env, "")
 	if err != nil {
 		return nil, err
 	}

@@ -83,10 +83,14 @@ func (m *AksFlow) expanded(cfg *config.Config, env string) (*config.Config, erro
 	if err != nil {
 		return nil, err
 	}
-	return cfg.Expand(env, func(name string) (string, bool) {
+	expanded, err := cfg.Expand(env, func(name string) (string, bool) {
 		value, ok := variables[name]
 		return value, ok
 	})
+	if err != nil {
+		return nil, errors.New(here(err.Error()))
+	}
+	return expanded, nil
 }
 
 // repository returns the files of the repository with its history. Files that git ignores are left out, unless they belong
@@ -113,19 +117,20 @@ func (m *AksFlow) repository(ctx context.Context, cfg *config.Config) (*dagger.D
 		WithDirectory("/", m.Workspace.Directory("/", dagger.WorkspaceDirectoryOpts{Include: slices.Compact(used)})), nil
 }
 
-// hasHistory reports whether the workspace is a git repository with its history. A linked work tree has its history
-// elsewhere on the caller's machine, and is told so.
+// hasHistory reports whether the workspace is a git repository with its history. A linked work tree and a submodule have theirs
+// elsewhere on the caller's machine, and are told so.
 func (m *AksFlow) hasHistory(ctx context.Context) (bool, error) {
-	root := dagger.WorkspaceFindUpOpts{From: "/"}
-	head, err := m.Workspace.FindUp(ctx, ".git/HEAD", root)
-	if err != nil || head != "" {
-		return head != "", err
+	git, err := m.Workspace.FindUp(ctx, ".git", dagger.WorkspaceFindUpOpts{From: "/"})
+	if err != nil || git == "" {
+		return false, err
 	}
-	git, err := m.Workspace.FindUp(ctx, ".git", root)
-	if git != "" {
-		fmt.Fprintln(os.Stderr, "WARNING: .git is not a directory here, as in a linked work tree: the commit is not known, and is recorded nowhere")
+	// An engine answers a question about .git/HEAD with an error where .git is a file.
+	const head = ".git/HEAD"
+	found, err := m.Workspace.Directory("/", dagger.WorkspaceDirectoryOpts{Include: []string{head}}).Exists(ctx, head)
+	if err == nil && !found {
+		fmt.Fprintln(os.Stderr, "WARNING: .git is not a directory here, as in a linked work tree and a submodule: the commit is not known, and is recorded nowhere")
 	}
-	return false, err
+	return found, err
 }
 
 // pairs splits NAME=VALUE.
@@ -134,7 +139,7 @@ func pairs(flag string, list []string) (map[string]string, error) {
 	for _, pair := range list {
 		name, value, ok := strings.Cut(pair, "=")
 		if !ok || name == "" {
-			return nil, fmt.Errorf("--%s %q: want NAME=VALUE", flag, pair)
+			return nil, fmt.Errorf("--%[1]s %[2]q: want NAME=VALUE. A value with a comma wants quotes around the pair: --%[1]s='\"NAME=a,b\"'", flag, pair)
 		}
 		values[name] = value
 	}

@@ -244,6 +244,12 @@ func (m *module) bump(t *testing.T) {
 	set, err := os.ReadFile(filepath.Join(root, "apps/settings.yaml"))
 	require.NoError(t, err)
 	assert.Equal(t, "web: {runs: "+image+"}\n", string(set), "where gitops.images says")
+
+	root = sample(t)
+	m.call(t, call{Function: "bump", Root: root, Env: "local", Image: image, Output: root})
+	set, err = os.ReadFile(filepath.Join(root, "manifests/overlays/local/kustomization.yaml"))
+	require.NoError(t, err)
+	assert.Contains(t, string(set), "sha256:1111", "nothing of the local platform is asked")
 }
 
 // plan asks in a repository, below it, at a tag, and without git.
@@ -259,6 +265,9 @@ func (m *module) plan(t *testing.T) {
 	variables := []string{"REGISTRY=registry.example"}
 	_, err := m.try(call{Function: "plan", Root: root, Variables: variables, Env: "dev"})
 	require.NoError(t, err, "without git, an environment has to be named")
+	linked := moved(t, root)
+	write(t, linked, map[string]string{".git": "gitdir: /elsewhere/.git/worktrees/linked\n"})
+	assert.Contains(t, m.call(t, call{Function: "plan", Root: linked, Variables: variables, Env: "dev"}), "registry.example")
 
 	git := gitIn(t, root)
 	git("init", "-q", "-b", "develop")
@@ -296,9 +305,31 @@ func (m *module) byPull(t *testing.T) string {
 	root := t.TempDir()
 	write(t, root, map[string]string{
 		"aksflow.yaml": "app: vote\nenvironments:\n  production: {registry: registry.example, target: pull, manifests: manifests, " +
-			"gitops: {repo: \"https://git.example/vote.git\", passwordEnv: GIT_TOKEN}}\n",
+			"gitops: {repo: \"https://git.example/vote.git\", passwordEnv: GIT_TOKEN}}\n" +
+			"  after: {from: production, registry: registry.example, manifests: manifests}\n" +
+			"  unset: {registry: \"${REGISTRY}\", manifests: manifests}\n",
 		"Dockerfile":         "FROM scratch\n",
 		"manifests/all.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
+	})
+	return root
+}
+
+// onBranch returns a repository whose main branch is delivered to the local platform.
+func (m *module) onBranch(t *testing.T) string {
+	return repositoryOf(t, map[string]string{
+		"aksflow.yaml":       "app: vote\nenvironments: {local: {platform: local, branches: [main], manifests: manifests}}\n",
+		"Dockerfile":         "FROM scratch\n",
+		"manifests/all.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
+	})
+}
+
+// withSecrets returns a repository whose build and test need secrets.
+func (m *module) withSecrets(t *testing.T) string {
+	root := t.TempDir()
+	write(t, root, map[string]string{
+		"aksflow.yaml": "app: vote\nbuild: {context: ., secrets: {token: {env: TOKEN}}}\n" +
+			"test: {unit: {target: test, secrets: {KEY: {file: key.pem}}}}\n",
+		"Dockerfile": "FROM nowhere.invalid/base AS test\nRUN --mount=type=secret,id=token true\n",
 	})
 	return root
 }
@@ -321,7 +352,20 @@ func (m *module) misuse(t *testing.T) {
 		"a flag of its own":    {call{Function: "deliver", Env: "dev", Flag: []string{"--rebuild"}}, "--flag=--rebuild: give --rebuild itself"},
 		"a token by no name": {call{Function: "rollback", Root: m.byPull(t), Env: "production"},
 			"gitops.passwordEnv of the environment production names the variable GIT_TOKEN, and a container has none of your variables: add `with-git --token=env:GIT_TOKEN`"},
+		"a token of the environment before": {call{Function: "promote", Root: m.byPull(t), To: "after"},
+			"gitops.passwordEnv of the environment production names the variable GIT_TOKEN, and a container has none of your variables: add `with-git --token=env:GIT_TOKEN`"},
 		"half a login": {call{Function: "plan", RegistryUsername: "ann"}, "--username and --password go together"},
+		"no cluster":   {call{Function: "history", Root: m.byPull(t), Env: "after"}, "no cluster is configured: add `with-cluster --kubeconfig=file:PATH`"},
+		"no variable": {call{Function: "plan", Root: m.byPull(t), Env: "unset"},
+			"environments.unset.registry: the variable REGISTRY is not set: add `--variables=REGISTRY=VALUE` before the function"},
+		"the local platform by its git ref": {call{Function: "plan", Root: m.onBranch(t), Ref: "refs/heads/main"},
+			"the environment is on the local platform of `aksflow up`, which a container cannot look up"},
+		"no identity": {call{Function: "history", Env: "dev"}, "no login to Azure is configured: add `with-azure`"},
+		"a comma":     {call{Function: "build", BuildArgs: []string{"A=a", "b"}}, "--build-args='\"NAME=a,b\"'"},
+		"a secret of the build": {call{Function: "build", Root: m.withSecrets(t)},
+			"the build needs the secret token of aksflow.yaml: add `with-build-secret --name=token --value=env:TOKEN`"},
+		"a secret of the tests": {call{Function: "test", Root: m.withSecrets(t), BuildSecrets: map[string]string{"token": "s3cr3t"}},
+			"the test needs the secret KEY of aksflow.yaml: add `with-test-secret --name=KEY --value=file:key.pem`"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := m.try(c.call)
