@@ -202,6 +202,29 @@ func TestImageKeys(t *testing.T) {
 }
 
 // The environment of tests is expanded, and it is public.
+// An empty context is the current one, an empty repository that of the checkout, an empty key no signature: a variable that is
+// not set must not choose these.
+func TestExpandKeepsWhatHasNoValue(t *testing.T) {
+	c, err := Parse("aksflow.yaml", []byte(`app: vote
+environments:
+  dev: {registry: r.example, manifests: m, target: pull, cluster: {kubeconfig: "${KUBECONFIG_DEV}", context: "$CONTEXT"}, sign: {key: "${KEY}"}, gitops: {repo: "${REPO}"}}
+  may: {registry: r.example, manifests: m, cluster: {context: "${CONTEXT:-}"}}
+`))
+	require.NoError(t, err)
+	for _, unset := range []Lookup{func(string) (string, bool) { return "", false }, func(string) (string, bool) { return "", true }} {
+		out, err := c.Expand("dev", unset)
+		require.NoError(t, err)
+		e := out.Environments["dev"]
+		assert.Equal(t, []string{"${KUBECONFIG_DEV}", "$CONTEXT", "${KEY}", "${REPO}"}, []string{e.Cluster.Kubeconfig, e.Cluster.Context, e.Sign.Key, e.GitOps.Repo})
+		out, err = c.Expand("may", unset)
+		require.NoError(t, err)
+		assert.Empty(t, out.Environments["may"].Cluster.Context, "it says that it may be empty")
+	}
+	out, err := c.Expand("dev", func(name string) (string, bool) { return "of " + name, true })
+	require.NoError(t, err)
+	assert.Equal(t, "of CONTEXT", out.Environments["dev"].Cluster.Context)
+}
+
 func TestExpandOfTests(t *testing.T) {
 	c, err := Parse("aksflow.yaml", []byte(`app: vote
 test:

@@ -43,17 +43,17 @@ func (c *Config) Expand(environment string, lookup Lookup) (*Config, error) {
 			x.err = x.doc.errorf([]any{"environments", environment, "registry"}, "%w", err)
 		}
 		for key, s := range map[string]*string{"kubeconfig": &expanded.Cluster.Kubeconfig, "context": &expanded.Cluster.Context} {
-			*s = x.expand(*s, "environments", environment, "cluster", key)
+			*s = x.kept(*s, "environments", environment, "cluster", key)
 		}
 		if aks := e.Cluster.AKS; aks != nil {
 			expanded.Cluster.AKS = x.aks(*aks, environment)
 		}
 		if e.Sign != nil {
 			sign := *e.Sign
-			sign.Key = x.expand(sign.Key, "environments", environment, "sign", "key")
+			sign.Key = x.kept(sign.Key, "environments", environment, "sign", "key")
 			expanded.Sign = &sign
 		}
-		expanded.GitOps.Repo = x.expand(e.GitOps.Repo, "environments", environment, "gitops", "repo")
+		expanded.GitOps.Repo = x.kept(e.GitOps.Repo, "environments", environment, "gitops", "repo")
 		out.Environments = maps.Clone(c.Environments)
 		out.Environments[environment] = &expanded
 	}
@@ -144,6 +144,16 @@ func (x *expander) env(env map[string]string, at ...any) map[string]string {
 					"the value of %s is public here and may be kept in caches: if it is a secret, name it under secrets in place of env (secrets: {%s: {env: %s}})", used, name, used).Error())
 			}
 		}
+	}
+	return out
+}
+
+// kept is expand for what means something else when it is empty: the current context, an image without a signature. A value that
+// is nothing but variables without values stays as it is written, so that those who use it say that there is no such context.
+func (x *expander) kept(value string, path ...any) string {
+	out := x.expand(value, path...)
+	if out == "" && plain.MatchString(value) {
+		return value
 	}
 	return out
 }
