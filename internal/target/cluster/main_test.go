@@ -141,7 +141,11 @@ func manifests(t testing.TB, yaml, namespace string) []*unstructured.Unstructure
 
 func vote(t testing.TB, namespace, tag string) cluster.Release {
 	t.Helper()
-	objects := manifests(t, voteManifests, namespace)
+	yaml := voteManifests
+	if tag == "secretless" {
+		yaml = strings.Replace(yaml, "        ports: ", "        envFrom: [{secretRef: {name: gone}}]\n        ports: ", 1)
+	}
+	objects := manifests(t, yaml, namespace)
 	_, err := render.SetImages(objects, []render.Image{{Ref: image(tag)}})
 	require.NoError(t, err)
 	return cluster.Release{App: "vote", Namespace: namespace, Objects: objects, Image: image(tag), SourceRevision: tag, RunURL: "https://ci.example/" + tag, User: "tester"}

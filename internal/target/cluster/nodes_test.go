@@ -8,13 +8,34 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/wait"
+	coordination "k8s.io/client-go/applyconfigurations/coordination/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 )
 
+// nodeName is the node that all pods are bound to.
+const nodeName = "node"
+
+// keepNode makes the node, and says all the time that it lives: Kubernetes ends pods whose node is gone, or silent, after 40 s.
+// DaemonSets have no pods there.
+func keepNode(ctx context.Context, client kubernetes.Interface) {
+	_, _ = client.CoreV1().Nodes().Create(ctx, &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: nodeName},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: "example.com/played", Effect: corev1.TaintEffectNoSchedule}}},
+		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now()}}},
+	}, metav1.CreateOptions{})
+	leases := client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		lives := coordination.LeaseSpec().WithHolderIdentity(nodeName).WithLeaseDurationSeconds(40).WithRenewTime(metav1.NowMicro())
+		_, _ = leases.Apply(ctx, coordination.Lease(nodeName, corev1.NamespaceNodeLease).WithSpec(lives), metav1.ApplyOptions{FieldManager: nodeName, Force: true})
+	}, 5*time.Second)
+}
+
 // playNodes makes every pod run, and become ready, as soon as it is made. how, which may be nil, says otherwise: it changes
 // the status that the pod is about to get, or returns false to leave the pod as it is.
 func playNodes(ctx context.Context, client kubernetes.Interface, how func(*corev1.Pod) bool) {
+	go keepNode(ctx, client)
 	watcher := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), "pods", metav1.NamespaceAll, fields.Everything())
 	visit := func(o any) {
 		pod, ok := o.(*corev1.Pod)
@@ -29,7 +50,7 @@ func playNodes(ctx context.Context, client kubernetes.Interface, how func(*corev
 		if pod.Spec.NodeName == "" {
 			_ = client.CoreV1().Pods(pod.Namespace).Bind(ctx, &corev1.Binding{
 				ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace},
-				Target:     corev1.ObjectReference{Kind: "Node", Name: "node"},
+				Target:     corev1.ObjectReference{Kind: "Node", Name: nodeName},
 			}, metav1.CreateOptions{})
 			return
 		}
