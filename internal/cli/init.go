@@ -221,7 +221,8 @@ func (g *globals) askFor(answers *bufio.Reader, what, otherwise string, check fu
 		if err == nil {
 			return value
 		}
-		if fmt.Fprintln(g.stderr, err); ended != nil {
+		fmt.Fprintln(g.stderr, err)
+		if ended != nil {
 			return otherwise
 		}
 	}

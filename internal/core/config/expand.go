@@ -38,7 +38,7 @@ func (c *Config) Expand(environment string, lookup Lookup) (*Config, error) {
 		expanded.Registry = x.expand(e.Registry, "environments", environment, "registry")
 		if err := checkRegistry(expanded.Registry); err != nil && x.err == nil && expanded.Platform != LocalPlatform {
 			if expanded.Registry == "" && e.Registry != "" {
-				err = fmt.Errorf("%q is empty: set the variable that it names", e.Registry)
+				err = isEmpty(e.Registry)
 			}
 			x.err = x.doc.errorf([]any{"environments", environment, "registry"}, "%w", err)
 		}
@@ -79,10 +79,15 @@ func (x *expander) aks(aks AKS, environment string) *AKS {
 		written := *part.value
 		*part.value = x.expand(written, "environments", environment, "cluster", "aks", part.key)
 		if *part.value == "" && x.err == nil {
-			x.err = x.doc.errorf([]any{"environments", environment, "cluster", "aks", part.key}, "%q is empty: set the variable that it names", written)
+			x.err = x.doc.errorf([]any{"environments", environment, "cluster", "aks", part.key}, "%w", isEmpty(written))
 		}
 	}
 	return &aks
+}
+
+// isEmpty is the error for a value that must not be empty, and is without the variables that it is written with.
+func isEmpty(written string) error {
+	return fmt.Errorf("%q is empty: set the variable that it names", written)
 }
 
 type expander struct {
